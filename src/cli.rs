@@ -1,0 +1,206 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{
+    ArgAction, Parser,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+
+use crate::config::{Inputs, Log, LogFormat, LogLevel};
+
+/// A standalone echo daemon: tcp, udp and unix sockets, each with its own concurrency mode and service.
+///
+/// Without a file and without `--listen` it serves echo on tcp and udp port 7777 of this machine only, and on the unix
+/// socket echod.sock in the runtime directory, if there is one.
+#[derive(Clone, Debug, Parser)]
+#[command(version, after_help = KEYS, after_long_help = LONG_END)]
+pub struct Cli {
+    /// Read the listeners from a TOML file
+    #[arg(short, long, value_name = "FILE", help_heading = "What to serve")]
+    pub config: Option<PathBuf>,
+
+    /// Serve a listener written as a URL, beside those of the file; may be repeated
+    ///
+    /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH and unix-datagram:@NAME.
+    /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper.
+    #[arg(short, long, value_name = "URL", help_heading = "What to serve")]
+    pub listen: Vec<String>,
+
+    /// Check everything, print what would run, and exit
+    #[arg(long, help_heading = "Instead of serving", conflicts_with = "print_config")]
+    pub check: bool,
+
+    /// Print the configuration with every value that is in effect, as TOML, and exit
+    #[arg(long, help_heading = "Instead of serving")]
+    pub print_config: bool,
+
+    /// Print a line of JSON for each socket on standard output, then close it, once all are served
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["check", "print_config"])]
+    pub announce: bool,
+
+    /// Log one level more; may be repeated
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+
+    /// Log one level less; may be repeated
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub quiet: u8,
+
+    /// Log up to this level, whatever the file and ECHOD_LOG say
+    #[arg(long, value_name = "LEVEL", value_parser = level_parser(), help_heading = "Output")]
+    pub log_level: Option<LogLevel>,
+
+    /// Write log lines for people or for programs
+    #[arg(long, value_name = "FORMAT", value_parser = format_parser(), help_heading = "Output")]
+    pub log_format: Option<LogFormat>,
+}
+
+impl Cli {
+    /// Where the settings come from.
+    pub fn inputs(&self) -> Inputs {
+        Inputs { file: self.config.clone(), listen: self.listen.clone() }
+    }
+
+    /// Changes `log` as the options and the environment say: `--log-level` before `ECHOD_LOG` before the file, then a
+    /// level more or less for each `-v` and `-q`.
+    pub fn adjust(&self, log: &mut Log, echod_log: Option<&str>) -> Result<(), String> {
+        let of_environment = match echod_log.filter(|word| self.log_level.is_none() && !word.is_empty()) {
+            Some(word) => Some(LogLevel::from_word(word).ok_or_else(|| unknown_level(word))?),
+            None => None,
+        };
+        let level = self.log_level.or(of_environment).unwrap_or(log.level);
+        let more = isize::from(i16::from(self.verbose) - i16::from(self.quiet));
+        log.level = level.louder(more);
+        log.format = self.log_format.unwrap_or(log.format);
+        Ok(())
+    }
+}
+
+const KEYS: &str = "Every key of the file, with its meaning and default, is in config/echod.toml; \
+                    `echod --print-config` prints them all. `echod --help` says more.";
+
+const LONG_END: &str = "\
+Examples:
+  echod                                  serve the default
+  echod -l tcp://127.0.0.1:7777 -vv      one listener, all that can be logged
+  echod -l 'udp://[::1]:7?mode=forking'  the address decides about IPv4 and IPv6
+  echod -l 'unix:@test?service=upper&payload=text'
+  echod -c echod.toml --check            is the file right?
+  echod --print-config > echod.toml      a file to begin with
+
+Environment:
+  ECHOD_LOG          off, error, warn, info, debug or trace
+  RUNTIME_DIRECTORY  what %t in the path of a unix socket stands for; else it is
+                     XDG_RUNTIME_DIR, else /run for root
+
+Signals:
+  TERM, INT  answer what has arrived, then exit; a second one exits at once
+  USR1       log the state of every listener
+
+Exit codes:
+  0   stopped as asked, or nothing was left to serve
+  64  wrong command line
+  66  the file cannot be read
+  69  an address cannot be bound
+  70  a fault of echod itself
+  73  a socket file cannot be created
+  75  try again later
+  77  permission denied
+  78  wrong configuration
+
+Every key of the file, with its meaning and default, is in config/echod.toml;
+`echod --print-config` prints the values that are in effect.";
+
+/// The words for [`LogLevel::ALL`].
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn level_parser() -> impl TypedValueParser<Value = LogLevel> {
+    PossibleValuesParser::new(LEVELS)
+        .try_map(|word| LogLevel::from_word(&word).ok_or_else(|| unknown_level(&word)))
+}
+
+fn format_parser() -> impl TypedValueParser<Value = LogFormat> {
+    PossibleValuesParser::new(["text", "json"]).map(|word| match word.as_str() {
+        "json" => LogFormat::Json,
+        _ => LogFormat::Text,
+    })
+}
+
+fn unknown_level(word: &str) -> String {
+    let words = LEVELS.join(", ");
+    format!(
+        "cannot use log level `{}` of ECHOD_LOG: there is no such level; use one of {words}",
+        word.escape_debug()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn adjusted(arguments: &[&str], echod_log: Option<&str>) -> Result<Log, String> {
+        let cli = Cli::try_parse_from(["echod"].iter().chain(arguments)).unwrap();
+        let mut log = Log { level: LogLevel::Info, format: LogFormat::Text };
+        cli.adjust(&mut log, echod_log).map(|()| log)
+    }
+
+    fn level(arguments: &[&str], echod_log: Option<&str>) -> LogLevel {
+        adjusted(arguments, echod_log).unwrap().level
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+        assert_eq!(LEVELS.map(LogLevel::from_word), LogLevel::ALL.map(Some));
+    }
+
+    #[test]
+    fn the_nearest_word_about_the_level_counts() {
+        assert_eq!(level(&[], None), LogLevel::Info);
+        assert_eq!(level(&[], Some("")), LogLevel::Info);
+        assert_eq!(level(&[], Some("error")), LogLevel::Error);
+        assert_eq!(level(&["--log-level", "trace"], Some("error")), LogLevel::Trace);
+        assert_eq!(level(&["--log-level", "warn", "-v"], None), LogLevel::Info);
+        assert_eq!(level(&["-q"], Some("error")), LogLevel::Off);
+        assert_eq!(level(&["-qqqq", "-v"], None), LogLevel::Off);
+        assert_eq!(level(&["-vvvvvv"], None), LogLevel::Trace);
+        assert_eq!(adjusted(&["--log-format", "json"], None).unwrap().format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_bad_level_in_the_environment_is_told() {
+        let told = adjusted(&[], Some("loud")).unwrap_err();
+        assert!(told.starts_with("cannot use log level `loud` of ECHOD_LOG: "), "{told}");
+        assert!(told.ends_with("use one of off, error, warn, info, debug, trace"), "{told}");
+        assert_eq!(level(&["--log-level", "warn"], Some("loud")), LogLevel::Warn);
+    }
+
+    #[test]
+    fn listeners_are_collected() {
+        let cli =
+            Cli::try_parse_from(["echod", "-c", "a", "-l", "tcp://[::1]:7", "--listen", "unix:@x"]).unwrap();
+        let expected =
+            Inputs { file: Some("a".into()), listen: vec!["tcp://[::1]:7".into(), "unix:@x".into()] };
+        assert_eq!(cli.inputs(), expected);
+        assert!(Cli::try_parse_from(["echod", "--check", "--print-config"]).is_err());
+        assert!(Cli::try_parse_from(["echod", "file"]).is_err());
+    }
+
+    #[test]
+    fn help_names_what_it_should() {
+        let help = Cli::command().render_long_help().to_string();
+        for word in [
+            "ECHOD_LOG",
+            "Examples:",
+            "Exit codes:",
+            "config/echod.toml",
+            "What to serve:",
+            "possible values",
+        ] {
+            assert!(help.contains(word), "{word} is missing in:\n{help}");
+        }
+    }
+}

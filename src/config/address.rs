@@ -1,0 +1,202 @@
+//! Where a listener binds, as written in the file: parsed, but not yet looked up.
+
+use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::{Protocol, diagnostic::Trouble, inet, quoted};
+
+/// One place to bind. [`fmt::Display`] writes it as the file does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `127.0.0.1:7`, `[::1]:7`, `[fe80::1%eth0]:7`, `localhost:0`, `127.0.0.1:7000-7009`.
+    Inet {
+        /// The part before the port.
+        host: Host,
+        /// One port, or a range with a socket for each.
+        ports: RangeInclusive<u16>,
+    },
+    /// A socket file, an absolute or relative path; `%t` is already expanded.
+    Path(PathBuf),
+    /// A name in the abstract namespace, without its leading `@`.
+    Abstract(String),
+}
+
+/// The host part of an internet address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// A literal address.
+    Ip(IpAddr),
+    /// A link-local IPv6 address with its zone: an interface name or number.
+    Scoped(std::net::Ipv6Addr, String),
+    /// A name, looked up when the listener is bound.
+    Name(String),
+}
+
+impl Address {
+    /// Reads an address of `protocol`.
+    pub(super) fn parse(text: &str, protocol: Protocol) -> Result<Self, Trouble> {
+        match protocol {
+            Protocol::Tcp | Protocol::Udp => inet::read(text),
+            Protocol::Unix | Protocol::UnixDatagram => local(text),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inet { host, ports } if ports.start() == ports.end() => {
+                write!(f, "{host}:{}", ports.start())
+            }
+            Self::Inet { host, ports } => write!(f, "{host}:{}-{}", ports.start(), ports.end()),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Abstract(name) => write!(f, "@{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(IpAddr::V4(address)) => write!(f, "{address}"),
+            Self::Ip(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Scoped(address, zone) => write!(f, "[{address}%{zone}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// Reads what [`fmt::Display`] wrote. No valid path looks like a host and a port (see [`local`]), so the protocol
+    /// need not be known.
+    fn from_str(text: &str) -> Result<Self, String> {
+        inet::read(text).or_else(|_| local(text)).map_err(|trouble| trouble.to_string())
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// `sun_path` has room for so many bytes beside the zero that ends a path or starts an abstract name, unix(7).
+const LONGEST_UNIX: usize = 107;
+
+fn local(text: &str) -> Result<Address, Trouble> {
+    let trouble = |what: &str, cure: &str| Err(Trouble::new(format!("{} {what}", quoted(text)), cure));
+    if text.chars().any(char::is_control) {
+        return trouble("has a control character", "write a path, or `@` and a name");
+    }
+    let name = text.strip_prefix('@');
+    if name.unwrap_or(text).len() > LONGEST_UNIX {
+        let cure = format!("use at most {LONGEST_UNIX} bytes, the kernel takes no more");
+        return trouble(&format!("is too long, {} bytes", name.unwrap_or(text).len()), &cure);
+    }
+    match name {
+        Some("") => trouble("is an empty abstract name", "write a name after the `@`"),
+        Some(name) => Ok(Address::Abstract(name.to_owned())),
+        None if text.is_empty() => trouble("is no path", "write a path, or `@` and a name"),
+        None if text.ends_with('/') => trouble("is a directory", "add a file name"),
+        None if inet::read(text).is_ok() => {
+            let cure = format!("use protocol `tcp` or `udp`, or write `./{text}` for a file of that name");
+            trouble("is a host and a port, not the path of a unix socket", &cure)
+        }
+        None => Ok(Address::Path(PathBuf::from(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        for text in [
+            "127.0.0.1:7",
+            "[::1]:7",
+            "[::]:0",
+            "[fe80::1%eth0]:7",
+            "[fe80::1%2]:7",
+            "localhost:0",
+            "127.0.0.1:7000-7009",
+            "my-host.example:65535",
+        ] {
+            let address = Address::parse(text, Protocol::Tcp).unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(text.parse(), Ok(address));
+        }
+        for text in
+            ["/run/echod.sock", "echo.sock", "dir/a:7", "./a:7", "@name", "@a/b", "a:x", "[x]", "./@x"]
+        {
+            let address = Address::parse(text, Protocol::Unix).unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(text.parse(), Ok(address));
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart() {
+        let read = |text| Address::parse(text, Protocol::Udp).unwrap();
+        let inet = |host, ports| Address::Inet { host, ports };
+        assert_eq!(read("127.0.0.1:7-7"), inet(Host::Ip([127, 0, 0, 1].into()), 7..=7));
+        assert_eq!(read("[::1]:7-9"), inet(Host::Ip(std::net::Ipv6Addr::LOCALHOST.into()), 7..=9));
+        let link_local = "fe80::1".parse().unwrap();
+        assert_eq!(read("[fe80::1%eth0]:7"), inet(Host::Scoped(link_local, "eth0".into()), 7..=7));
+        assert_eq!(read("a.example:1"), inet(Host::Name("a.example".into()), 1..=1));
+    }
+
+    #[test]
+    fn bad_addresses_say_why() {
+        for (text, part) in [
+            ("127.0.0.1", "has no port"),
+            ("127.0.0.1:", "has no port"),
+            ("[::1]", "has no port"),
+            ("::1", "without brackets"),
+            ("::1:7", "without brackets"),
+            ("localhost:echo", "is not a port"),
+            ("localhost:65536", "is not a port"),
+            ("localhost:+7", "is not a port"),
+            ("localhost:7-", "is not a port"),
+            ("localhost:9-7", "is a reversed port range"),
+            ("localhost:0-7", "is a range with port 0"),
+            ("localhost:7-0", "is a range with port 0"),
+            (":7", "no host"),
+            ("*:7", "no host"),
+            ("300.1.1.1:7", "is not an IPv4 address"),
+            ("[127.0.0.1]:7", "is not an IPv6 address"),
+            ("[::1%lo]:7", "is not link-local"),
+            ("[fe80::1%]:7", "is not a zone"),
+            ("a b:7", "is not a host name"),
+            ("/run/x", "is the address of a unix socket"),
+            ("@x", "is the address of a unix socket"),
+        ] {
+            let trouble = Address::parse(text, Protocol::Tcp).unwrap_err();
+            assert!(trouble.title.contains(part), "{text}: {trouble}");
+        }
+        for (text, part) in [
+            ("", "is no path"),
+            ("@", "empty abstract name"),
+            ("127.0.0.1:7", "is a host and a port"),
+            ("localhost:7", "is a host and a port"),
+            ("/run/", "is a directory"),
+            ("a\u{1b}[m", "control character"),
+            (&"x".repeat(108), "is too long, 108 bytes"),
+            (&format!("@{}", "x".repeat(108)), "is too long, 108 bytes"),
+        ] {
+            let trouble = Address::parse(text, Protocol::Unix).unwrap_err();
+            assert!(trouble.title.contains(part), "{text}: {trouble}");
+        }
+        assert!(Address::parse(&"x".repeat(107), Protocol::Unix).is_ok());
+        assert!(Address::parse(&format!("@{}", "x".repeat(107)), Protocol::UnixDatagram).is_ok());
+    }
+}

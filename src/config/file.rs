@@ -1,0 +1,208 @@
+//! The file as written: flat shapes in which every value knows its place. Whether a value makes sense is decided in
+//! `validate`, so a word, a duration or an address is still text here.
+
+use std::{fmt, ops::Range};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+use toml::Spanned;
+
+/// A value that may be there, and where.
+pub(super) type Written<T> = Option<Spanned<T>>;
+
+/// The whole file.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) daemon: Daemon,
+    pub(super) log: Log,
+    pub(super) defaults: Listener,
+    pub(super) listener: Vec<Spanned<Listener>>,
+}
+
+/// `[daemon]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Daemon {
+    pub(super) drain_timeout: Written<String>,
+    pub(super) exit_idle_time: Written<String>,
+}
+
+/// `[log]`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: Written<String>,
+    pub(super) format: Written<String>,
+}
+
+impl Daemon {
+    /// Every key, in the order in which files are printed.
+    pub(super) const KEYS: &'static [&'static str] = &["drain-timeout", "exit-idle-time"];
+}
+
+impl Log {
+    /// Every key, in the order in which files are printed.
+    pub(super) const KEYS: &'static [&'static str] = &["level", "format"];
+}
+
+/// Defines [`Listener`] and its keys together, so that no list of them can forget one.
+macro_rules! listener {
+    ($($field:ident: $type:ty = $key:literal,)*) => {
+        /// A `[[listener]]`, or `[defaults]`.
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct Listener {
+            $(#[serde(rename = $key)] pub(super) $field: Written<$type>,)*
+        }
+
+        impl Listener {
+            /// Every key, in the order in which files are printed.
+            pub(super) const KEYS: &'static [&'static str] = &[$($key),*];
+
+            /// The keys that are there, each with the place of its value.
+            pub(super) fn written(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+                [$(($key, self.$field.as_ref().map(Spanned::span))),*]
+                    .into_iter()
+                    .filter_map(|(key, span)| span.map(|span| (key, span)))
+            }
+        }
+    };
+}
+
+listener! {
+    name: String = "name",
+    enabled: bool = "enabled",
+    protocol: String = "protocol",
+    address: Addresses = "address",
+    optional: bool = "optional",
+    mode: String = "mode",
+    workers: Scalar = "workers",
+    service: String = "service",
+    quote: String = "quote",
+    max_connections: i64 = "max-connections",
+    max_requests: i64 = "max-requests",
+    payload: String = "payload",
+    allow_amplification: bool = "allow-amplification",
+    v6_only: bool = "v6-only",
+    backlog: i64 = "backlog",
+    reuse_address: bool = "reuse-address",
+    reuse_port: bool = "reuse-port",
+    nodelay: bool = "nodelay",
+    keepalive: Scalar = "keepalive",
+    receive_buffer: Scalar = "receive-buffer",
+    send_buffer: Scalar = "send-buffer",
+    device: String = "device",
+    socket_mode: String = "socket-mode",
+    socket_user: Scalar = "socket-user",
+    socket_group: Scalar = "socket-group",
+}
+
+/// `"a"` or `["a", "b"]`.
+pub(super) enum Addresses {
+    /// One string: its place is that of the whole value.
+    One(String),
+    /// A list.
+    Many(Vec<Spanned<String>>),
+}
+
+/// A word or a plain value, for keys that take either.
+#[derive(Debug, PartialEq)]
+pub(super) enum Scalar {
+    /// A string.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// `true` or `false`.
+    Switch(bool),
+}
+
+// An untagged enum would try each shape on a copy that has lost its places; these visitors look once.
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Addresses, E> {
+                Ok(Addresses::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Addresses, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Addresses::Many)
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl Visitor<'_> for Shape {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a number")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar::Text(text.to_owned()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar::Number(number))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+                // Every key has a limit far below.
+                Ok(Scalar::Number(i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+
+            fn visit_bool<E>(self, switch: bool) -> Result<Scalar, E> {
+                Ok(Scalar::Switch(switch))
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(&super::quoted(text)),
+            Self::Number(number) => write!(f, "`{number}`"),
+            Self::Switch(switch) => write!(f, "`{switch}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_knows_its_place() {
+        let text = "[[listener]]\nname = 'a'\naddress = ['x', 'y']\nworkers = 4\nkeepalive = true\n";
+        let file: File = toml::from_str(text).unwrap();
+        let listener = &file.listener[0];
+        assert_eq!(&text[listener.span()], "[[listener]]");
+        let written: Vec<_> = listener.get_ref().written().map(|(key, span)| (key, &text[span])).collect();
+        let expected = [("name", "'a'"), ("address", "['x', 'y']"), ("workers", "4"), ("keepalive", "true")];
+        assert_eq!(written, expected);
+        let Some(Addresses::Many(list)) = listener.get_ref().address.as_ref().map(Spanned::get_ref) else {
+            panic!("a list was written");
+        };
+        assert_eq!(list.iter().map(|address| &text[address.span()]).collect::<Vec<_>>(), ["'x'", "'y'"]);
+    }
+}

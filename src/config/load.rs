@@ -1,0 +1,174 @@
+//! From what was asked for to a valid [`Config`], or to all that is wrong with it.
+
+use std::{
+    env, fmt, fs,
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
+
+use annotate_snippets::{Level, Renderer};
+
+use super::{
+    Config,
+    diagnostic::{Faults, Source},
+    parse, url, validate,
+};
+
+/// Where the settings come from. With neither a file nor a URL it is the embedded default file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// A configuration file.
+    pub file: Option<PathBuf>,
+    /// Listeners written as URLs, beside those of the file.
+    pub listen: Vec<String>,
+}
+
+/// What settings may depend on outside the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// The directory that `%t` stands for.
+    pub runtime_directory: Option<PathBuf>,
+}
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What is to be served.
+    pub config: Config,
+    /// What was left out because it is optional, a line for the log each.
+    pub notes: Vec<String>,
+}
+
+/// Why there is no configuration, with all that is wrong, ready to be printed as it is: it begins with `error: `.
+/// [`fmt::Display`] uses colour if standard error is a terminal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    kind: ErrorKind,
+    plain: String,
+    coloured: String,
+}
+
+/// The kinds of [`ConfigError`] that deserve an exit code of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What is written is wrong.
+    Invalid,
+    /// The file may not be read.
+    PermissionDenied,
+    /// The file cannot be read for another reason; mostly there is none.
+    Unreadable,
+}
+
+/// Reads and checks everything that `inputs` name.
+pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let mut faults = Faults::default();
+    let sources = sources(inputs, &mut faults)?;
+    let files: Vec<_> = sources
+        .iter()
+        .enumerate()
+        .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
+        .collect();
+    let loaded = validate::validate(&sources, &files, environment, &mut faults);
+    match faults.is_empty() {
+        true => Ok(loaded),
+        false => Err(ConfigError {
+            kind: ErrorKind::Invalid,
+            plain: faults.render(&sources, false),
+            coloured: faults.render(&sources, true),
+        }),
+    }
+}
+
+/// The file `config/echod.toml`, which is also its own manual.
+const DEFAULT: &str = include_str!("../../config/echod.toml");
+
+/// The file first, so that its `[daemon]`, `[log]` and `[defaults]` are those of the first source.
+fn sources(inputs: &Inputs, faults: &mut Faults) -> Result<Vec<Source>, ConfigError> {
+    let file = match &inputs.file {
+        Some(path) => Some(read(path)?),
+        None if inputs.listen.is_empty() => Some(Source::toml("echod.toml (built in)", DEFAULT)),
+        None => None,
+    };
+    let first_url = usize::from(file.is_some());
+    let urls = inputs.listen.iter().zip(first_url..).map(|(text, number)| url::source(text, number, faults));
+    Ok(file.into_iter().chain(urls).collect())
+}
+
+fn read(path: &Path) -> Result<Source, ConfigError> {
+    let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::toml(path.display().to_string(), text)),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let what = format!("byte {} is not UTF-8; a configuration file is text", at + 1);
+            Err(ConfigError::without_place(ErrorKind::Invalid, path, &what))
+        }
+    }
+}
+
+impl Environment {
+    /// The environment of this process: `$RUNTIME_DIRECTORY` as systemd.exec(5) sets it, `$XDG_RUNTIME_DIR` of a login
+    /// session, or /run for root. A name that is not UTF-8 could not be printed back, and counts as none.
+    pub fn from_process() -> Self {
+        let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
+        let of_service =
+            variable("RUNTIME_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from));
+        let of_session = || variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let of_root = || nix::unistd::geteuid().is_root().then(|| PathBuf::from("/run"));
+        Self { runtime_directory: of_service.or_else(of_session).or_else(of_root) }
+    }
+}
+
+impl ConfigError {
+    /// Whether the file is wrong, or could not be read.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The whole text without colour.
+    pub fn plain(&self) -> &str {
+        &self.plain
+    }
+
+    fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let (kind, what) = match error.kind() {
+            io::ErrorKind::PermissionDenied => (
+                ErrorKind::PermissionDenied,
+                "permission denied; make it readable for the user of the daemon".into(),
+            ),
+            io::ErrorKind::NotFound => (
+                ErrorKind::Unreadable,
+                "there is no such file; without `--config` the default is used".into(),
+            ),
+            io::ErrorKind::IsADirectory => {
+                (ErrorKind::Unreadable, "it is a directory; name a file in it".into())
+            }
+            _ => (ErrorKind::Unreadable, error.to_string()),
+        };
+        Self::without_place(kind, path, &what)
+    }
+
+    fn without_place(kind: ErrorKind, path: &Path, what: &str) -> Self {
+        let title = format!("cannot read configuration {}: {what}", path.display());
+        let render = |renderer: Renderer| {
+            let group = annotate_snippets::Group::with_title(Level::ERROR.primary_title(title.clone()));
+            renderer.render(&[group])
+        };
+        Self { kind, plain: render(Renderer::plain()), coloured: render(Renderer::styled()) }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        f.write_str(if !refused && io::stderr().is_terminal() { &self.coloured } else { &self.plain })
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}\n{}", self.kind, self.plain)
+    }
+}
+
+impl std::error::Error for ConfigError {}

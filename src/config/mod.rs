@@ -1,0 +1,242 @@
+//! What is to be served: valid, plain data. The shapes as written in the file are in `file`, the errors that point at a
+//! line in `diagnostic`; by the time a [`Config`] exists nothing in it can be wrong any more.
+//!
+//! Every type here serialises in the words of the configuration file: `--print-config` prints a file that means the
+//! same, and a forking listener's process is handed its settings that way.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod address;
+mod diagnostic;
+mod file;
+mod inet;
+mod load;
+mod parse;
+mod report;
+mod units;
+mod url;
+mod validate;
+mod words;
+
+pub use address::{Address, Host};
+pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
+
+/// Everything that the daemon was asked to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// The process as a whole.
+    pub daemon: Daemon,
+    /// What is written to standard error, and how.
+    pub log: Log,
+    /// What is served, in the order of the file; entries with `enabled = false` are not among them.
+    #[serde(rename = "listener")]
+    pub listeners: Vec<Listener>,
+}
+
+/// `[daemon]`: the process as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Daemon {
+    /// How long open connections may take to end after the first SIGTERM; zero does not wait (`block_on_close`).
+    #[serde(with = "units::duration")]
+    pub drain_timeout: Duration,
+    /// Exit when nothing was served and nothing is open for so long (`handle_timeout`); never by default.
+    #[serde(with = "units::optional_duration")]
+    pub exit_idle_time: Option<Duration>,
+}
+
+/// `[log]`: what is written to standard error, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// Lines for people, or one JSON object a line.
+    pub format: LogFormat,
+}
+
+/// One `[[listener]]`: where (protocol, address), how (mode, workers) and what (service).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Listener {
+    /// What the log and the announcement call it; unique.
+    pub name: String,
+    /// The kind of socket.
+    pub protocol: Protocol,
+    /// Where to bind, at least one; each port of a range is a socket of its own.
+    pub address: Vec<Address>,
+    /// Leave out an address that this machine does not have, instead of failing.
+    pub optional: bool,
+    /// The concurrency mode.
+    pub mode: Mode,
+    /// How many threads or processes share the work.
+    pub workers: Workers,
+    /// What is answered.
+    pub service: ServiceKind,
+    /// The text of the `qotd` service (RFC 865: shorter than 512 characters), without its line end.
+    pub quote: String,
+    /// How many connections (in per-request modes also datagrams) are served at once; more wait in the backlog.
+    pub max_connections: u32,
+    /// Serve so many connections or datagrams, then close (`handle_request`); 0 means no limit.
+    pub max_requests: u64,
+    /// Show in the log what each client wrote.
+    pub payload: Payload,
+    /// Let a datagram's answer be longer than its request.
+    pub allow_amplification: bool,
+    /// Serve IPv6 only on an IPv6 address (`IPV6_V6ONLY`, ipv6(7)).
+    pub v6_only: bool,
+    /// Connections that may wait to be accepted (listen(2)); 0 means the kernel's maximum.
+    pub backlog: u32,
+    /// Bind although old connections of the port linger (`SO_REUSEADDR`, socket(7)).
+    pub reuse_address: bool,
+    /// Share the port with other processes of the same user (`SO_REUSEPORT`, socket(7)).
+    pub reuse_port: bool,
+    /// Send small segments at once (`TCP_NODELAY`, tcp(7)).
+    pub nodelay: bool,
+    /// Probe silent peers (`SO_KEEPALIVE`, socket(7)).
+    pub keepalive: Keepalive,
+    /// `SO_RCVBUF` in bytes, 0 for the kernel's default.
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF` in bytes, 0 for the kernel's default.
+    pub send_buffer: u32,
+    /// Serve on one network interface only (`SO_BINDTODEVICE`, socket(7)); empty for all.
+    pub device: String,
+    /// Permission bits of a unix socket file.
+    #[serde(with = "units::mode")]
+    pub socket_mode: u32,
+    /// Owner of a unix socket file; ours by default.
+    pub socket_user: Option<Owner>,
+    /// Group of a unix socket file; ours by default.
+    pub socket_group: Option<Owner>,
+}
+
+/// The kind of socket: the four server classes of Python's `socketserver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// A stream over IPv4 or IPv6, tcp(7).
+    Tcp,
+    /// Datagrams over IPv4 or IPv6, udp(7).
+    Udp,
+    /// A stream between processes of one machine, unix(7).
+    Unix,
+    /// Datagrams between processes of one machine, unix(7).
+    UnixDatagram,
+}
+
+/// Who waits while a client is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// One connection, or one batch of datagrams, after the other.
+    Iterative,
+    /// A thread for each connection (`ThreadingMixIn`).
+    Threading,
+    /// A process for each connection (`ForkingMixIn`).
+    Forking,
+}
+
+/// How many threads or processes share a listener's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each connection or datagram.
+    PerRequest,
+    /// A fixed pool, as many as there are cores.
+    Auto,
+    /// A fixed pool of this many.
+    Count(u32),
+}
+
+/// What is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceKind {
+    /// The same bytes, RFC 862.
+    Echo,
+    /// The same bytes in upper case (ASCII letters).
+    Upper,
+    /// Nothing, RFC 863.
+    Discard,
+    /// Lines of printable characters, RFC 864.
+    Chargen,
+    /// A quotation, RFC 865.
+    Qotd,
+    /// The date and time for people, RFC 867.
+    Daytime,
+    /// The time as 32 bits, RFC 868.
+    Time,
+}
+
+/// Whether and how the log shows what each client wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Payload {
+    /// Not at all.
+    Off,
+    /// As text, control characters escaped.
+    Text,
+    /// As hexadecimal digits.
+    Hex,
+}
+
+/// Whether silent peers are probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keepalive {
+    /// Never.
+    Off,
+    /// After the kernel's default idle time.
+    On,
+    /// After this idle time (`TCP_KEEPIDLE`, tcp(7)), at least a second.
+    After(Duration),
+}
+
+/// A user or a group, looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// As written: a name or a number.
+    pub name: String,
+    /// The numeric id.
+    pub id: u32,
+}
+
+/// How much is logged; `-v` and `-q` move along this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What the daemon could not do.
+    Error,
+    /// What an administrator should look at.
+    Warn,
+    /// Start, stop, and a line for each connection.
+    Info,
+    /// Also a line for each datagram.
+    Debug,
+    /// All there is.
+    Trace,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `qotd` says unless the file says better.
+const DEFAULT_QUOTE: &str = "What you hear is what you said.";
+
+/// Text of a user in a message, unable to draw anything of its own.
+fn quoted(text: &str) -> String {
+    format!("`{}`", text.escape_debug())
+}
+
+#[cfg(test)]
+mod tests;

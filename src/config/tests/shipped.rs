@@ -1,0 +1,93 @@
+//! The configuration files that echod ships are part of its manual: what they say must be true.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use super::{ECHOD, environment, load_text};
+use crate::config::*;
+
+fn load_example(name: &str) -> Config {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    let inputs = Inputs { file: Some(file), listen: Vec::new() };
+    load(&inputs, &environment()).unwrap().config
+}
+
+/// The file with the marks of commented keys taken away.
+fn uncomment(toml: &str, marks: &[&str]) -> String {
+    let lines = toml.lines().map(|line| {
+        let key = marks.iter().find_map(|mark| line.strip_prefix(mark));
+        key.filter(|key| key.starts_with(|c: char| c.is_ascii_lowercase()) && key.contains(" = "))
+            .unwrap_or(line)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_default_serves_what_it_says() {
+    let loaded = load(&Inputs::default(), &environment()).unwrap();
+    assert_eq!(loaded.notes, [""; 0]);
+    let limits = "mode threading, workers per-request, at most 1024 connections, optional";
+    assert_eq!(
+        loaded.config.describe(),
+        format!(
+            "\
+listener \"tcp\": echo at tcp://127.0.0.1:7777, {limits}
+listener \"tcp\": echo at tcp://[::1]:7777, {limits}
+listener \"udp\": echo at udp://127.0.0.1:7777, mode threading, workers auto, optional
+listener \"udp\": echo at udp://[::1]:7777, mode threading, workers auto, optional
+listener \"unix\": echo at unix:/run/test/echod.sock, {limits}
+"
+        )
+    );
+    let without = load(&Inputs::default(), &Environment::default()).unwrap();
+    assert_eq!(without.config.listeners.len(), 2);
+    assert_eq!(without.notes.len(), 1);
+}
+
+#[test]
+fn the_values_shown_for_keys_are_those_without_them() {
+    let shown = uncomment(ECHOD, &["#"]);
+    assert_ne!(shown, ECHOD);
+    assert_eq!(load_text(&shown), load_text(ECHOD));
+}
+
+#[test]
+fn every_key_is_shown() {
+    let all = uncomment(ECHOD, &["##  ", "## ", "#"]);
+    let table: toml::Table = all.parse().unwrap();
+    let keys = |value: &toml::Value| value.as_table().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let known = |keys: &[&str]| keys.iter().map(|key| key.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(keys(&table["daemon"]), known(file::Daemon::KEYS));
+    assert_eq!(keys(&table["log"]), known(file::Log::KEYS));
+    let listeners = table["listener"].as_array().unwrap().iter().chain([&table["defaults"]]);
+    let of_listeners: BTreeSet<_> = listeners.flat_map(keys).collect();
+    assert_eq!(of_listeners, known(file::Listener::KEYS));
+    // All of them together are right, too.
+    assert_eq!(load_text(&all).listeners.len(), 3);
+}
+
+#[test]
+fn the_tutorial_has_all_twelve_servers() {
+    let config = load_example("tutorial.toml");
+    let classes: BTreeSet<_> =
+        config.listeners.iter().map(|listener| format!("{} {}", listener.protocol, listener.mode)).collect();
+    assert_eq!((config.listeners.len(), classes.len()), (12, 12));
+    let upper =
+        |listener: &Listener| listener.service == ServiceKind::Upper && listener.payload == Payload::Text;
+    assert!(config.listeners.iter().all(upper));
+}
+
+#[test]
+fn the_small_services_are_on_their_ports() {
+    let config = load_example("small-services.toml");
+    let of_tcp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Tcp);
+    let places: Vec<_> =
+        of_tcp.map(|listener| format!("{} {}", listener.service, listener.address[0])).collect();
+    assert_eq!(
+        places,
+        ["echo 127.0.0.1:7", "discard 127.0.0.1:9", "daytime 127.0.0.1:13", "qotd 127.0.0.1:17"]
+            .into_iter()
+            .chain(["chargen 127.0.0.1:19", "time 127.0.0.1:37"])
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(config.listeners.len(), 12);
+}

@@ -1,0 +1,216 @@
+//! Values that people write with a unit: durations (`1h 30m`), sizes (`64KiB`), permission bits (`0660`). Reading and
+//! writing are here together, so that what is printed can be read again.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::diagnostic::Trouble;
+
+/// Longer waits are slips of the pen, and would overflow the kernel's clocks.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Reads `30s`, `1h 30m`, `500ms` or ISO 8601's `PT30S`.
+pub(super) fn read_duration(text: &str) -> Result<Duration, Trouble> {
+    let cure = "write for example `30s`, `500ms` or `1h 30m`";
+    let Ok(signed) = text.parse::<SignedDuration>() else {
+        let cure = match mentions_days(text) {
+            true => "count in hours: `24h` is a day",
+            false => cure,
+        };
+        return Err(Trouble::new(format!("{} is not a duration", super::quoted(text)), cure));
+    };
+    match Duration::try_from(signed) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err(Trouble::new("a duration of more than a year", cure)),
+        Err(_) => Err(Trouble::new("a duration cannot be negative", cure)),
+    }
+}
+
+/// Writes a duration so that [`read_duration`] reads the same.
+pub(super) fn write_duration(duration: Duration) -> String {
+    // A duration that was read is a year at most, so it always fits.
+    format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+}
+
+/// Reads a size in bytes: `65536`, `64KiB`, `1MB`.
+pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" => Some(1_000),
+        "kib" => Some(1 << 10),
+        "mb" => Some(1_000_000),
+        "mib" => Some(1 << 20),
+        "gb" => Some(1_000_000_000),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let (Ok(number), Some(factor)) = (number.parse::<i64>(), factor) else {
+        return Err(Trouble::new(
+            format!("{} is not a size", super::quoted(text)),
+            "write bytes, or for example `64KiB` or `1MB`",
+        ));
+    };
+    size_in_bytes(number.saturating_mul(factor))
+}
+
+/// Checks a size that was written as a plain number. The kernel takes it as an `int`.
+pub(super) fn size_in_bytes(number: i64) -> Result<u32, Trouble> {
+    match u32::try_from(number) {
+        Ok(size) if i32::try_from(size).is_ok() => Ok(size),
+        _ => Err(Trouble::new(
+            format!("a buffer cannot have {number} bytes"),
+            "write a size from 0 (the kernel's default) to 2147483647 bytes",
+        )),
+    }
+}
+
+/// Reads octal permission bits: `0660`.
+pub(super) fn read_mode(text: &str) -> Result<u32, Trouble> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mode = u32::from_str_radix(digits, 8).unwrap_or(u32::MAX);
+    match octal && mode <= 0o7777 {
+        true => Ok(mode),
+        false => Err(Trouble::new(
+            format!("{} is not an octal file mode", super::quoted(text)),
+            "write for example \"0660\": octal digits, at most 7777",
+        )),
+    }
+}
+
+fn mentions_days(text: &str) -> bool {
+    let units = ["d", "w", "mo", "y"];
+    text.split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty())
+        .any(|word| units.iter().any(|unit| word.to_ascii_lowercase().starts_with(unit)))
+}
+
+/// `#[serde(with)]` for a duration.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&super::write_duration(*duration))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        super::read_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// `#[serde(with)]` for a duration that may be `off`.
+pub(super) mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            None => serializer.serialize_str("off"),
+            Some(duration) => super::duration::serialize(duration, serializer),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "off" => Ok(None),
+            text => super::read_duration(text).map(Some).map_err(D::Error::custom),
+        }
+    }
+}
+
+/// `#[serde(with)]` for permission bits.
+pub(super) mod mode {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(in crate::config) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{mode:04o}"))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<u32, D::Error> {
+        super::read_mode(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        let read = |text| read_duration(text).unwrap();
+        assert_eq!(read("30s"), Duration::from_secs(30));
+        assert_eq!(read("1h 30m"), Duration::from_secs(5400));
+        assert_eq!(read("1h30m"), Duration::from_secs(5400));
+        assert_eq!(read("500ms"), Duration::from_millis(500));
+        assert_eq!(read("PT1M30S"), Duration::from_secs(90));
+        assert_eq!(read("0s"), Duration::ZERO);
+    }
+
+    #[test]
+    fn bad_durations_are_refused() {
+        for text in
+            ["", "30", "soon", "-5s", "5s ago", "1 month", "1d", "2 weeks", "P1D", "9000h", "99999999999999h"]
+        {
+            assert!(read_duration(text).is_err(), "{text:?} was read");
+        }
+        assert_eq!(read_duration("1d").unwrap_err().cure, "count in hours: `24h` is a day");
+    }
+
+    #[test]
+    fn written_durations_read_the_same() {
+        for duration in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_micros(1_500),
+            Duration::from_millis(61_001),
+            Duration::new(86_399, 999_999_999),
+            LONGEST,
+        ] {
+            assert_eq!(read_duration(&write_duration(duration)).unwrap(), duration);
+        }
+        assert_eq!(write_duration(Duration::from_secs(5)), "5s");
+        assert_eq!(write_duration(Duration::ZERO), "0s");
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(read_size("64KiB").unwrap(), 65_536);
+        assert_eq!(read_size("1MB").unwrap(), 1_000_000);
+        assert_eq!(read_size("1 mib").unwrap(), 1 << 20);
+        assert_eq!(read_size("0").unwrap(), 0);
+        assert_eq!(read_size("1GiB").unwrap(), 1 << 30);
+        for text in ["", "KiB", "1.5MB", "64K", "-1", "2GiB", "9223372036854775807GiB", "1 byte"] {
+            assert!(read_size(text).is_err(), "{text:?} was read");
+        }
+        assert!(size_in_bytes(-1).is_err());
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(read_mode("0660").unwrap(), 0o660);
+        assert_eq!(read_mode("7777").unwrap(), 0o7777);
+        assert_eq!(read_mode("0o600").unwrap(), 0o600);
+        for text in ["", "0o", "680", "rw", "+7", "10000", "77777777777777777777"] {
+            assert!(read_mode(text).is_err(), "{text:?} was read");
+        }
+    }
+}

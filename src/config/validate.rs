@@ -1,0 +1,122 @@
+//! From the file as written to a [`Config`] in which nothing can be wrong. Every fault is noted and the rest is looked
+//! at all the same, so that one run reports them all.
+
+mod addresses;
+mod clash;
+mod fit;
+mod listener;
+mod reader;
+mod values;
+
+use std::collections::HashSet;
+
+use super::{
+    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel,
+    diagnostic::{Faults, Place, Source, Trouble},
+    file::File,
+    words,
+};
+pub(super) use fit::Fit;
+use listener::{Context, Draft};
+use reader::Table;
+pub(super) use values::{keepalive, workers};
+
+/// Checks `files`, one for each of the `sources`. The first has the `[daemon]`, `[log]` and `[defaults]` of all. The
+/// result is only worth something if no fault was noted, here or before.
+pub(super) fn validate(
+    sources: &[Source],
+    files: &[File],
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Loaded {
+    let empty = File::default();
+    let first = files.first().unwrap_or(&empty);
+    let defaults = Table { source: 0, keys: &first.defaults };
+    // What was cut out before must not be called missing.
+    let complete = faults.is_empty();
+    let context = Context { sources, defaults, environment, complete };
+
+    let daemon = daemon(first, faults);
+    let log = log(first, faults);
+    listener::check_defaults(&context, faults);
+    let mut drafts: Vec<Draft> = Vec::new();
+    for (source, file) in files.iter().enumerate() {
+        for written in &file.listener {
+            let own = Table { source, keys: written.get_ref() };
+            drafts.extend(listener::draft(own, Place::new(source, written.span()), &context, faults));
+        }
+    }
+    give_names(&mut drafts, faults);
+    clash::check(&drafts, faults);
+
+    let notes = drafts.iter().flat_map(Draft::notes).collect();
+    let listeners: Vec<_> = drafts
+        .into_iter()
+        .map(|draft| draft.listener)
+        .filter(|listener| !listener.address.is_empty())
+        .collect();
+    if listeners.is_empty() && faults.is_empty() {
+        faults.push_whole(nothing_to_serve(sources, files));
+    }
+    Loaded { config: Config { daemon, log, listeners }, notes }
+}
+
+fn daemon(file: &File, faults: &mut Faults) -> Daemon {
+    let written = &file.daemon;
+    Daemon {
+        drain_timeout: values::head(&written.drain_timeout, values::duration, faults)
+            .unwrap_or(std::time::Duration::from_secs(5)),
+        exit_idle_time: values::head(&written.exit_idle_time, values::exit_idle_time, faults).flatten(),
+    }
+}
+
+fn log(file: &File, faults: &mut Faults) -> Log {
+    let level = values::head(&file.log.level, |word| words::read("level", word), faults);
+    let format = values::head(&file.log.format, |word| words::read("format", word), faults);
+    Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Text) }
+}
+
+/// Names are for the log and for people's eyes, so each must mean one listener. Written ones come first; a listener
+/// without one is called by its URL.
+fn give_names(drafts: &mut [Draft], faults: &mut Faults) {
+    for (index, draft) in drafts.iter().enumerate() {
+        let Some(place) = draft.name.clone() else {
+            continue;
+        };
+        let name = &draft.listener.name;
+        let earlier = drafts[..index].iter().find(|earlier| earlier.listener.name == *name);
+        if let Some(earlier) = earlier.and_then(|earlier| earlier.name.clone()) {
+            let trouble = Trouble::new(
+                format!("two listeners are named {}", super::quoted(name)),
+                "choose another name",
+            );
+            faults.push_clash(place, trouble, earlier, "first used here");
+        }
+    }
+    let mut taken: HashSet<String> =
+        drafts.iter().filter(|draft| draft.name.is_some()).map(|draft| draft.listener.name.clone()).collect();
+    for draft in drafts.iter_mut().filter(|draft| draft.name.is_none()) {
+        let url = draft.url();
+        let mut name = url.clone();
+        for number in 2.. {
+            if taken.insert(name.clone()) {
+                break;
+            }
+            name = format!("{url}#{number}");
+        }
+        draft.listener.name = name;
+    }
+}
+
+fn nothing_to_serve(sources: &[Source], files: &[File]) -> Trouble {
+    let name = sources.first().map_or("", |source| &source.name);
+    let cure = match files.iter().all(|file| file.listener.is_empty()) {
+        true => format!("add a `[[listener]]` to {name}"),
+        false => "all of them have `enabled = false`, or need a runtime directory for `%t` and there is none"
+            .to_owned(),
+    };
+    Trouble::new("there is no listener to serve", cure)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! The addresses of one listener.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use crate::config::{
+    Address, Environment, Protocol,
+    diagnostic::{Faults, Place, Trouble},
+    file::Addresses,
+    quoted,
+};
+
+/// What became of a listener's addresses.
+#[derive(Default)]
+pub(super) struct Bound {
+    /// The valid ones, and where they are written.
+    pub(super) addresses: Vec<(Address, Place)>,
+    /// Those that were left out, as written.
+    pub(super) left_out: Vec<String>,
+}
+
+/// Each address as written, and its place.
+pub(super) fn texts(written: &Spanned<Addresses>) -> Vec<(&str, Range<usize>)> {
+    match written.get_ref() {
+        Addresses::One(text) => vec![(text, written.span())],
+        Addresses::Many(list) => list.iter().map(|text| (text.get_ref().as_str(), text.span())).collect(),
+    }
+}
+
+/// Reads the addresses of a listener. Without a runtime directory the ones that need it are left out if `optional`.
+pub(super) fn read(
+    texts: &[(&str, Range<usize>)],
+    source: usize,
+    protocol: Protocol,
+    optional: bool,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Bound {
+    let mut bound = Bound::default();
+    for (text, span) in texts {
+        let place = Place::new(source, span.clone());
+        let expanded = match expand(text, protocol, environment) {
+            Some(expanded) => expanded,
+            None if optional => {
+                bound.left_out.push((*text).to_owned());
+                continue;
+            }
+            None => {
+                let title = format!("{} needs a runtime directory, and there is none", quoted(text));
+                let cure =
+                    "set RUNTIME_DIRECTORY or XDG_RUNTIME_DIR, write a whole path, or add `optional = true`";
+                faults.push(place, Trouble::new(title, cure));
+                continue;
+            }
+        };
+        match Address::parse(&expanded, protocol) {
+            Ok(address) => bound.addresses.push((address, place)),
+            Err(trouble) => faults.push(place, trouble),
+        }
+    }
+    bound
+}
+
+/// Puts the runtime directory in the place of `%t`; `None` if there is none.
+fn expand(text: &str, protocol: Protocol, environment: &Environment) -> Option<String> {
+    let local = matches!(protocol, Protocol::Unix | Protocol::UnixDatagram);
+    match text.strip_prefix("%t").filter(|rest| local && rest.starts_with('/')) {
+        None => Some(text.to_owned()),
+        Some(rest) => {
+            let directory = environment.runtime_directory.as_ref()?.to_str()?;
+            Some(format!("{}{rest}", directory.trim_end_matches('/')))
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One listener: do its keys fit, and do they make sense together?
+
+use toml::Spanned;
+
+use super::{
+    Fit, addresses,
+    reader::{Reader, Table},
+    values,
+};
+use crate::config::{
+    Environment, Listener, Mode, Protocol,
+    diagnostic::{Faults, Place, Source, Trouble},
+    file::{self, Scalar},
+};
+
+/// What all listeners have in common.
+pub(super) struct Context<'a> {
+    pub(super) sources: &'a [Source],
+    pub(super) defaults: Table<'a>,
+    pub(super) environment: &'a Environment,
+    /// Nothing was cut out of the sources.
+    pub(super) complete: bool,
+}
+
+/// A listener, still with the places that later checks cite.
+pub(super) struct Draft {
+    pub(super) listener: Listener,
+    /// Where its name is written; a listener without one gets it later.
+    pub(super) name: Option<Place>,
+    /// Where each address is written.
+    pub(super) places: Vec<Place>,
+    left_out: Vec<String>,
+}
+
+impl Draft {
+    /// What was left out, for the log.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        let Listener { name, protocol, .. } = &self.listener;
+        self.left_out.iter().map(move |text| {
+            format!("listener \"{name}\": left out {protocol}:{text}: there is no runtime directory for `%t`")
+        })
+    }
+
+    /// The URL of the first address.
+    pub(super) fn url(&self) -> String {
+        let protocol = self.listener.protocol;
+        match (self.listener.address.first(), self.left_out.first()) {
+            (Some(address), _) => protocol.url(address),
+            (None, left_out) => format!("{protocol}:{}", left_out.map_or("", String::as_str)),
+        }
+    }
+}
+
+/// Checks the values of `[defaults]` on their own, also those that no listener takes.
+pub(super) fn check_defaults(context: &Context<'_>, faults: &mut Faults) {
+    let table = context.defaults;
+    for (key, span) in table.keys.written().filter(|(key, _)| ["name", "address"].contains(key)) {
+        let trouble = Trouble::new(
+            format!("`{key}` cannot have a default"),
+            "each listener has its own; move it into a `[[listener]]`",
+        );
+        faults.push(key_place(context, table.source, key, span), trouble);
+    }
+    let nothing = file::Listener::default();
+    let defaults = Table { source: table.source, keys: &nothing };
+    let mut reader = Reader { own: table, defaults, fit: Fit::default(), faults };
+    let (protocol, mode, service) = (reader.protocol(), reader.mode(), reader.service());
+    reader.enabled();
+    reader.optional();
+    reader.settings(protocol.unwrap_or(Protocol::Tcp), mode, service);
+}
+
+/// Reads one listener, which is `None` if it is not enabled.
+pub(super) fn draft(
+    own: Table<'_>,
+    table: Place,
+    context: &Context<'_>,
+    faults: &mut Faults,
+) -> Option<Draft> {
+    let mut reader = Reader { own, defaults: context.defaults, fit: Fit::default(), faults };
+    let (protocol, mode, service) = (reader.protocol(), reader.mode(), reader.service());
+    let (enabled, optional) = (reader.enabled(), reader.optional());
+    let texts = own.keys.address.as_ref().map(addresses::texts).unwrap_or_default();
+    let abstract_only = !texts.is_empty() && texts.iter().all(|(text, _)| text.starts_with('@'));
+    reader.fit = Fit { protocol, mode: Some(mode), service: Some(service), abstract_only };
+    reader.check_own_keys(context);
+    let name = reader.value("name", |keys| &keys.name, values::name);
+    let settings = reader.settings(protocol.unwrap_or(Protocol::Tcp), mode, service);
+
+    if context.complete && own.keys.protocol.is_none() && context.defaults.keys.protocol.is_none() {
+        let cure = "add for example `protocol = \"tcp\"`";
+        faults.push(table.clone(), Trouble::new("this listener has no protocol", cure));
+    }
+    if context.complete && texts.is_empty() {
+        let cure = "add for example `address = \"127.0.0.1:7\"`";
+        let place = own.keys.address.as_ref().map_or(table, |empty| Place::new(own.source, empty.span()));
+        faults.push(place, Trouble::new("this listener has no address", cure));
+    }
+    let bound = match protocol {
+        // A listener that is not served may need what this machine does not have.
+        Some(protocol) => {
+            let optional = optional || !enabled;
+            addresses::read(&texts, own.source, protocol, optional, context.environment, faults)
+        }
+        None => addresses::Bound::default(),
+    };
+    let (address, places) = bound.addresses.into_iter().unzip();
+    enabled.then(|| Draft {
+        name: name
+            .is_some()
+            .then(|| own.keys.name.as_ref().map(|name| Place::new(own.source, name.span())))
+            .flatten(),
+        listener: Listener { name: name.unwrap_or_default(), address, optional, ..settings },
+        places,
+        left_out: bound.left_out,
+    })
+}
+
+impl Reader<'_> {
+    /// Refuses keys that are written on the listener itself but mean nothing there.
+    fn check_own_keys(&mut self, context: &Context<'_>) {
+        let keys = self.own.keys;
+        for (key, span) in keys.written() {
+            if let Some(trouble) = self.fit.trouble(key) {
+                self.faults.push(key_place(context, self.own.source, key, span), trouble);
+            }
+        }
+        if self.fit.mode != Some(Mode::Iterative) {
+            return;
+        }
+        let title = |key| format!("`{key}` does not fit mode `iterative`, which serves one client at a time");
+        let cure = "take it out, or choose mode `threading` or `forking`";
+        let other = |number: &Scalar| *number != Scalar::Number(1);
+        if let Some(span) = keys.workers.as_ref().filter(|number| other(number.get_ref())).map(Spanned::span)
+        {
+            let place = key_place(context, self.own.source, "workers", span);
+            self.faults.push(place, Trouble::new(title("workers"), cure));
+        }
+        if let Some(span) =
+            keys.max_connections.as_ref().filter(|number| *number.get_ref() != 1).map(Spanned::span)
+        {
+            let place = key_place(context, self.own.source, "max-connections", span);
+            self.faults.push(place, Trouble::new(title("max-connections"), cure));
+        }
+    }
+}
+
+/// The place of `key` itself. The shapes know only the place of its value, but it stands just before.
+fn key_place(context: &Context<'_>, source: usize, key: &str, value: std::ops::Range<usize>) -> Place {
+    let before = context.sources[source].as_toml()[..value.start].trim_end();
+    let before = before.strip_suffix('=').map(|before| before.trim_end().trim_end_matches(['"', '\'']));
+    match before.filter(|before| before.ends_with(key)) {
+        Some(before) => Place::new(source, before.len() - key.len()..before.len()),
+        None => Place::new(source, value),
+    }
+}

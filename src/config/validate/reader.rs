@@ -1,0 +1,127 @@
+//! The values of one listener: its own keys, then those of `[defaults]`, then what the daemon would choose.
+
+use std::borrow::Borrow;
+
+use super::{Fit, values};
+use crate::config::{
+    DEFAULT_QUOTE, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Workers,
+    diagnostic::{Faults, Place, Trouble},
+    file::{self, Written},
+    words,
+};
+
+/// A table of listener keys, and the source it is in.
+#[derive(Clone, Copy)]
+pub(super) struct Table<'a> {
+    pub(super) source: usize,
+    pub(super) keys: &'a file::Listener,
+}
+
+/// Reads values: the listener's own, else that of `[defaults]` where it fits.
+pub(super) struct Reader<'a> {
+    pub(super) own: Table<'a>,
+    pub(super) defaults: Table<'a>,
+    pub(super) fit: Fit,
+    pub(super) faults: &'a mut Faults,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn value<T: Borrow<U> + 'a, U: ?Sized, V>(
+        &mut self,
+        key: &str,
+        field: impl Fn(&'a file::Listener) -> &'a Written<T>,
+        read: impl Fn(&U) -> Result<V, Trouble>,
+    ) -> Option<V> {
+        let own = field(self.own.keys).as_ref().map(|written| (written, self.own.source));
+        let default = field(self.defaults.keys).as_ref().filter(|_| self.fit.takes_default(key));
+        let (written, source) = own.or(default.map(|written| (written, self.defaults.source)))?;
+        let place = Place::new(source, written.span());
+        read(written.get_ref().borrow()).map_err(|trouble| self.faults.push(place, trouble)).ok()
+    }
+
+    pub(super) fn protocol(&mut self) -> Option<Protocol> {
+        self.value("protocol", |keys| &keys.protocol, |word: &str| words::read("protocol", word))
+    }
+
+    pub(super) fn mode(&mut self) -> Mode {
+        self.value("mode", |keys| &keys.mode, |word: &str| words::read("mode", word))
+            .unwrap_or(Mode::Threading)
+    }
+
+    pub(super) fn service(&mut self) -> ServiceKind {
+        let read = |word: &str| words::read("service", word);
+        self.value("service", |keys| &keys.service, read).unwrap_or(ServiceKind::Echo)
+    }
+
+    pub(super) fn enabled(&mut self) -> bool {
+        self.value("enabled", |keys| &keys.enabled, values::as_written).unwrap_or(true)
+    }
+
+    pub(super) fn optional(&mut self) -> bool {
+        self.value("optional", |keys| &keys.optional, values::as_written).unwrap_or(false)
+    }
+
+    /// All that does not say which listener it is.
+    pub(super) fn settings(&mut self, protocol: Protocol, mode: Mode, service: ServiceKind) -> Listener {
+        let word = |word: &str| words::read("payload", word);
+        let switch = values::as_written;
+        Listener {
+            name: String::new(),
+            protocol,
+            address: Vec::new(),
+            optional: false,
+            mode,
+            workers: self
+                .value("workers", |keys| &keys.workers, values::workers)
+                .unwrap_or(default_workers(protocol, mode)),
+            service,
+            quote: self
+                .value("quote", |keys| &keys.quote, values::quote)
+                .unwrap_or_else(|| DEFAULT_QUOTE.to_owned()),
+            max_connections: self
+                .value("max-connections", |keys| &keys.max_connections, values::max_connections)
+                .unwrap_or(default_max_connections(mode)),
+            max_requests: self
+                .value("max-requests", |keys| &keys.max_requests, values::max_requests)
+                .unwrap_or(0),
+            payload: self.value("payload", |keys| &keys.payload, word).unwrap_or(Payload::Off),
+            allow_amplification: self
+                .value("allow-amplification", |keys| &keys.allow_amplification, switch)
+                .unwrap_or(false),
+            v6_only: self.value("v6-only", |keys| &keys.v6_only, switch).unwrap_or(false),
+            backlog: self.value("backlog", |keys| &keys.backlog, values::backlog).unwrap_or(0),
+            reuse_address: self.value("reuse-address", |keys| &keys.reuse_address, switch).unwrap_or(true),
+            reuse_port: self.value("reuse-port", |keys| &keys.reuse_port, switch).unwrap_or(false),
+            nodelay: self.value("nodelay", |keys| &keys.nodelay, switch).unwrap_or(true),
+            keepalive: self
+                .value("keepalive", |keys| &keys.keepalive, values::keepalive)
+                .unwrap_or(Keepalive::Off),
+            receive_buffer: self
+                .value("receive-buffer", |keys| &keys.receive_buffer, values::size)
+                .unwrap_or(0),
+            send_buffer: self.value("send-buffer", |keys| &keys.send_buffer, values::size).unwrap_or(0),
+            device: self.value("device", |keys| &keys.device, values::device).unwrap_or_default(),
+            socket_mode: self
+                .value("socket-mode", |keys| &keys.socket_mode, values::socket_mode)
+                .unwrap_or(0o666),
+            socket_user: self.value("socket-user", |keys| &keys.socket_user, values::user),
+            socket_group: self.value("socket-group", |keys| &keys.socket_group, values::group),
+        }
+    }
+}
+
+fn default_workers(protocol: Protocol, mode: Mode) -> Workers {
+    match (mode, protocol) {
+        (Mode::Iterative, _) => Workers::Count(1),
+        (_, Protocol::Tcp | Protocol::Unix) => Workers::PerRequest,
+        (_, Protocol::Udp | Protocol::UnixDatagram) => Workers::Auto,
+    }
+}
+
+fn default_max_connections(mode: Mode) -> u32 {
+    match mode {
+        Mode::Iterative => 1,
+        Mode::Threading => 1024,
+        Mode::Forking => 40,
+    }
+}

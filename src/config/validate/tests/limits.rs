@@ -1,0 +1,124 @@
+//! What values, keys and addresses may not be, case by case.
+
+use super::{faults, good, listener};
+
+#[test]
+fn values_have_limits() {
+    for (protocol, key) in [
+        ("tcp", "name = \"\""),
+        ("tcp", "name = \"a\\nb\""),
+        ("tcp", "workers = 0"),
+        ("tcp", "workers = 1025"),
+        ("tcp", "workers = \"many\""),
+        ("tcp", "workers = true"),
+        ("tcp", "max-connections = 0"),
+        ("tcp", "max-connections = 1000001"),
+        ("tcp", "max-requests = -1"),
+        ("tcp", "backlog = -1"),
+        ("tcp", "backlog = 2147483648"),
+        ("tcp", "keepalive = \"0s\""),
+        ("tcp", "keepalive = \"1500ms\""),
+        ("tcp", "keepalive = \"10h\""),
+        ("tcp", "keepalive = 60"),
+        ("tcp", "receive-buffer = \"64 pages\""),
+        ("tcp", "send-buffer = -1"),
+        ("tcp", "send-buffer = true"),
+        ("tcp", "device = \"a-name-of-16-byt\""),
+        ("tcp", "device = \"a b\""),
+        ("tcp", "payload = \"txt\""),
+        ("tcp", "service = \"ecko\""),
+        ("tcp", "service = \"qotd\"\nquote = \"\\u001b[31m\""),
+        ("unix", "socket-mode = \"10000\""),
+        ("unix", "socket-mode = \"rw\""),
+        ("unix", "socket-user = \"\""),
+        ("unix", "socket-user = \"a\\u0000b\""),
+        ("unix", "socket-user = true"),
+        ("unix", "socket-user = -1"),
+        ("unix", "socket-user = 4294967295"),
+        ("unix", "socket-group = \"no such group\""),
+    ] {
+        let address = if protocol == "tcp" { "127.0.0.1:7" } else { "/x" };
+        let found = faults(&listener(protocol, address, key));
+        assert_eq!(found.len(), 1, "{key}: {found:?}");
+        assert!(found[0].starts_with(['2', '3']) && !found[0].ends_with(": "), "{key}: {found:?}");
+    }
+    let quote = |length| {
+        listener("tcp", "[::1]:7", &format!("service = \"qotd\"\nquote = \"{}\"", "x".repeat(length)))
+    };
+    assert_eq!(good(&quote(510)).config.listeners[0].quote.len(), 510);
+    assert!(faults(&quote(511))[0].starts_with("3:9 the quote is too long, 511 bytes"));
+}
+
+#[test]
+fn keys_must_fit_their_listener() {
+    for (protocol, address, key) in [
+        ("udp", "127.0.0.1:7", "nodelay = true"),
+        ("unix", "/x", "keepalive = \"off\""),
+        ("udp", "127.0.0.1:7", "backlog = 0"),
+        ("unix-datagram", "/x", "backlog = 0"),
+        ("unix", "/x", "v6-only = false"),
+        ("unix", "/x", "device = \"\""),
+        ("unix", "/x", "reuse-port = true"),
+        ("unix", "/x", "reuse-address = true"),
+        ("tcp", "127.0.0.1:7", "socket-mode = \"0600\""),
+        ("udp", "127.0.0.1:7", "socket-user = 0"),
+        ("unix", "@x", "socket-group = 0"),
+        ("tcp", "127.0.0.1:7", "allow-amplification = true"),
+        ("unix", "@x", "allow-amplification = false"),
+        ("tcp", "127.0.0.1:7", "quote = \"x\""),
+    ] {
+        let found = faults(&listener(protocol, address, key));
+        let name = key.split(' ').next().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&format!("2:1 `{name}` does not fit ")), "{found:?}");
+    }
+    for key in ["workers = 2", "workers = \"auto\"", "max-connections = 2"] {
+        let found = faults(&listener("tcp", "127.0.0.1:7", &format!("mode = \"iterative\"\n{key}")));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("does not fit mode `iterative`"), "{found:?}");
+    }
+    good(&listener("tcp", "127.0.0.1:7", "mode = \"iterative\"\nworkers = 1\nmax-connections = 1"));
+}
+
+#[test]
+fn addresses_must_not_clash() {
+    let two =
+        |a: (&str, &str, &str), b: (&str, &str, &str)| listener(a.0, a.1, a.2) + &listener(b.0, b.1, b.2);
+    for (a, b) in [
+        (("tcp", "127.0.0.1:7", ""), ("tcp", "127.0.0.1:7", "")),
+        (("tcp", "127.0.0.1:7-9", ""), ("tcp", "127.0.0.1:9-10", "")),
+        (("tcp", "127.0.0.1:7", "reuse-port = true"), ("tcp", "127.0.0.1:7", "")),
+        (("tcp", "localhost:7", ""), ("tcp", "LocalHost:7", "")),
+        (("tcp", "0.0.0.0:7", ""), ("tcp", "127.0.0.1:7", "")),
+        (("tcp", "[::]:7", ""), ("tcp", "127.0.0.1:7", "")),
+        (("udp", "0.0.0.0:7", ""), ("udp", "[::]:7", "")),
+        (("udp", "127.0.0.1:7", "device = \"lo\""), ("udp", "127.0.0.1:7", "")),
+        (("unix", "/x", ""), ("unix", "/x", "")),
+        (("unix", "/x", ""), ("unix-datagram", "/x", "")),
+        (("unix", "x", ""), ("unix", "./x", "")),
+        (("unix", "@x", ""), ("unix", "@x", "")),
+    ] {
+        let found = faults(&two(a, b));
+        assert_eq!(found.len(), 1, "{a:?} {b:?} {found:?}");
+        assert!(found[0].starts_with("8:11 "), "{found:?}");
+    }
+    for (a, b) in [
+        (("tcp", "127.0.0.1:7", ""), ("udp", "127.0.0.1:7", "")),
+        (("tcp", "127.0.0.1:0", ""), ("tcp", "127.0.0.1:0", "")),
+        (("tcp", "127.0.0.1:7", "reuse-port = true"), ("tcp", "127.0.0.1:7", "reuse-port = true")),
+        (("tcp", "127.0.0.1:7", "enabled = false"), ("tcp", "127.0.0.1:7", "")),
+        (("udp", "0.0.0.0:7", ""), ("udp", "127.0.0.1:7", "")),
+        (("udp", "0.0.0.0:7", ""), ("udp", "[::]:7", "v6-only = true")),
+        (("tcp", "0.0.0.0:7", ""), ("tcp", "[::1]:7", "")),
+        (("udp", "127.0.0.1:7", "device = \"lo\""), ("udp", "127.0.0.1:7", "device = \"eth0\"")),
+        (("unix", "@x", ""), ("unix-datagram", "@x", "")),
+    ] {
+        assert_eq!(good(&two(a, b)).config.listeners.len(), 2 - usize::from(a.2.starts_with("enabled")));
+    }
+    good("[[listener]]\nprotocol = \"tcp\"\naddress = [\"0.0.0.0:7\", \"[::]:7\"]\n");
+    let twice = "[[listener]]\nprotocol = \"tcp\"\naddress = [\"[::1]:7\", \"[::1]:7\"]\n";
+    assert_eq!(
+        faults(twice),
+        ["3:23 tcp://[::1]:7 is served twice: choose another port, or set `reuse-port = true` for both"]
+    );
+}

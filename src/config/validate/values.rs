@@ -1,0 +1,191 @@
+//! The limits of single values, whatever stands around them.
+
+use std::{fmt, time::Duration};
+
+use nix::unistd::{Group, User};
+
+use crate::config::{
+    Keepalive, Owner, Workers,
+    diagnostic::{Faults, Place, Trouble},
+    file::{Scalar, Written},
+    quoted, units,
+};
+
+/// Reads a value of `[daemon]` or `[log]`, which are in the first source only.
+pub(super) fn head<V>(
+    written: &Written<String>,
+    read: impl Fn(&str) -> Result<V, Trouble>,
+    faults: &mut Faults,
+) -> Option<V> {
+    let written = written.as_ref()?;
+    read(written.get_ref()).map_err(|trouble| faults.push(Place::new(0, written.span()), trouble)).ok()
+}
+
+/// A value that is right as it is.
+pub(super) fn as_written(value: &bool) -> Result<bool, Trouble> {
+    Ok(*value)
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, Trouble> {
+    units::read_duration(text)
+}
+
+pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
+    match text {
+        "off" => Ok(None),
+        text => match units::read_duration(text)? {
+            Duration::ZERO => Err(Trouble::new(
+                "`exit-idle-time` of zero would exit at once",
+                "write \"off\", or how long to wait for a client",
+            )),
+            duration => Ok(Some(duration)),
+        },
+    }
+}
+
+pub(super) fn name(text: &str) -> Result<String, Trouble> {
+    if text.is_empty() {
+        return Err(Trouble::new("a name cannot be empty", "write a name, or leave `name` out"));
+    }
+    match text.chars().any(char::is_control) {
+        true => Err(Trouble::new("a name cannot have control characters", "use letters, digits and signs")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A number of threads or processes, or how to choose it.
+pub(in crate::config) fn workers(value: &Scalar) -> Result<Workers, Trouble> {
+    match value {
+        Scalar::Text(word) if word == "per-request" => Ok(Workers::PerRequest),
+        Scalar::Text(word) if word == "auto" => Ok(Workers::Auto),
+        Scalar::Number(number) => within(*number, 1, 1024, "workers").map(Workers::Count),
+        other => Err(Trouble::new(
+            format!("`workers` cannot be {other}"),
+            "write \"per-request\", \"auto\" or a number",
+        )),
+    }
+}
+
+pub(super) fn max_connections(number: &i64) -> Result<u32, Trouble> {
+    within(*number, 1, 1_000_000, "max-connections")
+}
+
+pub(super) fn max_requests(number: &i64) -> Result<u64, Trouble> {
+    let cure = "write a number, or 0 for no limit";
+    u64::try_from(*number).map_err(|_| Trouble::new(format!("`max-requests` cannot be {number}"), cure))
+}
+
+/// listen(2) takes an `int`.
+pub(super) fn backlog(number: &i64) -> Result<u32, Trouble> {
+    within(*number, 0, i64::from(i32::MAX), "backlog")
+}
+
+pub(super) fn size(value: &Scalar) -> Result<u32, Trouble> {
+    match value {
+        Scalar::Number(number) => units::size_in_bytes(*number),
+        Scalar::Text(text) => units::read_size(text),
+        other => {
+            Err(Trouble::new(format!("a size cannot be {other}"), "write bytes, or for example \"64KiB\""))
+        }
+    }
+}
+
+/// Whether and when silent peers are probed. The kernel counts in seconds, and up to 32767 of them, tcp(7).
+pub(in crate::config) fn keepalive(value: &Scalar) -> Result<Keepalive, Trouble> {
+    let text = match value {
+        Scalar::Switch(true) => return Ok(Keepalive::On),
+        Scalar::Switch(false) => return Ok(Keepalive::Off),
+        Scalar::Text(text) if text == "on" => return Ok(Keepalive::On),
+        Scalar::Text(text) if text == "off" => return Ok(Keepalive::Off),
+        Scalar::Text(text) => text,
+        Scalar::Number(_) => {
+            let cure = "write \"off\", \"on\" or an idle time such as \"60s\"";
+            return Err(Trouble::new(format!("`keepalive` cannot be {value}"), cure));
+        }
+    };
+    let idle = units::read_duration(text)?;
+    match (1..=32_767).contains(&idle.as_secs()) && idle.subsec_nanos() == 0 {
+        true => Ok(Keepalive::After(idle)),
+        false => Err(Trouble::new(
+            format!("{} is no idle time for `keepalive`", quoted(text)),
+            "write whole seconds, from \"1s\" to \"32767s\"",
+        )),
+    }
+}
+
+/// RFC 865: shorter than 512 characters, with the line end that the service adds.
+pub(super) fn quote(text: &str) -> Result<String, Trouble> {
+    if text.len() > 510 {
+        return Err(Trouble::new(
+            format!("the quote is too long, {} bytes", text.len()),
+            "use at most 510 bytes, the service adds a line end",
+        ));
+    }
+    match text.chars().any(|c| c.is_control() && c != '\n' && c != '\r') {
+        true => Err(Trouble::new(
+            "a quote cannot have control characters",
+            "use printable characters and line ends",
+        )),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A name fits IFNAMSIZ with its final zero, netdevice(7).
+pub(super) fn device(text: &str) -> Result<String, Trouble> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
+    match text.len() <= 15 && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(Trouble::new(
+            format!("{} is not the name of a network interface", quoted(text)),
+            "use at most 15 letters, digits and signs, for example \"eth0\"",
+        )),
+    }
+}
+
+pub(super) fn socket_mode(text: &str) -> Result<u32, Trouble> {
+    units::read_mode(text)
+}
+
+pub(super) fn user(value: &Scalar) -> Result<Owner, Trouble> {
+    owner(value, "user", |name| User::from_name(name).map(|found| found.map(|user| user.uid.as_raw())))
+}
+
+pub(super) fn group(value: &Scalar) -> Result<Owner, Trouble> {
+    owner(value, "group", |name| Group::from_name(name).map(|found| found.map(|group| group.gid.as_raw())))
+}
+
+/// A number is taken as it is: it need not have a name on this machine.
+fn owner(
+    value: &Scalar,
+    kind: &str,
+    look_up: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> Result<Owner, Trouble> {
+    let name = match value {
+        Scalar::Text(text) => text.clone(),
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Switch(_) => String::new(),
+    };
+    // The highest number means "leave as it is" to chown(2).
+    let number = name.parse::<u32>().ok().filter(|id| *id != u32::MAX);
+    let unknown = |what: &dyn fmt::Display| {
+        Trouble::new(
+            format!("there is no {kind} {}{what}", quoted(&name)),
+            format!("write the name or number of a {kind} of this machine"),
+        )
+    };
+    // A zero byte cannot be looked up, and would end the daemon in nix.
+    if name.is_empty() || name.contains('\0') {
+        return Err(unknown(&""));
+    }
+    match number.map_or_else(|| look_up(&name), |id| Ok(Some(id))) {
+        Ok(Some(id)) => Ok(Owner { name, id }),
+        Ok(None) => Err(unknown(&"")),
+        Err(errno) => Err(unknown(&format_args!(": {}", errno.desc()))),
+    }
+}
+
+fn within(number: i64, least: i64, most: i64, key: &str) -> Result<u32, Trouble> {
+    u32::try_from(number).ok().filter(|_| (least..=most).contains(&number)).ok_or_else(|| {
+        Trouble::new(format!("`{key}` cannot be {number}"), format!("write a number from {least} to {most}"))
+    })
+}

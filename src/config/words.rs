@@ -1,0 +1,155 @@
+//! The words of the file for every choice, and the nearest one for a misspelt one. The words themselves are serde's, so
+//! that they are written in one place.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
+};
+
+use super::{Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Workers, quoted, units};
+use crate::config::diagnostic::Trouble;
+
+/// Reads a word of one of the choices, for example a [`Mode`]; `what` names the choice in the error.
+pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Trouble> {
+    let deserializer: StrDeserializer<'_, Unknown> = word.into_deserializer();
+    T::deserialize(deserializer).map_err(|Unknown(words)| {
+        Trouble::new(format!("unknown {what} {}", quoted(word)), suggestion(word, words.iter().copied()))
+    })
+}
+
+/// The cure for a misspelt word: the nearest of `words`, or all of them.
+pub(super) fn suggestion<'a>(word: &str, words: impl Iterator<Item = &'a str> + Clone) -> String {
+    match nearest(word, words.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            format!("use one of {}", words.map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+/// The word that `word` was probably meant to be.
+pub(super) fn nearest<'a>(word: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Underscores for hyphens and capitals are habits of other files, not spelling mistakes.
+    let habit = word.to_lowercase().replace('_', "-");
+    words
+        .map(|candidate| (strsim::normalized_damerau_levenshtein(&habit, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.55)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+impl LogLevel {
+    /// Every level, the quietest first.
+    pub const ALL: [Self; 6] = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The level of that name.
+    pub fn from_word(word: &str) -> Option<Self> {
+        read("level", word).ok()
+    }
+
+    /// The level so many `steps` further, or quieter if negative, as far as there are any.
+    pub fn louder(self, steps: isize) -> Self {
+        let at = Self::ALL.iter().position(|level| *level == self).unwrap_or_default();
+        Self::ALL[at.saturating_add_signed(steps).min(Self::ALL.len() - 1)]
+    }
+}
+
+/// Writes each choice as the file does.
+macro_rules! display_as_word {
+    ($($choice:ty),*) => {
+        $(impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.serialize(f)
+            }
+        })*
+    };
+}
+
+display_as_word!(Protocol, Mode, ServiceKind, Payload, LogLevel, LogFormat, Keepalive, Workers);
+
+impl Serialize for Workers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::PerRequest => serializer.serialize_str("per-request"),
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Count(count) => serializer.serialize_u32(*count),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::validate::workers(&super::file::Scalar::deserialize(deserializer)?)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Keepalive {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::On => serializer.serialize_str("on"),
+            Self::After(idle) => serializer.serialize_str(&units::write_duration(*idle)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Keepalive {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::validate::keepalive(&super::file::Scalar::deserialize(deserializer)?)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// serde's refusal of a word, with the words that there are.
+#[derive(Debug)]
+struct Unknown(&'static [&'static str]);
+
+impl serde::de::Error for Unknown {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self(expected)
+    }
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected one of {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_and_written() {
+        assert_eq!(read("protocol", "unix-datagram"), Ok(Protocol::UnixDatagram));
+        assert_eq!(Protocol::UnixDatagram.to_string(), "unix-datagram");
+        assert_eq!(Workers::PerRequest.to_string(), "per-request");
+        assert_eq!(Workers::Count(4).to_string(), "4");
+        assert_eq!(Keepalive::After(std::time::Duration::from_secs(90)).to_string(), "1m 30s");
+    }
+
+    #[test]
+    fn misspelt_words_get_a_suggestion() {
+        let cure = |result: Result<Mode, Trouble>| result.unwrap_err().to_string();
+        assert_eq!(cure(read("mode", "fork")), "unknown mode `fork`; did you mean `forking`?");
+        assert_eq!(cure(read("mode", "Threading")), "unknown mode `Threading`; did you mean `threading`?");
+        assert_eq!(
+            cure(read("mode", "epoll")),
+            "unknown mode `epoll`; use one of `iterative`, `threading`, `forking`"
+        );
+        assert_eq!(
+            nearest("max_conections", ["mode", "max-connections"].into_iter()),
+            Some("max-connections")
+        );
+    }
+}

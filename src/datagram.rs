@@ -1,0 +1,167 @@
+//! One batch of datagrams: receive, guard, answer, send.
+
+use std::{
+    io::{self, ErrorKind},
+    os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
+
+use log::{Level, debug, error, info, log_enabled, warn};
+
+pub use crate::sys::mmsg::MOST;
+use crate::{
+    config::Payload,
+    duty::Duty,
+    listener::{Listener, Peer},
+    logging::Seldom,
+    payload::Shown,
+    sys::mmsg::Batch,
+    watch::{Patience, Ready, Watch},
+};
+
+/// The rest after a receive that failed for want of memory.
+const REST: Duration = Duration::from_millis(100);
+
+/// Where datagrams come in: what a [`crate::duty::Door`] is to connections.
+pub struct Desk<'a> {
+    duty: &'a Duty,
+    watch: Watch<'a>,
+    with_control: bool,
+}
+
+/// What happened at the desk.
+pub enum Arrival<'a> {
+    /// The batch holds datagrams from this socket.
+    Batch(&'a Listener),
+    /// Nothing yet: a signal, or a datagram that went to somebody else.
+    Nothing,
+    /// Nothing comes any more.
+    Closed,
+}
+
+impl<'a> Desk<'a> {
+    /// A desk for `sockets`, see [`Watch::new`].
+    pub fn new(duty: &'a Duty, sockets: Vec<&'a Listener>, by_signals: bool) -> io::Result<Desk<'a>> {
+        let with_control = sockets.iter().any(|socket| socket.has_many_addresses());
+        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, by_signals)?, with_control })
+    }
+
+    /// A batch of `size` that suits these sockets.
+    pub fn batch(&self, size: usize) -> io::Result<Batch> {
+        Batch::new(size, self.with_control)
+    }
+
+    /// Fills the batch, and tells from which socket. `None` when nothing comes any more.
+    pub fn receive(&mut self, batch: &mut Batch) -> Option<&'a Listener> {
+        loop {
+            match self.look(batch, &Patience::default()) {
+                Arrival::Batch(listener) => return Some(listener),
+                Arrival::Nothing => {}
+                Arrival::Closed => return None,
+            }
+        }
+    }
+
+    /// Waits for datagrams once.
+    pub fn look(&mut self, batch: &mut Batch, patience: &Patience) -> Arrival<'a> {
+        let listener = match self.watch.wait(patience) {
+            Ready::Socket(listener) => listener,
+            Ready::Nothing => return Arrival::Nothing,
+            Ready::Closed => return Arrival::Closed,
+        };
+        let gate = &self.duty.gate;
+        let claimed = gate.claim(batch.size());
+        if claimed == 0 {
+            return Arrival::Nothing;
+        }
+        let received = batch.receive(listener.as_fd(), claimed, self.watch.blocks());
+        gate.settle(claimed, *received.as_ref().unwrap_or(&0));
+        match received {
+            Ok(0) => Arrival::Nothing,
+            Ok(n) => {
+                self.duty.stats.served.fetch_add(n as u64, Relaxed);
+                Arrival::Batch(listener)
+            }
+            // A socket that was blocking does not block any more: we were asked to stop, and all is answered.
+            Err(e) if e.kind() == ErrorKind::WouldBlock && self.watch.blocks() => Arrival::Closed,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Arrival::Nothing,
+            Err(error) => {
+                self.failed(listener, &error);
+                Arrival::Nothing
+            }
+        }
+    }
+
+    /// The kernel reports trouble of the socket, or has no memory: the socket stays, after a rest.
+    fn failed(&self, listener: &Listener, error: &io::Error) {
+        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+        self.duty.stats.errors.fetch_add(1, Relaxed);
+        if SELDOM.allow().is_some() {
+            let name = &self.duty.settings.name;
+            warn!("listener \"{name}\": cannot receive at {}: {error}", listener.url());
+        }
+        self.duty.gate.rest(REST);
+    }
+}
+
+/// Answers all datagrams of a batch and sends the answers.
+pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
+    let shown = duty.settings.payload != Payload::Off || log_enabled!(Level::Debug);
+    let mut at = 0;
+    let mut bytes = 0;
+    while at < batch.received() {
+        // A service that panics loses one datagram, not the batch.
+        let all = || {
+            while at < batch.received() {
+                at += 1;
+                bytes += batch.length(at - 1);
+                consider(duty, batch, at - 1, shown);
+            }
+        };
+        if catch_unwind(AssertUnwindSafe(all)).is_err() {
+            duty.stats.died.fetch_add(1, Relaxed);
+            duty.stats.errors.fetch_add(1, Relaxed);
+            error!("listener \"{}\": the service panicked; one datagram is lost", duty.settings.name);
+        }
+    }
+    duty.stats.received(bytes);
+    let sent = batch.send(listener.as_fd());
+    duty.stats.sent(sent.bytes);
+    if sent.dropped + sent.failed > 0 {
+        duty.stats.dropped.fetch_add(sent.dropped, Relaxed);
+        duty.stats.errors.fetch_add(sent.failed, Relaxed);
+    }
+}
+
+/// Decides on one datagram: shown, guarded, answered.
+fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
+    if batch.truncated(i) {
+        duty.stats.truncated.fetch_add(1, Relaxed);
+        return;
+    }
+    if shown {
+        show(duty, batch, i);
+    }
+    let request = batch.length(i);
+    let Some(reply) = duty.service.datagram(batch.buffer(i), request) else { return };
+    if !batch.answerable(i) {
+        duty.stats.unanswerable.fetch_add(1, Relaxed);
+    } else if reply > request && !duty.settings.allow_amplification {
+        duty.stats.amplifying.fetch_add(1, Relaxed);
+    } else {
+        batch.answer(i, reply);
+    }
+}
+
+fn show(duty: &Duty, batch: &mut Batch, i: usize) {
+    let (name, payload) = (duty.settings.name.as_str(), duty.settings.payload);
+    let peer = Peer::from(&batch.source(i));
+    let (url, length) = (peer.url(duty.settings.protocol), batch.length(i));
+    if payload != Payload::Off {
+        let shown = Shown::new(&batch.buffer(i)[..length], payload);
+        info!(listener = name; "listener \"{name}\": {url} {shown}");
+    }
+    debug!(listener = name; "listener \"{name}\": {url} sent a datagram of {length} bytes");
+}

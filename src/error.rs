@@ -1,0 +1,93 @@
+//! The way out when the daemon cannot go on: what to print, and the exit code of sysexits(3) that tells a script or the
+//! service manager which kind of failure it was.
+
+use std::{error::Error, fmt, process::ExitCode};
+
+use crate::config::{ConfigError, ErrorKind};
+
+/// Why the daemon ends; `main` prints it once and exits with its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub exit: Exit,
+    /// For people: `cannot <do what> <which>: <what happened>; <cure>`, or several lines where a file is cited.
+    pub message: String,
+    cited: bool,
+}
+
+impl Failure {
+    /// A failure of the kind `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure { exit, message: message.into(), cited: false }
+    }
+}
+
+impl Failure {
+    /// Whether the message cites a file, and begins with `error: ` as a compiler's would.
+    pub fn is_cited(&self) -> bool {
+        self.cited
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Invalid => Exit::Config,
+            ErrorKind::PermissionDenied => Exit::NoPermission,
+            ErrorKind::Unreadable => Exit::NoInput,
+        };
+        Failure { cited: true, ..Failure::new(exit, error.to_string()) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+/// The exit codes of sysexits(3) that the daemon uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The command line is wrong.
+    Usage = 64,
+    /// A file that was named does not exist or cannot be read.
+    NoInput = 66,
+    /// An address cannot be bound, or the system lacks what is needed.
+    Unavailable = 69,
+    /// A fault of the daemon itself (`EX_SOFTWARE`).
+    Internal = 70,
+    /// A file cannot be created.
+    CannotCreate = 73,
+    /// Trying again later may help.
+    TempFail = 75,
+    /// The user may not do this.
+    NoPermission = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_sysexits() {
+        assert_eq!(ExitCode::from(Exit::Config), ExitCode::from(78));
+    }
+
+    #[test]
+    fn a_failure_is_shown_by_its_message_alone() {
+        let failure = Failure::new(Exit::Unavailable, "cannot bind tcp://127.0.0.1:7: in use");
+        assert_eq!(failure.to_string(), "cannot bind tcp://127.0.0.1:7: in use");
+    }
+}

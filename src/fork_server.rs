@@ -1,0 +1,207 @@
+//! A forking listener lives in a process of its own that never has a second thread, because fork(2) is sound only
+//! there. The daemon starts itself again with [`FLAG`] and hands over descriptors: the settings, the counters, a pipe to
+//! say that it is ready, and the listening sockets. This file is both ends of that.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+    os::fd::{AsFd, OwnedFd},
+    process::Child,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use log::{error, warn};
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        signal::{SigSet, Signal, kill},
+    },
+    unistd::{Pid, pipe2},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backoff::Backoff,
+    config,
+    duty::Duty,
+    error::{Exit, Failure},
+    listener::Listener,
+    logging,
+    stats::Stats,
+    strategy,
+    sys::{
+        shared::Shared,
+        spawn::{inherited, spawn},
+    },
+};
+
+/// The hidden first argument of such a process; the second one lists its descriptors.
+pub const FLAG: &str = "--fork-server";
+
+/// What is handed over as text.
+#[derive(Serialize, Deserialize)]
+struct Orders {
+    log: config::Log,
+    listener: config::Listener,
+}
+
+/// The daemon's end: starts the process, and starts it again should it die.
+pub struct ForkServer {
+    name: String,
+    orders: File,
+    stats: Arc<Shared<Stats>>,
+    sockets: Vec<Listener>,
+    process: Option<(Child, Instant)>,
+    backoff: Backoff,
+    due: Option<Instant>,
+    stopping: bool,
+    ready: Option<OwnedFd>,
+}
+
+impl ForkServer {
+    /// Starts the process; [`ForkServer::wait`] waits until it serves. To be called by the main thread, which lives as long as the
+    /// daemon does: the kernel kills the process when the thread that started it ends.
+    pub fn start(
+        log: &config::Log,
+        listener: &config::Listener,
+        stats: &Arc<Shared<Stats>>,
+        sockets: Vec<Listener>,
+    ) -> io::Result<ForkServer> {
+        let mut orders = File::from(memfd_create(c"echod-orders", MFdFlags::MFD_CLOEXEC)?);
+        let text = Orders { log: log.clone(), listener: listener.clone() };
+        serde_json::to_writer(&mut orders, &text)?;
+        let mut server = ForkServer {
+            name: listener.name.clone(),
+            orders,
+            stats: Arc::clone(stats),
+            sockets,
+            process: None,
+            backoff: Backoff::default(),
+            due: None,
+            stopping: false,
+            ready: None,
+        };
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// Waits until the process serves.
+    pub fn wait(&mut self) -> io::Result<()> {
+        let Some(ready) = self.ready.take() else { return Ok(()) };
+        match File::from(ready).read(&mut [0])? {
+            0 => Err(io::Error::other("its process ended before it was ready")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells the process to answer what has arrived, and to end.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.due = None;
+        self.sockets.clear();
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Ends the process and all its children at once.
+    pub fn cut(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    /// Looks after the process: to be called when a child has ended, and at [`ForkServer::due`]. True once it has ended
+    /// for good.
+    pub fn tend(&mut self) -> bool {
+        if let Some((process, since)) = &mut self.process
+            && let Ok(Some(status)) = process.try_wait()
+        {
+            let age = since.elapsed();
+            self.process = None;
+            if self.stopping || status.success() {
+                return true;
+            }
+            let wait = self.backoff.after(age);
+            let name = &self.name;
+            warn!(
+                "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
+            );
+            self.died();
+            self.due = Some(Instant::now() + wait);
+        }
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.due = None;
+            if let Err(error) = self.launch() {
+                let wait = self.backoff.after(Duration::ZERO);
+                error!(
+                    "listener \"{}\": cannot start its process: {error}; next attempt in {wait:?}",
+                    self.name
+                );
+                self.due = Some(Instant::now() + wait);
+            }
+        }
+        self.stopping && self.process.is_none()
+    }
+
+    /// When the process is to be started again.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What was open has died with it.
+    fn died(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.stats.open.store(0, Relaxed);
+        self.stats.died.fetch_add(1, Relaxed);
+    }
+
+    fn launch(&mut self) -> io::Result<()> {
+        self.orders.rewind()?;
+        let (ready, say_ready) = pipe2(OFlag::O_CLOEXEC)?;
+        let mut handed = vec![self.orders.as_fd(), self.stats.as_fd(), say_ready.as_fd()];
+        handed.extend(self.sockets.iter().map(AsFd::as_fd));
+        self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
+        self.ready = Some(ready);
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some((process, _)) = &self.process {
+            let _ = kill(Pid::from_raw(process.id() as i32), signal);
+        }
+    }
+}
+
+/// The other end: the whole life of such a process. `descriptors` is the argument behind [`FLAG`].
+pub fn main(descriptors: &str) -> Result<(), Failure> {
+    // They were blocked by the daemon before this program began; it stays so.
+    let _ = SigSet::all().thread_block();
+    // Its name would be that of the link it was started by.
+    let _ = nix::sys::prctl::set_name(c"echod");
+    let failure = |error: io::Error| {
+        let text = format!("cannot take over a listener: {error}; {FLAG} is for the daemon's own use");
+        Failure::new(Exit::Usage, text)
+    };
+    let mut handed = inherited(descriptors).map_err(failure)?.into_iter();
+    let mut next = || handed.next().ok_or_else(|| failure(io::Error::other("a descriptor is missing")));
+    let (orders, stats, ready) = (File::from(next()?), next()?, File::from(next()?));
+    let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
+    logging::install(&orders.log);
+    let protocol = orders.listener.protocol;
+    let adopt = |socket: OwnedFd| {
+        let listener = Listener::adopt(socket.into(), protocol)?;
+        // The process before may have left it otherwise.
+        listener.set_nonblocking(false)?;
+        Ok(listener)
+    };
+    let sockets: io::Result<Vec<Listener>> = handed.map(adopt).collect();
+    let sockets = sockets.map_err(failure)?;
+    let stats = Arc::new(Shared::open(stats).map_err(failure)?);
+    let name = orders.listener.name.clone();
+    let duty = Arc::new(Duty::new(orders.listener, stats).map_err(failure)?);
+    // Nobody reads it when this process replaces one that died.
+    let _ = (&ready).write(b"R");
+    drop(ready);
+    strategy::serve(&duty, sockets).map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
+    })
+}

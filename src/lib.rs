@@ -1,0 +1,38 @@
+//! The parts of echod, in the order in which a connection meets them.
+//!
+//! ```text
+//! listener::accept -> admission -> strategy (who waits?) -> connection <-> service -> report (count, log, place back)
+//! listener         -> admission -> strategy              -> datagram   <-> service -> count
+//! ```
+//!
+//! [`server`] is the order of life around that road: configuration, sockets, strategies, readiness, drain.
+//! ARCHITECTURE.md tells the whole story, and which module may import which.
+
+// The road.
+pub mod admission;
+pub mod connection;
+pub mod datagram;
+pub mod duty;
+pub mod listener;
+pub mod service;
+pub mod strategy;
+pub mod watch;
+
+// The life around it.
+pub mod cli;
+pub mod config;
+pub mod fork_server;
+pub mod server;
+pub mod signals;
+pub mod station;
+pub mod supervisor;
+
+// What they use.
+pub mod backoff;
+pub mod error;
+pub mod logging;
+pub mod options;
+pub mod payload;
+pub mod socket_file;
+pub mod stats;
+pub mod sys;

@@ -1,0 +1,310 @@
+//! One bound socket of any protocol; accept(2) and its error table. It unlinks only its own socket file.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+    net::{SocketAddr, ToSocketAddrs},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::{
+    config::{self, Address, Host, Protocol},
+    error::{Exit, Failure},
+    options,
+    socket_file::SocketFile,
+};
+
+impl Protocol {
+    /// Whether it carries streams of bytes, and not datagrams.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::Unix)
+    }
+}
+
+/// A socket that clients can reach.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    protocol: Protocol,
+    address: Peer,
+    // After the socket: the file goes away once nobody can connect any more.
+    file: Option<SocketFile>,
+}
+
+/// Why there was no connection to accept.
+#[derive(Debug)]
+pub enum Refusal {
+    /// None waits, on a non-blocking socket.
+    Nothing,
+    /// A signal, or a connection that failed before it was accepted: try again.
+    Again,
+    /// No descriptors or memory are left: rest before trying again.
+    Exhausted(io::Error),
+    /// The socket is unusable.
+    Broken(io::Error),
+}
+
+/// Binds all sockets of one entry of the configuration: every address of a name, every port of a range.
+///
+/// # Errors
+/// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
+/// address that this machine does not have is left out, and said in `notes`.
+pub fn bind(settings: &config::Listener, notes: &mut Vec<String>) -> Result<Vec<Listener>, Failure> {
+    let mut bound = Vec::new();
+    for address in &settings.address {
+        for place in places(settings, address)? {
+            match Listener::bind(settings, &place) {
+                Ok(listener) => bound.push(listener),
+                Err(error) if settings.optional && is_absent(&error) => {
+                    notes.push(format!(
+                        "listener \"{}\": left out {}: {error}",
+                        settings.name,
+                        place.url(settings.protocol)
+                    ));
+                }
+                Err(error) => return Err(cannot_bind(settings, &place, &error)),
+            }
+        }
+    }
+    Ok(bound)
+}
+
+impl Listener {
+    fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
+        let (domain, address) = match place {
+            Peer::Inet(address) => (Domain::for_address(*address), SockAddr::from(*address)),
+            Peer::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            Peer::Abstract(name) => (Domain::UNIX, abstract_address(name)?),
+            Peer::Unnamed => return Err(ErrorKind::AddrNotAvailable.into()),
+        };
+        let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
+        let socket = Socket::new(domain, kind, None)?;
+        options::before_bind(&socket, settings, place)?;
+        let file = match place {
+            Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings)?),
+            _ => {
+                socket.bind(&address)?;
+                None
+            }
+        };
+        if settings.protocol.is_stream() {
+            let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
+            // The kernel lowers it to net.core.somaxconn.
+            socket.listen(if backlog == 0 { i32::MAX } else { backlog })?;
+        }
+        let mut listener = Listener::adopt(socket, settings.protocol)?;
+        listener.file = file;
+        Ok(listener)
+    }
+
+    /// A socket that is bound already, by another process of the daemon.
+    pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
+        let address = Peer::from(&socket.local_addr()?);
+        Ok(Listener { socket, protocol, address, file: None })
+    }
+
+    /// Accepts one connection. The new socket blocks, whatever this one does.
+    pub fn accept(&self) -> Result<(Socket, Peer), Refusal> {
+        match self.socket.accept() {
+            Ok((socket, peer)) => Ok((socket, Peer::from(&peer))),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// Whether calls on this socket, in every process that shares it, return instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking)
+    }
+
+    /// Whether datagrams come with the address that they were sent to: only where the socket has several.
+    pub fn has_many_addresses(&self) -> bool {
+        matches!(self.address, Peer::Inet(address) if address.ip().is_unspecified())
+    }
+
+    /// Where it is bound, with the real port.
+    pub fn address(&self) -> &Peer {
+        &self.address
+    }
+
+    /// Where it is bound, as a URL.
+    pub fn url(&self) -> Url<'_> {
+        self.address.url(self.protocol)
+    }
+
+    /// The socket's file, if it has one: whoever takes it decides when it is removed.
+    pub fn take_file(&mut self) -> Option<SocketFile> {
+        self.file.take()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// See accept(2), "Error handling": errors of the network that is pending on the new socket mean "again".
+fn refusal(error: io::Error) -> Refusal {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Refusal::Nothing,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Refusal::Exhausted(error),
+        Some(
+            libc::EINTR
+            | libc::ECONNABORTED
+            | libc::ENETDOWN
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+            | libc::ETIMEDOUT
+            | libc::EPERM,
+        ) => Refusal::Again,
+        _ => Refusal::Broken(error),
+    }
+}
+
+/// The address of a peer, or where a socket is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// A unix socket with a file.
+    Path(Box<Path>),
+    /// A unix socket in the abstract namespace.
+    Abstract(Box<[u8]>),
+    /// A unix socket that was not bound, as most clients' are.
+    Unnamed,
+}
+
+impl From<&SockAddr> for Peer {
+    fn from(address: &SockAddr) -> Peer {
+        if let Some(inet) = address.as_socket() {
+            return Peer::Inet(inet);
+        }
+        match (address.as_pathname(), address.as_abstract_namespace()) {
+            (Some(path), _) => Peer::Path(path.into()),
+            (None, Some(name)) => Peer::Abstract(name.into()),
+            (None, None) => Peer::Unnamed,
+        }
+    }
+}
+
+impl Peer {
+    /// Writes it as a URL.
+    pub fn url(&self, protocol: Protocol) -> Url<'_> {
+        Url { protocol, address: self }
+    }
+}
+
+/// An address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. What a peer chose is escaped.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // An IPv4 client of a dual-stack socket is written as one.
+            Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
+                (std::net::IpAddr::V4(ip), port) => write!(f, "{ip}:{port}"),
+                _ => write!(f, "{address}"),
+            },
+            Peer::Path(path) => write!(f, "{}", path.to_string_lossy().escape_debug()),
+            Peer::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Peer::Unnamed => Ok(()),
+        }
+    }
+}
+
+/// An address with its protocol: `tcp://127.0.0.1:7`, `unix:/run/echo.sock`.
+#[derive(Clone, Copy, Debug)]
+pub struct Url<'a> {
+    protocol: Protocol,
+    address: &'a Peer,
+}
+
+impl fmt::Display for Url<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slashes = if matches!(self.address, Peer::Inet(_)) { "//" } else { "" };
+        write!(f, "{}:{slashes}{}", self.protocol, self.address)
+    }
+}
+
+fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
+    let mut path = vec![0];
+    path.extend_from_slice(name);
+    SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&path))
+}
+
+/// All sockets that an address of the file stands for.
+fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
+    let (host, ports) = match address {
+        Address::Path(path) => return Ok(vec![Peer::Path(path.as_path().into())]),
+        Address::Abstract(name) => return Ok(vec![Peer::Abstract(name.as_bytes().into())]),
+        Address::Inet { host, ports } => (host, ports.clone()),
+    };
+    let text = match host {
+        Host::Ip(ip) => return Ok(ports.map(|port| Peer::Inet((*ip, port).into())).collect()),
+        Host::Scoped(ip, zone) => format!("{ip}%{zone}"),
+        Host::Name(name) => name.clone(),
+    };
+    let mut found = Vec::new();
+    for port in ports {
+        let resolved = (text.as_str(), port).to_socket_addrs().map_err(|error| {
+            let name = &settings.name;
+            let cure = "check the name, or write the address as a number";
+            let text = format!("listener \"{name}\": cannot look up host `{text}`: {error}; {cure}");
+            Failure::new(Exit::Unavailable, text)
+        })?;
+        for address in resolved.map(Peer::Inet) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the machine lacks the address family, the address or the directory.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOENT | libc::ENOTDIR)
+    )
+}
+
+fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io::Error) -> Failure {
+    let (exit, cure) = match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => (
+            Exit::NoPermission,
+            match place {
+                Peer::Inet(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE, a device needs CAP_NET_RAW",
+                _ => "; write to its directory, and giving the file away, must be allowed",
+            },
+        ),
+        Some(libc::EADDRINUSE) if matches!(place, Peer::Inet(_)) => {
+            (Exit::Unavailable, "; `ss -lnp` shows who holds it; stop that, or choose another port")
+        }
+        Some(libc::EADDRINUSE) => (Exit::Unavailable, "; stop who serves it, or choose another name"),
+        Some(libc::EADDRNOTAVAIL) => (
+            Exit::Unavailable,
+            "; this machine has no such address, see `ip address`; or set `optional = true`",
+        ),
+        Some(libc::EAFNOSUPPORT) => {
+            (Exit::Unavailable, "; this machine has no such protocol; or set `optional = true`")
+        }
+        Some(libc::ENOENT | libc::ENOTDIR) => (Exit::Unavailable, "; create its directory first"),
+        Some(libc::ENODEV) => (Exit::Unavailable, "; `ip link` shows the devices of this machine"),
+        _ => (Exit::Unavailable, ""),
+    };
+    let (name, url) = (&settings.name, place.url(settings.protocol));
+    Failure::new(exit, format!("listener \"{name}\": cannot bind {url}: {}{cure}", words(error)))
+}
+
+/// What went wrong, without Rust's " (os error 98)".
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}

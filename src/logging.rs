@@ -1,0 +1,254 @@
+//! What is written to standard error: lines for people or one JSON object a line, never more than one line an event,
+//! and nothing in it that acts on a terminal. A line that cannot be written is lost; the daemon goes on.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    io::{self, IsTerminal, Write as _},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use env_logger::{Builder, WriteStyle, fmt::Formatter};
+use log::{LevelFilter, Record, kv};
+use serde::Serialize;
+
+use crate::{
+    config::{Log, LogFormat, LogLevel},
+    payload::is_printable,
+};
+
+/// Makes the macros of `log` write to standard error. Only the first call in a process counts.
+pub fn install(log: &Log) {
+    let mut builder = Builder::new();
+    builder.filter_level(filter(log.level));
+    let plain = !io::stderr().is_terminal();
+    if plain {
+        // "Always" leaves lines as they are: there is no style in them, which otherwise is looked for in every byte.
+        builder.write_style(WriteStyle::Always);
+    }
+    match log.format {
+        LogFormat::Text if plain => builder.format(write_plain),
+        LogFormat::Text => builder.format(write_styled),
+        LogFormat::Json => builder.format(write_json),
+    };
+    // Fails only where a logger is installed already: then that one stays.
+    let _ = builder.try_init();
+}
+
+/// Lets one event pass in each interval, and counts the others. For a line about a fault that comes back thousands of
+/// times a second as long as its cause lasts.
+#[derive(Debug)]
+pub struct Seldom {
+    interval: Duration,
+    /// When the next event may pass, in milliseconds of the process's life.
+    next: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl Seldom {
+    /// Lets the first event pass, then one in each `interval`.
+    pub const fn new(interval: Duration) -> Self {
+        Seldom { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+    }
+
+    /// Whether this event may pass; if so, how many did not since the last one that did.
+    pub fn allow(&self) -> Option<u64> {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        self.allow_at(START.elapsed())
+    }
+
+    fn allow_at(&self, now: Duration) -> Option<u64> {
+        let next = self.next.load(Relaxed);
+        let later = millis(now.saturating_add(self.interval));
+        // Of threads that come at the same moment, the one whose exchange succeeds passes.
+        let passes = millis(now) >= next && self.next.compare_exchange(next, later, Relaxed, Relaxed).is_ok();
+        if !passes {
+            self.suppressed.fetch_add(1, Relaxed);
+        }
+        passes.then(|| self.suppressed.swap(0, Relaxed))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::Off,
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+/// The message says all that the key-values say, so people are not shown them again.
+fn write_plain(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let time = out.timestamp_seconds();
+    writeln!(out, "{time} {:<5} {}", record.level(), OneLine(record.args()))
+}
+
+fn write_styled(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let (time, level) = (out.timestamp_seconds(), record.level());
+    let style = out.default_level_style(level);
+    writeln!(out, "{time} {style}{level:<5}{style:#} {}", OneLine(record.args()))
+}
+
+fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let time = out.timestamp_millis();
+    writeln!(out, "{}", json_line(time.to_string(), record)?)
+}
+
+/// A message in which every character that could act on the log is escaped. Messages cite names and addresses that
+/// others have chosen, such as the path of a unix peer.
+struct OneLine<'a>(&'a fmt::Arguments<'a>);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escape(f), "{}", self.0)
+    }
+}
+
+struct Escape<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for Escape<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_printable) {
+            return self.0.write_str(text);
+        }
+        text.chars().try_for_each(|c| match is_printable(c) {
+            true => self.0.write_char(c),
+            false => write!(self.0, "{}", c.escape_debug()),
+        })
+    }
+}
+
+/// The shape of a JSON line; every key-value of the record is a field of its own.
+#[derive(Serialize)]
+struct Line {
+    time: String,
+    level: String,
+    message: String,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+#[derive(Default, Serialize)]
+struct Fields(BTreeMap<String, serde_json::Value>);
+
+impl<'kvs> kv::VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let value = None
+            .or_else(|| value.to_bool().map(Into::into))
+            .or_else(|| value.to_u64().map(Into::into))
+            .or_else(|| value.to_i64().map(Into::into))
+            .or_else(|| value.to_f64().map(Into::into))
+            .unwrap_or_else(|| value.to_string().into());
+        self.0.insert(key.to_string(), value);
+        Ok(())
+    }
+}
+
+fn json_line(time: String, record: &Record<'_>) -> io::Result<String> {
+    let mut fields = Fields::default();
+    record.key_values().visit(&mut fields).map_err(io::Error::other)?;
+    let json = serde_json::to_string(&Line {
+        time,
+        level: record.level().as_str().to_ascii_lowercase(),
+        message: record.args().to_string(),
+        fields,
+    })?;
+    Ok(escape_in_json(&json))
+}
+
+/// JSON escapes control characters below space by itself, but lets pass the others that act on a terminal. They stand
+/// in strings only, where `\u` means the same.
+fn escape_in_json(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c) {
+            line.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_message_stays_one_harmless_line() {
+        let message = "peer \"a\\b\" grüßt\n2026-11-23T06:31:12Z ERROR forged \u{1b}[31m\u{202e}";
+        assert_eq!(
+            OneLine(&format_args!("{message}")).to_string(),
+            "peer \"a\\b\" grüßt\\n2026-11-23T06:31:12Z ERROR forged \\u{1b}[31m\\u{202e}"
+        );
+    }
+
+    #[test]
+    fn every_key_value_is_a_field_of_the_json_line() {
+        let fields: [(&str, kv::Value<'_>); 5] = [
+            ("listener", "web".into()),
+            ("bytes", 12.into()),
+            ("change", (-3).into()),
+            ("seconds", 0.5.into()),
+            ("ok", true.into()),
+        ];
+        let line = json_line(
+            "2026-11-23T06:31:12Z".into(),
+            &Record::builder()
+                .level(log::Level::Warn)
+                .args(format_args!("listener \"web\": full"))
+                .key_values(&fields)
+                .build(),
+        )
+        .expect("a line");
+        assert!(line.starts_with(
+            r#"{"time":"2026-11-23T06:31:12Z","level":"warn","message":"listener \"web\": full","#
+        ));
+        let expected = json!({
+            "time": "2026-11-23T06:31:12Z", "level": "warn", "message": "listener \"web\": full",
+            "listener": "web", "bytes": 12, "change": -3, "seconds": 0.5, "ok": true,
+        });
+        assert_eq!(parsed(&line), expected);
+    }
+
+    #[test]
+    fn a_json_line_is_harmless_and_means_the_same() {
+        let message = "\n\u{7f}\u{9b}31m\u{202e}\u{2028}\u{e0041}ü";
+        let line = json_line(String::new(), &Record::builder().args(format_args!("{message}")).build())
+            .expect("a line");
+        assert!(line.chars().all(is_printable), "{line:?}");
+        assert_eq!(parsed(&line)["message"], message);
+    }
+
+    #[test]
+    fn one_event_passes_in_each_interval() {
+        static FULL: Seldom = Seldom::new(Duration::from_secs(1));
+        let at = |millis| FULL.allow_at(Duration::from_millis(millis));
+        assert_eq!(at(5), Some(0));
+        assert_eq!(at(5), None);
+        assert_eq!(at(1004), None);
+        assert_eq!(at(1005), Some(2));
+        assert_eq!(at(9000), Some(0));
+        assert_eq!(FULL.allow(), None, "the clock of the process begins at zero");
+    }
+
+    fn parsed(line: &str) -> serde_json::Value {
+        serde_json::from_str(line).expect("valid JSON")
+    }
+}

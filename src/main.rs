@@ -1,0 +1,40 @@
+//! The command: argv, run, exit code. An error is printed here, once.
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+use echod::{
+    cli::Cli,
+    error::{Exit, Failure},
+    fork_server, server,
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(failure) => {
+            // Without a standard error there is nobody to tell.
+            let name = if failure.is_cited() { "" } else { "echod: " };
+            let _ = writeln!(std::io::stderr(), "{name}{failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run() -> Result<ExitCode, Failure> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == fork_server::FLAG) {
+        let descriptors = arguments.next().unwrap_or_default();
+        fork_server::main(&descriptors.to_string_lossy())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            let _ = told.print();
+            return Ok(if told.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS });
+        }
+    };
+    server::run(&cli)?;
+    Ok(ExitCode::SUCCESS)
+}

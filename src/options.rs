@@ -1,0 +1,57 @@
+//! Socket options, set before bind(2). On Linux an accepted connection inherits them from its listening socket, so they
+//! cost nothing for each connection.
+
+use std::io;
+
+use socket2::{Domain, Socket, TcpKeepalive};
+
+use crate::{
+    config::{self, Address, Host, Keepalive, Protocol},
+    listener::Peer,
+};
+
+/// Sets what the configuration asks for on a socket that is to be bound to `place`.
+pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
+    if settings.receive_buffer > 0 {
+        socket.set_recv_buffer_size(settings.receive_buffer as usize)?;
+    }
+    if settings.send_buffer > 0 {
+        socket.set_send_buffer_size(settings.send_buffer as usize)?;
+    }
+    let Peer::Inet(address) = place else { return Ok(()) };
+    // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
+    if settings.protocol == Protocol::Tcp {
+        socket.set_reuse_address(settings.reuse_address)?;
+        socket.set_tcp_nodelay(settings.nodelay)?;
+        match settings.keepalive {
+            Keepalive::Off => {}
+            Keepalive::On => socket.set_keepalive(true)?,
+            Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
+        }
+    }
+    socket.set_reuse_port(settings.reuse_port)?;
+    if !settings.device.is_empty() {
+        socket.bind_device(Some(settings.device.as_bytes()))?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
+    }
+    if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
+        // The reply is to leave from the address that was asked.
+        match Domain::for_address(*address) {
+            Domain::IPV6 => {
+                nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv6RecvPacketInfo, &true)?
+            }
+            _ => nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv4PacketInfo, &true)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the same listener also binds the IPv4 wildcard to this port: then `[::]` must leave IPv4 to it.
+fn also_v4(settings: &config::Listener, port: u16) -> bool {
+    settings.address.iter().any(|address| {
+        matches!(address, Address::Inet { host: Host::Ip(ip), ports }
+            if ip.is_ipv4() && ip.is_unspecified() && ports.contains(&port))
+    })
+}

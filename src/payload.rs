@@ -1,0 +1,160 @@
+//! How the log shows what a client wrote (`payload = "text"` or `"hex"`). The client chooses these bytes, so nothing in
+//! them may act on the log: no line break forges an entry, no escape sequence colours a terminal, no direction mark
+//! turns a line around.
+
+use std::fmt::{self, Write};
+
+use crate::config::Payload;
+
+/// As many bytes of a message are shown; its whole length is always told.
+const SHOWN: usize = 256;
+
+/// One message, displayed as `wrote 12 bytes: "hello world\n"` or `wrote 5 bytes: 68 65 6c 6c 6f`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    bytes: &'a [u8],
+    how: Payload,
+}
+
+impl<'a> Shown<'a> {
+    /// Shows `bytes` in the way of `how`; [`Payload::Off`] tells their number only.
+    pub fn new(bytes: &'a [u8], how: Payload) -> Self {
+        Shown { bytes, how }
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "wrote {} bytes", self.bytes.len())?;
+        let head = &self.bytes[..self.bytes.len().min(SHOWN)];
+        match self.how {
+            Payload::Off => return Ok(()),
+            Payload::Text => write_text(f, head)?,
+            Payload::Hex => write_hex(f, head)?,
+        }
+        if head.len() < self.bytes.len() {
+            f.write_str(" ... (cut)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether `c` is shown as it is: no control or format character, no line end, no space but the plain one, and nothing
+/// that joins the character before it.
+pub(crate) fn is_printable(c: char) -> bool {
+    // The escape of a character that needs none is the character.
+    matches!(c, ' '..='~') || c.escape_debug().len() == 1
+}
+
+fn write_text(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    f.write_str(": \"")?;
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if is_printable(c) => f.write_char(c)?,
+                c => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    f.write_char('"')
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    f.write_char(':')?;
+    bytes.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(bytes: impl AsRef<[u8]>) -> String {
+        Shown::new(bytes.as_ref(), Payload::Text).to_string()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        Shown::new(bytes, Payload::Hex).to_string()
+    }
+
+    #[test]
+    fn a_message_is_quoted() {
+        assert_eq!(text("hello world\n"), r#"wrote 12 bytes: "hello world\n""#);
+        assert_eq!(text(""), r#"wrote 0 bytes: """#);
+        assert_eq!(text("it's"), r#"wrote 4 bytes: "it's""#);
+        assert_eq!(text("grüße, 世界"), r#"wrote 15 bytes: "grüße, 世界""#);
+        assert_eq!(hex(b"hello"), "wrote 5 bytes: 68 65 6c 6c 6f");
+        assert_eq!(hex(b""), "wrote 0 bytes:");
+        assert_eq!(Shown::new(b"x", Payload::Off).to_string(), "wrote 1 bytes");
+    }
+
+    #[test]
+    fn what_could_act_on_the_log_is_escaped() {
+        for (message, shown) in [
+            ("\" \\", r#"\" \\"#),
+            ("\r\n\t\0\x1b[31m\x7f", r"\r\n\t\0\u{1b}[31m\u{7f}"),
+            ("\u{85}\u{9b}31m", r"\u{85}\u{9b}31m"),
+            ("\u{202e}\u{2066}\u{200f}\u{61c}", r"\u{202e}\u{2066}\u{200f}\u{61c}"),
+            ("\u{2028}\u{2029}\u{a0}\u{feff}", r"\u{2028}\u{2029}\u{a0}\u{feff}"),
+            ("e\u{301}\u{200d}", r"e\u{301}\u{200d}"),
+        ] {
+            let expected = format!("wrote {} bytes: \"{shown}\"", message.len());
+            assert_eq!(text(message), expected);
+        }
+        assert_eq!(text(b"\xff\xc3"), r#"wrote 2 bytes: "\xff\xc3""#);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_its_length_told() {
+        let whole = text([b'a'; 256]);
+        assert_eq!(whole.matches('a').count(), 256);
+        assert!(whole.ends_with("a\""));
+        let cut = text([b'a'; 257]);
+        assert!(cut.starts_with("wrote 257 bytes: \"aaa"));
+        assert!(cut.ends_with("a\" ... (cut)"));
+        assert_eq!(cut.matches('a').count(), 256);
+        assert!(hex(&[0; 65_507]).starts_with("wrote 65507 bytes: 00 00"));
+        assert!(hex(&[0; 65_507]).ends_with("00 ... (cut)"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_act_on_the_log(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(text(&bytes).chars().all(is_harmless));
+            prop_assert!(hex(&bytes).chars().all(is_harmless));
+        }
+
+        #[test]
+        fn no_characters_act_on_the_log(message in prop::collection::vec(any::<char>(), 0..200)) {
+            let message: String = message.into_iter().collect();
+            prop_assert!(text(&message).chars().all(is_harmless));
+        }
+    }
+
+    #[test]
+    fn no_single_character_acts_on_the_log() {
+        for c in '\0'..=char::MAX {
+            assert!(is_harmless(c) || !is_printable(c), "{:?}", c as u32);
+        }
+    }
+
+    /// Written out here, so that the code under test cannot be its own witness.
+    fn is_harmless(c: char) -> bool {
+        !c.is_control()
+            && !matches!(
+                c,
+                '\u{ad}'
+                    | '\u{61c}'
+                    | '\u{200b}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}'
+                    | '\u{feff}'
+                    | '\u{e0000}'..='\u{e0fff}'
+            )
+    }
+}

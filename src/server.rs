@@ -1,0 +1,148 @@
+//! The order of life: read, bind, start, be ready, wait, drain, end.
+
+use std::{
+    io::{self, Write},
+    sync::mpsc,
+};
+
+use log::{error, info, warn};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+
+use crate::{
+    cli::Cli,
+    config::{self, Config, Environment},
+    error::{Exit, Failure},
+    listener::{self, Listener},
+    logging, signals,
+    station::Station,
+    supervisor::{Event, Supervisor},
+};
+
+/// Does what the command line says, until it is done or a signal ends it.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    let (config, notes) = load(cli)?;
+    if cli.check {
+        return print(&config.describe());
+    }
+    if cli.print_config {
+        return print(&config.to_toml());
+    }
+    signals::block().map_err(internal)?;
+    logging::install(&config.log);
+    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    serve(&config, notes, cli.announce)
+}
+
+fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
+    let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
+    let mut config = loaded.config;
+    let level = std::env::var("ECHOD_LOG").ok();
+    cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
+    Ok((config, loaded.notes))
+}
+
+fn serve(config: &Config, mut notes: Vec<String>, announce: bool) -> Result<(), Failure> {
+    use_all_descriptors();
+    let mut bound = Vec::new();
+    for settings in &config.listeners {
+        bound.push((settings, listener::bind(settings, &mut notes)?));
+    }
+    notes.iter().for_each(|note| info!("{note}"));
+    bound.retain(|(_, sockets)| !sockets.is_empty());
+    if bound.is_empty() {
+        let text = "nothing to serve: this machine has none of the optional addresses; see the log, or add a listener";
+        return Err(Failure::new(Exit::Unavailable, text));
+    }
+    let announced: Vec<Announcement> =
+        bound.iter().flat_map(|(settings, sockets)| announcements(settings, sockets)).collect();
+    let (events, inbox) = mpsc::channel();
+    signals::forward(events.clone(), Event::Signal).map_err(internal)?;
+    let mut stations = Vec::new();
+    for (number, (settings, sockets)) in bound.into_iter().enumerate() {
+        let name = &settings.name;
+        let station = Station::start(number, config, settings, sockets, &events);
+        stations.push(station.map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
+        })?);
+    }
+    for station in &mut stations {
+        station.wait_until_ready()?;
+    }
+    announced.iter().for_each(|socket| info!("{}", socket.words()));
+    if announce && let Err(error) = say(&announced) {
+        warn!("cannot announce the sockets on standard output: {error}");
+    }
+    Supervisor::new(&config.daemon, stations, inbox).run()
+}
+
+/// The soft limit of open files guards programs that use select(2); the hard one is what the administrator allows.
+fn use_all_descriptors() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
+}
+
+/// A bound socket, as `--announce` prints it.
+#[derive(Serialize)]
+struct Announcement {
+    name: String,
+    url: String,
+    protocol: String,
+    address: String,
+    mode: String,
+    service: String,
+    #[serde(skip)]
+    workers: String,
+}
+
+fn announcements(settings: &config::Listener, sockets: &[Listener]) -> Vec<Announcement> {
+    let announce = |socket: &Listener| Announcement {
+        name: settings.name.clone(),
+        url: socket.url().to_string(),
+        protocol: settings.protocol.to_string(),
+        address: socket.address().to_string(),
+        mode: settings.mode.to_string(),
+        service: settings.service.to_string(),
+        workers: settings.workers.to_string(),
+    };
+    sockets.iter().map(announce).collect()
+}
+
+impl Announcement {
+    fn words(&self) -> String {
+        let Announcement { name, url, mode, service, workers, .. } = self;
+        format!("listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}")
+    }
+}
+
+/// Prints a line of JSON for each socket, then closes standard output: its end says that all are served.
+fn say(announced: &[Announcement]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for socket in announced {
+        serde_json::to_writer(&mut out, socket)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()?;
+    nix::unistd::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match printed {
+        // Who closed the pipe has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Internal, format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Internal, format!("cannot prepare for signals: {error}"))
+}

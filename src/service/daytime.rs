@@ -1,0 +1,107 @@
+//! The Daytime Protocol, RFC 867: the date and time for people, in the RFC's own form and in UTC, then the end. What the
+//! client sends is thrown away.
+
+use std::{io::Write, time::SystemTime};
+
+use jiff::{Timestamp, tz::Offset};
+
+use super::{Event, Next, Service, Session};
+
+#[derive(Clone, Copy)]
+pub(super) struct Daytime {
+    amplify: bool,
+    /// The clock, so that tests can hold it still.
+    now: fn() -> SystemTime,
+}
+
+impl Daytime {
+    pub(super) fn new(amplify: bool) -> Self {
+        Daytime { amplify, now: SystemTime::now }
+    }
+
+    /// Writes the line at the start of `buffer`, and returns its length.
+    fn write(self, buffer: &mut [u8]) -> usize {
+        // A clock that stands before the year -9999 or after 9999 is answered by the last moment that has a date.
+        let now = Timestamp::try_from((self.now)()).unwrap_or(Timestamp::MAX);
+        let date = Offset::UTC.to_datetime(now);
+        let room = buffer.len();
+        let mut rest = buffer;
+        // Fails only where the buffer has no room for some 45 characters; then what fits is sent.
+        let _ = write!(rest, "{}\r\n", date.strftime("%A, %B %-d, %Y %T-UTC"));
+        room - rest.len()
+    }
+}
+
+impl Service for Daytime {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(*self)
+    }
+
+    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
+        super::whole_or_silent(self.write(buffer), request, self.amplify)
+    }
+}
+
+impl Session for Daytime {
+    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+        match event {
+            Event::Opened => Next::SendThenClose(self.write(buffer)),
+            Event::Received(_) | Event::Drained => Next::Listen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// 2026-11-23 06:15:18 UTC.
+    const LINE: &[u8] = b"Monday, November 23, 2026 06:15:18-UTC\r\n";
+
+    fn stopped(amplify: bool) -> Daytime {
+        Daytime { amplify, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_414_518) }
+    }
+
+    #[test]
+    fn a_connection_is_sent_the_line_at_once() {
+        let mut session = stopped(false).connect();
+        let mut buffer = [0; 512];
+        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(LINE.len()));
+        assert_eq!(&buffer[..LINE.len()], LINE);
+    }
+
+    #[test]
+    fn a_day_of_one_digit_has_no_zero_before_it() {
+        let epoch = Daytime { amplify: false, now: || SystemTime::UNIX_EPOCH };
+        let mut buffer = [0; 64];
+        let n = epoch.write(&mut buffer);
+        assert_eq!(&buffer[..n], b"Thursday, January 1, 1970 00:00:00-UTC\r\n");
+    }
+
+    #[test]
+    fn a_clock_beyond_the_calendar_is_no_panic() {
+        let far = Daytime { amplify: false, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60) };
+        let mut buffer = [0; 64];
+        let n = far.write(&mut buffer);
+        assert!(buffer[..n].ends_with(b"-UTC\r\n"));
+        assert_eq!(far.write(&mut [0; 5]), 5);
+    }
+
+    #[test]
+    fn a_datagram_is_answered_if_it_is_as_long_as_the_line() {
+        let mut buffer = vec![0; 65_536];
+        let daytime = stopped(false);
+        assert_eq!(daytime.datagram(&mut buffer, 0), None);
+        assert_eq!(daytime.datagram(&mut buffer, LINE.len() - 1), None);
+        assert_eq!(daytime.datagram(&mut buffer, LINE.len()), Some(LINE.len()));
+        assert_eq!(&buffer[..LINE.len()], LINE);
+    }
+
+    #[test]
+    fn with_amplification_any_datagram_is_answered() {
+        let mut buffer = vec![0; 65_536];
+        assert_eq!(stopped(true).datagram(&mut buffer, 0), Some(LINE.len()));
+    }
+}

@@ -1,0 +1,118 @@
+//! What holds for every service, whatever the peer sends.
+
+use std::ops::Range;
+
+use proptest::{prelude::*, sample::select};
+
+use super::*;
+use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, Workers};
+
+const KINDS: [ServiceKind; 7] = [
+    ServiceKind::Echo,
+    ServiceKind::Upper,
+    ServiceKind::Discard,
+    ServiceKind::Chargen,
+    ServiceKind::Qotd,
+    ServiceKind::Daytime,
+    ServiceKind::Time,
+];
+
+proptest! {
+    #[test]
+    fn a_datagram_is_never_answered_by_a_longer_one(
+        kind in select(&KINDS[..]),
+        quote in "[ -~]{0,500}",
+        request in prop_oneof![request(0..8), request(0..64), request(0..600), request(0..65_508)],
+    ) {
+        let mut buffer = room_for_a_datagram(&request);
+        let answer = service(kind, quote, false).datagram(&mut buffer, request.len());
+        prop_assert!(answer.is_none_or(|answer| answer <= request.len()));
+    }
+
+    #[test]
+    fn with_amplification_an_answer_still_fits_its_buffer(
+        kind in select(&KINDS[..]),
+        quote in "[ -~]{0,500}",
+        request in request(0..600),
+    ) {
+        let mut buffer = room_for_a_datagram(&request);
+        let answer = service(kind, quote, true).datagram(&mut buffer, request.len());
+        prop_assert!(answer.is_none_or(|answer| answer <= request.len().max(512)));
+        prop_assert_eq!(answer.is_some(), kind != ServiceKind::Discard);
+    }
+
+    #[test]
+    fn a_session_asks_for_bytes_that_the_buffer_has(
+        kind in select(&KINDS[..]),
+        quote in "[ -~]{0,500}",
+        messages in prop::collection::vec(request(1..3000), 0..8),
+        room in 4096_usize..65_537,
+    ) {
+        let mut session = service(kind, quote, false).connect();
+        let mut buffer = vec![0xa5; room];
+        let mut next = session.respond(Event::Opened, &mut buffer);
+        for message in &messages {
+            match next {
+                Next::Listen => {
+                    buffer[..message.len()].copy_from_slice(message);
+                    next = session.respond(Event::Received(message.len()), &mut buffer);
+                }
+                Next::Send(n) => {
+                    prop_assert!(0 < n && n <= room);
+                    next = session.respond(Event::Drained, &mut buffer);
+                }
+                Next::SendThenClose(n) => {
+                    prop_assert!(n <= room);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_without_state_costs_no_allocation() {
+    for kind in [ServiceKind::Echo, ServiceKind::Upper, ServiceKind::Discard] {
+        let session = service(kind, String::new(), false).connect();
+        assert_eq!(size_of_val(&*session), 0, "{kind:?}");
+    }
+}
+
+fn request(length: Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), length)
+}
+
+fn room_for_a_datagram(request: &[u8]) -> Vec<u8> {
+    let mut buffer = request.to_vec();
+    buffer.resize(LARGEST_DATAGRAM, 0xa5);
+    buffer
+}
+
+fn service(kind: ServiceKind, quote: String, allow_amplification: bool) -> Box<dyn Service> {
+    new(&Listener {
+        name: "test".into(),
+        protocol: Protocol::Udp,
+        address: vec![Address::Abstract("test".into())],
+        optional: false,
+        mode: Mode::Iterative,
+        workers: Workers::PerRequest,
+        service: kind,
+        quote,
+        max_connections: 1,
+        max_requests: 0,
+        payload: Payload::Off,
+        allow_amplification,
+        v6_only: false,
+        backlog: 0,
+        reuse_address: true,
+        reuse_port: false,
+        nodelay: true,
+        keepalive: Keepalive::Off,
+        receive_buffer: 0,
+        send_buffer: 0,
+        device: String::new(),
+        socket_mode: 0o666,
+        socket_user: None,
+        socket_group: None,
+    })
+}

@@ -1,0 +1,108 @@
+//! The Time Protocol, RFC 868: the seconds since 1900 as 32 bits, most significant byte first, then the end. The number
+//! begins again at 0 on 7 February 2036, as the RFC's format does; a client must know which era it lives in.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Event, Next, Service, Session};
+
+/// From 1900-01-01 to 1970-01-01, both UTC: 70 years with 17 leap days.
+const SECONDS_BEFORE_1970: Duration = Duration::from_secs((70 * 365 + 17) * 86_400);
+
+/// The length of every answer.
+const ANSWER: usize = 4;
+
+#[derive(Clone, Copy)]
+pub(super) struct Time {
+    amplify: bool,
+    /// The clock, so that tests can hold it still.
+    now: fn() -> SystemTime,
+}
+
+impl Time {
+    pub(super) fn new(amplify: bool) -> Self {
+        Time { amplify, now: SystemTime::now }
+    }
+
+    fn answer(self) -> [u8; ANSWER] {
+        let year_1900 = SystemTime::UNIX_EPOCH - SECONDS_BEFORE_1970;
+        // A clock before 1900 is answered by 0: the format knows nothing earlier.
+        let seconds = (self.now)().duration_since(year_1900).unwrap_or_default();
+        // The cut to the low 32 bits is the format's own.
+        (seconds.as_secs() as u32).to_be_bytes()
+    }
+}
+
+impl Service for Time {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(*self)
+    }
+
+    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
+        let n = super::whole_or_silent(ANSWER, request, self.amplify)?;
+        buffer[..n].copy_from_slice(&self.answer());
+        Some(n)
+    }
+}
+
+impl Session for Time {
+    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+        match event {
+            Event::Opened => {
+                buffer[..ANSWER].copy_from_slice(&self.answer());
+                Next::SendThenClose(ANSWER)
+            }
+            Event::Received(_) | Event::Drained => Next::Listen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 868: 2,629,584,000 is midnight of 1 May 1983.
+    fn may_1983(amplify: bool) -> Time {
+        Time { amplify, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(420_595_200) }
+    }
+
+    const MAY_1983: [u8; 4] = 2_629_584_000_u32.to_be_bytes();
+
+    #[test]
+    fn a_connection_is_sent_the_number_at_once() {
+        let mut session = may_1983(false).connect();
+        let mut buffer = [0; 512];
+        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(4));
+        assert_eq!(buffer[..4], MAY_1983);
+    }
+
+    #[test]
+    fn the_number_wraps_in_2036() {
+        let mut time = may_1983(false);
+        time.now = || SystemTime::UNIX_EPOCH + Duration::from_secs(2_085_978_495);
+        assert_eq!(time.answer(), [0xff; 4]);
+        time.now = || SystemTime::UNIX_EPOCH + Duration::from_secs(2_085_978_496);
+        assert_eq!(time.answer(), [0; 4]);
+    }
+
+    #[test]
+    fn a_clock_before_1900_is_no_panic() {
+        let mut time = may_1983(false);
+        time.now = || SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40);
+        assert_eq!(time.answer(), [0; 4]);
+    }
+
+    #[test]
+    fn a_datagram_is_answered_if_it_is_as_long_as_the_number() {
+        let mut buffer = vec![0; 65_536];
+        assert_eq!(may_1983(false).datagram(&mut buffer, 0), None);
+        assert_eq!(may_1983(false).datagram(&mut buffer, 3), None);
+        assert_eq!(may_1983(false).datagram(&mut buffer, 4), Some(4));
+        assert_eq!(buffer[..4], MAY_1983);
+    }
+
+    #[test]
+    fn with_amplification_an_empty_datagram_is_answered() {
+        let mut buffer = vec![0; 65_536];
+        assert_eq!(may_1983(true).datagram(&mut buffer, 0), Some(4));
+    }
+}

@@ -1,0 +1,51 @@
+//! What arrives is sent back in upper case, the example of the `socketserver` tutorial. Only the ASCII letters change:
+//! a message may end in the middle of any other character, and an answer stays as long as its request.
+
+use super::{Event, Next, Service, Session};
+
+pub(super) struct Upper;
+
+impl Service for Upper {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(Upper)
+    }
+
+    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
+        buffer[..request].make_ascii_uppercase();
+        Some(request)
+    }
+}
+
+impl Session for Upper {
+    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+        match event {
+            Event::Received(n) => {
+                buffer[..n].make_ascii_uppercase();
+                Next::Send(n)
+            }
+            Event::Opened | Event::Drained => Next::Listen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raises_what_arrived_and_nothing_behind_it() {
+        let mut session = Upper.connect();
+        let mut buffer = *b"hello, rest";
+        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::Listen);
+        assert_eq!(session.respond(Event::Received(5), &mut buffer), Next::Send(5));
+        assert_eq!(&buffer, b"HELLO, rest");
+        assert_eq!(session.respond(Event::Drained, &mut buffer), Next::Listen);
+    }
+
+    #[test]
+    fn leaves_other_bytes_alone() {
+        let mut buffer = *b"a\xc3\xa4\x00\xffz";
+        assert_eq!(Upper.datagram(&mut buffer, 6), Some(6));
+        assert_eq!(&buffer, b"A\xc3\xa4\x00\xffZ");
+    }
+}

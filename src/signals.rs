@@ -1,0 +1,42 @@
+//! Signals become values: one thread waits for them and sends them to the supervisor. All other threads block them.
+
+use std::{io, sync::mpsc::Sender, thread};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1},
+    iterator::Signals,
+};
+
+use crate::sys::interrupt;
+
+/// Those that the daemon acts on.
+const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
+
+/// Blocks all signals in this thread and those it will start, but for the one that interrupts workers. To be called
+/// first of all.
+pub fn block() -> io::Result<()> {
+    interrupt::on(interrupt::SIGNAL);
+    let mut all = SigSet::all();
+    all.remove(Signal::SIGURG);
+    all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    Ok(())
+}
+
+/// Starts the thread that sends each signal to `events`, for as long as somebody listens there.
+pub fn forward<E: Send + 'static>(
+    events: Sender<E>,
+    event: impl Fn(i32) -> E + Send + 'static,
+) -> io::Result<()> {
+    let mut signals = Signals::new(HEEDED)?;
+    let wait = move || {
+        let _ = SigSet::empty().thread_set_mask();
+        for signal in signals.forever() {
+            if events.send(event(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(wait)?;
+    Ok(())
+}

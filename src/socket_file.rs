@@ -1,0 +1,107 @@
+//! The file of a unix socket: taken over when stale, owned and permitted as configured, removed only if still ours.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::sys::stat::{Mode, fchmod};
+use socket2::{SockAddr, Socket};
+
+use crate::config;
+
+/// How long to wait for another process that is binding in the same directory.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A socket file that this process made. Dropped, it is removed, unless another file stands in its place by now.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Binds `socket` to `path`. A socket file that nobody serves any more is replaced.
+    ///
+    /// # Errors
+    /// EADDRINUSE if somebody serves it; an error that says so if the path is no socket.
+    pub fn bind(
+        socket: &Socket,
+        address: &SockAddr,
+        path: &Path,
+        settings: &config::Listener,
+    ) -> io::Result<SocketFile> {
+        // Until its owner and mode are right, nobody else may connect.
+        fchmod(socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+        // One process at a time looks and replaces, or two could each remove the other's fresh socket.
+        let _lock = lock_directory(path)?;
+        if let Err(error) = socket.bind(address) {
+            if error.kind() != ErrorKind::AddrInUse {
+                return Err(error);
+            }
+            remove_stale(socket, address, path)?;
+            socket.bind(address)?;
+        }
+        let made = fs::symlink_metadata(path)?;
+        let file = SocketFile { path: std::path::absolute(path)?, device: made.dev(), inode: made.ino() };
+        let user = settings.socket_user.as_ref().map(|user| user.id);
+        let group = settings.socket_group.as_ref().map(|group| group.id);
+        if user.is_some() || group.is_some() {
+            chown(path, user, group)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(settings.socket_mode))?;
+        Ok(file)
+    }
+
+    fn is(&self, found: &Metadata) -> bool {
+        (found.dev(), found.ino()) == (self.device, self.inode)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
+            // Nothing is left to be done if that fails, and the next start takes a stale file over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Locks the directory of `path` (flock(2)) until the returned file is dropped; leaves no lock file behind.
+fn lock_directory(path: &Path) -> io::Result<File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let lock = File::open(directory)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another process keeps its directory locked"));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Removes `path` if it is a socket whose server is gone: connecting is refused.
+fn remove_stale(socket: &Socket, address: &SockAddr, path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::other("the path exists and is not a socket; move it away, or choose another"));
+    }
+    let probe = Socket::new(socket.domain()?, socket.r#type()?, None)?;
+    probe.set_nonblocking(true)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
+}

@@ -1,0 +1,73 @@
+//! The conversation of a thread or process that serves one connection and may wait for it.
+
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+use crate::{
+    connection::{Connection, LINGER, Wait},
+    duty::{Duty, Guest, Report},
+    sys::interrupt,
+};
+
+/// Serves `guest` to the end; `report` is kept up to date, so that it is right even after a panic.
+///
+/// The socket blocks, so [`Connection::advance`] does all the waiting: a steady connection costs two system calls for
+/// each message. Only an interrupt makes the socket non-blocking; then the conversation is brought to its end here.
+pub fn converse(duty: &Duty, guest: &Guest, scratch: &mut [u8], report: &mut Report) {
+    let context = duty.context();
+    let mut connection = Connection::new(&*duty.service, guest.peer.clone());
+    let _attention = interrupt::attend(guest.socket.as_fd());
+    let mut lingering: Option<Instant> = None;
+    let end = loop {
+        let wait = connection.advance(&guest.socket, scratch, &context);
+        (report.received, report.sent) = connection.totals();
+        let flags = match wait {
+            Wait::Closed(end) => break end,
+            Wait::Turn => {
+                // A talker has always more to say, and one who lingers may be sent more for ever.
+                if interrupt::asked() && connection.is_talker() {
+                    connection.stop();
+                }
+                if lingering.is_some_and(|end| end <= Instant::now()) {
+                    break connection.reason();
+                }
+                continue;
+            }
+            Wait::Linger => {
+                lingering = Some(Instant::now() + LINGER);
+                // If that fails the peer is gone.
+                let _ = guest.socket.set_nonblocking(true);
+                continue;
+            }
+            Wait::Readable if !connection.ending() => {
+                // What had arrived is answered.
+                connection.stop();
+                continue;
+            }
+            Wait::Readable => PollFlags::POLLIN,
+            Wait::Writable => PollFlags::POLLOUT,
+        };
+        let time = lingering.map(|end| end.saturating_duration_since(Instant::now()));
+        if !wait_for(guest, flags, time) {
+            break connection.reason();
+        }
+    };
+    report.end = end;
+}
+
+/// Waits until the socket is ready; false when the time is over.
+fn wait_for(guest: &Guest, flags: PollFlags, time: Option<Duration>) -> bool {
+    let mut polled = [PollFd::new(guest.socket.as_fd(), flags)];
+    let timeout = time.map_or(PollTimeout::NONE, |time| {
+        // Rounded up, or the last millisecond would be spent turning.
+        PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+    });
+    !matches!(poll(&mut polled, timeout), Ok(0) | Err(Errno::ENOMEM))
+}

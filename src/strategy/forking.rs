@@ -1,0 +1,122 @@
+//! A process for each connection or datagram, or a fixed pool of processes. Runs in a process of its own that never has
+//! a second thread (see `fork_server`), so that its forks are safe.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use log::{error, warn};
+use nix::{sys::wait::WaitStatus, unistd::Pid};
+
+use super::{
+    children::{Children, Family},
+    work,
+};
+use crate::{
+    backoff::Backoff,
+    connection::SCRATCH,
+    datagram::{self, Desk},
+    duty::{Door, Duty},
+    listener::Listener,
+    sys::shared::{Pages, Slots},
+};
+
+/// A process for each connection (`ForkingMixIn`).
+pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
+    let mut children = Children::new(duty, &sockets)?;
+    {
+        let mut door = Door::new(duty, &sockets, true)?;
+        let mut scratch = Pages::new(SCRATCH)?;
+        while let Some(guest) = children.accept(&mut door) {
+            children.serve(guest, &mut scratch);
+        }
+    }
+    children.finish();
+    Ok(())
+}
+
+/// A process for each datagram: this one receives, the others only answer.
+pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
+    let mut children = Children::new(duty, &sockets)?;
+    {
+        let mut desk = Desk::new(duty, super::all(&sockets), true)?;
+        let mut batch = desk.batch(1)?;
+        while let Some((permit, socket)) = children.receive(&mut desk, &mut batch) {
+            children.answer(permit, || datagram::answer(duty, socket, &mut batch));
+        }
+    }
+    children.finish();
+    Ok(())
+}
+
+/// A fixed number of processes, each of them iterative. One that dies is replaced.
+pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
+    let family = Family::new()?;
+    let busy: Arc<Slots<AtomicU32>> = Arc::new(Slots::new(workers)?);
+    let mut alive: HashMap<Pid, (usize, Instant)> = HashMap::new();
+    let mut missing: Vec<(usize, Instant)> = (0..workers).map(|w| (w, Instant::now())).collect();
+    let mut backoff = Backoff::default();
+    let mut told = false;
+    loop {
+        if family.is_told_to_stop() && !told {
+            told = true;
+            duty.gate.close();
+            family.stop(alive.keys());
+        }
+        while let Some((pid, status)) = family.reap() {
+            let Some((worker, since)) = alive.remove(&pid) else { continue };
+            if status == WaitStatus::Exited(pid, 0) {
+                continue;
+            }
+            let name = &duty.settings.name;
+            let wait = backoff.after(since.elapsed());
+            let cause = super::children::cause(status);
+            warn!("listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}");
+            duty.stats.died.fetch_add(1, Relaxed);
+            duty.stats.open.fetch_sub(busy[worker].swap(0, Relaxed), Relaxed);
+            missing.push((worker, Instant::now() + wait));
+        }
+        if duty.gate.is_closed() {
+            missing.clear();
+        }
+        let now = Instant::now();
+        while let Some(due) = missing.iter().position(|(_, due)| *due <= now) {
+            let (worker, _) = missing.swap_remove(due);
+            match family.fork(|| run(duty, &sockets, &busy, worker, workers)) {
+                Ok(pid) => _ = alive.insert(pid, (worker, now)),
+                Err(error) => {
+                    error!("listener \"{}\": cannot fork: {error}", duty.settings.name);
+                    missing.push((worker, now + backoff.after(Duration::ZERO)));
+                }
+            }
+        }
+        if alive.is_empty() && missing.is_empty() {
+            return Ok(());
+        }
+        let next = missing.iter().map(|(_, due)| *due).min();
+        family.pause(next.map(|due| due.saturating_duration_since(now)));
+    }
+}
+
+fn run(
+    duty: &Duty,
+    sockets: &[Listener],
+    busy: &Arc<Slots<AtomicU32>>,
+    worker: usize,
+    workers: usize,
+) -> i32 {
+    let duty = duty.of_worker(Arc::clone(busy), worker);
+    match duty.and_then(|duty| work(&duty, sockets, worker, workers)) {
+        Ok(()) => 0,
+        Err(error) => {
+            error!("a worker cannot serve: {error}");
+            1
+        }
+    }
+}

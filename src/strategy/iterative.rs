@@ -1,0 +1,33 @@
+//! One after the other: who accepts also serves. Also what each worker of a pool does.
+
+use std::io;
+
+use crate::{
+    connection::SCRATCH,
+    datagram,
+    duty::{Door, Duty},
+    listener::Listener,
+    sys::shared::Pages,
+};
+
+/// One connection after the other; the next client waits in the backlog.
+pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
+    let _member = duty.crew.join();
+    let mut door = Door::new(duty, sockets, false)?;
+    let mut scratch = Pages::new(SCRATCH)?;
+    while let Some(guest) = door.accept() {
+        duty.serve(guest, &mut scratch);
+    }
+    Ok(())
+}
+
+/// One batch of datagrams after the other.
+pub(super) fn datagrams(duty: &Duty, sockets: &[&Listener]) -> io::Result<()> {
+    let _member = duty.crew.join();
+    let mut desk = datagram::Desk::new(duty, sockets.to_vec(), false)?;
+    let mut batch = desk.batch(datagram::MOST)?;
+    while let Some(socket) = desk.receive(&mut batch) {
+        datagram::answer(duty, socket, &mut batch);
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! How a listener is served: who waits while a client is.
+//!
+//! Every strategy is a function that serves until the listener's gate is closed and its last client is gone. There is
+//! no trait: the match below is all that knows them.
+
+use std::{io, sync::Arc};
+
+use crate::{config::Mode, duty::Duty, listener::Listener};
+
+pub mod blocking;
+mod children;
+mod forking;
+mod iterative;
+mod threading;
+mod threads;
+
+/// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
+///
+/// # Errors
+/// Only if serving cannot begin: memory or descriptors are missing.
+pub fn serve(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
+    let stream = duty.settings.protocol.is_stream();
+    match (duty.settings.mode, stream, duty.pool()) {
+        (Mode::Iterative, true, _) => iterative::stream(duty, &sockets),
+        (Mode::Iterative, false, _) => iterative::datagrams(duty, &all(&sockets)),
+        (Mode::Threading, true, None) => threading::stream(duty, sockets),
+        (Mode::Threading, false, None) => threading::datagrams(duty, sockets),
+        (Mode::Threading, _, Some(workers)) => threading::pool(duty, &sockets, workers),
+        (Mode::Forking, true, None) => forking::stream(duty, sockets),
+        (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
+        (Mode::Forking, _, Some(workers)) => forking::pool(duty, sockets, workers),
+    }
+}
+
+/// What one worker of a pool does, a thread and a process alike: the iterative mode.
+fn work(duty: &Duty, sockets: &[Listener], worker: usize, workers: usize) -> io::Result<()> {
+    if duty.settings.protocol.is_stream() {
+        return iterative::stream(duty, sockets);
+    }
+    // No datagram holds a worker up: with a socket to itself it need not ask which one to read.
+    let count = sockets.len();
+    let share: Vec<&Listener> = match workers >= count {
+        true => vec![&sockets[worker % count]],
+        false => sockets.iter().skip(worker).step_by(workers).collect(),
+    };
+    iterative::datagrams(duty, &share)
+}
+
+fn all(sockets: &[Listener]) -> Vec<&Listener> {
+    sockets.iter().collect()
+}

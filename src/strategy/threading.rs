@@ -1,0 +1,99 @@
+//! A thread for each connection or datagram, or a fixed pool of threads.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use super::{threads::Threads, work};
+use crate::{
+    admission::Permit,
+    connection::SCRATCH,
+    datagram::{self, Desk},
+    duty::{Door, Duty},
+    listener::Listener,
+    sys::{mmsg::Batch, shared::Pages},
+};
+
+/// A thread for each connection (`ThreadingMixIn`).
+pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
+    let threads = Threads::new(
+        duty,
+        || Pages::new(SCRATCH),
+        |duty, guest, scratch| {
+            duty.serve(guest, scratch);
+        },
+    );
+    {
+        let _member = duty.crew.join();
+        let mut door = Door::new(duty, &sockets, false)?;
+        while let Some(guest) = door.accept() {
+            threads.give(guest);
+        }
+    }
+    drop(sockets);
+    threads.finish();
+    Ok(())
+}
+
+/// A thread for each datagram: this one receives, the others only answer.
+pub(super) fn datagrams(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
+    let sockets = Arc::new(sockets);
+    let unused: Arc<Mutex<Vec<Batch>>> = Arc::default();
+    let threads = Threads::new(
+        duty,
+        || Ok(()),
+        |duty, mut job: Job, ()| {
+            datagram::answer(duty, &job.sockets[job.socket], &mut job.batch);
+            lock(&job.unused).push(job.batch);
+        },
+    );
+    {
+        let _member = duty.crew.join();
+        let mut desk = Desk::new(duty, super::all(&sockets), false)?;
+        while let Some(mut permit) = duty.gate.enter() {
+            let spare = lock(&unused).pop();
+            let mut batch = spare.map_or_else(|| desk.batch(1), Ok)?;
+            let Some(from) = desk.receive(&mut batch) else { break };
+            let socket = sockets.iter().position(|s| std::ptr::eq(s, from)).unwrap_or_default();
+            permit.open();
+            let (sockets, unused) = (Arc::clone(&sockets), Arc::clone(&unused));
+            threads.give(Job { sockets, socket, batch, unused, _permit: permit });
+        }
+    }
+    threads.finish();
+    Ok(())
+}
+
+/// A datagram that was received, and what it takes to answer it.
+struct Job {
+    sockets: Arc<Vec<Listener>>,
+    socket: usize,
+    batch: Batch,
+    /// Where the batch goes afterwards, for the next datagram.
+    unused: Arc<Mutex<Vec<Batch>>>,
+    _permit: Permit,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A fixed number of threads, each of them iterative.
+pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io::Result<()> {
+    thread::scope(|scope| {
+        let start = |worker| {
+            let work = move || work(duty, sockets, worker, workers);
+            thread::Builder::new().stack_size(super::threads::STACK).spawn_scoped(scope, work)
+        };
+        let started: Vec<_> = (0..workers).map(start).collect();
+        if started.iter().any(Result::is_err) {
+            duty.stop();
+        }
+        started.into_iter().try_for_each(|thread| match thread?.join() {
+            Ok(ended) => ended,
+            Err(_) => Err(io::Error::other("a worker thread panicked")),
+        })
+    })
+}

@@ -1,0 +1,154 @@
+//! Threads on demand: one for each job, started when none is spare. A thread that has done its job waits for another
+//! one, which is quicker to hand over than a thread is to start; only so many wait.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use log::warn;
+
+use crate::{duty::Duty, logging::Seldom};
+
+/// Stack of a thread that serves, in bytes; only what is touched takes memory.
+pub(super) const STACK: usize = 256 << 10;
+
+/// Threads that may wait for a job.
+const SPARE: usize = 32;
+
+/// The rest before trying again to start a first thread.
+const REST: Duration = Duration::from_millis(100);
+
+/// Threads that do jobs of type `J`.
+pub(super) struct Threads<J> {
+    pool: Arc<Pool<J>>,
+    start: Box<dyn Fn() -> io::Result<()>>,
+}
+
+struct Pool<J> {
+    state: Mutex<State<J>>,
+    given: Condvar,
+    gone: Condvar,
+}
+
+struct State<J> {
+    jobs: VecDeque<J>,
+    spare: usize,
+    alive: usize,
+    finished: bool,
+}
+
+impl<J: Send + 'static> Threads<J> {
+    /// Threads that do `work` for each job, with what `prepare` gives each thread once.
+    pub(super) fn new<T>(
+        duty: &Arc<Duty>,
+        prepare: fn() -> io::Result<T>,
+        work: impl Fn(&Duty, J, &mut T) + Send + Sync + 'static,
+    ) -> Threads<J>
+    where
+        T: 'static,
+    {
+        let state = State { jobs: VecDeque::new(), spare: 0, alive: 0, finished: false };
+        let pool = Arc::new(Pool { state: Mutex::new(state), given: Condvar::new(), gone: Condvar::new() });
+        let (duty, work, shared) = (Arc::clone(duty), Arc::new(work), Arc::clone(&pool));
+        let start = move || {
+            let (duty, work, shared) = (Arc::clone(&duty), Arc::clone(&work), Arc::clone(&shared));
+            let live = move || {
+                let _member = duty.crew.join();
+                let mut own = insist(prepare);
+                while let Some(job) = shared.next() {
+                    work(&duty, job, &mut own);
+                }
+                shared.leave();
+            };
+            thread::Builder::new().stack_size(STACK).spawn(live).map(drop)
+        };
+        Threads { pool, start: Box::new(start) }
+    }
+
+    /// Has `job` done by a thread of its own.
+    pub(super) fn give(&self, job: J) {
+        let mut state = self.pool.lock();
+        state.jobs.push_back(job);
+        if state.spare >= state.jobs.len() {
+            drop(state);
+            self.pool.given.notify_one();
+            return;
+        }
+        state.alive += 1;
+        drop(state);
+        while let Err(error) = (self.start)() {
+            cannot_start(&error);
+            let mut state = self.pool.lock();
+            if state.alive > 1 {
+                // One of those that work will come to it.
+                state.alive -= 1;
+                return;
+            }
+            drop(state);
+            thread::sleep(REST);
+        }
+    }
+
+    /// Waits until all jobs are done and all threads are gone.
+    pub(super) fn finish(self) {
+        let mut state = self.pool.lock();
+        state.finished = true;
+        self.pool.given.notify_all();
+        while state.alive > 0 {
+            state = self.pool.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<J> Pool<J> {
+    fn next(&self) -> Option<J> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.finished || state.spare >= SPARE {
+                return None;
+            }
+            state.spare += 1;
+            state = self.given.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.spare -= 1;
+        }
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.alive -= 1;
+        if state.alive == 0 {
+            self.gone.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job may be waiting for this thread already: without memory it tries again, as `give` does.
+fn insist<T>(prepare: fn() -> io::Result<T>) -> T {
+    loop {
+        match prepare() {
+            Ok(own) => return own,
+            Err(error) => cannot_start(&error),
+        }
+        thread::sleep(REST);
+    }
+}
+
+fn cannot_start(error: &io::Error) {
+    static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+    if SELDOM.allow().is_some() {
+        warn!(
+            "cannot start a thread: {error}; clients wait, raise the limit of threads or lower max-connections"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! What the main thread does while others serve: waits for signals and for listeners that end. It sleeps until one
+//! comes, unless something is due: a process to be started again, the end of a drain, a look at whether all is idle.
+
+use std::{
+    io,
+    sync::mpsc::Receiver,
+    time::{Duration, Instant},
+};
+
+use log::{error, info, warn};
+use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGUSR1};
+
+use crate::{
+    config,
+    error::{Exit, Failure},
+    station::Station,
+};
+
+/// What the main thread is told.
+pub enum Event {
+    /// A signal arrived.
+    Signal(i32),
+    /// The threads of a listener have ended.
+    Ended(usize, io::Result<()>),
+}
+
+/// The supervisor of all listeners.
+pub struct Supervisor<'a> {
+    daemon: &'a config::Daemon,
+    stations: Vec<Station>,
+    inbox: Receiver<Event>,
+    /// When a drain that has begun is over.
+    deadline: Option<Instant>,
+    failure: Option<Failure>,
+    idle: Idle,
+}
+
+/// Since when nothing has happened.
+struct Idle {
+    activity: u64,
+    since: Instant,
+}
+
+impl<'a> Supervisor<'a> {
+    /// A supervisor of `stations`, which are told of in `inbox`.
+    pub fn new(daemon: &'a config::Daemon, stations: Vec<Station>, inbox: Receiver<Event>) -> Supervisor<'a> {
+        let idle = Idle { activity: 0, since: Instant::now() };
+        Supervisor { daemon, stations, inbox, deadline: None, failure: None, idle }
+    }
+
+    /// Waits until all listeners have ended, or the time to drain is over.
+    pub fn run(mut self) -> Result<(), Failure> {
+        loop {
+            if self.stations.iter().all(Station::has_ended) {
+                info!("all listeners have ended");
+                break;
+            }
+            match self.next_event() {
+                Some(Event::Signal(SIGCHLD)) => self.tend(),
+                Some(Event::Signal(SIGUSR1)) => self.report(),
+                Some(Event::Signal(SIGQUIT)) => {
+                    self.cut("told to end at once");
+                    break;
+                }
+                Some(Event::Signal(signal)) if self.deadline.is_some() => {
+                    self.cut(&format!("told again to stop ({})", name_of(signal)));
+                    break;
+                }
+                Some(Event::Signal(signal)) => {
+                    self.drain(&format!("told to stop ({})", name_of(signal)));
+                }
+                Some(Event::Ended(number, ended)) => self.ended(number, ended),
+                None if self.deadline.is_some_and(|end| end <= Instant::now()) => {
+                    self.cut("drain-timeout is over");
+                    break;
+                }
+                None => {
+                    self.tend();
+                    self.look_for_idleness();
+                }
+            }
+        }
+        self.failure.map_or(Ok(()), Err)
+    }
+
+    fn next_event(&self) -> Option<Event> {
+        let due = self.stations.iter().filter_map(Station::due).chain(self.deadline).min();
+        let look = self.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
+        match due.into_iter().chain(look).min() {
+            None => self.inbox.recv().ok(),
+            Some(due) => self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
+        }
+    }
+
+    fn tend(&mut self) {
+        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::tend);
+    }
+
+    fn drain(&mut self, why: &str) {
+        let time = self.daemon.drain_timeout;
+        let open: u32 = self.stations.iter().map(Station::open).sum();
+        info!("{why}: draining {open} open connections, for {time:?} at most");
+        self.deadline = Some(Instant::now() + time);
+        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::stop);
+    }
+
+    fn cut(&mut self, why: &str) {
+        let open: u32 = self.stations.iter().map(Station::open).sum();
+        match open {
+            0 => info!("{why}"),
+            open => warn!("{why}: {open} open connections are cut"),
+        }
+        self.stations.iter_mut().for_each(Station::cut);
+    }
+
+    fn report(&self) {
+        for station in &self.stations {
+            let (name, state) = (station.name(), station.stats());
+            let ended = if station.has_ended() { " (ended)" } else { "" };
+            info!(listener = name; "listener \"{name}\"{ended}: {state}");
+        }
+    }
+
+    fn ended(&mut self, number: usize, ended: io::Result<()>) {
+        let station = &mut self.stations[number];
+        station.end();
+        let Err(cause) = ended else { return };
+        let text = format!("listener \"{}\": cannot serve: {cause}", station.name());
+        error!("{text}");
+        self.failure = Some(Failure::new(Exit::Unavailable, text));
+        if self.deadline.is_none() {
+            self.drain("a listener has failed");
+        }
+    }
+
+    fn look_for_idleness(&mut self) {
+        let Some(time) = self.daemon.exit_idle_time else { return };
+        if self.deadline.is_some() {
+            return;
+        }
+        let sum = |sum: u64, station: &Station| sum.wrapping_add(station.stats().activity());
+        let activity = self.stations.iter().fold(0, sum);
+        let open: u32 = self.stations.iter().map(Station::open).sum();
+        if open > 0 || activity != self.idle.activity {
+            self.idle = Idle { activity, since: Instant::now() };
+        } else if self.idle.since.elapsed() >= time {
+            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"));
+        }
+    }
+}
+
+/// How often to look whether all is idle: so much later than it should the daemon may exit.
+fn time_to_look(exit_idle_time: Duration) -> Duration {
+    (exit_idle_time / 10).max(Duration::from_millis(10))
+}
+
+fn name_of(signal: i32) -> &'static str {
+    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
+}

@@ -1,0 +1,229 @@
+//! Waking a thread that is blocked in a system call, without costing it anything until then.
+//!
+//! Blocking threads read with plain blocking calls: no poll before a read, no time-out to come back and look. To wake
+//! one, it is sent [`SIGNAL`], whose handler makes the descriptor the thread attends to non-blocking. Whichever comes
+//! first, nothing is missed: a thread already inside the call leaves it with EINTR, one just about to enter it gets
+//! EAGAIN. What has arrived before is still read; EAGAIN then means "that was all, and you were asked to stop".
+
+#![allow(unsafe_code)]
+
+use std::{
+    collections::HashSet,
+    marker::PhantomData,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use libc::c_int;
+use nix::errno::Errno;
+
+/// The signal between our own threads. Its default action is to be ignored, and nothing else here uses it.
+pub const SIGNAL: c_int = libc::SIGURG;
+
+/// No descriptor.
+const NONE: RawFd = -1;
+
+thread_local! {
+    // Constant and without destructor: plain thread-local memory, which a signal handler may touch.
+    static ATTENDED: AtomicI32 = const { AtomicI32::new(NONE) };
+    static ASKED: AtomicBool = const { AtomicBool::new(false) };
+}
+
+/// Makes `signal` interrupt the thread that receives it: its calls end with EINTR, and the descriptor it attends to
+/// becomes non-blocking. For [`SIGNAL`] in the daemon, and for SIGTERM in a forked child that has one thread.
+pub fn on(signal: c_int) {
+    // SAFETY: `sigaction` is plain data for which all zeroes is a valid value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = interrupted_by as extern "C" fn(c_int) as usize;
+    // No SA_RESTART: the point is to leave the call.
+    action.sa_flags = 0;
+    // SAFETY: the handler calls only fcntl(2), which is async-signal-safe, and touches only atomics; `action` is a
+    // valid structure that lives through the call.
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+extern "C" fn interrupted_by(_: c_int) {
+    // It is put back, so that the interrupted code does not see ours.
+    let errno = Errno::last_raw();
+    ASKED.with(|asked| asked.store(true, Relaxed));
+    ATTENDED.with(|attended| stop_blocking(attended.load(Relaxed)));
+    Errno::set_raw(errno);
+}
+
+fn stop_blocking(fd: RawFd) {
+    if fd == NONE {
+        return;
+    }
+    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: its
+    // `Attention` borrows it.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    if flags >= 0 {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) };
+    }
+}
+
+/// Whether this thread was interrupted.
+pub fn asked() -> bool {
+    ASKED.with(|asked| asked.load(Relaxed))
+}
+
+/// While it lives, an interrupt makes `fd` non-blocking. Attentions nest: dropped, the one before takes over.
+pub fn attend(fd: BorrowedFd<'_>) -> Attention<'_> {
+    Attention { before: turn_to(fd.as_raw_fd()), fd: PhantomData, thread: PhantomData }
+}
+
+/// See [`attend`].
+pub struct Attention<'fd> {
+    before: RawFd,
+    fd: PhantomData<BorrowedFd<'fd>>,
+    thread: PhantomData<*const ()>,
+}
+
+impl Drop for Attention<'_> {
+    fn drop(&mut self) {
+        turn_to(self.before);
+    }
+}
+
+fn turn_to(fd: RawFd) -> RawFd {
+    let before = ATTENDED.with(|attended| attended.swap(fd, Relaxed));
+    // The handler may have run before the swap and missed this descriptor.
+    if asked() {
+        stop_blocking(fd);
+    }
+    before
+}
+
+/// The threads of one listener, to be interrupted together.
+#[derive(Default)]
+pub struct Crew {
+    state: Mutex<State>,
+    gone: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    asked: bool,
+    members: HashSet<libc::pthread_t>,
+}
+
+impl Crew {
+    /// Enters the calling thread until the membership is dropped. Joining after [`Crew::interrupt`] interrupts at once.
+    pub fn join(&self) -> Member<'_> {
+        // SAFETY: pthread_self(3) has no preconditions.
+        let thread = unsafe { libc::pthread_self() };
+        let mut state = self.lock();
+        state.members.insert(thread);
+        if state.asked {
+            ASKED.with(|asked| asked.store(true, Relaxed));
+        }
+        Member { crew: self, thread, here: PhantomData }
+    }
+
+    /// Interrupts every member, now and whoever joins later.
+    pub fn interrupt(&self) {
+        let mut state = self.lock();
+        state.asked = true;
+        for &thread in &state.members {
+            // SAFETY: the thread is alive: a member leaves under this lock before its thread can end.
+            unsafe { libc::pthread_kill(thread, SIGNAL) };
+        }
+    }
+
+    /// Waits until every member has left, or until `deadline`; tells how many are left.
+    pub fn wait(&self, deadline: Option<Instant>) -> usize {
+        let mut state = self.lock();
+        while !state.members.is_empty() {
+            let Some(deadline) = deadline else {
+                state = self.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.gone.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.members.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread's membership in a [`Crew`].
+pub struct Member<'a> {
+    crew: &'a Crew,
+    thread: libc::pthread_t,
+    // Must be dropped by the thread that joined.
+    here: PhantomData<*const ()>,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let mut state = self.crew.lock();
+        state.members.remove(&self.thread);
+        if state.members.is_empty() {
+            self.crew.gone.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Read, net::TcpListener, os::fd::AsFd, os::unix::net::UnixStream, sync::mpsc, thread};
+
+    #[test]
+    fn a_blocked_reader_answers_what_has_arrived_then_leaves() {
+        on(SIGNAL);
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let crew = Crew::default();
+        let (ready, is_ready) = mpsc::channel();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let _member = crew.join();
+                let _attention = attend(theirs.as_fd());
+                ready.send(()).unwrap();
+                let mut all = Vec::new();
+                let mut buffer = [0; 16];
+                loop {
+                    match (&theirs).read(&mut buffer) {
+                        Ok(n) => all.extend_from_slice(&buffer[..n]),
+                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                        Err(e) => return (e.kind(), all),
+                    }
+                }
+            });
+            is_ready.recv().unwrap();
+            std::io::Write::write_all(&mut ours, b"abc").unwrap();
+            crew.interrupt();
+            let (kind, all) = reader.join().unwrap();
+            assert_eq!(kind, std::io::ErrorKind::WouldBlock);
+            assert_eq!(all, b"abc");
+        });
+        assert_eq!(crew.wait(None), 0);
+    }
+
+    #[test]
+    fn who_joins_late_is_interrupted_at_once() {
+        on(SIGNAL);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let crew = Crew::default();
+        crew.interrupt();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let _member = crew.join();
+                let _attention = attend(listener.as_fd());
+                assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+            });
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! Datagrams in batches: recvmmsg(2) and sendmmsg(2).
+//!
+//! All headers, addresses and buffers are allocated once. An answer is made in the buffer of its request, and sent with
+//! the address and the control data (`IP_PKTINFO`, `IPV6_PKTINFO`) that the request came with, so that it leaves from
+//! the address and the interface that was asked.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::null_mut,
+};
+
+use socket2::{SockAddr, SockAddrStorage};
+
+use super::shared::Pages;
+
+/// Datagrams a system call moves at most.
+pub const MOST: usize = 64;
+
+/// The distance of two buffers. Not a power of two: the first bytes of all buffers, which small datagrams use, would
+/// compete for the same few places in the processor's caches.
+const STRIDE: usize = ROOM + 4096 + 192;
+
+/// Bytes of a datagram that are received.
+const ROOM: usize = crate::service::LARGEST_DATAGRAM;
+
+/// Requests received together, and the answers to them.
+pub struct Batch {
+    buffers: Pages,
+    names: Box<[libc::sockaddr_storage]>,
+    controls: Box<[Control]>,
+    pieces: Box<[libc::iovec]>,
+    requests: Box<[libc::mmsghdr]>,
+    answers: Box<[libc::mmsghdr]>,
+    received: usize,
+    answered: usize,
+}
+
+/// Room for one `IPV6_PKTINFO` (32 bytes with its header), aligned as cmsg(3) wants it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; 64]);
+
+// SAFETY: the pointers inside the headers lead to the boxes and pages beside them, which move along with the batch.
+unsafe impl Send for Batch {}
+
+/// What became of the answers of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Answers that the kernel took.
+    pub answers: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Answers dropped because the receiver's queue or our send buffer was full (EAGAIN, ENOBUFS).
+    pub dropped: u64,
+    /// Answers that could not be sent for another reason.
+    pub failed: u64,
+}
+
+impl Batch {
+    /// A batch of up to `size` datagrams, at most [`MOST`]. `with_control` receives and returns control data.
+    pub fn new(size: usize, with_control: bool) -> io::Result<Batch> {
+        let size = size.clamp(1, MOST);
+        let mut batch = Batch {
+            buffers: Pages::new(size * STRIDE)?,
+            // SAFETY: an address of no family is all zeroes.
+            names: vec![unsafe { std::mem::zeroed() }; size].into(),
+            controls: vec![Control([0; 64]); size].into(),
+            pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; 2 * size].into(),
+            // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
+            requests: vec![unsafe { std::mem::zeroed() }; size].into(),
+            // SAFETY: as above.
+            answers: vec![unsafe { std::mem::zeroed() }; size].into(),
+            received: size,
+            answered: 0,
+        };
+        batch.point(with_control);
+        Ok(batch)
+    }
+
+    /// Points every header at its buffer, address and control data. Their lengths are set before each call.
+    fn point(&mut self, with_control: bool) {
+        let size = self.names.len();
+        let pieces = self.pieces.as_mut_ptr();
+        for i in 0..size {
+            self.pieces[i].iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
+            self.pieces[i].iov_len = ROOM;
+            let header = &mut self.requests[i].msg_hdr;
+            header.msg_name = (&raw mut self.names[i]).cast();
+            header.msg_iov = pieces.wrapping_add(i);
+            header.msg_iovlen = 1;
+            if with_control {
+                header.msg_control = self.controls[i].0.as_mut_ptr().cast();
+            }
+            self.answers[i].msg_hdr.msg_iov = pieces.wrapping_add(size + i);
+            self.answers[i].msg_hdr.msg_iovlen = 1;
+        }
+    }
+
+    /// How many datagrams this batch can hold.
+    pub fn size(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Receives up to `most` datagrams: waits for the first one unless the socket is non-blocking or `wait` is false,
+    /// takes what else is there, and returns their number.
+    ///
+    /// # Errors
+    /// As recvmmsg(2) says; EINTR and EAGAIN among them.
+    pub fn receive(&mut self, fd: BorrowedFd<'_>, most: usize, wait: bool) -> io::Result<usize> {
+        let most = most.clamp(1, self.size());
+        // The kernel overwrote the lengths of those it filled the last time.
+        for message in &mut self.requests[..self.received] {
+            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
+            if !message.msg_hdr.msg_control.is_null() {
+                message.msg_hdr.msg_controllen = size_of::<Control>();
+            }
+        }
+        self.received = 0;
+        self.answered = 0;
+        let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
+        let headers = self.requests.as_mut_ptr();
+        // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
+        let n = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, most as u32, flags, null_mut()) };
+        self.received = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.received)
+    }
+
+    /// How many requests the batch holds.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// The length of request `i`.
+    pub fn length(&self, i: usize) -> usize {
+        (self.requests[i].msg_len as usize).min(ROOM)
+    }
+
+    /// Whether request `i` was longer than its buffer and lost its end.
+    pub fn truncated(&self, i: usize) -> bool {
+        self.requests[i].msg_hdr.msg_flags & libc::MSG_TRUNC != 0
+    }
+
+    /// Whether request `i` came from an address that can be answered; unix sockets without a name cannot.
+    pub fn answerable(&self, i: usize) -> bool {
+        self.requests[i].msg_hdr.msg_namelen as usize > size_of::<libc::sa_family_t>()
+    }
+
+    /// Who sent request `i`.
+    pub fn source(&self, i: usize) -> SockAddr {
+        let length = self.requests[i].msg_hdr.msg_namelen;
+        let mut storage = SockAddrStorage::zeroed();
+        // SAFETY: `sockaddr_storage` is one of the types that a `SockAddrStorage` can be seen as.
+        let view = unsafe { storage.view_as::<libc::sockaddr_storage>() };
+        *view = self.names[i];
+        // SAFETY: the kernel wrote an address of this length into it.
+        unsafe { SockAddr::new(storage, length) }
+    }
+
+    /// The buffer of request `i`, whole: the request at its start, and room for the answer.
+    pub fn buffer(&mut self, i: usize) -> &mut [u8] {
+        &mut self.buffers[i * STRIDE..][..ROOM]
+    }
+
+    /// Answers request `i` with the first `length` bytes of its buffer, when [`Batch::send`] is called.
+    pub fn answer(&mut self, i: usize, length: usize) {
+        let request = self.requests[i].msg_hdr;
+        let at = self.answered;
+        let piece = &mut self.pieces[self.requests.len() + at];
+        piece.iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
+        piece.iov_len = length.min(ROOM);
+        let header = &mut self.answers[at].msg_hdr;
+        header.msg_name = request.msg_name;
+        header.msg_namelen = request.msg_namelen;
+        header.msg_control = request.msg_control;
+        header.msg_controllen = request.msg_controllen;
+        self.answered += 1;
+    }
+
+    /// Sends all answers, never waiting. One that the kernel refuses does not keep back the others.
+    pub fn send(&mut self, fd: BorrowedFd<'_>) -> Sent {
+        let mut sent = Sent::default();
+        let mut at = 0;
+        while at < self.answered {
+            let left = &mut self.answers[at..self.answered];
+            let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
+            // sendmmsg(2) only reads what they point at, and writes `msg_len`.
+            match unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags) } {
+                n if n > 0 => {
+                    let n = n as usize;
+                    sent.answers += n as u64;
+                    sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
+                    at += n;
+                }
+                _ => match io::Error::last_os_error().raw_os_error() {
+                    Some(libc::EINTR) => {}
+                    Some(libc::EAGAIN | libc::ENOBUFS) => (sent.dropped, at) = (sent.dropped + 1, at + 1),
+                    _ => (sent.failed, at) = (sent.failed + 1, at + 1),
+                },
+            }
+        }
+        self.answered = 0;
+        sent
+    }
+}

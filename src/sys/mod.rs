@@ -1,0 +1,8 @@
+//! The only unsafe code of the crate, behind safe signatures. One file for each thing that the standard library and the
+//! well-kept crates do not offer in a form this daemon can use.
+
+pub mod fork;
+pub mod interrupt;
+pub mod mmsg;
+pub mod shared;
+pub mod spawn;

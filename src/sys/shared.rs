@@ -1,0 +1,202 @@
+//! Memory from mmap(2): shared between the processes of the daemon, or private pages that cost nothing until touched.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fs::File,
+    io,
+    ops::{Deref, DerefMut},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
+};
+
+/// Data for which all zeroes is a valid value, and which several processes may use at once.
+///
+/// # Safety
+/// Every field is an atomic integer, or an array or `repr(C)` structure of such.
+pub unsafe trait Atomics: Sync + Sized {}
+
+// SAFETY: an atomic integer.
+unsafe impl Atomics for std::sync::atomic::AtomicU32 {}
+// SAFETY: an atomic integer.
+unsafe impl Atomics for std::sync::atomic::AtomicU64 {}
+// SAFETY: an array of such.
+unsafe impl<T: Atomics, const N: usize> Atomics for [T; N] {}
+
+/// Defines a structure of atomics and implements [`Atomics`] for it: the compiler checks every field.
+macro_rules! atomics {
+    ($(#[$about:meta])* $seen:vis struct $name:ident {
+        $($(#[$field_about:meta])* $field_seen:vis $field:ident: $kind:ty,)*
+    }) => {
+        $(#[$about])*
+        $seen struct $name { $($(#[$field_about])* $field_seen $field: $kind,)* }
+
+        // SAFETY: every field is `Atomics`, as the bounds demand.
+        #[allow(unsafe_code)]
+        unsafe impl $crate::sys::shared::Atomics for $name
+        where $($kind: $crate::sys::shared::Atomics,)* {}
+    };
+}
+pub(crate) use atomics;
+
+/// A mapping, unmapped when dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a mapping is plain memory, bound to no thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; what is reachable through a shared reference is decided by the types below.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<Mapping> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let bytes = bytes.max(1);
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Mapping { start, bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly the range that `new` mapped; nobody borrows from a value being dropped.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A `T` that forked children, and processes that were handed its descriptor, see as one.
+pub struct Shared<T> {
+    memory: Mapping,
+    file: OwnedFd,
+    data: std::marker::PhantomData<T>,
+}
+
+impl<T: Atomics> Shared<T> {
+    /// A new one, all zeroes, in a memfd(2).
+    pub fn new() -> io::Result<Shared<T>> {
+        // SAFETY: the name is a valid C string; the result is checked below.
+        let fd = unsafe { libc::memfd_create(c"echod".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        File::from(file.try_clone()?).set_len(size_of::<T>() as u64)?;
+        Shared::open(file)
+    }
+
+    /// The one behind a descriptor that another process of the daemon handed over.
+    pub fn open(file: OwnedFd) -> io::Result<Shared<T>> {
+        if File::from(file.try_clone()?).metadata()?.len() < size_of::<T>() as u64 {
+            return Err(io::Error::other("the shared memory is too small"));
+        }
+        let memory = Mapping::new(size_of::<T>(), libc::MAP_SHARED, file.as_raw_fd())?;
+        Ok(Shared { memory, file, data: std::marker::PhantomData })
+    }
+}
+
+impl<T> AsFd for Shared<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl<T: Atomics> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping is as large as T, page aligned, zeroed at first and never shrunk by us; `Atomics` says
+        // that any such content is a T, and that writers elsewhere are no data race.
+        unsafe { self.memory.start.cast().as_ref() }
+    }
+}
+
+/// Slots that forked children share with their parent.
+pub struct Slots<T> {
+    memory: Mapping,
+    count: usize,
+    data: std::marker::PhantomData<T>,
+}
+
+impl<T: Atomics> Slots<T> {
+    /// `count` slots, all zeroes.
+    pub fn new(count: usize) -> io::Result<Slots<T>> {
+        let bytes = count.saturating_mul(size_of::<T>());
+        let memory = Mapping::new(bytes, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)?;
+        Ok(Slots { memory, count, data: std::marker::PhantomData })
+    }
+}
+
+impl<T: Atomics> Deref for Slots<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping holds `count` zeroed values; `Atomics` as in `Shared`.
+        unsafe { std::slice::from_raw_parts(self.memory.start.cast().as_ptr(), self.count) }
+    }
+}
+
+/// A private zeroed buffer whose pages take memory only once they were written to.
+pub struct Pages {
+    memory: Mapping,
+}
+
+impl Pages {
+    /// A buffer of `bytes`.
+    pub fn new(bytes: usize) -> io::Result<Pages> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        Ok(Pages { memory: Mapping::new(bytes, flags, -1)? })
+    }
+}
+
+impl Deref for Pages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the mapping is `bytes` long, zeroed, and ours alone.
+        unsafe { std::slice::from_raw_parts(self.memory.start.as_ptr(), self.memory.bytes) }
+    }
+}
+
+impl DerefMut for Pages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and `self` is borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.start.as_ptr(), self.memory.bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    #[test]
+    fn two_mappings_of_one_file_are_one_memory() {
+        let ours = Shared::<AtomicU32>::new().unwrap();
+        let theirs = Shared::<AtomicU32>::open(ours.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        ours.store(7, Relaxed);
+        assert_eq!(theirs.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn a_file_that_is_too_small_is_refused() {
+        let empty = tempfile::tempfile().unwrap();
+        assert!(Shared::<AtomicU32>::open(empty.into()).is_err());
+    }
+
+    #[test]
+    fn pages_start_as_zeroes_and_can_be_written() {
+        let mut pages = Pages::new(10_000).unwrap();
+        assert_eq!(pages.len(), 10_000);
+        assert!(pages.iter().all(|&byte| byte == 0));
+        pages[9_999] = 1;
+        assert_eq!(pages[9_999], 1);
+    }
+}

@@ -1,0 +1,68 @@
+//! Starting this program again, with open descriptors handed over: how a forking listener gets a process of its own.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, Stdio},
+};
+
+use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
+    sys::signal::SigSet,
+    unistd::Pid,
+};
+
+/// Starts the running binary with `flag` and the numbers of `descriptors`, which it finds open under these numbers.
+///
+/// It starts with all signals blocked, in a process group of its own (an interrupt from the terminal is for the daemon
+/// to pass on), and is killed when the calling thread ends.
+pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let list: Vec<String> = raw.iter().map(ToString::to_string).collect();
+    let parent = Pid::this();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("echod").arg(flag).arg(list.join(",")).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let prepare = move || {
+        super::fork::die_with(parent);
+        SigSet::all().thread_block()?;
+        raw.iter().try_for_each(|&fd| keep_open(fd))
+    };
+    // SAFETY: between fork and exec `prepare` makes only system calls that are async-signal-safe, and allocates
+    // nothing: the vector was filled before.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
+fn keep_open(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open: the caller of `spawn` borrows it until the new process was started.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok(())
+}
+
+/// Takes possession of the descriptors whose numbers [`spawn`] passed in `list`. To be called once, at start.
+///
+/// # Errors
+/// If a number is none of an open descriptor.
+pub fn inherited(list: &str) -> io::Result<Vec<OwnedFd>> {
+    list.split(',').map(take).collect()
+}
+
+fn take(number: &str) -> io::Result<OwnedFd> {
+    let bad = || io::Error::other(format!("`{number}` is no inherited descriptor"));
+    let raw: RawFd = number.parse().ok().filter(|&n| n > 2).ok_or_else(bad)?;
+    // SAFETY: F_SETFD on a number that is not open fails with EBADF and does nothing.
+    let done = unsafe { libc::fcntl(raw, libc::F_SETFD, libc::FD_CLOEXEC) };
+    if done < 0 {
+        return Err(bad());
+    }
+    // SAFETY: the descriptor is open (the call above succeeded), was handed to this process for this purpose, and the
+    // caller takes the list only once, before anything else here opens descriptors.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
