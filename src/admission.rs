@@ -15,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
 
 use crate::{
     stats::Stats,
@@ -32,6 +36,10 @@ pub struct Gate {
     changed: Condvar,
     /// Readable for good once the gate is closed: wakes whoever polls, in every process that shares it.
     closed: OwnedFd,
+    /// Readable for good once what is inside is to end.
+    stopped: OwnedFd,
+    /// Readable when somebody left for whom an event loop waits.
+    freed: OwnedFd,
     /// In a pool of processes: how many each has open, so that its parent can take them back if it dies.
     busy: Option<(Arc<Slots<AtomicU32>>, usize)>,
 }
@@ -39,13 +47,14 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     inside: u32,
+    /// Event loops that wait until somebody leaves.
+    waiting: u32,
     closed: bool,
 }
 
 impl Gate {
     /// A gate that lets `most` in at once, and `requests` in all (0 for any number).
     pub fn new(most: u32, requests: u64, stats: Arc<Shared<Stats>>) -> io::Result<Gate> {
-        let closed = OwnedFd::from(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         // What a process that died had claimed is free again.
         stats.claimed.store(stats.taken.load(Acquire), Release);
         let gate = Gate {
@@ -54,7 +63,9 @@ impl Gate {
             stats,
             state: Mutex::default(),
             changed: Condvar::new(),
-            closed,
+            closed: event()?,
+            stopped: event()?,
+            freed: event()?,
             busy: None,
         };
         gate.settle(0, 0);
@@ -63,14 +74,15 @@ impl Gate {
 
     /// The same gate as a forked pool process passes it: one at a time, told in `busy[worker]`.
     pub fn of_worker(&self, busy: Arc<Slots<AtomicU32>>, worker: usize) -> io::Result<Gate> {
-        let closed = self.closed.as_fd().try_clone_to_owned()?;
         Ok(Gate {
             most: 1,
             requests: self.requests,
             stats: Arc::clone(&self.stats),
             state: Mutex::default(),
             changed: Condvar::new(),
-            closed,
+            closed: self.closed.try_clone()?,
+            stopped: self.stopped.try_clone()?,
+            freed: self.freed.try_clone()?,
             busy: Some((busy, worker)),
         })
     }
@@ -99,25 +111,82 @@ impl Gate {
         Some(Permit { gate: Arc::clone(self), open: false })
     }
 
-    /// Waits until somebody leaves or the gate is closed, at most `time`.
-    pub fn rest(&self, time: Duration) {
+    /// A place even if there is none, for who had come before the end.
+    pub fn squeeze_in(self: &Arc<Gate>) -> Permit {
+        self.lock().inside += 1;
+        Permit { gate: Arc::clone(self), open: false }
+    }
+
+    /// Waits until somebody leaves or the gate is closed, at most `time`. False if it is closed.
+    pub fn rest(&self, time: Duration) -> bool {
         let state = self.lock();
-        if !state.closed {
-            drop(self.changed.wait_timeout(state, time));
+        if state.closed {
+            return false;
         }
+        let state = self.changed.wait_timeout(state, time);
+        !state.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
     /// Lets nobody in any more, except who has already come: [`Gate::closed`] becomes readable for good.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
-        // It can fail only if it was written 2^64 - 2 times.
-        let _ = nix::unistd::write(&self.closed, &1u64.to_ne_bytes());
+        tell(&self.closed);
+    }
+
+    /// Closes the gate, and tells event loops to end what is inside: [`Gate::stopped`] becomes readable for good.
+    pub fn stop(&self) {
+        tell(&self.stopped);
+        self.close();
+    }
+
+    /// Whether what is inside is to end.
+    pub fn is_stopped(&self) -> bool {
+        is_readable(&self.stopped)
+    }
+
+    /// Waits until the gate is closed.
+    pub fn wait_until_closed(&self) {
+        let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
+        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    }
+
+    /// A descriptor that becomes readable when what is inside is to end.
+    pub fn stopped(&self) -> BorrowedFd<'_> {
+        self.stopped.as_fd()
+    }
+
+    /// Asks that [`Gate::freed`] tells when somebody leaves; false if there is a place by now.
+    pub fn wait_for_place(&self) -> bool {
+        let mut state = self.lock();
+        let full = state.inside >= self.most;
+        state.waiting += u32::from(full);
+        full
+    }
+
+    /// A descriptor that becomes readable when somebody left, see [`Gate::wait_for_place`].
+    pub fn freed(&self) -> BorrowedFd<'_> {
+        self.freed.as_fd()
+    }
+
+    /// Ends [`Gate::wait_for_place`].
+    pub fn stop_waiting(&self) {
+        let mut state = self.lock();
+        state.waiting = state.waiting.saturating_sub(1);
+        if state.waiting == 0 {
+            // Not before: the place may be of use to one loop and not to another, so all are to hear of it.
+            let _ = nix::unistd::read(&self.freed, &mut [0; 8]);
+        }
     }
 
     /// Whether nobody is let in any more.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    /// As [`Gate::is_closed`], also if another process that shares the gate has closed it.
+    pub fn is_closed_for_all(&self) -> bool {
+        is_readable(&self.closed)
     }
 
     /// A descriptor that becomes readable when the gate is closed.
@@ -165,6 +234,20 @@ impl Gate {
     }
 }
 
+fn event() -> io::Result<OwnedFd> {
+    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?.into())
+}
+
+fn is_readable(event: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(event.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+fn tell(event: &OwnedFd) {
+    // It can fail only after 2^64 - 2 times, and then it is readable anyway.
+    let _ = nix::unistd::write(event, &1u64.to_ne_bytes());
+}
+
 /// A place inside.
 pub struct Permit {
     gate: Arc<Gate>,
@@ -190,7 +273,13 @@ impl Drop for Permit {
             }
             self.gate.stats.open.fetch_sub(1, Relaxed);
         }
-        self.gate.lock().inside -= 1;
+        let mut state = self.gate.lock();
+        state.inside -= 1;
+        if state.waiting > 0 {
+            // Under the lock, or it could be told after the last who waited has left.
+            tell(&self.gate.freed);
+        }
+        drop(state);
         self.gate.changed.notify_one();
     }
 }

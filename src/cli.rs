@@ -95,8 +95,9 @@ Environment:
                      XDG_RUNTIME_DIR, else /run for root
 
 Signals:
-  TERM, INT  answer what has arrived, then exit; a second one exits at once
-  USR1       log the state of every listener
+  TERM, INT, HUP  answer what has arrived, then exit; a second one exits at once
+  QUIT            exit at once
+  USR1            log the state of every listener
 
 Exit codes:
   0   stopped as asked, or nothing was left to serve
@@ -104,8 +105,6 @@ Exit codes:
   66  the file cannot be read
   69  an address cannot be bound
   70  a fault of echod itself
-  73  a socket file cannot be created
-  75  try again later
   77  permission denied
   78  wrong configuration
 

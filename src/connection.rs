@@ -5,7 +5,6 @@
 //! the peer is not read: back-pressure for free, memory bounded by one scratch buffer.
 
 use std::{
-    fmt,
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     os::fd::AsRawFd,
@@ -21,8 +20,9 @@ use socket2::Socket;
 
 use crate::{
     config,
-    listener::Peer,
+    end::End,
     payload::Shown,
+    peer::Peer,
     service::{Event, Next, Service, Session},
     stats::Stats,
 };
@@ -48,14 +48,19 @@ pub struct Context<'a> {
 pub struct Connection {
     session: Box<dyn Session>,
     phase: Phase,
-    /// What the socket refused, from `paid` on.
-    owed: Vec<u8>,
-    paid: usize,
+    /// What the socket refused; idle connections, which are many, have no room for it.
+    owed: Option<Box<Owed>>,
     talker: bool,
     end: End,
     received: u64,
     sent: u64,
     peer: Peer,
+}
+
+/// Bytes that are to be sent before the peer is read again.
+struct Owed {
+    bytes: Box<[u8]>,
+    paid: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,25 +92,17 @@ pub enum Wait {
     Closed(End),
 }
 
-/// Why a connection ended.
+/// How much to read in one [`Connection::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The peer sent its end of file, and was sent all that it is owed.
-    PeerClosed,
-    /// The service had said all it has to say.
-    ServiceClosed,
-    /// The daemon stops.
-    Stopped,
-    /// The peer reset the connection.
-    PeerReset,
-    /// A system call failed with this error number.
-    Failed(i32),
-    /// The service panicked.
-    Panicked,
-    /// The process that served it was killed by this signal.
-    Killed(i32),
-    /// The process that served it ended and said nothing.
-    Vanished,
+pub enum Appetite {
+    /// Nothing: only the service may have something to say.
+    None,
+    /// One message, where readiness is told again as long as there is more (level-triggered).
+    Once,
+    /// Until a message does not fill the buffer: then there was no more, and the next one is told (edge-triggered).
+    WhileFull,
+    /// Until there is no more. A blocking socket waits for more.
+    All,
 }
 
 impl Connection {
@@ -114,8 +111,7 @@ impl Connection {
         Connection {
             session: service.connect(),
             phase: Phase::Opening,
-            owed: Vec::new(),
-            paid: 0,
+            owed: None,
             talker: false,
             end: End::PeerClosed,
             received: 0,
@@ -124,9 +120,16 @@ impl Connection {
         }
     }
 
-    /// Goes on until the socket blocks, the turn is over or the connection ends. A blocking socket blocks in here.
-    pub fn advance(&mut self, socket: &Socket, scratch: &mut [u8], context: &Context<'_>) -> Wait {
-        let went = self.go(socket, scratch, context);
+    /// Goes on until the socket blocks, the appetite is stilled, the turn is over or the connection ends. A blocking
+    /// socket blocks in here.
+    pub fn advance(
+        &mut self,
+        socket: &Socket,
+        scratch: &mut [u8],
+        context: &Context<'_>,
+        appetite: Appetite,
+    ) -> Wait {
+        let went = self.go(socket, scratch, context, appetite);
         went.unwrap_or_else(|error| Wait::Closed(End::from(error)))
     }
 
@@ -141,6 +144,16 @@ impl Connection {
     /// Whether the connection only waits for its end.
     pub fn ending(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Lingering)
+    }
+
+    /// Whether bytes wait for room to be sent.
+    pub fn owes(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// Why the connection is ending, if it is.
@@ -158,9 +171,16 @@ impl Connection {
         (self.received, self.sent)
     }
 
-    fn go(&mut self, socket: &Socket, scratch: &mut [u8], context: &Context<'_>) -> io::Result<Wait> {
+    fn go(
+        &mut self,
+        socket: &Socket,
+        scratch: &mut [u8],
+        context: &Context<'_>,
+        appetite: Appetite,
+    ) -> io::Result<Wait> {
+        let mut hungry = appetite != Appetite::None;
         for _ in 0..TURN {
-            if self.paid < self.owed.len() && !self.pay(socket, context)? {
+            if self.owed.is_some() && !self.pay(socket, context)? {
                 return Ok(Wait::Writable);
             }
             let event = match self.phase {
@@ -171,10 +191,16 @@ impl Connection {
                     }
                     Event::Drained
                 }
+                Phase::Listening if !hungry => return Ok(Wait::Readable),
                 Phase::Listening => match receive(socket, scratch)? {
                     None => return Ok(Wait::Readable),
                     Some(0) => return Ok(Wait::Closed(self.end)),
                     Some(n) => {
+                        hungry = match appetite {
+                            Appetite::None | Appetite::Once => false,
+                            Appetite::WhileFull => n == scratch.len(),
+                            Appetite::All => true,
+                        };
                         self.arrived(&scratch[..n], context);
                         Event::Received(n)
                     }
@@ -228,9 +254,7 @@ impl Connection {
             match send(socket, &words[at..])? {
                 Some(n) => at += n,
                 None => {
-                    self.owed.clear();
-                    self.owed.extend_from_slice(&words[at..]);
-                    self.paid = 0;
+                    self.owed = Some(Box::new(Owed { bytes: words[at..].into(), paid: 0 }));
                     break;
                 }
             }
@@ -242,15 +266,14 @@ impl Connection {
 
     /// Sends what is owed; tells whether that was all.
     fn pay(&mut self, socket: &Socket, context: &Context<'_>) -> io::Result<bool> {
-        while self.paid < self.owed.len() {
-            let Some(n) = send(socket, &self.owed[self.paid..])? else { return Ok(false) };
-            self.paid += n;
+        let Some(owed) = &mut self.owed else { return Ok(true) };
+        while owed.paid < owed.bytes.len() {
+            let Some(n) = send(socket, &owed.bytes[owed.paid..])? else { return Ok(false) };
+            owed.paid += n;
             self.sent += n as u64;
             context.stats.sent(n as u64);
         }
-        // An idle connection holds no buffer.
-        self.owed = Vec::new();
-        self.paid = 0;
+        self.owed = None;
         Ok(true)
     }
 
@@ -293,30 +316,6 @@ fn send(mut socket: &Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
-        }
-    }
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> End {
-        match error.kind() {
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => End::PeerReset,
-            _ => End::Failed(error.raw_os_error().unwrap_or(0)),
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            End::PeerClosed => f.write_str("peer closed"),
-            End::ServiceClosed => f.write_str("service done"),
-            End::Stopped => f.write_str("daemon stops"),
-            End::PeerReset => f.write_str("peer reset the connection"),
-            End::Failed(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
-            End::Panicked => f.write_str("the service panicked"),
-            End::Killed(signal) => write!(f, "its process was killed by signal {signal}"),
-            End::Vanished => f.write_str("its process ended unexpectedly"),
         }
     }
 }

@@ -12,11 +12,12 @@ use log::{Level, debug, error, info, log_enabled, warn};
 
 pub use crate::sys::mmsg::MOST;
 use crate::{
-    config::Payload,
+    config::{Payload, ServiceKind},
     duty::Duty,
-    listener::{Listener, Peer},
+    listener::Listener,
     logging::Seldom,
     payload::Shown,
+    peer::Peer,
     sys::mmsg::Batch,
     watch::{Patience, Ready, Watch},
 };
@@ -71,38 +72,43 @@ impl<'a> Desk<'a> {
             Ready::Nothing => return Arrival::Nothing,
             Ready::Closed => return Arrival::Closed,
         };
-        let gate = &self.duty.gate;
-        let claimed = gate.claim(batch.size());
-        if claimed == 0 {
-            return Arrival::Nothing;
-        }
-        let received = batch.receive(listener.as_fd(), claimed, self.watch.blocks());
-        gate.settle(claimed, *received.as_ref().unwrap_or(&0));
-        match received {
+        match take(self.duty, listener, batch, self.watch.blocks()) {
             Ok(0) => Arrival::Nothing,
-            Ok(n) => {
-                self.duty.stats.served.fetch_add(n as u64, Relaxed);
-                Arrival::Batch(listener)
-            }
+            Ok(_) => Arrival::Batch(listener),
             // A socket that was blocking does not block any more: we were asked to stop, and all is answered.
-            Err(e) if e.kind() == ErrorKind::WouldBlock && self.watch.blocks() => Arrival::Closed,
+            Err(e) if e.kind() == ErrorKind::WouldBlock && self.watch.is_asked_to_stop() => Arrival::Closed,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Arrival::Nothing,
-            Err(error) => {
-                self.failed(listener, &error);
-                Arrival::Nothing
-            }
+            Err(_) if self.duty.gate.rest(REST) => Arrival::Nothing,
+            Err(_) => Arrival::Closed,
         }
     }
+}
 
-    /// The kernel reports trouble of the socket, or has no memory: the socket stays, after a rest.
-    fn failed(&self, listener: &Listener, error: &io::Error) {
-        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-        self.duty.stats.errors.fetch_add(1, Relaxed);
-        if SELDOM.allow().is_some() {
-            let name = &self.duty.settings.name;
-            warn!("listener \"{name}\": cannot receive at {}: {error}", listener.url());
-        }
-        self.duty.gate.rest(REST);
+/// Fills the batch from a socket, and counts; `wait`s for the first datagram where the socket blocks.
+///
+/// # Errors
+/// EINTR and EAGAIN, and what is wrong with the socket, or the kernel's memory; that is counted and logged.
+pub fn take(duty: &Duty, listener: &Listener, batch: &mut Batch, wait: bool) -> io::Result<usize> {
+    let claimed = duty.gate.claim(batch.size());
+    if claimed == 0 {
+        return Ok(0);
+    }
+    let received = batch.receive(listener.as_fd(), claimed, wait);
+    duty.gate.settle(claimed, *received.as_ref().unwrap_or(&0));
+    match &received {
+        Ok(n) => _ = duty.stats.served.fetch_add(*n as u64, Relaxed),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+        Err(error) => cannot_receive(duty, listener, error),
+    }
+    received
+}
+
+fn cannot_receive(duty: &Duty, listener: &Listener, error: &io::Error) {
+    static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+    duty.stats.errors.fetch_add(1, Relaxed);
+    if SELDOM.allow().is_some() {
+        let name = &duty.settings.name;
+        warn!("listener \"{name}\": cannot receive at {}: {error}", listener.url());
     }
 }
 
@@ -145,7 +151,13 @@ fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
         show(duty, batch, i);
     }
     let request = batch.length(i);
-    let Some(reply) = duty.service.datagram(batch.buffer(i), request) else { return };
+    let Some(reply) = duty.service.datagram(batch.buffer(i), request) else {
+        if duty.settings.service != ServiceKind::Discard {
+            // The others are silent only where their answer would be longer than the request.
+            duty.stats.amplifying.fetch_add(1, Relaxed);
+        }
+        return;
+    };
     if !batch.answerable(i) {
         duty.stats.unanswerable.fetch_add(1, Relaxed);
     } else if reply > request && !duty.settings.allow_amplification {

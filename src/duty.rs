@@ -8,31 +8,46 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
-    thread::available_parallelism,
     time::{Duration, Instant},
 };
 
-use log::{error, info, warn};
+use log::{info, warn};
 use socket2::Socket;
 
 use crate::{
     admission::{Gate, Permit},
     config::{self, Workers},
-    connection::{Context, End},
-    listener::{Listener, Peer, Refusal},
+    connection::{Connection, Context, SCRATCH},
+    conversation::{self, Report},
+    end::End,
+    listener::{Listener, Refusal},
     logging::Seldom,
+    peer::Peer,
     service::{self, Service},
     stats::Stats,
-    strategy::blocking,
     sys::{
         interrupt::Crew,
-        shared::{Shared, Slots},
+        shared::{Pages, Shared, Slots},
     },
     watch::{Patience, Ready, Watch},
 };
 
-/// The first rest after a shortage, and the longest.
-const REST: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How long to rest after a shortage: twice as long each time, up to a second.
+pub struct Rest(Duration);
+
+impl Default for Rest {
+    fn default() -> Self {
+        Rest(Duration::from_millis(100))
+    }
+}
+
+impl Rest {
+    fn take(&mut self) -> Duration {
+        let time = self.0;
+        self.0 = (time * 2).min(Duration::from_secs(1));
+        time
+    }
+}
 
 /// A listener on duty.
 pub struct Duty {
@@ -69,7 +84,7 @@ impl Duty {
 
     /// Stops: whoever waits for a client leaves, whoever serves one ends politely.
     pub fn stop(&self) {
-        self.gate.close();
+        self.gate.stop();
         self.crew.interrupt();
     }
 
@@ -77,8 +92,7 @@ impl Duty {
     pub fn pool(&self) -> Option<usize> {
         let workers = match self.settings.workers {
             Workers::PerRequest => return None,
-            Workers::Auto => available_parallelism().map_or(1, usize::from),
-            Workers::Count(n) => n as usize,
+            pool => pool.count(),
         };
         // More could not be let in anyway.
         Some(workers.min(self.settings.max_connections as usize).max(1))
@@ -98,10 +112,26 @@ impl Duty {
     /// As [`Duty::serve`], but leaves the report to the caller.
     pub fn converse(&self, guest: &Guest, scratch: &mut [u8]) -> Report {
         let mut report = Report { received: 0, sent: 0, end: End::Panicked };
-        let conversation = || blocking::converse(self, guest, scratch, &mut report);
+        let connection = Connection::new(&*self.service, guest.peer.clone());
+        let conversation =
+            || conversation::converse(connection, &guest.socket, scratch, &self.context(), &mut report);
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));
         report
+    }
+
+    /// Counts and logs a shortage of descriptors or memory; returns how long to rest.
+    pub fn exhausted(&self, error: &io::Error, rest: &mut Rest) -> Duration {
+        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+        self.stats.exhausted.fetch_add(1, Relaxed);
+        if let Some(more) = SELDOM.allow() {
+            let name = &self.settings.name;
+            warn!(
+                "listener \"{name}\": cannot accept: {error}; clients wait until descriptors are free, \
+                 raise the limit of open files or lower max-connections ({more} such lines left out)"
+            );
+        }
+        rest.take()
     }
 
     /// Counts and logs the end of a connection.
@@ -123,17 +153,6 @@ impl Duty {
     }
 }
 
-/// What became of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Bytes that arrived.
-    pub received: u64,
-    /// Bytes that were sent.
-    pub sent: u64,
-    /// Why it ended.
-    pub end: End,
-}
-
 /// A connection that was let in.
 pub struct Guest {
     /// Its socket.
@@ -150,7 +169,8 @@ pub struct Guest {
 pub struct Door<'a> {
     duty: &'a Duty,
     watch: Watch<'a>,
-    rest: Duration,
+    rest: Rest,
+    broken: Option<io::Error>,
 }
 
 /// What happened at the door.
@@ -169,7 +189,12 @@ impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
         let watch = Watch::new(sockets.iter().collect(), &duty.gate, by_signals)?;
-        Ok(Door { duty, watch, rest: REST.0 })
+        Ok(Door { duty, watch, rest: Rest::default(), broken: None })
+    }
+
+    /// What broke the listening socket, if it is not just closed.
+    pub fn end(self) -> io::Result<()> {
+        self.broken.map_or(Ok(()), Err)
     }
 
     /// The next guest; waits at the limit, and rests when descriptors run out. `None` when the door is closed.
@@ -178,10 +203,8 @@ impl<'a> Door<'a> {
         loop {
             match self.look(permit, &Patience::default()) {
                 (Arrival::Guest(guest), _) => return Some(guest),
-                (Arrival::Shortage(time), Some(unused)) => {
-                    self.duty.gate.rest(time);
-                    permit = unused;
-                }
+                // To stop takes precedence over those who cannot be let in.
+                (Arrival::Shortage(time), Some(unused)) if self.duty.gate.rest(time) => permit = unused,
                 (Arrival::Nobody, Some(unused)) => permit = unused,
                 _ => return None,
             }
@@ -203,41 +226,66 @@ impl<'a> Door<'a> {
         gate.settle(1, usize::from(accepted.is_ok()));
         match accepted {
             Ok((socket, peer)) => {
-                self.rest = REST.0;
+                self.rest = Rest::default();
                 let mut guest = Guest { socket, peer, permit, opened: Instant::now() };
                 guest.permit.open();
                 self.duty.stats.served.fetch_add(1, Relaxed);
                 (Arrival::Guest(guest), None)
             }
             // A socket that was blocking does not block any more: we were asked to stop, and nobody waits.
-            Err(Refusal::Nothing) if self.watch.blocks() => (Arrival::Closed, Some(permit)),
+            Err(Refusal::Nothing) if self.watch.is_asked_to_stop() => (Arrival::Closed, Some(permit)),
             Err(Refusal::Nothing | Refusal::Again) => (Arrival::Nobody, Some(permit)),
             Err(Refusal::Exhausted(error)) => {
-                let time = self.rest;
-                self.rest = (time * 2).min(REST.1);
-                self.exhausted(&error);
+                let time = self.duty.exhausted(&error, &mut self.rest);
                 (Arrival::Shortage(time), Some(permit))
             }
+            // Closed under its feet, see `LastGuests`.
+            Err(Refusal::Broken(_)) if gate.is_closed_for_all() => (Arrival::Closed, Some(permit)),
             Err(Refusal::Broken(error)) => {
-                let name = &self.duty.settings.name;
-                error!("listener \"{name}\": cannot accept at {}: {error}", listener.url());
-                self.duty.stats.errors.fetch_add(1, Relaxed);
+                self.broken = Some(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
                 self.duty.gate.close();
                 (Arrival::Closed, Some(permit))
             }
         }
     }
+}
 
-    fn exhausted(&self, error: &io::Error) {
-        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-        self.duty.stats.exhausted.fetch_add(1, Relaxed);
-        if let Some(more) = SELDOM.allow() {
-            let name = &self.duty.settings.name;
-            warn!(
-                "listener \"{name}\": cannot accept: {error}; clients wait until descriptors are free, \
-                 raise the limit of open files or lower max-connections ({more} such lines left out)"
-            );
+/// Those who had come, but were not accepted, when a pool was told to stop.
+pub struct LastGuests(Vec<(Socket, Peer)>);
+
+impl LastGuests {
+    /// Accepts them all, and closes `sockets` in every process: from now on clients are refused.
+    pub fn gather(duty: &Duty, sockets: &[Listener]) -> LastGuests {
+        let mut last = Vec::new();
+        if duty.settings.protocol.is_stream() {
+            for socket in sockets {
+                // If that fails there is no time to wait for them.
+                let ready = socket.set_nonblocking(true).is_ok();
+                while ready && let Ok(guest) = socket.accept() {
+                    last.push(guest);
+                }
+                socket.refuse();
+            }
         }
+        LastGuests(last)
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Serves them one after the other, each until all that has arrived is answered; returns 0, an exit status.
+    pub fn serve(self, duty: &Duty) -> i32 {
+        let _member = duty.crew.join();
+        let Ok(mut scratch) = Pages::new(SCRATCH) else { return 1 };
+        for (socket, peer) in self.0 {
+            let mut guest = Guest { socket, peer, permit: duty.gate.squeeze_in(), opened: Instant::now() };
+            guest.permit.open();
+            duty.stats.served.fetch_add(1, Relaxed);
+            duty.serve(guest, &mut scratch);
+        }
+        0
     }
 }
 

@@ -60,10 +60,6 @@ pub enum Exit {
     Unavailable = 69,
     /// A fault of the daemon itself (`EX_SOFTWARE`).
     Internal = 70,
-    /// A file cannot be created.
-    CannotCreate = 73,
-    /// Trying again later may help.
-    TempFail = 75,
     /// The user may not do this.
     NoPermission = 77,
     /// The configuration is wrong.

@@ -16,7 +16,7 @@ use nix::{
     fcntl::OFlag,
     sys::{
         memfd::{MFdFlags, memfd_create},
-        signal::{SigSet, Signal, kill},
+        signal::{Signal, kill},
     },
     unistd::{Pid, pipe2},
 };
@@ -32,12 +32,14 @@ use crate::{
     stats::Stats,
     strategy,
     sys::{
+        fork::die_with,
+        interrupt,
         shared::Shared,
         spawn::{inherited, spawn},
     },
 };
 
-/// The hidden first argument of such a process; the second one lists its descriptors.
+/// The hidden first argument of such a process; the daemon's process id and a list of descriptors follow.
 pub const FLAG: &str = "--fork-server";
 
 /// What is handed over as text.
@@ -171,21 +173,26 @@ impl ForkServer {
     }
 }
 
-/// The other end: the whole life of such a process. `descriptors` is the argument behind [`FLAG`].
-pub fn main(descriptors: &str) -> Result<(), Failure> {
+/// The other end: the whole life of such a process. `daemon` and `descriptors` are the arguments behind [`FLAG`].
+pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     // They were blocked by the daemon before this program began; it stays so.
-    let _ = SigSet::all().thread_block();
+    let _ = interrupt::blockable().thread_block();
+    interrupt::die_of_faults();
     // Its name would be that of the link it was started by.
     let _ = nix::sys::prctl::set_name(c"echod");
     let failure = |error: io::Error| {
         let text = format!("cannot take over a listener: {error}; {FLAG} is for the daemon's own use");
         Failure::new(Exit::Usage, text)
     };
+    let daemon = daemon.parse().map(Pid::from_raw);
+    // Once more: the program may have file capabilities, and starting it then undid that (prctl(2)).
+    die_with(daemon.map_err(|_| failure(io::Error::other("the daemon's process id is missing")))?);
     let mut handed = inherited(descriptors).map_err(failure)?.into_iter();
     let mut next = || handed.next().ok_or_else(|| failure(io::Error::other("a descriptor is missing")));
     let (orders, stats, ready) = (File::from(next()?), next()?, File::from(next()?));
     let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
     logging::install(&orders.log);
+    logging::log_panics();
     let protocol = orders.listener.protocol;
     let adopt = |socket: OwnedFd| {
         let listener = Listener::adopt(socket.into(), protocol)?;

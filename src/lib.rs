@@ -11,6 +11,7 @@
 // The road.
 pub mod admission;
 pub mod connection;
+pub mod conversation;
 pub mod datagram;
 pub mod duty;
 pub mod listener;
@@ -29,10 +30,12 @@ pub mod supervisor;
 
 // What they use.
 pub mod backoff;
+pub mod end;
 pub mod error;
 pub mod logging;
 pub mod options;
 pub mod payload;
+pub mod peer;
 pub mod socket_file;
 pub mod stats;
 pub mod sys;

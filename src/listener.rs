@@ -1,11 +1,9 @@
 //! One bound socket of any protocol; accept(2) and its error table. It unlinks only its own socket file.
 
 use std::{
-    fmt,
     io::{self, ErrorKind},
-    net::{SocketAddr, ToSocketAddrs},
+    net::ToSocketAddrs,
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -14,15 +12,10 @@ use crate::{
     config::{self, Address, Host, Protocol},
     error::{Exit, Failure},
     options,
+    peer::{Peer, Url},
     socket_file::SocketFile,
+    sys::accept::accept_nonblocking,
 };
-
-impl Protocol {
-    /// Whether it carries streams of bytes, and not datagrams.
-    pub fn is_stream(self) -> bool {
-        matches!(self, Protocol::Tcp | Protocol::Unix)
-    }
-}
 
 /// A socket that clients can reach.
 #[derive(Debug)]
@@ -30,6 +23,8 @@ pub struct Listener {
     socket: Socket,
     protocol: Protocol,
     address: Peer,
+    /// Sockets bound to the same port, for event loops that want one of their own.
+    twins: Vec<Socket>,
     // After the socket: the file goes away once nobody can connect any more.
     file: Option<SocketFile>,
 }
@@ -53,10 +48,17 @@ pub enum Refusal {
 /// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
 /// address that this machine does not have is left out, and said in `notes`.
 pub fn bind(settings: &config::Listener, notes: &mut Vec<String>) -> Result<Vec<Listener>, Failure> {
+    // Event loops share a port by sockets of their own; others share the socket.
+    let twins = if settings.mode.is_event_loop() { settings.workers.count().saturating_sub(1) } else { 0 };
     let mut bound = Vec::new();
     for address in &settings.address {
         for place in places(settings, address)? {
-            match Listener::bind(settings, &place) {
+            let twins = if matches!(place, Peer::Inet(_)) { twins } else { 0 };
+            let listener = match twins {
+                0 => Listener::bind(settings, &place),
+                count => Listener::bind_with_twins(settings, &place, count),
+            };
+            match listener {
                 Ok(listener) => bound.push(listener),
                 Err(error) if settings.optional && is_absent(&error) => {
                     notes.push(format!(
@@ -100,10 +102,31 @@ impl Listener {
         Ok(listener)
     }
 
+    /// As [`Listener::bind`], with `count` twins that share the port.
+    fn bind_with_twins(settings: &config::Listener, place: &Peer, count: usize) -> io::Result<Listener> {
+        if !settings.reuse_port {
+            // Among sockets that share a port the kernel would not notice another daemon's.
+            drop(Listener::bind(settings, place)?);
+        }
+        let shared = config::Listener { reuse_port: true, ..settings.clone() };
+        let mut listener = Listener::bind(&shared, place)?;
+        let place = listener.address.clone();
+        for _ in 0..count {
+            listener.twins.push(Listener::bind(&shared, &place)?.socket);
+        }
+        Ok(listener)
+    }
+
+    /// A socket for another event loop: one of the twins, or this socket itself once more.
+    pub fn twin(&mut self) -> io::Result<Listener> {
+        let socket = self.twins.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
+        Listener::adopt(socket, self.protocol)
+    }
+
     /// A socket that is bound already, by another process of the daemon.
     pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
         let address = Peer::from(&socket.local_addr()?);
-        Ok(Listener { socket, protocol, address, file: None })
+        Ok(Listener { socket, protocol, address, twins: Vec::new(), file: None })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
@@ -112,6 +135,20 @@ impl Listener {
             Ok((socket, peer)) => Ok((socket, Peer::from(&peer))),
             Err(error) => Err(refusal(error)),
         }
+    }
+
+    /// As [`Listener::accept`], but the new socket does not block.
+    pub fn accept_nonblocking(&self) -> Result<(Socket, Peer), Refusal> {
+        match accept_nonblocking(self.socket.as_fd()) {
+            Ok((socket, peer)) => Ok((socket, Peer::from(&peer))),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    /// Refuses all clients from now on, also where other processes have a copy of this socket.
+    pub fn refuse(&self) {
+        // It fails only where that has been done before.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     /// Whether calls on this socket, in every process that shares it, return instead of waiting.
@@ -166,69 +203,6 @@ fn refusal(error: io::Error) -> Refusal {
             | libc::EPERM,
         ) => Refusal::Again,
         _ => Refusal::Broken(error),
-    }
-}
-
-/// The address of a peer, or where a socket is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// IPv4 or IPv6.
-    Inet(SocketAddr),
-    /// A unix socket with a file.
-    Path(Box<Path>),
-    /// A unix socket in the abstract namespace.
-    Abstract(Box<[u8]>),
-    /// A unix socket that was not bound, as most clients' are.
-    Unnamed,
-}
-
-impl From<&SockAddr> for Peer {
-    fn from(address: &SockAddr) -> Peer {
-        if let Some(inet) = address.as_socket() {
-            return Peer::Inet(inet);
-        }
-        match (address.as_pathname(), address.as_abstract_namespace()) {
-            (Some(path), _) => Peer::Path(path.into()),
-            (None, Some(name)) => Peer::Abstract(name.into()),
-            (None, None) => Peer::Unnamed,
-        }
-    }
-}
-
-impl Peer {
-    /// Writes it as a URL.
-    pub fn url(&self, protocol: Protocol) -> Url<'_> {
-        Url { protocol, address: self }
-    }
-}
-
-/// An address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. What a peer chose is escaped.
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            // An IPv4 client of a dual-stack socket is written as one.
-            Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
-                (std::net::IpAddr::V4(ip), port) => write!(f, "{ip}:{port}"),
-                _ => write!(f, "{address}"),
-            },
-            Peer::Path(path) => write!(f, "{}", path.to_string_lossy().escape_debug()),
-            Peer::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
-            Peer::Unnamed => Ok(()),
-        }
-    }
-}
-
-/// An address with its protocol: `tcp://127.0.0.1:7`, `unix:/run/echo.sock`.
-#[derive(Clone, Copy, Debug)]
-pub struct Url<'a> {
-    protocol: Protocol,
-    address: &'a Peer,
-}
-
-impl fmt::Display for Url<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slashes = if matches!(self.address, Peer::Inet(_)) { "//" } else { "" };
-        write!(f, "{}:{slashes}{}", self.protocol, self.address)
     }
 }
 

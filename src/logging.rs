@@ -39,6 +39,11 @@ pub fn install(log: &Log) {
     let _ = builder.try_init();
 }
 
+/// Makes a panic, which ends one connection at most, a line of the log like any other.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+}
+
 /// Lets one event pass in each interval, and counts the others. For a line about a fault that comes back thousands of
 /// times a second as long as its cause lasts.
 #[derive(Debug)]

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode, Failure> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().is_some_and(|first| first == fork_server::FLAG) {
-        let descriptors = arguments.next().unwrap_or_default();
-        fork_server::main(&descriptors.to_string_lossy())?;
+        let [daemon, descriptors] = [arguments.next(), arguments.next()].map(Option::unwrap_or_default);
+        fork_server::main(&daemon.to_string_lossy(), &descriptors.to_string_lossy())?;
         return Ok(ExitCode::SUCCESS);
     }
     let cli = match Cli::try_parse() {

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, TcpKeepalive};
 
 use crate::{
     config::{self, Address, Host, Keepalive, Protocol},
-    listener::Peer,
+    peer::Peer,
 };
 
 /// Sets what the configuration asks for on a socket that is to be bound to `place`.

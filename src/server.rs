@@ -5,7 +5,7 @@ use std::{
     sync::mpsc,
 };
 
-use log::{error, info, warn};
+use log::{info, warn};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
     signals::block().map_err(internal)?;
     logging::install(&config.log);
-    std::panic::set_hook(Box::new(|panic| error!("{panic}")));
+    logging::log_panics();
     serve(&config, notes, cli.announce)
 }
 
@@ -61,7 +61,10 @@ fn serve(config: &Config, mut notes: Vec<String>, announce: bool) -> Result<(), 
     let mut stations = Vec::new();
     for (number, (settings, sockets)) in bound.into_iter().enumerate() {
         let name = &settings.name;
-        let station = Station::start(number, config, settings, sockets, &events);
+        let events = events.clone();
+        // Nobody listens any more once the daemon was cut.
+        let ended = move |result| _ = events.send(Event::Ended(number, result));
+        let station = Station::start(config, settings, sockets, ended);
         stations.push(station.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
         })?);

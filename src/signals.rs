@@ -17,7 +17,7 @@ const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
 /// first of all.
 pub fn block() -> io::Result<()> {
     interrupt::on(interrupt::SIGNAL);
-    let mut all = SigSet::all();
+    let mut all = interrupt::blockable();
     all.remove(Signal::SIGURG);
     all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     Ok(())

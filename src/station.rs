@@ -3,7 +3,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::Instant,
 };
@@ -17,7 +17,6 @@ use crate::{
     socket_file::SocketFile,
     stats::Stats,
     strategy,
-    supervisor::Event,
     sys::shared::Shared,
 };
 
@@ -39,27 +38,24 @@ enum How {
 }
 
 impl Station {
-    /// Starts serving `sockets`. Threads tell `events` when they have ended, under `number`.
+    /// Starts serving `sockets`. Threads tell by `ended` when they have ended.
     pub fn start(
-        number: usize,
         config: &Config,
         settings: &config::Listener,
         mut sockets: Vec<Listener>,
-        events: &Sender<Event>,
+        ended: impl FnOnce(io::Result<()>) + Send + 'static,
     ) -> io::Result<Station> {
         let stats = Arc::new(Shared::<Stats>::new()?);
         let files = sockets.iter_mut().filter_map(Listener::take_file).collect();
         let how = match settings.mode {
             Mode::Forking => How::Process(ForkServer::start(&config.log, settings, &stats, sockets)?),
-            Mode::Iterative | Mode::Threading => {
+            _ => {
                 let duty = Arc::new(Duty::new(settings.clone(), Arc::clone(&stats))?);
-                let (served, events) = (Arc::clone(&duty), events.clone());
+                let served = Arc::clone(&duty);
                 let serve = move || {
                     let serve = || strategy::serve(&served, sockets);
-                    let ended = catch_unwind(AssertUnwindSafe(serve));
                     let panicked = |_| Err(io::Error::other("its thread panicked"));
-                    // Nobody listens any more once the daemon was cut.
-                    let _ = events.send(Event::Ended(number, ended.unwrap_or_else(panicked)));
+                    ended(catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked));
                 };
                 thread::Builder::new().stack_size(STACK).spawn(serve)?;
                 How::Threads(duty)

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-use crate::{connection::End, sys::shared::atomics};
+use crate::{end::End, sys::shared::atomics};
 
 /// How many places bytes are counted in, so that threads on different cores seldom write the same cache line.
 const SHARDS: usize = 16;
@@ -41,6 +41,8 @@ pub struct Stats {
     pub errors: AtomicU64,
     /// Times that accepting had to rest for want of descriptors or memory.
     pub exhausted: AtomicU64,
+    /// Connections that `select` could not watch, closed.
+    pub unwatchable: AtomicU64,
     /// Datagrams that were longer than any buffer, dropped.
     pub truncated: AtomicU64,
     /// Datagrams refused because their source cannot be answered.
@@ -109,11 +111,12 @@ impl fmt::Display for Stats {
         let sum = |count: fn(&Shard) -> &AtomicU64| -> u64 {
             self.shards.iter().map(|shard| count(shard).load(Relaxed)).sum()
         };
-        let refused = self.unanswerable.load(Relaxed) + self.amplifying.load(Relaxed);
+        let refused = [&self.unanswerable, &self.amplifying, &self.unwatchable];
+        let refused: u64 = refused.iter().map(|count| count.load(Relaxed)).sum();
         write!(
             f,
             "open {}, served {}, received {} bytes, sent {} bytes, refused {refused}, errors {}, resets {}, \
-             died {}, exhausted {}, truncated {}, unanswerable {}, amplifying {}, dropped {}",
+             died {}, exhausted {}, unwatchable {}, truncated {}, unanswerable {}, amplifying {}, dropped {}",
             self.open.load(Relaxed),
             self.served.load(Relaxed),
             sum(|shard| &shard.received),
@@ -122,6 +125,7 @@ impl fmt::Display for Stats {
             self.resets.load(Relaxed),
             self.died.load(Relaxed),
             self.exhausted.load(Relaxed),
+            self.unwatchable.load(Relaxed),
             self.truncated.load(Relaxed),
             self.unanswerable.load(Relaxed),
             self.amplifying.load(Relaxed),

@@ -31,6 +31,8 @@ pub struct Supervisor<'a> {
     inbox: Receiver<Event>,
     /// When a drain that has begun is over.
     deadline: Option<Instant>,
+    /// Whether a signal said so.
+    told: bool,
     failure: Option<Failure>,
     idle: Idle,
 }
@@ -45,7 +47,7 @@ impl<'a> Supervisor<'a> {
     /// A supervisor of `stations`, which are told of in `inbox`.
     pub fn new(daemon: &'a config::Daemon, stations: Vec<Station>, inbox: Receiver<Event>) -> Supervisor<'a> {
         let idle = Idle { activity: 0, since: Instant::now() };
-        Supervisor { daemon, stations, inbox, deadline: None, failure: None, idle }
+        Supervisor { daemon, stations, inbox, deadline: None, told: false, failure: None, idle }
     }
 
     /// Waits until all listeners have ended, or the time to drain is over.
@@ -62,11 +64,12 @@ impl<'a> Supervisor<'a> {
                     self.cut("told to end at once");
                     break;
                 }
-                Some(Event::Signal(signal)) if self.deadline.is_some() => {
+                Some(Event::Signal(signal)) if self.told => {
                     self.cut(&format!("told again to stop ({})", name_of(signal)));
                     break;
                 }
                 Some(Event::Signal(signal)) => {
+                    self.told = true;
                     self.drain(&format!("told to stop ({})", name_of(signal)));
                 }
                 Some(Event::Ended(number, ended)) => self.ended(number, ended),
@@ -97,11 +100,16 @@ impl<'a> Supervisor<'a> {
     }
 
     fn drain(&mut self, why: &str) {
+        if self.deadline.is_some() {
+            return;
+        }
         let time = self.daemon.drain_timeout;
         let open: u32 = self.stations.iter().map(Station::open).sum();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
         self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::stop);
+        // A process that was to be started again has ended with that.
+        self.tend();
     }
 
     fn cut(&mut self, why: &str) {

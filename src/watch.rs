@@ -3,7 +3,11 @@
 //! A worker with one socket needs no answer: it blocks in accept(2) or recvmmsg(2) itself, without a system call to ask
 //! first. With several, or where requests are counted, it polls (ppoll(2)) and its sockets do not block.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -17,12 +21,17 @@ use crate::{
     sys::interrupt::{self, Attention},
 };
 
+/// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
+pub const LAST_CALL: Duration = Duration::from_secs(1);
+
 /// The sockets that a worker waits at.
 pub struct Watch<'a> {
     sockets: Vec<&'a Listener>,
     gate: &'a Gate,
     /// The gate's end, then the sockets.
     polled: Vec<PollFd<'a>>,
+    /// When what arrived before the end has had its time.
+    end: Option<Instant>,
     /// Where the last one was found; the search goes on behind it, so that a busy socket does not starve the others.
     last: usize,
     /// An interrupt wakes whoever blocks in a call on the only socket.
@@ -58,7 +67,7 @@ impl<'a> Watch<'a> {
         let attention = blocks.then(|| interrupt::attend(sockets[0].as_fd()));
         let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
-        Ok(Watch { sockets, gate, polled, last: 0, attention })
+        Ok(Watch { sockets, gate, polled, end: None, last: 0, attention })
     }
 
     /// Whether calls on the socket wait by themselves.
@@ -66,10 +75,34 @@ impl<'a> Watch<'a> {
         self.attention.is_some()
     }
 
+    /// Whether a socket that blocked does not any more because this worker is to stop.
+    ///
+    /// If it was meant for another process that shares the socket, it blocks again from now on.
+    pub fn is_asked_to_stop(&self) -> bool {
+        if !self.blocks() || interrupt::asked() || self.gate.is_closed_for_all() {
+            return self.blocks();
+        }
+        // If that fails, the next call will tell why.
+        let _ = self.sockets[0].set_nonblocking(false);
+        false
+    }
+
+    /// Whether enough time was given to what arrived before the end.
+    fn is_over(&mut self, closed: bool) -> bool {
+        if !closed {
+            return false;
+        }
+        let end = *self.end.get_or_insert_with(|| Instant::now() + LAST_CALL);
+        end <= Instant::now()
+    }
+
     /// Waits for one of the sockets.
     pub fn wait(&mut self, patience: &Patience) -> Ready<'a> {
         if self.blocks() {
-            return Ready::Socket(self.sockets[0]);
+            return match self.is_over(interrupt::asked()) {
+                true => Ready::Closed,
+                false => Ready::Socket(self.sockets[0]),
+            };
         }
         if self.gate.is_exhausted() {
             return Ready::Closed;
@@ -79,6 +112,10 @@ impl<'a> Watch<'a> {
             // Only a lack of kernel memory is left (poll(2)): the sockets will tell.
             Err(_) => return Ready::Socket(self.sockets[0]),
             Ok(_) => {}
+        }
+        let closed = self.polled[0].any().unwrap_or(false);
+        if self.is_over(closed) {
+            return Ready::Closed;
         }
         let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
         let count = self.sockets.len();
@@ -94,8 +131,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Waits for any signal, at most `time`; they are let through only here.
-pub fn pause(time: Option<Duration>) {
+/// Waits for a signal as `patience` says.
+pub fn pause(patience: &Patience) {
     // Whatever ended it, the caller looks at everything anew.
-    let _ = ppoll(&mut [], time.map(TimeSpec::from), Some(SigSet::empty()));
+    let _ = ppoll(&mut [], patience.time.map(TimeSpec::from), patience.blocked);
 }

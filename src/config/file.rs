@@ -80,6 +80,7 @@ listener! {
     optional: bool = "optional",
     mode: String = "mode",
     workers: Scalar = "workers",
+    trigger: String = "trigger",
     service: String = "service",
     quote: String = "quote",
     max_connections: i64 = "max-connections",

@@ -74,6 +74,8 @@ pub struct Listener {
     pub mode: Mode,
     /// How many threads or processes share the work.
     pub workers: Workers,
+    /// How epoll reports.
+    pub trigger: Trigger,
     /// What is answered.
     pub service: ServiceKind,
     /// The text of the `qotd` service (RFC 865: shorter than 512 characters), without its line end.
@@ -137,6 +139,36 @@ pub enum Mode {
     Threading,
     /// A process for each connection (`ForkingMixIn`).
     Forking,
+    /// An event loop over select(2).
+    Select,
+    /// An event loop over poll(2).
+    Poll,
+    /// An event loop over epoll(7).
+    Epoll,
+}
+
+impl Protocol {
+    /// Whether it carries streams of bytes, and not datagrams.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::Unix)
+    }
+}
+
+impl Mode {
+    /// Whether one thread serves many connections.
+    pub fn is_event_loop(self) -> bool {
+        matches!(self, Mode::Select | Mode::Poll | Mode::Epoll)
+    }
+}
+
+/// When epoll(7) reports a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// As long as there is something to do.
+    Level,
+    /// Once, when something has changed.
+    Edge,
 }
 
 /// How many threads or processes share a listener's work.
@@ -148,6 +180,17 @@ pub enum Workers {
     Auto,
     /// A fixed pool of this many.
     Count(u32),
+}
+
+impl Workers {
+    /// The size of the pool; `Auto` means as many as there are cores, and one for each request is no pool.
+    pub fn count(self) -> usize {
+        match self {
+            Workers::PerRequest => 1,
+            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Workers::Count(n) => n as usize,
+        }
+    }
 }
 
 /// What is answered.

@@ -62,6 +62,7 @@ allow-amplification = true
 [[listener]]
 protocol = "unix"
 address = ["%t/a", "./127.0.0.1:7", "@b"]
+mode = "threading"
 workers = "auto"
 socket-mode = "0600"
 socket-user = "root"
@@ -69,12 +70,16 @@ socket-group = 12345
 [[listener]]
 protocol = "unix-datagram"
 address = "@c"
+mode = "threading"
 workers = "per-request"
 payload = "text"
 [[listener]]
 protocol = "tcp"
 address = "127.0.0.1:1"
 keepalive = true
+mode = "epoll"
+trigger = "edge"
+workers = 2
 "#;
 
 #[test]
@@ -132,8 +137,8 @@ fn urls_alone_need_no_file() {
     let config = load(&inputs, &Environment::default()).unwrap().config;
     assert_eq!(
         config.describe(),
-        "listener \"tcp://127.0.0.1:0\": echo at tcp://127.0.0.1:0, mode threading, workers per-request, \
-         at most 1024 connections\n"
+        "listener \"tcp://127.0.0.1:0\": echo at tcp://127.0.0.1:0, mode epoll, workers 1, \
+         at most 10000 connections\n"
     );
 }
 

@@ -8,7 +8,9 @@ use serde::{
     de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
 };
 
-use super::{Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Workers, quoted, units};
+use super::{
+    Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, Workers, quoted, units,
+};
 use crate::config::diagnostic::Trouble;
 
 /// Reads a word of one of the choices, for example a [`Mode`]; `what` names the choice in the error.
@@ -67,7 +69,7 @@ macro_rules! display_as_word {
     };
 }
 
-display_as_word!(Protocol, Mode, ServiceKind, Payload, LogLevel, LogFormat, Keepalive, Workers);
+display_as_word!(Protocol, Mode, Trigger, ServiceKind, Payload, LogLevel, LogFormat, Keepalive, Workers);
 
 impl Serialize for Workers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -144,8 +146,8 @@ mod tests {
         assert_eq!(cure(read("mode", "fork")), "unknown mode `fork`; did you mean `forking`?");
         assert_eq!(cure(read("mode", "Threading")), "unknown mode `Threading`; did you mean `threading`?");
         assert_eq!(
-            cure(read("mode", "epoll")),
-            "unknown mode `epoll`; use one of `iterative`, `threading`, `forking`"
+            cure(read("mode", "kqueue")),
+            "unknown mode `kqueue`; use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`"
         );
         assert_eq!(
             nearest("max_conections", ["mode", "max-connections"].into_iter()),

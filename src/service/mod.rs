@@ -66,8 +66,7 @@ pub enum Next {
     SendThenClose(usize),
 }
 
-/// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
-pub const LARGEST_DATAGRAM: usize = 65_536;
+pub use crate::sys::mmsg::LARGEST_DATAGRAM;
 
 /// A fixed answer to a datagram is sent whole or not at all: cut short it would be wrong, and longer than its request it
 /// would let whoever forges a source address aim more at the victim than he spends himself.

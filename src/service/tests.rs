@@ -5,7 +5,7 @@ use std::ops::Range;
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, Workers};
+use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, Trigger, Workers};
 
 const KINDS: [ServiceKind; 7] = [
     ServiceKind::Echo,
@@ -96,6 +96,7 @@ fn service(kind: ServiceKind, quote: String, allow_amplification: bool) -> Box<d
         optional: false,
         mode: Mode::Iterative,
         workers: Workers::PerRequest,
+        trigger: Trigger::Level,
         service: kind,
         quote,
         max_connections: 1,

@@ -5,41 +5,27 @@ use std::{
     fs::File,
     io,
     os::fd::AsFd,
-    sync::{
-        Arc,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
-        },
-    },
     time::{Duration, Instant},
 };
 
 use log::{error, warn};
-use nix::{
-    errno::Errno,
-    sys::{
-        signal::{SigSet, Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
-};
-use signal_hook::{consts, flag};
+use nix::unistd::Pid;
 
+use super::{
+    family::{Family, cause},
+    slot::Slot,
+};
 use crate::{
     admission::Permit,
-    connection::End,
+    conversation::Report,
     datagram::{self, Desk},
-    duty::{self, Door, Duty, Guest, Report},
-    listener::{Listener, Peer},
+    duty::{self, Door, Duty, Guest},
+    end::End,
+    listener::Listener,
     logging::Seldom,
-    stats::turn_shard,
-    sys::{
-        fork, interrupt,
-        mmsg::Batch,
-        shared::{Slots, atomics},
-    },
-    watch::{self, Patience},
+    peer::Peer,
+    sys::{fork, mmsg::Batch, shared::Slots},
+    watch::Patience,
 };
 
 /// After so many forks signals are let through, even if clients wait.
@@ -53,121 +39,6 @@ const BUSY: Duration = Duration::from_millis(10);
 
 /// The rest before trying again to fork.
 const REST: Duration = Duration::from_millis(100);
-
-/// This process and those it forks. All signals stay blocked in it, except while it waits.
-pub(super) struct Family {
-    bereaved: Arc<AtomicBool>,
-}
-
-impl Family {
-    pub(super) fn new() -> io::Result<Family> {
-        // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
-        interrupt::on(libc::SIGTERM);
-        let family = Family { bereaved: Arc::default() };
-        flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
-        Ok(family)
-    }
-
-    pub(super) fn is_told_to_stop(&self) -> bool {
-        interrupt::asked()
-    }
-
-    /// Forks; SIGTERM interrupts the child. The others stay blocked there.
-    pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
-        turn_shard();
-        fork::fork(|| {
-            let mut letting = SigSet::empty();
-            letting.add(Signal::SIGTERM);
-            let _ = letting.thread_unblock();
-            child()
-        })
-    }
-
-    pub(super) fn stop<'a>(&self, children: impl Iterator<Item = &'a Pid>) {
-        for &child in children {
-            let _ = kill(child, Signal::SIGTERM);
-        }
-    }
-
-    /// A child that ended, if there is one. Only of our own process group, which this process founded: it has no other
-    /// children, and one that somebody else started would be in another group.
-    pub(super) fn reap(&self) -> Option<(Pid, WaitStatus)> {
-        if !self.bereaved.swap(false, Acquire) {
-            return None;
-        }
-        loop {
-            match waitpid(Pid::from_raw(0), Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::EINTR) => {}
-                Err(_) | Ok(WaitStatus::StillAlive) => return None,
-                Ok(status) => {
-                    // There may be more: one signal can stand for several deaths.
-                    self.bereaved.store(true, Release);
-                    return status.pid().map(|pid| (pid, status));
-                }
-            }
-        }
-    }
-
-    /// Waits for a signal, at most `time`.
-    pub(super) fn pause(&self, time: Option<Duration>) {
-        watch::pause(time);
-    }
-}
-
-/// Why a process ended, for people.
-pub(super) fn cause(status: WaitStatus) -> String {
-    match status {
-        WaitStatus::Signaled(_, signal, _) => format!("killed by {signal}"),
-        WaitStatus::Exited(_, status) => format!("exit status {status}"),
-        _ => "ended unexpectedly".into(),
-    }
-}
-
-atomics! {
-/// What a child tells its parent about the connection it served.
-#[repr(C)]
-struct Slot {
-    received: AtomicU64,
-    sent: AtomicU64,
-    end: AtomicU64,
-}
-}
-
-impl Slot {
-    fn clear(&self) {
-        self.end.store(0, Relaxed);
-    }
-
-    fn tell(&self, report: Report) {
-        self.received.store(report.received, Relaxed);
-        self.sent.store(report.sent, Relaxed);
-        let end = match report.end {
-            End::PeerClosed => 1,
-            End::ServiceClosed => 2,
-            End::Stopped => 3,
-            End::PeerReset => 4,
-            End::Panicked => 5,
-            End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
-            End::Killed(_) | End::Vanished => 0,
-        };
-        self.end.store(end, Release);
-    }
-
-    fn told(&self, status: WaitStatus) -> Report {
-        let end = self.end.load(Acquire);
-        let end = match (status, end & 0xff) {
-            (WaitStatus::Signaled(_, signal, _), _) => End::Killed(signal as i32),
-            (_, 1) => End::PeerClosed,
-            (_, 2) => End::ServiceClosed,
-            (_, 3) => End::Stopped,
-            (_, 4) => End::PeerReset,
-            (_, 5) => End::Panicked,
-            (_, 6) => End::Failed((end >> 32) as i32),
-            _ => End::Vanished,
-        };
-        Report { received: self.received.load(Relaxed), sent: self.sent.load(Relaxed), end }
-    }
-}
 
 /// The children of a listener with a process for each request.
 pub(super) struct Children<'a> {
@@ -220,6 +91,7 @@ impl<'a> Children<'a> {
             match door.look(permit, &self.patience()).0 {
                 duty::Arrival::Guest(guest) => return Some(guest),
                 duty::Arrival::Nobody => self.busy = false,
+                duty::Arrival::Shortage(_) if self.told => return None,
                 duty::Arrival::Shortage(time) => self.family.pause(Some(time)),
                 duty::Arrival::Closed => return None,
             }
@@ -290,7 +162,11 @@ impl<'a> Children<'a> {
             match self.duty.gate.try_enter() {
                 Some(permit) => return Some(permit),
                 None if self.duty.gate.is_closed() => return None,
-                None => self.family.pause(None),
+                None => {
+                    self.busy = false;
+                    self.say_farewell();
+                    self.family.pause(None);
+                }
             }
         }
     }
@@ -337,11 +213,7 @@ impl<'a> Children<'a> {
     /// While clients keep coming, the deaths of children can wait: looking after each at once would take the parent off
     /// and on the processor once more for every connection.
     fn patience(&self) -> Patience {
-        let mut blocked = SigSet::empty();
-        if self.busy {
-            blocked.add(Signal::SIGCHLD);
-        }
-        Patience { time: self.busy.then_some(BUSY), blocked: Some(blocked) }
+        self.family.patience(self.busy.then_some(BUSY), !self.busy)
     }
 
     /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory.

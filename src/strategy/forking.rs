@@ -15,14 +15,15 @@ use log::{error, warn};
 use nix::{sys::wait::WaitStatus, unistd::Pid};
 
 use super::{
-    children::{Children, Family},
+    children::Children,
+    family::{Family, cause},
     work,
 };
 use crate::{
     backoff::Backoff,
     connection::SCRATCH,
     datagram::{self, Desk},
-    duty::{Door, Duty},
+    duty::{Door, Duty, LastGuests},
     listener::Listener,
     sys::shared::{Pages, Slots},
 };
@@ -30,15 +31,13 @@ use crate::{
 /// A process for each connection (`ForkingMixIn`).
 pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = Children::new(duty, &sockets)?;
-    {
-        let mut door = Door::new(duty, &sockets, true)?;
-        let mut scratch = Pages::new(SCRATCH)?;
-        while let Some(guest) = children.accept(&mut door) {
-            children.serve(guest, &mut scratch);
-        }
+    let mut door = Door::new(duty, &sockets, true)?;
+    let mut scratch = Pages::new(SCRATCH)?;
+    while let Some(guest) = children.accept(&mut door) {
+        children.serve(guest, &mut scratch);
     }
     children.finish();
-    Ok(())
+    door.end()
 }
 
 /// A process for each datagram: this one receives, the others only answer.
@@ -68,21 +67,31 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
             told = true;
             duty.gate.close();
             family.stop(alive.keys());
+            // The workers may be busy for long; who has come before the end gets a process of its own.
+            let last = LastGuests::gather(duty, &sockets);
+            if !last.is_empty()
+                && let Ok(pid) = family.fork(|| last.serve(duty))
+            {
+                alive.insert(pid, (workers, Instant::now()));
+            }
         }
         while let Some((pid, status)) = family.reap() {
             let Some((worker, since)) = alive.remove(&pid) else { continue };
-            if status == WaitStatus::Exited(pid, 0) {
+            if status == WaitStatus::Exited(pid, 0) && duty.gate.is_closed_for_all() {
+                continue;
+            }
+            if worker == workers {
                 continue;
             }
             let name = &duty.settings.name;
             let wait = backoff.after(since.elapsed());
-            let cause = super::children::cause(status);
+            let cause = cause(status);
             warn!("listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}");
             duty.stats.died.fetch_add(1, Relaxed);
             duty.stats.open.fetch_sub(busy[worker].swap(0, Relaxed), Relaxed);
             missing.push((worker, Instant::now() + wait));
         }
-        if duty.gate.is_closed() {
+        if duty.gate.is_closed_for_all() {
             missing.clear();
         }
         let now = Instant::now();

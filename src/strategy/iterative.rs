@@ -18,7 +18,7 @@ pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
     while let Some(guest) = door.accept() {
         duty.serve(guest, &mut scratch);
     }
-    Ok(())
+    door.end()
 }
 
 /// One batch of datagrams after the other.

@@ -7,10 +7,14 @@ use std::{io, sync::Arc};
 
 use crate::{config::Mode, duty::Duty, listener::Listener};
 
-pub mod blocking;
 mod children;
+mod event_loop;
+mod family;
 mod forking;
 mod iterative;
+mod loops;
+mod slab;
+mod slot;
 mod threading;
 mod threads;
 
@@ -21,7 +25,8 @@ mod threads;
 pub fn serve(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
     let stream = duty.settings.protocol.is_stream();
     match (duty.settings.mode, stream, duty.pool()) {
-        (Mode::Iterative, true, _) => iterative::stream(duty, &sockets),
+        // A pool of one: somebody must be there to close the door while the worker is busy.
+        (Mode::Iterative, true, _) => threading::pool(duty, &sockets, 1),
         (Mode::Iterative, false, _) => iterative::datagrams(duty, &all(&sockets)),
         (Mode::Threading, true, None) => threading::stream(duty, sockets),
         (Mode::Threading, false, None) => threading::datagrams(duty, sockets),
@@ -29,6 +34,9 @@ pub fn serve(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
         (Mode::Forking, true, None) => forking::stream(duty, sockets),
         (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
         (Mode::Forking, _, Some(workers)) => forking::pool(duty, sockets, workers),
+        (Mode::Select | Mode::Poll | Mode::Epoll, _, workers) => {
+            loops::serve(duty, sockets, workers.unwrap_or(1))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     admission::Permit,
     connection::SCRATCH,
     datagram::{self, Desk},
-    duty::{Door, Duty},
+    duty::{Door, Duty, LastGuests},
     listener::Listener,
     sys::{mmsg::Batch, shared::Pages},
 };
@@ -25,16 +25,17 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
             duty.serve(guest, scratch);
         },
     );
-    {
+    let ended = {
         let _member = duty.crew.join();
         let mut door = Door::new(duty, &sockets, false)?;
         while let Some(guest) = door.accept() {
             threads.give(guest);
         }
-    }
+        door.end()
+    };
     drop(sockets);
     threads.finish();
-    Ok(())
+    ended
 }
 
 /// A thread for each datagram: this one receives, the others only answer.
@@ -90,6 +91,11 @@ pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io
         let started: Vec<_> = (0..workers).map(start).collect();
         if started.iter().any(Result::is_err) {
             duty.stop();
+        }
+        duty.gate.wait_until_closed();
+        // The workers may be busy for long; who has come before the end is served here.
+        if duty.gate.is_stopped() {
+            LastGuests::gather(duty, sockets).serve(duty);
         }
         started.into_iter().try_for_each(|thread| match thread?.join() {
             Ok(ended) => ended,

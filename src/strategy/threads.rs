@@ -82,14 +82,13 @@ impl<J: Send + 'static> Threads<J> {
         drop(state);
         while let Err(error) = (self.start)() {
             cannot_start(&error);
+            thread::sleep(REST);
             let mut state = self.pool.lock();
-            if state.alive > 1 {
-                // One of those that work will come to it.
+            if state.jobs.is_empty() {
+                // A thread that was done with another one has come to it.
                 state.alive -= 1;
                 return;
             }
-            drop(state);
-            thread::sleep(REST);
         }
     }
 

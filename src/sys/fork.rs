@@ -56,7 +56,7 @@ pub fn let_go(socket: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Asks the kernel to kill this process when the thread that made it ends. Also for use between fork and exec.
-pub(super) fn die_with(parent: Pid) {
+pub fn die_with(parent: Pid) {
     // SAFETY: this prctl(2) takes a signal number and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     // The parent may have ended before that.

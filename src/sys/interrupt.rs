@@ -12,14 +12,20 @@ use std::{
     marker::PhantomData,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI32, Ordering::Relaxed},
+        Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool, AtomicI32,
+            Ordering::{Relaxed, SeqCst},
+            compiler_fence,
+        },
     },
-    time::Instant,
 };
 
 use libc::c_int;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::signal::{SigSet, Signal},
+};
 
 /// The signal between our own threads. Its default action is to be ignored, and nothing else here uses it.
 pub const SIGNAL: c_int = libc::SIGURG;
@@ -31,6 +37,25 @@ thread_local! {
     // Constant and without destructor: plain thread-local memory, which a signal handler may touch.
     static ATTENDED: AtomicI32 = const { AtomicI32::new(NONE) };
     static ASKED: AtomicBool = const { AtomicBool::new(false) };
+}
+
+/// All signals but those that stand for a fault of the process: whoever sends such a one wants it dead.
+pub fn blockable() -> SigSet {
+    use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    let mut signals = SigSet::all();
+    for fault in [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP] {
+        signals.remove(fault);
+    }
+    signals
+}
+
+/// Lets this process die of a fault at once. Rust's own handler is there to tell of a stack overflow; sent by somebody
+/// else, the first such signal would only take that handler away.
+pub fn die_of_faults() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// Makes `signal` interrupt the thread that receives it: its calls end with EINTR, and the descriptor it attends to
@@ -50,6 +75,7 @@ extern "C" fn interrupted_by(_: c_int) {
     // It is put back, so that the interrupted code does not see ours.
     let errno = Errno::last_raw();
     ASKED.with(|asked| asked.store(true, Relaxed));
+    compiler_fence(SeqCst);
     ATTENDED.with(|attended| stop_blocking(attended.load(Relaxed)));
     Errno::set_raw(errno);
 }
@@ -92,6 +118,8 @@ impl Drop for Attention<'_> {
 
 fn turn_to(fd: RawFd) -> RawFd {
     let before = ATTENDED.with(|attended| attended.swap(fd, Relaxed));
+    // The handler runs in this very thread: the compiler alone could put the question first.
+    compiler_fence(SeqCst);
     // The handler may have run before the swap and missed this descriptor.
     if asked() {
         stop_blocking(fd);
@@ -103,7 +131,6 @@ fn turn_to(fd: RawFd) -> RawFd {
 #[derive(Default)]
 pub struct Crew {
     state: Mutex<State>,
-    gone: Condvar,
 }
 
 #[derive(Default)]
@@ -135,24 +162,6 @@ impl Crew {
         }
     }
 
-    /// Waits until every member has left, or until `deadline`; tells how many are left.
-    pub fn wait(&self, deadline: Option<Instant>) -> usize {
-        let mut state = self.lock();
-        while !state.members.is_empty() {
-            let Some(deadline) = deadline else {
-                state = self.gone.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let woken = self.gone.wait_timeout(state, left);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        state.members.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,11 +177,7 @@ pub struct Member<'a> {
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        let mut state = self.crew.lock();
-        state.members.remove(&self.thread);
-        if state.members.is_empty() {
-            self.crew.gone.notify_all();
-        }
+        self.crew.lock().members.remove(&self.thread);
     }
 }
 
@@ -209,7 +214,6 @@ mod tests {
             assert_eq!(kind, std::io::ErrorKind::WouldBlock);
             assert_eq!(all, b"abc");
         });
-        assert_eq!(crew.wait(None), 0);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use super::shared::Pages;
 
+/// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
+pub const LARGEST_DATAGRAM: usize = 65_536;
+
 /// Datagrams a system call moves at most.
 pub const MOST: usize = 64;
 
@@ -24,7 +27,7 @@ pub const MOST: usize = 64;
 const STRIDE: usize = ROOM + 4096 + 192;
 
 /// Bytes of a datagram that are received.
-const ROOM: usize = crate::service::LARGEST_DATAGRAM;
+const ROOM: usize = LARGEST_DATAGRAM;
 
 /// Requests received together, and the answers to them.
 pub struct Batch {

@@ -1,8 +1,10 @@
 //! The only unsafe code of the crate, behind safe signatures. One file for each thing that the standard library and the
 //! well-kept crates do not offer in a form this daemon can use.
 
+pub mod accept;
 pub mod fork;
 pub mod interrupt;
 pub mod mmsg;
+pub mod poller;
 pub mod shared;
 pub mod spawn;

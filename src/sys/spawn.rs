@@ -13,11 +13,11 @@ use std::{
 
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
-    sys::signal::SigSet,
     unistd::Pid,
 };
 
-/// Starts the running binary with `flag` and the numbers of `descriptors`, which it finds open under these numbers.
+/// Starts the running binary with `flag`, our process id, and the numbers of `descriptors`, which it finds open under
+/// these numbers.
 ///
 /// It starts with all signals blocked, in a process group of its own (an interrupt from the terminal is for the daemon
 /// to pass on), and is killed when the calling thread ends.
@@ -26,11 +26,11 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let list: Vec<String> = raw.iter().map(ToString::to_string).collect();
     let parent = Pid::this();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("echod").arg(flag).arg(list.join(",")).process_group(0);
+    command.arg0("echod").arg(flag).arg(parent.to_string()).arg(list.join(",")).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let prepare = move || {
         super::fork::die_with(parent);
-        SigSet::all().thread_block()?;
+        super::interrupt::blockable().thread_block()?;
         raw.iter().try_for_each(|&fd| keep_open(fd))
     };
     // SAFETY: between fork and exec `prepare` makes only system calls that are async-signal-safe, and allocates

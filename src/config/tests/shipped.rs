@@ -25,15 +25,15 @@ fn uncomment(toml: &str, marks: &[&str]) -> String {
 fn the_default_serves_what_it_says() {
     let loaded = load(&Inputs::default(), &environment()).unwrap();
     assert_eq!(loaded.notes, [""; 0]);
-    let limits = "mode threading, workers per-request, at most 1024 connections, optional";
+    let limits = "mode epoll, workers 1, at most 10000 connections, optional";
     assert_eq!(
         loaded.config.describe(),
         format!(
             "\
 listener \"tcp\": echo at tcp://127.0.0.1:7777, {limits}
 listener \"tcp\": echo at tcp://[::1]:7777, {limits}
-listener \"udp\": echo at udp://127.0.0.1:7777, mode threading, workers auto, optional
-listener \"udp\": echo at udp://[::1]:7777, mode threading, workers auto, optional
+listener \"udp\": echo at udp://127.0.0.1:7777, mode epoll, workers 1, optional
+listener \"udp\": echo at udp://[::1]:7777, mode epoll, workers 1, optional
 listener \"unix\": echo at unix:/run/test/echod.sock, {limits}
 "
         )

@@ -45,6 +45,12 @@ impl Fit {
             _ => {}
         }
         match key {
+            "trigger" => match self.mode {
+                Some(mode) if mode != Mode::Epoll => {
+                    wrong(format!("mode `{mode}`"), "take it out, or choose mode `epoll`")
+                }
+                _ => None,
+            },
             "socket-mode" | "socket-user" | "socket-group" if self.abstract_only => {
                 wrong("an abstract name".to_owned(), "take it out; only a socket file has permissions")
             }
@@ -65,7 +71,9 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
     match key {
         "nodelay" | "keepalive" => Some((&[Tcp], "take it out; only `tcp` has it")),
         "backlog" => Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections that wait")),
-        "v6-only" | "device" | "reuse-address" | "reuse-port" => {
+        // On a UDP socket it would let another daemon take the port without a word.
+        "reuse-address" => Some((&[Tcp], "take it out; only `tcp` has it")),
+        "v6-only" | "device" | "reuse-port" => {
             Some((&[Tcp, Udp], "take it out; only `tcp` and `udp` have it"))
         }
         "allow-amplification" => Some((&[Udp, UnixDatagram], "take it out; only datagrams can be amplified")),

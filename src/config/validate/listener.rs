@@ -8,7 +8,7 @@ use super::{
     values,
 };
 use crate::config::{
-    Environment, Listener, Mode, Protocol,
+    Environment, Listener, Mode, Protocol, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     file::{self, Scalar},
 };
@@ -125,11 +125,20 @@ impl Reader<'_> {
                 self.faults.push(key_place(context, self.own.source, key, span), trouble);
             }
         }
+        if self.fit.mode.is_some_and(Mode::is_event_loop)
+            && let Some(workers) = &keys.workers
+            && matches!(values::workers(workers.get_ref()), Ok(Workers::PerRequest))
+        {
+            let title = "`workers` \"per-request\" does not fit an event loop, which serves many clients";
+            let cure = "give the number of loops, or \"auto\"; or choose mode `threading` or `forking`";
+            let place = key_place(context, self.own.source, "workers", workers.span());
+            self.faults.push(place, Trouble::new(title, cure));
+        }
         if self.fit.mode != Some(Mode::Iterative) {
             return;
         }
         let title = |key| format!("`{key}` does not fit mode `iterative`, which serves one client at a time");
-        let cure = "take it out, or choose mode `threading` or `forking`";
+        let cure = "take it out, or choose another mode";
         let other = |number: &Scalar| *number != Scalar::Number(1);
         if let Some(span) = keys.workers.as_ref().filter(|number| other(number.get_ref())).map(Spanned::span)
         {

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Fit, values};
 use crate::config::{
-    DEFAULT_QUOTE, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Workers,
+    DEFAULT_QUOTE, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Trigger, Workers,
     diagnostic::{Faults, Place, Trouble},
     file::{self, Written},
     words,
@@ -44,8 +44,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn mode(&mut self) -> Mode {
-        self.value("mode", |keys| &keys.mode, |word: &str| words::read("mode", word))
-            .unwrap_or(Mode::Threading)
+        self.value("mode", |keys| &keys.mode, |word: &str| words::read("mode", word)).unwrap_or(Mode::Epoll)
     }
 
     pub(super) fn service(&mut self) -> ServiceKind {
@@ -73,7 +72,12 @@ impl<'a> Reader<'a> {
             mode,
             workers: self
                 .value("workers", |keys| &keys.workers, values::workers)
+                // In `[defaults]` that is not meant for event loops.
+                .filter(|workers| !(mode.is_event_loop() && *workers == Workers::PerRequest))
                 .unwrap_or(default_workers(protocol, mode)),
+            trigger: self
+                .value("trigger", |keys| &keys.trigger, |word: &str| words::read("trigger", word))
+                .unwrap_or(Trigger::Level),
             service,
             quote: self
                 .value("quote", |keys| &keys.quote, values::quote)
@@ -113,6 +117,7 @@ impl<'a> Reader<'a> {
 fn default_workers(protocol: Protocol, mode: Mode) -> Workers {
     match (mode, protocol) {
         (Mode::Iterative, _) => Workers::Count(1),
+        (mode, _) if mode.is_event_loop() => Workers::Count(1),
         (_, Protocol::Tcp | Protocol::Unix) => Workers::PerRequest,
         (_, Protocol::Udp | Protocol::UnixDatagram) => Workers::Auto,
     }
@@ -123,5 +128,8 @@ fn default_max_connections(mode: Mode) -> u32 {
         Mode::Iterative => 1,
         Mode::Threading => 1024,
         Mode::Forking => 40,
+        // Some descriptors below 1024 are in use otherwise.
+        Mode::Select => 960,
+        Mode::Poll | Mode::Epoll => 10_000,
     }
 }

@@ -9,24 +9,40 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
+use socket2::Socket;
 
 use crate::{
-    connection::{Connection, LINGER, Wait},
-    duty::{Duty, Guest, Report},
+    connection::{Appetite, Connection, Context, LINGER, Wait},
+    end::End,
     sys::interrupt,
 };
 
-/// Serves `guest` to the end; `report` is kept up to date, so that it is right even after a panic.
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Bytes that arrived.
+    pub received: u64,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Serves `connection` to the end; `report` is kept up to date, so that it is right even after a panic.
 ///
 /// The socket blocks, so [`Connection::advance`] does all the waiting: a steady connection costs two system calls for
 /// each message. Only an interrupt makes the socket non-blocking; then the conversation is brought to its end here.
-pub fn converse(duty: &Duty, guest: &Guest, scratch: &mut [u8], report: &mut Report) {
-    let context = duty.context();
-    let mut connection = Connection::new(&*duty.service, guest.peer.clone());
-    let _attention = interrupt::attend(guest.socket.as_fd());
+pub fn converse(
+    mut connection: Connection,
+    socket: &Socket,
+    scratch: &mut [u8],
+    context: &Context<'_>,
+    report: &mut Report,
+) {
+    let _attention = interrupt::attend(socket.as_fd());
     let mut lingering: Option<Instant> = None;
     let end = loop {
-        let wait = connection.advance(&guest.socket, scratch, &context);
+        let wait = connection.advance(socket, scratch, context, Appetite::All);
         (report.received, report.sent) = connection.totals();
         let flags = match wait {
             Wait::Closed(end) => break end,
@@ -43,7 +59,7 @@ pub fn converse(duty: &Duty, guest: &Guest, scratch: &mut [u8], report: &mut Rep
             Wait::Linger => {
                 lingering = Some(Instant::now() + LINGER);
                 // If that fails the peer is gone.
-                let _ = guest.socket.set_nonblocking(true);
+                let _ = socket.set_nonblocking(true);
                 continue;
             }
             Wait::Readable if !connection.ending() => {
@@ -55,7 +71,7 @@ pub fn converse(duty: &Duty, guest: &Guest, scratch: &mut [u8], report: &mut Rep
             Wait::Writable => PollFlags::POLLOUT,
         };
         let time = lingering.map(|end| end.saturating_duration_since(Instant::now()));
-        if !wait_for(guest, flags, time) {
+        if !wait_for(socket, flags, time) {
             break connection.reason();
         }
     };
@@ -63,8 +79,8 @@ pub fn converse(duty: &Duty, guest: &Guest, scratch: &mut [u8], report: &mut Rep
 }
 
 /// Waits until the socket is ready; false when the time is over.
-fn wait_for(guest: &Guest, flags: PollFlags, time: Option<Duration>) -> bool {
-    let mut polled = [PollFd::new(guest.socket.as_fd(), flags)];
+fn wait_for(socket: &Socket, flags: PollFlags, time: Option<Duration>) -> bool {
+    let mut polled = [PollFd::new(socket.as_fd(), flags)];
     let timeout = time.map_or(PollTimeout::NONE, |time| {
         // Rounded up, or the last millisecond would be spent turning.
         PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX)

@@ -1,0 +1,70 @@
+//! The address of a peer, or where a socket is bound, and how it is written.
+
+use std::{fmt, net::SocketAddr, path::Path};
+
+use socket2::SockAddr;
+
+use crate::config::Protocol;
+
+/// The address of a peer, or where a socket is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// A unix socket with a file.
+    Path(Box<Path>),
+    /// A unix socket in the abstract namespace.
+    Abstract(Box<[u8]>),
+    /// A unix socket that was not bound, as most clients' are.
+    Unnamed,
+}
+
+impl From<&SockAddr> for Peer {
+    fn from(address: &SockAddr) -> Peer {
+        if let Some(inet) = address.as_socket() {
+            return Peer::Inet(inet);
+        }
+        match (address.as_pathname(), address.as_abstract_namespace()) {
+            (Some(path), _) => Peer::Path(path.into()),
+            (None, Some(name)) => Peer::Abstract(name.into()),
+            (None, None) => Peer::Unnamed,
+        }
+    }
+}
+
+impl Peer {
+    /// Writes it as a URL.
+    pub fn url(&self, protocol: Protocol) -> Url<'_> {
+        Url { protocol, address: self }
+    }
+}
+
+/// An address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. What a peer chose is escaped.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // An IPv4 client of a dual-stack socket is written as one.
+            Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
+                (std::net::IpAddr::V4(ip), port) => write!(f, "{ip}:{port}"),
+                _ => write!(f, "{address}"),
+            },
+            Peer::Path(path) => write!(f, "{}", path.to_string_lossy().escape_debug()),
+            Peer::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Peer::Unnamed => Ok(()),
+        }
+    }
+}
+
+/// An address with its protocol: `tcp://127.0.0.1:7`, `unix:/run/echo.sock`.
+#[derive(Clone, Copy, Debug)]
+pub struct Url<'a> {
+    protocol: Protocol,
+    address: &'a Peer,
+}
+
+impl fmt::Display for Url<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slashes = if matches!(self.address, Peer::Inet(_)) { "//" } else { "" };
+        write!(f, "{}:{slashes}{}", self.protocol, self.address)
+    }
+}

@@ -1,0 +1,260 @@
+//! One thread, many connections: an event loop over any [`Poller`].
+//!
+//! The loop asks the poller who is ready, and lets each of them [advance](Connection::advance) one step. Nothing in here
+//! waits for a single peer. What a peer does not take is kept with its connection, which is not read meanwhile.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use socket2::Socket;
+
+use super::slab::Slab;
+use crate::{
+    admission::Permit,
+    connection::{Appetite, Connection, LINGER, SCRATCH, Wait},
+    conversation::Report,
+    datagram::MOST,
+    duty::{Duty, Rest},
+    end::End,
+    listener::Listener,
+    sys::{
+        mmsg::Batch,
+        poller::{Event, Interest, Poller},
+        shared::Pages,
+    },
+};
+
+mod entrance;
+
+/// The gate was closed: accept what waits, and no more.
+const CLOSED: u64 = 1 << 30;
+/// The daemon stops: end what is open.
+const STOPPED: u64 = CLOSED + 1;
+/// There may be a place again.
+const FREED: u64 = CLOSED + 2;
+
+/// Connections that are accepted in one turn, and batches of datagrams: then others have theirs.
+const TURN: usize = 16;
+
+/// Serves `sockets`, which are numbered by their keys, to the end.
+pub(super) fn serve<P: Poller>(duty: &Duty, sockets: Vec<Listener>, poller: P) -> io::Result<()> {
+    let mut events = EventLoop::new(duty, sockets, poller)?;
+    while !events.is_done() {
+        events.turn()?;
+    }
+    Ok(())
+}
+
+struct EventLoop<'a, P> {
+    duty: &'a Duty,
+    poller: P,
+    listeners: Vec<Listener>,
+    guests: Slab<Visitor>,
+    events: Vec<Event>,
+    scratch: Pages,
+    batch: Option<Batch>,
+    /// Who has more to do than one turn allows.
+    again: VecDeque<u64>,
+    /// Who is to have read its last words by then; all wait equally long, so the first is due first.
+    lingering: VecDeque<(Instant, u64)>,
+    /// Why the listeners are not watched.
+    aside: Option<Aside>,
+    rest: Rest,
+    stopping: bool,
+}
+
+/// One connection. Dropping it closes the socket and gives its place back.
+struct Visitor {
+    socket: Socket,
+    connection: Connection,
+    interest: Interest,
+    opened: Instant,
+    _permit: Permit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    /// All places are taken.
+    Full,
+    /// Descriptors or memory are short, until then.
+    Short(Instant),
+}
+
+impl<'a, P: Poller> EventLoop<'a, P> {
+    fn new(duty: &'a Duty, listeners: Vec<Listener>, mut poller: P) -> io::Result<Self> {
+        let gate = &duty.gate;
+        poller.add(gate.closed(), CLOSED, Interest::Read)?;
+        poller.add(gate.stopped(), STOPPED, Interest::Read)?;
+        let stream = duty.settings.protocol.is_stream();
+        let with_control = listeners.iter().any(Listener::has_many_addresses);
+        let batch = (!stream).then(|| Batch::new(MOST, with_control)).transpose()?;
+        let mut events = EventLoop {
+            duty,
+            poller,
+            listeners,
+            guests: Slab::new(),
+            events: Vec::new(),
+            scratch: Pages::new(SCRATCH)?,
+            batch,
+            again: VecDeque::new(),
+            lingering: VecDeque::new(),
+            aside: None,
+            rest: Rest::default(),
+            stopping: false,
+        };
+        events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        events.watch_listeners()?;
+        Ok(events)
+    }
+
+    fn is_done(&self) -> bool {
+        self.listeners.is_empty() && self.guests.len() == 0
+    }
+
+    /// Waits once, and serves everyone who is ready once.
+    fn turn(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        match self.poller.wait(&mut events, self.patience()) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        let again = self.again.len();
+        for &event in &events {
+            self.happened(event)?;
+        }
+        self.events = events;
+        for _ in 0..again {
+            let Some(key) = self.again.pop_front() else { break };
+            self.happened(Event { key, readable: true, hangup: true })?;
+        }
+        self.expire()
+    }
+
+    /// How long the poller may wait: for ever, unless something is due.
+    fn patience(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let short = match self.aside {
+            Some(Aside::Short(until)) => Some(until),
+            _ => None,
+        };
+        let due = self.lingering.front().map(|(due, _)| *due).into_iter().chain(short).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    fn happened(&mut self, event: Event) -> io::Result<()> {
+        match event.key {
+            // An edge also tells of room to write, which these always have.
+            CLOSED | STOPPED | FREED if !event.readable => Ok(()),
+            CLOSED => self.close(),
+            STOPPED => self.stop(),
+            FREED if self.aside == Some(Aside::Full) => self.watch_listeners(),
+            FREED => Ok(()),
+            key if key < CLOSED && self.batch.is_some() => {
+                self.receive(key as usize);
+                Ok(())
+            }
+            key if key < CLOSED => self.accept(key as usize),
+            key => self.advance(event, key),
+        }
+    }
+
+    /// Lets a connection do what it can.
+    fn advance(&mut self, event: Event, key: u64) -> io::Result<()> {
+        // It may have ended since the event happened.
+        let Some(Visitor { socket, connection, .. }) = self.guests.get_mut(key) else { return Ok(()) };
+        let appetite = match P::EDGE {
+            false if !event.hangup => Appetite::Once,
+            // The kernel tells of room for more, which nobody waits for.
+            true if !event.readable && !event.hangup && !connection.owes() => return Ok(()),
+            true if !event.hangup => Appetite::WhileFull,
+            _ => Appetite::All,
+        };
+        let wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), appetite);
+        self.settle(key, wait)
+    }
+
+    /// Sees to it that a connection is told of what it waits for.
+    fn settle(&mut self, key: u64, mut wait: Wait) -> io::Result<()> {
+        let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
+        let Visitor { socket, connection, interest, .. } = visitor;
+        while self.stopping && wait == Wait::Readable && !connection.ending() {
+            // Perhaps it was not hungry: what has arrived is answered first.
+            wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::All);
+            if wait == Wait::Readable {
+                connection.stop();
+                wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::All);
+            }
+        }
+        let wanted = match wait {
+            Wait::Readable => Interest::Read,
+            Wait::Writable => Interest::Write,
+            Wait::Turn => {
+                if self.stopping && connection.is_talker() {
+                    connection.stop();
+                }
+                self.again.push_back(key);
+                return Ok(());
+            }
+            Wait::Linger => {
+                self.lingering.push_back((Instant::now() + LINGER, key));
+                // Its end of file may be there already.
+                self.again.push_back(key);
+                Interest::Read
+            }
+            Wait::Closed(end) => {
+                self.bid_farewell(key, end);
+                return Ok(());
+            }
+        };
+        if *interest != wanted {
+            *interest = wanted;
+            self.poller.modify(socket.as_fd(), key, wanted)?;
+        }
+        Ok(())
+    }
+
+    fn bid_farewell(&mut self, key: u64, end: End) {
+        let Some(Visitor { socket, connection, opened, .. }) = self.guests.remove(key) else { return };
+        self.poller.forget(socket.as_fd());
+        let (received, sent) = connection.totals();
+        let report = Report { received, sent, end };
+        self.duty.farewell(connection.peer(), opened.elapsed(), report);
+    }
+
+    /// Brings all connections to their end.
+    fn stop(&mut self) -> io::Result<()> {
+        self.poller.remove(self.duty.gate.stopped());
+        self.stopping = true;
+        for key in self.guests.keys() {
+            self.advance(Event { key, readable: true, hangup: true }, key)?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due.
+    fn expire(&mut self) -> io::Result<()> {
+        let Some(&(due, key)) = self.lingering.front() else { return self.look_at_rest() };
+        if due <= Instant::now() {
+            self.lingering.pop_front();
+            if let Some(visitor) = self.guests.get_mut(key) {
+                let end = visitor.connection.reason();
+                self.bid_farewell(key, end);
+            }
+            return self.expire();
+        }
+        self.look_at_rest()
+    }
+
+    fn look_at_rest(&mut self) -> io::Result<()> {
+        match self.aside {
+            Some(Aside::Short(until)) if until <= Instant::now() => self.watch_listeners(),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Where clients come into an event loop: connections are accepted, datagrams received.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use log::warn;
+
+use super::{Aside, EventLoop, FREED, TURN, Visitor};
+use crate::{
+    connection::{Appetite, Connection},
+    datagram,
+    duty::Rest,
+    listener::Refusal,
+    logging::Seldom,
+    sys::poller::{Interest, Poller},
+    watch::LAST_CALL,
+};
+
+impl<P: Poller> EventLoop<'_, P> {
+    /// Lets in who waits at a listener.
+    pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
+        if self.aside.is_some() {
+            return Ok(());
+        }
+        let gate = &self.duty.gate;
+        for _ in 0..TURN {
+            // An event may be older than the end of its listener.
+            let Some(listener) = self.listeners.get(number) else { return Ok(()) };
+            let Some(mut permit) = gate.try_enter() else {
+                return match gate.wait_for_place() {
+                    true => self.step_aside(Aside::Full),
+                    false => continue,
+                };
+            };
+            if gate.claim(1) == 0 {
+                return Ok(());
+            }
+            let accepted = listener.accept_nonblocking();
+            gate.settle(1, usize::from(accepted.is_ok()));
+            match accepted {
+                Ok((socket, peer)) => {
+                    self.rest = Rest::default();
+                    permit.open();
+                    self.duty.stats.served.fetch_add(1, Relaxed);
+                    self.admit(Visitor {
+                        socket,
+                        connection: Connection::new(&*self.duty.service, peer),
+                        interest: Interest::Read,
+                        opened: Instant::now(),
+                        _permit: permit,
+                    })?;
+                }
+                Err(Refusal::Nothing) => return Ok(()),
+                Err(Refusal::Again) => {}
+                Err(Refusal::Exhausted(error)) => {
+                    let until = Instant::now() + self.duty.exhausted(&error, &mut self.rest);
+                    return self.step_aside(Aside::Short(until));
+                }
+                Err(Refusal::Broken(error)) => {
+                    return Err(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
+                }
+            }
+        }
+        // There may be more, and an edge is not told twice.
+        if P::EDGE {
+            self.again.push_back(number as u64);
+        }
+        Ok(())
+    }
+
+    /// Hears what the service says first, and then watches the connection.
+    pub(super) fn admit(&mut self, mut visitor: Visitor) -> io::Result<()> {
+        let key = self.guests.next_key();
+        if let Err(error) = self.poller.add(visitor.socket.as_fd(), key, Interest::Read) {
+            self.turn_away(&visitor, &error);
+            return Ok(());
+        }
+        let Visitor { socket, connection, .. } = &mut visitor;
+        let wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::None);
+        let key = self.guests.insert(visitor);
+        self.settle(key, wait)
+    }
+
+    /// `select` cannot watch a descriptor of so high a number.
+    pub(super) fn turn_away(&self, visitor: &Visitor, error: &io::Error) {
+        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+        self.duty.stats.unwatchable.fetch_add(1, Relaxed);
+        if let Some(more) = SELDOM.allow() {
+            let url = visitor.connection.peer().url(self.duty.settings.protocol);
+            let name = &self.duty.settings.name;
+            warn!(
+                "listener \"{name}\": {url} turned away: {error}; lower max-connections or use mode epoll \
+                 ({more} such lines left out)"
+            );
+        }
+    }
+
+    /// Answers what waits at a datagram socket.
+    pub(super) fn receive(&mut self, number: usize) {
+        let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { return };
+        for _ in 0..TURN {
+            match datagram::take(self.duty, listener, batch, false) {
+                Ok(n) if n > 0 => datagram::answer(self.duty, listener, batch),
+                _ => return,
+            }
+            // Fewer than there is room for: that was all. A level is told again in any case.
+            if batch.received() < batch.size() || !P::EDGE {
+                return;
+            }
+        }
+        self.again.push_back(number as u64);
+    }
+
+    /// Watches the listeners, if they are to be watched.
+    pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
+        self.step_back();
+        for (number, listener) in self.listeners.iter().enumerate() {
+            self.poller.add(listener.as_fd(), number as u64, Interest::Accept)?;
+        }
+        Ok(())
+    }
+
+    /// Lets clients wait in the backlog.
+    pub(super) fn step_aside(&mut self, why: Aside) -> io::Result<()> {
+        self.aside = Some(why);
+        if why == Aside::Full {
+            self.poller.add(self.duty.gate.freed(), FREED, Interest::Read)?;
+        }
+        self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
+        Ok(())
+    }
+
+    pub(super) fn step_back(&mut self) {
+        if self.aside.take() == Some(Aside::Full) {
+            self.poller.remove(self.duty.gate.freed());
+            self.duty.gate.stop_waiting();
+        }
+    }
+
+    /// Accepts and answers what has arrived, and then closes the listeners.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        self.poller.remove(self.duty.gate.closed());
+        let end = Instant::now() + LAST_CALL;
+        for number in 0..self.listeners.len() {
+            while end > Instant::now() && !self.duty.gate.is_exhausted() && self.aside.is_none() {
+                let before = self.duty.stats.served.load(Relaxed);
+                match self.batch.is_some() {
+                    true => self.receive(number),
+                    false => self.accept(number)?,
+                }
+                if self.duty.stats.served.load(Relaxed) == before {
+                    break;
+                }
+            }
+        }
+        if self.aside.is_none() {
+            self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
+        }
+        self.step_back();
+        self.listeners.clear();
+        Ok(())
+    }
+}

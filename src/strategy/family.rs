@@ -1,0 +1,109 @@
+//! A process that forks, and its children: signals, forking, reaping.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{SigSet, Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use signal_hook::{consts, flag};
+
+use crate::{
+    stats::turn_shard,
+    sys::{fork, interrupt},
+    watch::{self, Patience},
+};
+
+/// This process and those it forks. All signals stay blocked in it, except while it waits.
+pub(super) struct Family {
+    bereaved: Arc<AtomicBool>,
+}
+
+impl Family {
+    pub(super) fn new() -> io::Result<Family> {
+        // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
+        interrupt::on(libc::SIGTERM);
+        let family = Family { bereaved: Arc::default() };
+        flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
+        Ok(family)
+    }
+
+    pub(super) fn is_told_to_stop(&self) -> bool {
+        interrupt::asked()
+    }
+
+    /// Forks; SIGTERM interrupts the child. The others stay blocked there.
+    pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
+        turn_shard();
+        fork::fork(|| {
+            let mut letting = SigSet::empty();
+            letting.add(Signal::SIGTERM);
+            let _ = letting.thread_unblock();
+            child()
+        })
+    }
+
+    pub(super) fn stop<'a>(&self, children: impl Iterator<Item = &'a Pid>) {
+        for &child in children {
+            let _ = kill(child, Signal::SIGTERM);
+        }
+    }
+
+    /// A child that ended, if there is one. Only of our own process group, which this process founded: it has no other
+    /// children, and one that somebody else started would be in another group.
+    pub(super) fn reap(&self) -> Option<(Pid, WaitStatus)> {
+        if !self.bereaved.swap(false, Acquire) {
+            return None;
+        }
+        loop {
+            match waitpid(Pid::from_raw(0), Some(WaitPidFlag::WNOHANG)) {
+                Err(Errno::EINTR) => {}
+                Err(_) | Ok(WaitStatus::StillAlive) => return None,
+                Ok(status) => {
+                    // There may be more: one signal can stand for several deaths.
+                    self.bereaved.store(true, Release);
+                    return status.pid().map(|pid| (pid, status));
+                }
+            }
+        }
+    }
+
+    /// Waits for a signal, at most `time`.
+    pub(super) fn pause(&self, time: Option<Duration>) {
+        watch::pause(&self.patience(time, true));
+    }
+
+    /// Waits for SIGTERM, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
+    /// SIGINT, are the daemon's to act on.
+    pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> Patience {
+        let mut blocked = interrupt::blockable();
+        blocked.remove(Signal::SIGTERM);
+        if heeded {
+            blocked.remove(Signal::SIGCHLD);
+        }
+        Patience { time, blocked: Some(blocked) }
+    }
+}
+
+/// Why a process ended, for people.
+pub(super) fn cause(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => format!("killed by {signal}"),
+        WaitStatus::Exited(_, status) => format!("exit status {status}"),
+        _ => "ended unexpectedly".into(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Readiness: which of many descriptors has something to do. select(2), poll(2) and epoll(7) under one contract.
+//!
+//! A descriptor is registered under a key of the caller's choice, which comes back with every event. It is to be removed
+//! before it is closed. Events may be spurious (select(2), BUGS), so every descriptor must be non-blocking; and an event
+//! may be about a key that was removed while the same batch was worked off, so keys must not be used twice.
+
+use std::{io, os::fd::BorrowedFd, time::Duration};
+
+mod epoll;
+mod poll;
+mod select;
+
+pub use epoll::Epoll;
+pub use poll::Poll;
+pub use select::{LIMIT as SELECT_LIMIT, Select};
+
+/// What one of the three mechanisms does for an event loop.
+pub trait Poller {
+    /// Whether an event comes once for each change, so that everything must be drained before the next wait.
+    const EDGE: bool = false;
+
+    /// Begins to watch `fd`.
+    ///
+    /// # Errors
+    /// If there is no memory, or `select` cannot hold a descriptor of this number (`InvalidInput`).
+    fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
+
+    /// Changes what is watched for.
+    fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
+
+    /// Ends watching.
+    fn remove(&mut self, fd: BorrowedFd<'_>);
+
+    /// Ends watching a descriptor that is closed next, and that has no duplicate anywhere.
+    fn forget(&mut self, fd: BorrowedFd<'_>) {
+        self.remove(fd);
+    }
+
+    /// Waits until something happens, or `time` is over (rounded up to what the mechanism can tell), and fills `events`.
+    ///
+    /// # Errors
+    /// EINTR among others; then there are no events.
+    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()>;
+}
+
+/// What a descriptor is watched for. Errors and hang-ups are always told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Input, or a connection to accept.
+    Read,
+    /// Room to send.
+    Write,
+    /// The same for a listening socket that several loops share: only one of them need be woken.
+    Accept,
+}
+
+/// Something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Of which descriptor.
+    pub key: u64,
+    /// There is input, or may be.
+    pub readable: bool,
+    /// The peer has ended its side, or the connection has failed: reading will tell.
+    pub hangup: bool,
+}
+
+/// Events that one wait tells at most.
+const MOST: usize = 1024;
+
+/// A time in whole milliseconds for poll(2) and epoll(7): -1 for ever, and never less than was asked for.
+fn milliseconds(time: Option<Duration>) -> i32 {
+    time.map_or(-1, |time| i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! select(2): three sets of bits, and no descriptor from 1024 on.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::null_mut,
+    time::Duration,
+};
+
+use super::{Event, Interest, Poller};
+
+/// Descriptors of this number and above do not fit into the sets (`FD_SETSIZE`): setting their bit would write outside.
+pub const LIMIT: usize = libc::FD_SETSIZE;
+
+const BITS: usize = u64::BITS as usize;
+
+/// Bits as select(2) reads them: descriptor n is bit n % 64 of word n / 64.
+#[derive(Clone, Copy, Default)]
+struct Set([u64; LIMIT / BITS]);
+
+const _: () = assert!(size_of::<Set>() == size_of::<libc::fd_set>());
+
+impl Set {
+    fn put(&mut self, number: usize, present: bool) {
+        let bit = 1 << (number % BITS);
+        match present {
+            true => self.0[number / BITS] |= bit,
+            false => self.0[number / BITS] &= !bit,
+        }
+    }
+}
+
+/// The sets for select(2).
+pub struct Select {
+    read: Set,
+    write: Set,
+    keys: Box<[u64]>,
+    /// One more than the highest descriptor that was ever added.
+    end: usize,
+}
+
+impl Select {
+    /// A new one.
+    pub fn new() -> Self {
+        Select { read: Set::default(), write: Set::default(), keys: vec![0; LIMIT].into(), end: 0 }
+    }
+}
+
+impl Default for Select {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Poller for Select {
+    fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
+        let number = fd.as_raw_fd() as usize;
+        if number >= LIMIT {
+            let text = format!("descriptor {number} is beyond what select can hold");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.keys[number] = key;
+        self.end = self.end.max(number + 1);
+        self.modify(fd, key, interest)
+    }
+
+    fn modify(&mut self, fd: BorrowedFd<'_>, _: u64, interest: Interest) -> io::Result<()> {
+        let number = fd.as_raw_fd() as usize;
+        self.read.put(number, interest != Interest::Write);
+        self.write.put(number, interest == Interest::Write);
+        Ok(())
+    }
+
+    fn remove(&mut self, fd: BorrowedFd<'_>) {
+        let number = fd.as_raw_fd() as usize;
+        if number < LIMIT {
+            self.read.put(number, false);
+            self.write.put(number, false);
+        }
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        let (mut read, mut write) = (self.read, self.write);
+        let mut time = time.map(|time| libc::timeval {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_usec: time.subsec_micros().into(),
+        });
+        let time = time.as_mut().map_or(null_mut(), |time| &raw mut *time);
+        let (readable, writable) = ((&raw mut read).cast(), (&raw mut write).cast());
+        // SAFETY: both sets are as large as `fd_set` and laid out like one; descriptors below `end` were checked
+        // against the limit when they were added.
+        let happened = unsafe { libc::select(self.end as i32, readable, writable, null_mut(), time) };
+        if happened < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        for (word, (read, write)) in read.0.iter().zip(&write.0).enumerate() {
+            let mut bits = read | write;
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                let key = self.keys[word * BITS + bit as usize];
+                // select(2) does not tell a hang-up from input: reading will.
+                events.push(Event { key, readable: read >> bit & 1 != 0, hangup: false });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! One suite for the three mechanisms.
+
+use std::{
+    io::{Read, Write},
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::Duration,
+};
+
+use super::{Epoll, Event, Interest, Poll, Poller, Select};
+
+const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
+
+fn keys(poller: &mut impl Poller, time: Option<Duration>) -> Vec<u64> {
+    let mut events: Vec<Event> = Vec::new();
+    poller.wait(&mut events, time).unwrap();
+    events.iter().map(|event| event.key).collect()
+}
+
+fn tells_who_has_input(mut poller: impl Poller) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let (_silent, other) = UnixStream::pair().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
+    poller.add(other.as_fd(), 8, Interest::Read).unwrap();
+    keys(&mut poller, AT_ONCE);
+    ours.write_all(b"x").unwrap();
+    assert_eq!(keys(&mut poller, None), [7]);
+}
+
+fn tells_again_what_was_left(mut poller: impl Poller) {
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
+    ours.write_all(b"xy").unwrap();
+    assert_eq!(keys(&mut poller, None), [7]);
+    theirs.read_exact(&mut [0]).unwrap();
+    assert_eq!(keys(&mut poller, AT_ONCE), [7]);
+}
+
+fn forgets_who_was_removed(mut poller: impl Poller) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let (mut others, other) = UnixStream::pair().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
+    poller.add(other.as_fd(), 8, Interest::Read).unwrap();
+    poller.remove(theirs.as_fd());
+    ours.write_all(b"x").unwrap();
+    others.write_all(b"x").unwrap();
+    assert_eq!(keys(&mut poller, None), [8]);
+}
+
+fn watches_for_room_when_asked_to(mut poller: impl Poller) {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
+    assert!(keys(&mut poller, AT_ONCE).is_empty());
+    poller.modify(theirs.as_fd(), 7, Interest::Write).unwrap();
+    assert_eq!(keys(&mut poller, None), [7]);
+    poller.modify(theirs.as_fd(), 7, Interest::Read).unwrap();
+    assert!(keys(&mut poller, AT_ONCE).is_empty());
+}
+
+macro_rules! suite {
+    ($name:ident, $poller:expr, $($test:ident),*) => {
+        mod $name {
+            use super::*;
+            $(#[test] fn $test() { super::$test($poller) })*
+        }
+    };
+}
+
+suite!(
+    select,
+    Select::new(),
+    tells_who_has_input,
+    tells_again_what_was_left,
+    forgets_who_was_removed,
+    watches_for_room_when_asked_to
+);
+suite!(
+    poll,
+    Poll::new(),
+    tells_who_has_input,
+    tells_again_what_was_left,
+    forgets_who_was_removed,
+    watches_for_room_when_asked_to
+);
+suite!(
+    epoll,
+    Epoll::<false>::new().unwrap(),
+    tells_who_has_input,
+    tells_again_what_was_left,
+    forgets_who_was_removed,
+    watches_for_room_when_asked_to
+);
+suite!(edge, Epoll::<true>::new().unwrap(), tells_who_has_input, forgets_who_was_removed);
+
+#[test]
+fn an_edge_is_told_once() {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut poller = Epoll::<true>::new().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
+    ours.write_all(b"x").unwrap();
+    assert_eq!(keys(&mut poller, None), [7]);
+    assert!(keys(&mut poller, AT_ONCE).is_empty());
+}
+
+#[test]
+#[allow(unsafe_code)]
+fn select_refuses_what_it_cannot_hold() {
+    // SAFETY: the number is only looked at: `select` refuses it before any system call.
+    let high = unsafe { std::os::fd::BorrowedFd::borrow_raw(super::SELECT_LIMIT as i32) };
+    let refused = Select::new().add(high, 7, Interest::Read).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+}

@@ -1,0 +1,129 @@
+//! Where a listener can be reached: families, ports, wildcards.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::common::{Client, Echod, Endpoint, Launch};
+
+fn listener(protocol: &str, address: &str, keys: &str) -> String {
+    format!("[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = {address}\n{keys}\n")
+}
+
+fn at(protocol: &str, ip: impl Into<IpAddr>, port: u16) -> Endpoint {
+    let address = SocketAddr::new(ip.into(), port);
+    if protocol == "tcp" { Endpoint::Tcp(address) } else { Endpoint::Udp(address) }
+}
+
+#[test]
+fn one_listener_serves_both_families() {
+    for protocol in ["tcp", "udp"] {
+        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+            let daemon = Echod::start(&listener(protocol, "\"[::]:0\"", &format!("mode = \"{mode}\"")));
+            let port = daemon.port("it");
+            for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+                Client::connect(&at(protocol, ip, port)).echo(b"hello world\n");
+            }
+        }
+    }
+}
+
+#[test]
+fn v6_only_splits_them() {
+    for protocol in ["tcp", "udp"] {
+        let daemon = Echod::start(&listener(protocol, "\"[::]:0\"", "v6-only = true"));
+        let port = daemon.port("it");
+        Client::connect(&at(protocol, Ipv6Addr::LOCALHOST, port)).echo(b"hello world\n");
+        // The same port of the other family is free for another.
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        if protocol == "tcp" {
+            std::net::TcpListener::bind(address).unwrap();
+        } else {
+            std::net::UdpSocket::bind(address).unwrap();
+        }
+    }
+}
+
+/// The client asks 127.0.0.2 and hears nobody else: an answer from 127.0.0.1 would never reach it.
+#[test]
+fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
+    for workers in [
+        "mode = \"iterative\"",
+        "",
+        "mode = \"threading\"",
+        "mode = \"forking\"",
+        "mode = \"threading\"\nworkers = \"per-request\"",
+        "mode = \"forking\"\nworkers = \"per-request\"",
+    ] {
+        for wildcard in ["\"0.0.0.0:0\"", "\"[::]:0\""] {
+            let daemon = Echod::start(&listener("udp", wildcard, workers));
+            for last in 1..=3 {
+                let client = Client::connect(&at("udp", [127, 0, 0, last], daemon.port("it")));
+                client.echo(b"hello world\n");
+                assert_eq!(client.ask(b""), b"");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_list_of_addresses_and_a_host_name() {
+    let daemon = Echod::start(&listener("tcp", "[\"127.0.0.1:0\", \"[::1]:0\", \"127.0.0.3:0\"]", ""));
+    let endpoints = daemon.endpoints("it");
+    assert_eq!(endpoints.len(), 3);
+    endpoints.iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
+
+    let daemon = Echod::start(&listener("tcp", "\"localhost:0\"", ""));
+    daemon.endpoints("it").iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
+}
+
+#[test]
+fn a_port_range_is_a_socket_for_each_port() {
+    for protocol in ["tcp", "udp"] {
+        // Below the ports that the kernel gives away; another process may still have one of them: then elsewhere.
+        let start = 15_000 + (std::process::id() % 1000) as u16 * 10;
+        let daemon = (0..10).find_map(|attempt| {
+            let first = start + attempt * 500;
+            let range = format!("\"127.0.0.1:{first}-{}\"", first + 2);
+            let started = Launch::new().config(&listener(protocol, &range, "mode = \"forking\"")).try_start();
+            Some((first, started.ok()?))
+        });
+        let (first, daemon) = daemon.expect("three free ports in a row");
+        let endpoints = daemon.endpoints("it");
+        let ports = endpoints.iter().map(|endpoint| endpoint.inet().port());
+        assert!(ports.eq(first..=first + 2));
+        endpoints.iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_left_out_only_if_optional() {
+    let foreign = "[\"127.0.0.1:0\", \"192.0.2.1:0\"]";
+    let failed = Launch::new().config(&listener("tcp", foreign, "")).run();
+    failed.expect(69, &["cannot bind tcp://192.0.2.1:0", "optional"]);
+    let daemon = Echod::start(&listener("tcp", foreign, "optional = true"));
+    assert_eq!(daemon.announced.len(), 1);
+    daemon.client("it").echo(b"hello world\n");
+    daemon.wait_log(|line| line.contains("192.0.2.1"));
+}
+
+#[test]
+fn a_disabled_listener_is_left_out() {
+    let toml = listener("tcp", "\"127.0.0.1:0\"", "")
+        + &listener("udp", "\"127.0.0.1:0\"", "enabled = false").replace("\"it\"", "\"off\"");
+    let daemon = Echod::start(&toml);
+    assert_eq!(daemon.announced.len(), 1);
+    daemon.client("it").echo(b"hello world\n");
+}
+
+/// c04: echod's default is the convenient one, the switch remains.
+#[test]
+fn c04_a_port_can_be_bound_again_at_once() {
+    let toml = |port: u16, keys: &str| listener("tcp", &format!("\"127.0.0.1:{port}\""), keys);
+    let mut daemon = Echod::start(&toml(0, "service = \"daytime\""));
+    let port = daemon.port("it");
+    // The daemon closes first: its side of the connection lingers in TIME-WAIT.
+    daemon.client("it").rest();
+    daemon.stop();
+    let failed = Launch::new().config(&toml(port, "reuse-address = false")).try_start();
+    failed.err().expect("a port that lingers").expect(69, &["in use"]);
+    Echod::start(&toml(port, "")).client("it").echo(b"again");
+}

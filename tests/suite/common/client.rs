@@ -1,0 +1,284 @@
+//! A client of any of the four protocols, with a deadline on everything it does.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
+    path::{Path, PathBuf},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use serde_json::Value;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{PATIENCE, eventually, proc};
+
+/// Room for the longest datagram there is, and more.
+const LONGEST: usize = 256 * 1024;
+
+/// Where a socket of the daemon can be reached.
+#[derive(Clone, Debug)]
+pub(crate) enum Endpoint {
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
+    Unix(PathBuf),
+    UnixDatagram(PathBuf),
+}
+
+/// A connected client.
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    datagram: bool,
+    /// Where an unconnected client sends to.
+    to: Option<SockAddr>,
+}
+
+impl Endpoint {
+    /// From a line of `--announce`. A wildcard address is reached over loopback; a path may be relative to `dir`; an
+    /// abstract name starts with NUL, as the kernel has it.
+    pub(super) fn announced(line: &Value, dir: &Path) -> Self {
+        let address = line["address"].as_str().unwrap();
+        let path = || match address.strip_prefix('@') {
+            Some(name) => PathBuf::from(format!("\0{name}")),
+            None => dir.join(address),
+        };
+        match line["protocol"].as_str().unwrap() {
+            "tcp" => Self::Tcp(reachable(address.parse().unwrap())),
+            "udp" => Self::Udp(reachable(address.parse().unwrap())),
+            "unix" => Self::Unix(path()),
+            "unix-datagram" => Self::UnixDatagram(path()),
+            other => panic!("unknown protocol {other}"),
+        }
+    }
+
+    /// The internet address.
+    #[track_caller]
+    pub(crate) fn inet(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => *address,
+            other => panic!("{other:?} has no internet address"),
+        }
+    }
+
+    fn parts(&self) -> (SockAddr, Type) {
+        match self {
+            Self::Tcp(address) => ((*address).into(), Type::STREAM),
+            Self::Udp(address) => ((*address).into(), Type::DGRAM),
+            Self::Unix(path) => (SockAddr::unix(path).unwrap(), Type::STREAM),
+            Self::UnixDatagram(path) => (SockAddr::unix(path).unwrap(), Type::DGRAM),
+        }
+    }
+}
+
+impl Client {
+    #[track_caller]
+    pub(crate) fn connect(to: &Endpoint) -> Self {
+        Self::try_connect(to).unwrap_or_else(|error| panic!("cannot connect to {to:?}: {error}"))
+    }
+
+    /// Connects; a unix datagram client first gets a name, so that it can be answered.
+    pub(crate) fn try_connect(to: &Endpoint) -> io::Result<Self> {
+        let client = Self::unbound(to)?;
+        client.bind(to)?;
+        uninterrupted(|| client.socket.connect(&to.parts().0))?;
+        Ok(client)
+    }
+
+    /// A datagram client that is not connected. Of such a one a unix socket queues no more than
+    /// `net.unix.max_dgram_qlen` unread datagrams.
+    #[track_caller]
+    pub(crate) fn unconnected(to: &Endpoint) -> Self {
+        let client = Self::unbound(to).unwrap();
+        client.bind(to).unwrap();
+        Self { to: Some(to.parts().0), ..client }
+    }
+
+    /// A unix datagram client without a name: it cannot be answered.
+    #[track_caller]
+    pub(crate) fn nameless(to: &Endpoint) -> Self {
+        let client = Self::unbound(to).unwrap();
+        client.socket.connect(&to.parts().0).unwrap();
+        client
+    }
+
+    /// A client that is neither bound nor connected.
+    fn unbound(to: &Endpoint) -> io::Result<Self> {
+        let (address, kind) = to.parts();
+        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { socket, datagram: kind == Type::DGRAM, to: None })
+    }
+
+    fn bind(&self, to: &Endpoint) -> io::Result<()> {
+        match to {
+            // An empty address lets the kernel choose an abstract name, see "Autobind feature" in unix(7).
+            Endpoint::UnixDatagram(_) => self.socket.bind(&SockAddr::unix("")?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends all of it: to a stream, or as one datagram.
+    #[track_caller]
+    pub(crate) fn send(&self, bytes: &[u8]) {
+        if self.datagram {
+            assert_eq!(self.try_send(bytes).unwrap(), bytes.len());
+        } else {
+            (&self.socket).write_all(bytes).unwrap();
+        }
+    }
+
+    /// Sends once, to a daemon that may be gone.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        uninterrupted(|| match &self.to {
+            Some(to) => self.socket.send_to(bytes, to),
+            None => self.socket.send(bytes),
+        })
+    }
+
+    /// The lengths of all datagrams that have arrived.
+    pub(crate) fn arrived(&self) -> Vec<usize> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = vec![0; LONGEST];
+        let mut lengths = Vec::new();
+        loop {
+            match self.read(&mut buffer) {
+                Ok(length) => lengths.push(length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return lengths,
+                // That an earlier datagram found nobody is told once, before or between the answers.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Receives `expected` bytes of a stream, or one datagram of any length.
+    #[track_caller]
+    pub(crate) fn receive(&self, expected: usize) -> Vec<u8> {
+        let mut buffer = vec![0; if self.datagram { LONGEST } else { expected }];
+        if self.datagram {
+            let length = self.read(&mut buffer).unwrap();
+            buffer.truncate(length);
+        } else {
+            (&self.socket).read_exact(&mut buffer).unwrap();
+        }
+        buffer
+    }
+
+    /// Receives once.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| (&self.socket).read(buffer))
+    }
+
+    /// Sends and receives as much.
+    #[track_caller]
+    pub(crate) fn ask(&self, bytes: &[u8]) -> Vec<u8> {
+        self.send(bytes);
+        self.receive(bytes.len())
+    }
+
+    /// Sends and expects the same back.
+    #[track_caller]
+    pub(crate) fn echo(&self, bytes: &[u8]) {
+        let answer = self.ask(bytes);
+        assert!(answer == bytes, "sent {} bytes, {} came back, not the same", bytes.len(), answer.len());
+    }
+
+    /// Everything up to the end of file.
+    #[track_caller]
+    pub(crate) fn rest(&self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        (&self.socket).read_to_end(&mut rest).unwrap();
+        rest
+    }
+
+    pub(crate) fn half_close(&self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Goes away without a farewell: TCP sends a reset; a unix peer that has not read all is told the same.
+    pub(crate) fn reset(self) {
+        self.socket.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Whether nothing has arrived at this moment.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let outcome = self.read(&mut [0]);
+        self.socket.set_nonblocking(false).unwrap();
+        matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether the daemon ends this connection without another byte, politely or not.
+    pub(crate) fn is_ended(&self) -> bool {
+        match self.read(&mut [0]) {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    /// Waits this long for something that must not come.
+    pub(crate) fn hears_nothing_for(&self, pause: Duration) -> bool {
+        self.socket.set_read_timeout(Some(pause)).unwrap();
+        let outcome = self.read(&mut [0]);
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Writes the first bytes of `pattern`, as many as fit without anybody reading, and says how many that were.
+    pub(crate) fn flood(&self, pattern: &[u8]) -> usize {
+        self.socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut written = 0;
+        while written < pattern.len() {
+            match uninterrupted(|| (&self.socket).write(&pattern[written..])) {
+                Ok(length) => written += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("cannot write after {written} bytes: {error}"),
+            }
+        }
+        self.socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        written
+    }
+
+    /// Waits until the daemon's kernel has acknowledged all that was sent. (What a unix socket took has arrived.)
+    pub(crate) fn wait_arrived(&self) {
+        let Some(local) = self.socket.local_addr().unwrap().as_socket_ipv4() else { return };
+        eventually("the acknowledgement of all that was sent", || {
+            let fields = proc::tcp_socket(local.port(), "01")?;
+            fields[4].starts_with("00000000:").then_some(())
+        });
+    }
+}
+
+pub(crate) const MIB: usize = 1024 * 1024;
+
+/// More than all buffers between two silent ends can hold.
+pub(crate) const LONG: usize = 32 * MIB;
+
+/// `length` bytes, [`LONG`] at most, in which a lost, doubled or swapped block shows.
+pub(crate) fn pattern(length: usize) -> &'static [u8] {
+    static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        (0..LONG).map(|index| ((index * 31) ^ (index >> 8) ^ (index >> 16)) as u8).collect()
+    });
+    &PATTERN[..length]
+}
+
+/// A call with a deadline is not begun anew when the machine stops this process for a moment (signal(7), "Interruption of
+/// system calls by stop signals").
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}

@@ -1,0 +1,203 @@
+//! A running daemon.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Client, Endpoint, Launch, launch::log_path, poll, proc};
+
+/// A daemon that is ready. Dropped, it is killed, and none of its family may be left.
+pub(crate) struct Echod {
+    child: Child,
+    dir: TempDir,
+    /// One object for each bound socket, as announced.
+    pub(crate) announced: Vec<Value>,
+}
+
+impl Echod {
+    /// Starts a daemon with this configuration and waits until it is ready.
+    pub(crate) fn start(toml: &str) -> Self {
+        Launch::new().config(toml).start()
+    }
+
+    /// Starts a daemon without a file.
+    pub(crate) fn with_args(args: &[&str]) -> Self {
+        Launch::new().args(args).start()
+    }
+
+    pub(super) fn new(child: Child, dir: TempDir, announced: &[String]) -> Self {
+        let announced = announced.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        Self { child, dir, announced }
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().try_into().unwrap()
+    }
+
+    /// Where the (first) socket of a listener can be reached.
+    #[track_caller]
+    pub(crate) fn endpoint(&self, name: &str) -> Endpoint {
+        self.endpoints(name).swap_remove(0)
+    }
+
+    /// Where all sockets of a listener can be reached.
+    #[track_caller]
+    pub(crate) fn endpoints(&self, name: &str) -> Vec<Endpoint> {
+        let found = self
+            .announced
+            .iter()
+            .filter(|line| line["name"] == name)
+            .map(|line| Endpoint::announced(line, self.dir.path()))
+            .collect::<Vec<_>>();
+        assert!(!found.is_empty(), "no listener {name} in {:?}", self.announced);
+        found
+    }
+
+    /// The port of a listener.
+    #[track_caller]
+    pub(crate) fn port(&self, name: &str) -> u16 {
+        self.endpoint(name).inet().port()
+    }
+
+    /// A client of a listener.
+    #[track_caller]
+    pub(crate) fn client(&self, name: &str) -> Client {
+        Client::connect(&self.endpoint(name))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// How the daemon ended, if it has.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// Waits for the daemon's end.
+    #[track_caller]
+    pub(crate) fn wait_exit(&mut self) -> ExitStatus {
+        let status = poll(|| self.exited());
+        self.or_log(status, "the daemon to end")
+    }
+
+    /// Sends SIGTERM and waits for an end with exit code 0 that leaves nothing running.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.expect_success();
+    }
+
+    /// Waits for an end with exit code 0 that leaves nothing running.
+    #[track_caller]
+    pub(crate) fn expect_success(&mut self) {
+        let status = self.wait_exit();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+        let left = proc::working_in(self.dir.path());
+        assert!(left.is_empty(), "the daemon ended before {left:?} of its family\n{}", self.log());
+    }
+
+    /// All that was logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log_bytes()).into_owned()
+    }
+
+    pub(crate) fn log_bytes(&self) -> Vec<u8> {
+        fs::read(log_path(self.dir.path())).unwrap()
+    }
+
+    /// Waits for a whole line in the log.
+    #[track_caller]
+    pub(crate) fn wait_log(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let line = poll(|| {
+            let log = self.log();
+            log.split_inclusive('\n').find(|line| line.ends_with('\n') && wanted(line)).map(str::to_owned)
+        });
+        self.or_log(line, "a line in the log")
+    }
+
+    /// What SIGUSR1 makes the daemon say about a listener.
+    #[track_caller]
+    pub(crate) fn state(&self, name: &str) -> BTreeMap<String, u64> {
+        let start = format!("listener \"{name}\": open ");
+        let lines = || {
+            let log = self.log();
+            let whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            whole.filter_map(|line| Some(line[line.find(&start)?..].trim().to_owned())).collect::<Vec<_>>()
+        };
+        let before = lines().len();
+        self.signal(Signal::SIGUSR1);
+        let line = self.or_log(poll(|| lines().get(before).cloned()), "a state line");
+        let numbers = &line[start.len() - "open ".len()..];
+        numbers.split(", ").filter_map(number).collect()
+    }
+
+    /// Waits until the state of a listener is as `wanted`.
+    #[track_caller]
+    pub(crate) fn wait_state(&self, name: &str, wanted: impl Fn(&BTreeMap<String, u64>) -> bool) {
+        let mut last = BTreeMap::new();
+        let reached = poll(|| {
+            last = self.state(name);
+            wanted(&last).then_some(())
+        });
+        self.or_log(reached, &format!("another state than {last:?}"));
+    }
+
+    /// The direct children: a process for each forking listener.
+    pub(crate) fn children(&self) -> Vec<i32> {
+        proc::children(self.pid())
+    }
+
+    /// The processes below the direct children: those that serve clients.
+    pub(crate) fn grandchildren(&self) -> Vec<i32> {
+        self.children().into_iter().flat_map(proc::descendants).collect()
+    }
+
+    /// Everyone in the daemon's directory, the daemon included.
+    pub(crate) fn family(&self) -> Vec<i32> {
+        proc::working_in(self.dir.path())
+    }
+
+    #[track_caller]
+    pub(crate) fn or_log<T>(&self, answer: Option<T>, what: &str) -> T {
+        answer.unwrap_or_else(|| panic!("waited in vain for {what}; the log:\n{}", self.log()))
+    }
+}
+
+impl Drop for Echod {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let gone = poll(|| self.family().is_empty().then_some(()));
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+        if gone.is_none() {
+            let left = self.family();
+            proc::kill_all(self.dir.path());
+            if !std::thread::panicking() {
+                panic!("{left:?} survived the daemon\n{}", self.log());
+            }
+        }
+    }
+}
+
+/// `received 36 bytes` as a pair; `None` for what is not a number.
+fn number(entry: &str) -> Option<(String, u64)> {
+    let (key, value) = entry.trim_end_matches(" bytes").rsplit_once(' ')?;
+    Some((key.to_owned(), value.parse().ok()?))
+}

@@ -1,0 +1,185 @@
+//! Starting the binary: with which arguments, in which environment, and what became of it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+};
+
+use tempfile::TempDir;
+
+use super::{Echod, PATIENCE, poll, proc};
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_echod");
+
+/// A daemon about to be started, in a directory of its own that is also its working directory.
+pub(crate) struct Launch {
+    dir: TempDir,
+    args: Vec<String>,
+    shell: Option<&'static str>,
+    env: Vec<(&'static str, String)>,
+}
+
+/// A daemon that has ended, or a command that was never meant to stay.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// Kept so that a test can look at what was left in it.
+    pub(crate) dir: TempDir,
+}
+
+impl Launch {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir, args: Vec::new(), shell: None, env: Vec::new() }
+    }
+
+    /// The directory that relative paths in the configuration refer to.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes `toml` to a file there and passes it as `--config`.
+    pub(crate) fn config(self, toml: &str) -> Self {
+        fs::write(self.dir().join("echod.toml"), toml).unwrap();
+        self.args(&["--config", "echod.toml"])
+    }
+
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(ToString::to_string));
+        self
+    }
+
+    pub(crate) fn env(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.env.push((key, value.to_string()));
+        self
+    }
+
+    /// Lets a shell run `script` first, which must `exec "$0" "$@"`.
+    pub(crate) fn shell(mut self, script: &'static str) -> Self {
+        self.shell = Some(script);
+        self
+    }
+
+    /// Starts a daemon and waits until it is ready.
+    pub(crate) fn start(self) -> Echod {
+        self.try_start()
+            .unwrap_or_else(|failed| panic!("echod did not start: {}\n{}", failed.status, failed.stderr))
+    }
+
+    /// Starts a daemon and waits until it is ready or has failed.
+    pub(crate) fn try_start(mut self) -> Result<Echod, Finished> {
+        self.args.push("--announce".to_owned());
+        let mut child = self.spawn(Stdio::piped());
+        let stdout = child.stdout.take().unwrap();
+        let (sender, lines) = mpsc::channel();
+        // The end of the channel is the end of standard output, which is what says "ready".
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                sender.send(line.unwrap()).unwrap();
+            }
+        });
+        let mut announced = Vec::new();
+        loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => announced.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let log = self.stderr();
+                    self.kill(&mut child);
+                    panic!("echod neither became ready nor ended; announced {announced:?}\n{log}");
+                }
+            }
+        }
+        reader.join().unwrap();
+        if announced.is_empty() {
+            let stdout = String::new();
+            return Err(self.finish(&mut child, stdout));
+        }
+        Ok(Echod::new(child, self.dir, &announced))
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(self) -> Finished {
+        let out = self.dir().join("stdout.log");
+        let mut child = self.spawn(Stdio::from(fs::File::create(&out).unwrap()));
+        let mut finished = self.finish(&mut child, String::new());
+        finished.stdout = fs::read_to_string(out).unwrap();
+        finished
+    }
+
+    fn spawn(&self, stdout: Stdio) -> Child {
+        let mut command = match self.shell {
+            Some(script) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", script, BINARY]);
+                shell
+            }
+            None => Command::new(BINARY),
+        };
+        for key in [
+            "ECHOD_LOG",
+            "XDG_RUNTIME_DIR",
+            "RUNTIME_DIRECTORY",
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "NO_COLOR",
+            "CLICOLOR_FORCE",
+        ] {
+            command.env_remove(key);
+        }
+        command
+            .args(&self.args)
+            .envs(self.env.iter().cloned())
+            .current_dir(self.dir())
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(fs::File::create(log_path(self.dir())).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    fn finish(self, child: &mut Child, stdout: String) -> Finished {
+        let Some(status) = poll(|| child.try_wait().unwrap()) else {
+            let log = self.stderr();
+            self.kill(child);
+            panic!("echod {:?} did not end\n{log}", self.args);
+        };
+        let stderr = self.stderr();
+        let left = proc::working_in(self.dir());
+        assert!(left.is_empty(), "echod ended but left {left:?} behind\n{stderr}");
+        Finished { status, stdout, stderr, dir: self.dir }
+    }
+
+    fn kill(&self, child: &mut Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        proc::kill_all(self.dir());
+    }
+
+    fn stderr(&self) -> String {
+        String::from_utf8_lossy(&fs::read(log_path(self.dir())).unwrap()).into_owned()
+    }
+}
+
+impl Finished {
+    /// Asserts the exit code and that the message has every one of `words`.
+    #[track_caller]
+    pub(crate) fn expect(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
+        }
+    }
+}
+
+/// Where standard error goes.
+pub(crate) fn log_path(dir: &Path) -> PathBuf {
+    dir.join("stderr.log")
+}

@@ -1,0 +1,166 @@
+//! What the log says, and what a client cannot make it say.
+
+use serde_json::Value;
+
+use crate::{
+    common::{Echod, Launch},
+    matrix::{Combination, classes},
+};
+
+const LISTENER: &str = "[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
+
+#[test]
+fn start_and_end_of_a_connection_are_told() {
+    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+        let daemon = Echod::start(&format!("{LISTENER}mode = \"{mode}\"\n"));
+        let port = daemon.port("it");
+        daemon.wait_log(|line| {
+            line.contains(&format!("listener \"it\": serving echo at tcp://127.0.0.1:{port}, mode {mode}"))
+        });
+        let client = daemon.client("it");
+        let peer = client.socket.local_addr().unwrap().as_socket().unwrap();
+        client.echo(b"hello world\n");
+        drop(client);
+        let line = daemon.wait_log(|line| line.contains("closed after"));
+        assert!(line.contains(&format!("listener \"it\": tcp://{peer} closed after")), "{line}");
+        assert!(line.contains("12 bytes in, 12 bytes out: peer closed"), "{line}");
+    }
+}
+
+#[test]
+fn state_counts_what_happened() {
+    for class in classes().into_iter().filter(|class| matches!(class.protocol, "tcp" | "unix")) {
+        let daemon = class.start();
+        for _ in 0..3 {
+            daemon.client("it").echo(b"hello world\n");
+        }
+        daemon.wait_state("it", |state| {
+            ["open", "served", "received", "sent", "refused", "errors", "truncated"].map(|key| state[key])
+                == [0, 3, 36, 36, 0, 0, 0]
+        });
+        let client = daemon.client("it");
+        client.echo(b"!");
+        assert_eq!(daemon.state("it")["open"], 1);
+        drop(client);
+        daemon.wait_state("it", |state| state["open"] == 0 && state["served"] == 4 && state["sent"] == 37);
+    }
+}
+
+#[test]
+fn state_counts_datagrams() {
+    for class in classes().into_iter().filter(|class| matches!(class.protocol, "udp" | "unix-datagram")) {
+        for workers in ["", "\"per-request\""] {
+            if class.mode == "iterative" && !workers.is_empty() {
+                continue;
+            }
+            let daemon = Combination { workers, ..class }.start();
+            let client = daemon.client("it");
+            (0..3).for_each(|_| client.echo(b"hello world\n"));
+            assert_eq!(client.ask(b""), b"");
+            daemon.wait_state("it", |state| {
+                ["open", "served", "received", "sent", "refused"].map(|key| state[key]) == [0, 4, 36, 36, 0]
+            });
+        }
+    }
+}
+
+/// Nothing that a client sends ends a line, colours a terminal, or looks like another entry.
+#[test]
+fn payload_cannot_forge_a_line() {
+    for class in classes() {
+        let daemon = class.start_with("", "payload = \"text\"");
+        let client = daemon.client("it");
+        let evil = b"\x1b[31mred\nINFO forged\r\x00\x07\x7f\xc2\x9b31m\xff\xe2\x80\xaeend";
+        client.echo(evil);
+        let line = daemon.wait_log(|line| line.contains("wrote "));
+        assert!(line.contains(&format!("wrote {} bytes: \"", evil.len())), "{line}");
+        for word in ["red\\n", "INFO forged\\r", "end\""] {
+            assert!(line.contains(word), "no {word} in {line}");
+        }
+        let log = daemon.log_bytes();
+        let bad = |byte: u8| byte.is_ascii_control() && byte != b'\n';
+        assert!(!log.iter().any(|byte| bad(*byte)), "{line:?}");
+        for sequence in [&b"\xc2\x9b"[..], b"\xe2\x80\xae", b"\xff", b"\nINFO forged"] {
+            assert!(!log.windows(sequence.len()).any(|window| window == sequence), "{sequence:x?}");
+        }
+    }
+}
+
+#[test]
+fn payload_tells_who_wrote_what() {
+    for class in classes() {
+        let daemon = class.start_with("", "payload = \"text\"");
+        daemon.client("it").echo(b"hello world\n");
+        let line = daemon.wait_log(|line| line.contains("wrote "));
+        assert!(line.contains("listener \"it\": "), "{line}");
+        assert!(line.trim_end().ends_with("wrote 12 bytes: \"hello world\\n\""), "{line}");
+        assert!(line.contains(&format!("{}:", class.protocol)), "{line}");
+
+        let daemon = class.start_with("", "payload = \"hex\"");
+        daemon.client("it").echo(b"\x00\xff ~");
+        daemon.wait_log(|line| line.trim_end().ends_with("wrote 4 bytes: 00 ff 20 7e"));
+
+        let daemon = class.start();
+        daemon.client("it").echo(b"secret");
+        daemon.wait_state("it", |state| state["received"] == 6);
+        assert!(!daemon.log().contains("secret"));
+    }
+}
+
+#[test]
+fn a_long_payload_is_cut_with_its_length() {
+    let daemon = Echod::start(
+        "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"127.0.0.1:0\"\npayload = \"text\"\n",
+    );
+    daemon.client("it").echo(&[b'x'; 30_000]);
+    let line = daemon.wait_log(|line| line.contains("wrote 30000 bytes"));
+    assert!(line.len() < 2000, "{} bytes", line.len());
+}
+
+#[test]
+fn json_lines_are_json() {
+    let toml = "[log]\nlevel = \"debug\"\nformat = \"json\"\n".to_owned() + LISTENER + "payload = \"text\"\n";
+    for (args, toml) in [
+        (&[][..], toml.as_str()),
+        (&["--log-format", "json"], &(LISTENER.to_owned() + "payload = \"hex\"\n")),
+    ] {
+        let mut daemon = Launch::new().config(toml).args(args).start();
+        daemon.client("it").echo(b"\x1b\"quoted\"\n");
+        daemon.state_is_said();
+        daemon.stop();
+        let log = daemon.log();
+        assert!(log.lines().count() >= 3, "{log}");
+        for line in log.lines() {
+            let value = serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
+        }
+    }
+}
+
+/// The flag beats the environment, which beats the file; `-v` and `-q` move from there.
+#[test]
+fn levels_have_an_order_of_precedence() {
+    let quiet = format!("[log]\nlevel = \"error\"\n{LISTENER}");
+    let says = |launch: Launch| {
+        let mut daemon = launch.start();
+        daemon.client("it").echo(b"x");
+        daemon.stop();
+        daemon.log().contains("serving echo")
+    };
+    assert!(says(Launch::new().config(LISTENER)));
+    assert!(!says(Launch::new().config(&quiet)));
+    assert!(says(Launch::new().config(&quiet).env("ECHOD_LOG", "info")));
+    assert!(!says(Launch::new().config(LISTENER).env("ECHOD_LOG", "warn")));
+    assert!(says(Launch::new().config(&quiet).env("ECHOD_LOG", "error").args(&["--log-level", "info"])));
+    assert!(!says(Launch::new().config(LISTENER).args(&["-q"])));
+    assert!(says(Launch::new().config(&quiet).args(&["-vv"])));
+    assert!(says(Launch::new().config(&quiet).args(&["-v", "-v", "-v", "-q"])));
+}
+
+impl Echod {
+    /// Makes the daemon log its state, in whatever format.
+    fn state_is_said(&self) {
+        self.signal(nix::sys::signal::Signal::SIGUSR1);
+        self.wait_log(|line| line.contains("open 0, served 1") || line.contains("open 1, served 1"));
+    }
+}

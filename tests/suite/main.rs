@@ -1,0 +1,19 @@
+//! The daemon seen from outside: the real binary, real sockets, and what a client, a signal sender or `/proc` can observe.
+//!
+//! One binary for the whole suite keeps link time low. Every test has a daemon, a directory and ports of its own; nothing
+//! sleeps but [`common::eventually`], and every read has a deadline.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod addresses;
+mod common;
+mod config_cli;
+mod conformance;
+mod house;
+mod life;
+mod limits;
+mod log_lines;
+mod matrix;
+mod python;
+mod strace;
+mod survival;
+mod unix_files;

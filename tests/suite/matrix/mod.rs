@@ -1,0 +1,240 @@
+//! Every behaviour for every protocol, mode and number of workers.
+//!
+//! A behaviour is a function over a [`Combination`]; the macros at the end make a test of each for all combinations, so
+//! that a failure reads `matrix::tcp::threading::workers_2::half_close`.
+
+mod concurrent;
+mod datagram;
+mod service_datagram;
+mod service_stream;
+mod stream;
+mod stream_stop;
+
+use crate::common::Echod;
+
+/// One cell of the matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Combination {
+    pub(crate) protocol: &'static str,
+    pub(crate) address: &'static str,
+    pub(crate) mode: &'static str,
+    /// As in the configuration, empty for the default.
+    pub(crate) workers: &'static str,
+}
+
+impl Combination {
+    /// A daemon with one listener, called `it`.
+    pub(crate) fn start(&self) -> Echod {
+        self.start_with("", "")
+    }
+
+    /// The same with more keys in `[daemon]` and in the listener.
+    pub(crate) fn start_with(&self, daemon: &str, listener: &str) -> Echod {
+        Echod::start(&format!(
+            "[daemon]\n{daemon}\n[log]\nlevel = \"debug\"\n{}{listener}\n",
+            self.listener("it")
+        ))
+    }
+
+    /// The combination as an entry of a configuration, without a final empty line: keys can be added.
+    pub(crate) fn listener(&self, name: &str) -> String {
+        let Self { protocol, address, mode, workers } = self;
+        let workers = if workers.is_empty() { String::new() } else { format!("workers = {workers}\n") };
+        // Edge-triggered epoll counts as a mode of its own here.
+        let (mode, trigger) = if *mode == "edge" { ("epoll", "trigger = \"edge\"\n") } else { (*mode, "") };
+        format!(
+            "[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n\
+             mode = \"{mode}\"\n{trigger}{workers}"
+        )
+    }
+
+    /// How many stream clients are served at once with `max-connections = limit`.
+    pub(crate) fn capacity(&self, limit: usize) -> usize {
+        match (self.mode, self.workers) {
+            ("iterative", _) => 1,
+            ("threading" | "forking", "1" | "2") => limit.min(self.workers.parse().unwrap()),
+            _ => limit,
+        }
+    }
+}
+
+/// Protocol and mode in each of the twelve combinations that `socketserver` has classes for.
+pub(crate) fn classes() -> Vec<Combination> {
+    let mut classes = Vec::new();
+    for (protocol, file) in [("tcp", None), ("udp", None), ("unix", Some("s")), ("unix-datagram", Some("d"))]
+    {
+        for mode in ["iterative", "threading", "forking"] {
+            let address = match (file, mode) {
+                (None, _) => "127.0.0.1:0",
+                (Some("s"), "iterative") => "si.sock",
+                (Some("s"), "threading") => "st.sock",
+                (Some("s"), _) => "sf.sock",
+                (_, "iterative") => "di.sock",
+                (_, "threading") => "dt.sock",
+                (_, _) => "df.sock",
+            };
+            classes.push(Combination { protocol, address, mode, workers: "" });
+        }
+    }
+    classes
+}
+
+/// The behaviours of one file as tests of one combination.
+macro_rules! tests {
+    ($file:ident, $socket:expr, $mode:expr, $workers:expr, $($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            let (protocol, address) = $socket;
+            let (mode, workers) = ($mode, $workers);
+            $crate::matrix::$file::$name($crate::matrix::Combination { protocol, address, mode, workers });
+        }
+    )*};
+}
+
+/// The list of behaviours that streams have, in one mode.
+macro_rules! stream {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        tests! { stream, $socket, $mode, $workers,
+            round_trip all_256_values one_byte_writes both_directions_at_once half_close slow_reader hundred_clients
+            reset_in_mid_write max_connections
+        }
+        tests! { stream_stop, $socket, $mode, $workers,
+            drain_with_bytes_in_flight drain_serves_who_has_just_come second_term_cuts term_while_idle term_with_idle_clients
+        }
+    };
+}
+
+/// Those that need more than one worker.
+macro_rules! concurrent {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        tests! { concurrent, $socket, $mode, $workers, idle_client_does_not_block_others silent_flood_does_not_block_others }
+    };
+}
+
+/// The list of behaviours that datagrams have, in one mode.
+macro_rules! datagram {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        tests! { datagram, $socket, $mode, $workers,
+            round_trip all_256_values empty_answers_empty longest_comes_back_whole boundaries_are_kept fifty_clients
+            silent_reader_does_not_stop_others drain_answers_what_has_arrived
+        }
+    };
+}
+
+macro_rules! stream_services {
+    ($socket:expr, $mode:expr) => {
+        tests! { service_stream, $socket, $mode, "", upper discard chargen qotd daytime time reply_survives_unread_input }
+    };
+}
+
+macro_rules! datagram_services {
+    ($socket:expr, $mode:expr) => {
+        tests! { service_datagram, $socket, $mode, "",
+            upper discard chargen chargen_amplified qotd daytime time time_amplified
+        }
+    };
+}
+
+macro_rules! stream_modes {
+    ($($protocol:ident $socket:expr;)*) => {$(
+        mod $protocol {
+            mod iterative {
+                stream!($socket, "iterative", "");
+                stream_services!($socket, "iterative");
+            }
+            mod threading {
+                stream!($socket, "threading", "");
+                concurrent!($socket, "threading", "");
+                stream_services!($socket, "threading");
+                mod workers_1 { stream!($socket, "threading", "1"); }
+                mod workers_2 { stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
+            }
+            mod forking {
+                stream!($socket, "forking", "");
+                concurrent!($socket, "forking", "");
+                stream_services!($socket, "forking");
+                mod workers_1 { stream!($socket, "forking", "1"); }
+                mod workers_2 { stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); }
+            }
+            mod select {
+                stream!($socket, "select", "");
+                concurrent!($socket, "select", "");
+                stream_services!($socket, "select");
+                mod workers_2 { stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
+            }
+            mod poll {
+                stream!($socket, "poll", "");
+                concurrent!($socket, "poll", "");
+                stream_services!($socket, "poll");
+                mod workers_2 { stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
+            }
+            mod epoll {
+                stream!($socket, "epoll", "");
+                concurrent!($socket, "epoll", "");
+                stream_services!($socket, "epoll");
+                mod workers_2 { stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
+            }
+            mod edge {
+                stream!($socket, "edge", "");
+                concurrent!($socket, "edge", "");
+                stream_services!($socket, "edge");
+                mod workers_2 { stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
+            }
+        }
+    )*};
+}
+
+macro_rules! datagram_modes {
+    ($($protocol:ident $socket:expr;)*) => {$(
+        mod $protocol {
+            mod iterative {
+                datagram!($socket, "iterative", "");
+                datagram_services!($socket, "iterative");
+            }
+            mod threading {
+                datagram!($socket, "threading", "");
+                datagram_services!($socket, "threading");
+                mod per_request { datagram!($socket, "threading", "\"per-request\""); }
+                mod workers_1 { datagram!($socket, "threading", "1"); }
+                mod workers_2 { datagram!($socket, "threading", "2"); }
+            }
+            mod forking {
+                datagram!($socket, "forking", "");
+                datagram_services!($socket, "forking");
+                mod per_request { datagram!($socket, "forking", "\"per-request\""); }
+                mod workers_1 { datagram!($socket, "forking", "1"); }
+                mod workers_2 { datagram!($socket, "forking", "2"); }
+            }
+            mod select {
+                datagram!($socket, "select", "");
+                datagram_services!($socket, "select");
+                mod workers_2 { datagram!($socket, "select", "2"); }
+            }
+            mod poll {
+                datagram!($socket, "poll", "");
+                datagram_services!($socket, "poll");
+                mod workers_2 { datagram!($socket, "poll", "2"); }
+            }
+            mod epoll {
+                datagram!($socket, "epoll", "");
+                datagram_services!($socket, "epoll");
+                mod workers_2 { datagram!($socket, "epoll", "2"); }
+            }
+            mod edge {
+                datagram!($socket, "edge", "");
+                datagram_services!($socket, "edge");
+                mod workers_2 { datagram!($socket, "edge", "2"); }
+            }
+        }
+    )*};
+}
+
+stream_modes! {
+    tcp ("tcp", "127.0.0.1:0");
+    unix ("unix", "it.sock");
+}
+datagram_modes! {
+    udp ("udp", "127.0.0.1:0");
+    udp6 ("udp", "[::1]:0");
+    unix_datagram ("unix-datagram", "it.sock");
+}

@@ -1,0 +1,175 @@
+//! What it costs: two system calls for each echo on a steady connection, none while idle. Counted by strace(1) on the
+//! whole family; where it is missing or may not attach, the tests say so and are skipped.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::common::{Client, Echod, eventually, proc};
+
+const ECHOES: usize = 1000;
+
+/// Markers as strace prints them; as long as the echoes, and never their content.
+const BEGIN: &[u8] = b"BEGIN-COUNTING-HERE";
+const END: &[u8] = b"STOP-COUNTING-THERE";
+
+#[test]
+fn two_calls_for_each_echo() {
+    for protocol in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
+        for mode in ["iterative", "threading", "forking"] {
+            for workers in ["", "workers = 2"] {
+                if mode == "iterative" && !workers.is_empty() {
+                    continue;
+                }
+                let daemon = start(protocol, mode, workers);
+                let client = daemon.client("it");
+                client.echo(b"connected");
+                let Some(strace) = Strace::attach(&daemon) else { return };
+                settle(&client);
+                client.echo(BEGIN);
+                (0..ECHOES).for_each(|_| client.echo(b"hello world\n"));
+                client.echo(END);
+                let calls = strace.calls_between(&daemon);
+                let count = |name: &str| calls.iter().filter(|call| call.contains(name)).count();
+                let context = format!("{protocol:?} {mode} {workers}: {:?}", &calls[..calls.len().min(10)]);
+                // The call that receives END lies between the markers as well, hence one more.
+                assert_eq!(calls.len(), 2 * ECHOES + 1, "{context}");
+                assert_eq!(count("recv") + count("read("), ECHOES + 1, "{context}");
+                assert_eq!(count("send") + count("write("), ECHOES, "{context}");
+            }
+        }
+    }
+}
+
+/// With everything there is at once: every protocol and mode, a connection in each, and a silence.
+#[test]
+fn none_while_idle() {
+    let mut toml = String::new();
+    for mode in ["iterative", "threading", "forking"] {
+        for (protocol, address) in [
+            ("tcp", "127.0.0.1:0".to_owned()),
+            ("udp", "127.0.0.1:0".to_owned()),
+            ("unix", format!("{mode}.sock")),
+            ("unix-datagram", format!("{mode}-d.sock")),
+        ] {
+            toml += &format!(
+                "[[listener]]\nname = \"{protocol}-{mode}\"\nprotocol = \"{protocol}\"\n\
+                 address = \"{address}\"\nmode = \"{mode}\"\n"
+            );
+        }
+    }
+    let daemon = Echod::start(&toml);
+    let clients =
+        ["tcp-iterative", "tcp-threading", "tcp-forking", "unix-forking"].map(|name| daemon.client(name));
+    clients.iter().for_each(|client| client.echo(b"connected"));
+    for name in ["udp-iterative", "udp-threading", "udp-forking", "unix-datagram-forking"] {
+        daemon.client(name).echo(b"x");
+    }
+    let Some(strace) = Strace::attach(&daemon) else { return };
+    clients.iter().for_each(settle);
+    // Once more, for the calls of the others to be made.
+    settle(&clients[1]);
+    clients[1].echo(BEGIN);
+    assert!(clients[1].hears_nothing_for(Duration::from_secs(2)));
+    clients[1].echo(END);
+    let calls = strace.calls_between(&daemon);
+    // The one call waited all the time, and received END.
+    assert_eq!(calls.len(), 1, "{calls:?}");
+}
+
+fn start((protocol, address): (&str, &str), mode: &str, workers: &str) -> Echod {
+    Echod::start(&format!(
+        "[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\nmode = \"{mode}\"\n{workers}\n"
+    ))
+}
+
+/// Attaching interrupts every call, and what a new connection brings about may take a moment: lets it all pass.
+fn settle(client: &Client) {
+    (0..20).for_each(|_| client.echo(b"settle"));
+    assert!(client.hears_nothing_for(Duration::from_millis(200)));
+    (0..20).for_each(|_| client.echo(b"settle"));
+}
+
+/// An strace attached to a daemon and its family.
+struct Strace {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Strace {
+    /// Attaches; `None`, with a loud word, where that is impossible.
+    fn attach(daemon: &Echod) -> Option<Self> {
+        let output = daemon.path("strace.out");
+        let errors = daemon.path("strace.err");
+        let family = daemon.family();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-s", "64", "-o"]).arg(&output);
+        for pid in &family {
+            command.args(["-p", &pid.to_string()]);
+        }
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&errors).unwrap())
+            .spawn();
+        let Ok(child) = started else {
+            eprintln!("SKIPPED: strace is not installed, no system call was counted");
+            return None;
+        };
+        let mut strace = Self { child, output };
+        let attached = eventually("strace to attach", || {
+            let said = fs::read_to_string(&errors).unwrap();
+            let attached = said.lines().filter(|line| line.contains(" attached")).count() >= family.len();
+            let ended = strace.child.try_wait().unwrap().is_some();
+            (attached || ended).then_some(!ended)
+        });
+        if !attached {
+            eprintln!("SKIPPED: strace may not attach: {}", fs::read_to_string(&errors).unwrap());
+            return None;
+        }
+        // Attached is not traced yet: a thread is when it was stopped and its call begun anew.
+        assert!(family.iter().all(|pid| proc::status(*pid, "TracerPid").is_some_and(|tracer| tracer != "0")));
+        Some(strace)
+    }
+
+    /// Detaches, and lists the calls after the one that sent [`BEGIN`], before the one that sent [`END`].
+    fn calls_between(mut self, daemon: &Echod) -> Vec<String> {
+        self.end();
+        let text = fs::read_to_string(&self.output).unwrap();
+        let is_sent = |line: &str, marker: &[u8]| {
+            let marker = std::str::from_utf8(marker).unwrap();
+            (line.contains("send") || line.contains("write")) && line.contains(marker)
+        };
+        let begin = text.lines().position(|line| is_sent(line, BEGIN));
+        let end = text.lines().position(|line| is_sent(line, END));
+        let (Some(begin), Some(end)) = (begin, end) else {
+            panic!("no markers in what strace wrote:\n{}\n{text}", daemon.log());
+        };
+        let between = text.lines().skip(begin + 1).take(end - begin - 1);
+        // A call that another line interrupts has two: its beginning counts. Signals and exits are no calls.
+        between
+            .filter(|line| !["resumed>", " --- ", " +++ "].iter().any(|no| line.contains(no)))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn end(&mut self) {
+        // strace detaches on SIGTERM, and lets those go that it traced.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
