@@ -283,3 +283,6 @@ impl Drop for Permit {
         self.gate.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,11 @@ Examples:
   echod -c echod.toml --check            is the file right?
   echod --print-config > echod.toml      a file to begin with
 
+Modes, for ?mode= and the key `mode` (left out, it is epoll):
+  iterative            one client after the other
+  threading, forking   a thread or a process for each connection
+  select, poll, epoll  an event loop: one thread for many connections
+
 Environment:
   ECHOD_LOG          off, error, warn, info, debug or trace
   RUNTIME_DIRECTORY  what %t in the path of a unix socket stands for; else it is
@@ -194,6 +199,7 @@ mod tests {
         for word in [
             "ECHOD_LOG",
             "Examples:",
+            "Modes, ",
             "Exit codes:",
             "config/echod.toml",
             "What to serve:",

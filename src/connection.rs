@@ -319,3 +319,6 @@ fn send(mut socket: &Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

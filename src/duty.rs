@@ -297,3 +297,6 @@ impl std::fmt::Display for Lasted {
         write!(f, "{:.3?}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

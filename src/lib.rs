@@ -5,6 +5,7 @@
 //! listener         -> admission -> strategy              -> datagram   <-> service -> count
 //! ```
 //!
+//! Whoever waits in a strategy is a thread, a process or an event loop; the stations on either side of it are the same.
 //! [`server`] is the order of life around that road: configuration, sockets, strategies, readiness, drain.
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 

@@ -255,7 +255,9 @@ fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io::Error) -> 
             Exit::NoPermission,
             match place {
                 Peer::Inet(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE, a device needs CAP_NET_RAW",
-                _ => "; write to its directory, and giving the file away, must be allowed",
+                _ => {
+                    "; echod must be allowed to write to its directory, and to give the file to `socket-user`"
+                }
             },
         ),
         Some(libc::EADDRINUSE) if matches!(place, Peer::Inet(_)) => {

@@ -22,6 +22,10 @@ use crate::{
 /// Does what the command line says, until it is done or a signal ends it.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     let (config, notes) = load(cli)?;
+    if cli.check || cli.print_config {
+        // Without a standard error there is nobody to tell.
+        notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
+    }
     if cli.check {
         return print(&config.describe());
     }
@@ -48,7 +52,7 @@ fn serve(config: &Config, mut notes: Vec<String>, announce: bool) -> Result<(), 
     for settings in &config.listeners {
         bound.push((settings, listener::bind(settings, &mut notes)?));
     }
-    notes.iter().for_each(|note| info!("{note}"));
+    notes.iter().for_each(|note| warn!("{note}"));
     bound.retain(|(_, sockets)| !sockets.is_empty());
     if bound.is_empty() {
         let text = "nothing to serve: this machine has none of the optional addresses; see the log, or add a listener";

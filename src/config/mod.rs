@@ -76,6 +76,9 @@ pub struct Listener {
     pub workers: Workers,
     /// How epoll reports.
     pub trigger: Trigger,
+    /// How long an event loop looks for something to do before it sleeps; for measuring latency on a quiet machine.
+    #[serde(with = "units::optional_duration")]
+    pub busy_poll: Option<Duration>,
     /// What is answered.
     pub service: ServiceKind,
     /// The text of the `qotd` service (RFC 865: shorter than 512 characters), without its line end.

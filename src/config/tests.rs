@@ -79,6 +79,7 @@ address = "127.0.0.1:1"
 keepalive = true
 mode = "epoll"
 trigger = "edge"
+busy-poll = "50us"
 workers = 2
 "#;
 

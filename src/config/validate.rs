@@ -49,7 +49,7 @@ pub(super) fn validate(
     give_names(&mut drafts, faults);
     clash::check(&drafts, faults);
 
-    let notes = drafts.iter().flat_map(Draft::notes).collect();
+    let notes = drafts.iter().flat_map(|draft| draft.notes().chain(draft.warning())).collect();
     let listeners: Vec<_> = drafts
         .into_iter()
         .map(|draft| draft.listener)

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// After so many forks signals are let through, even if clients wait.
-const HEED: u32 = 16;
+const HEED: u32 = 64;
 
 /// So many connections that have ended are logged together, at most.
 const FAREWELLS: usize = 64;

@@ -118,10 +118,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     /// Waits once, and serves everyone who is ready once.
     fn turn(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
-        match self.poller.wait(&mut events, self.patience()) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
+        self.wait(&mut events)?;
         let again = self.again.len();
         for &event in &events {
             self.happened(event)?;
@@ -132,6 +129,20 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             self.happened(Event { key, readable: true, hangup: true })?;
         }
         self.expire()
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let patience = self.patience();
+        let until =
+            self.duty.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
+        loop {
+            let busy = until.is_some_and(|until| until > Instant::now());
+            match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(()) if busy && events.is_empty() => std::hint::spin_loop(),
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// How long the poller may wait: for ever, unless something is due.

@@ -28,7 +28,7 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     only_thread(parent)?;
     // SAFETY: this process has one thread (checked above), so the child is a whole copy of it: no lock is held by a
     // thread that does not exist there.
-    match unsafe { libc::fork() } {
+    match unsafe { _Fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             die_with(parent);
@@ -37,6 +37,12 @@ pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
         }
         pid => Ok(Pid::from_raw(pid)),
     }
+}
+
+// POSIX.1-2024: fork(2) without the handlers of pthread_atfork(3). With a single thread there is no lock for them to
+// see to, and the memory that they write to would have to be copied for every child.
+unsafe extern "C" {
+    fn _Fork() -> libc::pid_t;
 }
 
 /// Ends the process at once: no destructor, no exit handler, no flush of what belongs to the parent.

@@ -292,3 +292,31 @@ fn refused(toml: &str, words: &[&str]) {
         assert!(failed.stdout.is_empty(), "{}", failed.stdout);
     }
 }
+
+/// Legal but unwise: said, and no error.
+#[test]
+fn select_is_warned_of_more_than_it_can_watch() {
+    let config = format!("{LISTENER}mode = \"select\"\nmax-connections = 5000\n");
+    let checked = Launch::new().config(&config).args(&["--check"]).run();
+    checked.expect(0, &["max-connections is 5000", "select"]);
+    let quiet = Launch::new().config(&format!("{LISTENER}mode = \"select\"\n")).args(&["--check"]).run();
+    assert_eq!(quiet.stderr, "");
+}
+
+/// A loop that looks for work before it sleeps still serves, and sleeps in the end.
+#[test]
+fn busy_poll_serves_and_ends() {
+    let daemon = Echod::start(&format!("{LISTENER}mode = \"epoll\"\nbusy-poll = \"1ms\"\n"));
+    let client = daemon.client("web");
+    (0..100).for_each(|_| client.echo(b"soon"));
+    for wrong in ["0s", "2s", "-1us"] {
+        let config = format!("{LISTENER}mode = \"epoll\"\nbusy-poll = \"{wrong}\"\n");
+        Launch::new().config(&config).args(&["--check"]).run().expect(78, &["busy-poll"]);
+    }
+    let config = format!("{LISTENER}mode = \"threading\"\nbusy-poll = \"1ms\"\n");
+    Launch::new()
+        .config(&config)
+        .args(&["--check"])
+        .run()
+        .expect(78, &["`busy-poll` does not fit mode `threading`"]);
+}

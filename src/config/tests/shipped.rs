@@ -77,6 +77,18 @@ fn the_tutorial_has_all_twelve_servers() {
 }
 
 #[test]
+fn the_event_loops_serve_every_protocol() {
+    let config = load_example("event-loops.toml");
+    let loops: BTreeSet<_> = config
+        .listeners
+        .iter()
+        .map(|listener| format!("{} {} {:?}", listener.protocol, listener.mode, listener.trigger))
+        .collect();
+    assert_eq!((config.listeners.len(), loops.len()), (16, 16));
+    assert!(config.listeners.iter().all(|listener| listener.mode.is_event_loop()));
+}
+
+#[test]
 fn the_small_services_are_on_their_ports() {
     let config = load_example("small-services.toml");
     let of_tcp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Tcp);

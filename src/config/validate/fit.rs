@@ -51,6 +51,12 @@ impl Fit {
                 }
                 _ => None,
             },
+            "busy-poll" => match self.mode {
+                Some(mode) if !mode.is_event_loop() => {
+                    wrong(format!("mode `{mode}`"), "take it out, or choose mode `select`, `poll` or `epoll`")
+                }
+                _ => None,
+            },
             "socket-mode" | "socket-user" | "socket-group" if self.abstract_only => {
                 wrong("an abstract name".to_owned(), "take it out; only a socket file has permissions")
             }

@@ -78,6 +78,7 @@ impl<'a> Reader<'a> {
             trigger: self
                 .value("trigger", |keys| &keys.trigger, |word: &str| words::read("trigger", word))
                 .unwrap_or(Trigger::Level),
+            busy_poll: self.value("busy-poll", |keys| &keys.busy_poll, values::busy_poll).flatten(),
             service,
             quote: self
                 .value("quote", |keys| &keys.quote, values::quote)

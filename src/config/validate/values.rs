@@ -43,6 +43,22 @@ pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
     }
 }
 
+/// Looking longer than this for something to do is a mistake of the unit.
+const LONGEST_BUSY_POLL: Duration = Duration::from_secs(1);
+
+pub(super) fn busy_poll(text: &str) -> Result<Option<Duration>, Trouble> {
+    match text {
+        "off" => Ok(None),
+        text => match units::read_duration(text)? {
+            duration if duration.is_zero() || duration > LONGEST_BUSY_POLL => Err(Trouble::new(
+                format!("{} is no time for `busy-poll`", quoted(text)),
+                "write \"off\", or a time up to \"1s\" such as \"50us\"",
+            )),
+            duration => Ok(Some(duration)),
+        },
+    }
+}
+
 pub(super) fn name(text: &str) -> Result<String, Trouble> {
     if text.is_empty() {
         return Err(Trouble::new("a name cannot be empty", "write a name, or leave `name` out"));

@@ -1,0 +1,90 @@
+//! Many at once: requests are counted exactly, and places are never given twice.
+
+use std::{
+    sync::atomic::AtomicUsize,
+    thread::{scope, yield_now},
+};
+
+use super::*;
+
+const THREADS: usize = 8;
+
+fn gate(most: u32, requests: u64) -> (Arc<Gate>, Arc<Shared<Stats>>) {
+    let stats = Arc::new(Shared::new().unwrap());
+    (Arc::new(Gate::new(most, requests, Arc::clone(&stats)).unwrap()), stats)
+}
+
+/// Each claims some, and gets some of them, or none.
+#[test]
+fn max_requests_is_met_exactly() {
+    const REQUESTS: u64 = 10_000;
+    let (gate, stats) = gate(1, REQUESTS);
+    let counted = AtomicUsize::new(0);
+    let take = |mut seed: usize| {
+        while !gate.is_exhausted() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let claimed = gate.claim(1 + (seed >> 33) % 64);
+            let taken = (seed >> 45) % (claimed + 1);
+            counted.fetch_add(taken, Relaxed);
+            assert!(!gate.is_closed_for_all() || claimed == 0, "claimed after the end");
+            gate.settle(claimed, taken);
+            yield_now();
+        }
+    };
+    scope(|scope| (0..THREADS).for_each(|seed| _ = scope.spawn(move || take(seed))));
+    assert_eq!(counted.into_inner() as u64, REQUESTS);
+    assert_eq!([&stats.taken, &stats.claimed].map(|count| count.load(Relaxed)), [REQUESTS; 2]);
+    assert!(gate.is_closed() && gate.is_closed_for_all() && gate.claim(1) == 0);
+}
+
+/// Half of them wait as threads do, half as event loops do; nobody waits in vain.
+#[test]
+fn no_more_than_the_limit_are_inside() {
+    const MOST: u32 = 3;
+    let (gate, stats) = gate(MOST, 0);
+    let (inside, visits) = (AtomicU32::new(0), AtomicUsize::new(0));
+    let visit = |mut permit: Permit| {
+        permit.open();
+        assert!(inside.fetch_add(1, AcqRel) < MOST);
+        assert!(stats.open.load(Relaxed) <= MOST);
+        yield_now();
+        inside.fetch_sub(1, AcqRel);
+        visits.fetch_add(1, Relaxed);
+    };
+    let as_thread = || (0..1000).for_each(|_| visit(gate.enter().unwrap()));
+    let as_loop = || {
+        for _ in 0..1000 {
+            loop {
+                if let Some(permit) = gate.try_enter() {
+                    break visit(permit);
+                }
+                if gate.wait_for_place() {
+                    let freed = poll(&mut [PollFd::new(gate.freed(), PollFlags::POLLIN)], 30_000u16);
+                    assert_eq!(freed, Ok(1), "nobody told that there is a place");
+                    gate.stop_waiting();
+                }
+            }
+        }
+    };
+    scope(|scope| {
+        for _ in 0..THREADS / 2 {
+            scope.spawn(as_thread);
+            scope.spawn(as_loop);
+        }
+    });
+    assert_eq!(visits.into_inner(), THREADS * 1000);
+    assert_eq!((stats.open.load(Relaxed), gate.lock().inside, gate.lock().waiting), (0, 0, 0));
+}
+
+#[test]
+fn who_waits_for_a_place_is_sent_away_when_the_gate_closes() {
+    let (gate, _) = gate(1, 0);
+    let inside = gate.enter().unwrap();
+    scope(|scope| {
+        let waiting = scope.spawn(|| gate.enter().is_none());
+        gate.close();
+        assert!(waiting.join().unwrap());
+    });
+    assert!(!gate.is_stopped());
+    drop(inside);
+}

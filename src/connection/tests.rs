@@ -1,0 +1,213 @@
+//! A seeded storm: whatever the sizes, the order and the kind of readiness, the echo is whole and in order.
+
+use std::{
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::Arc,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::*;
+use crate::{
+    config::{Environment, Inputs},
+    service,
+    sys::shared::Shared,
+};
+
+const SEEDS: u64 = 300;
+
+#[test]
+fn the_echo_is_whole_when_readiness_is_a_level() {
+    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::Once));
+}
+
+#[test]
+fn the_echo_is_whole_when_readiness_is_an_edge() {
+    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::WhileFull));
+}
+
+#[test]
+fn the_echo_is_whole_when_everything_is_drained() {
+    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::All));
+}
+
+/// What was received is answered, also by a connection that was told to stop, which then waits for its peer's end.
+#[test]
+fn who_is_stopped_answers_what_it_received() {
+    for seed in 0..SEEDS {
+        let mut storm = Storm::new(seed);
+        while storm.written < storm.bytes.len() / 2 {
+            storm.client_acts();
+            storm.daemon_acts(Appetite::Once);
+        }
+        storm.connection.stop();
+        storm.edge = true;
+        while storm.wait != Wait::Linger && storm.wait != Wait::Readable {
+            storm.client_reads();
+            storm.daemon_acts(Appetite::All);
+        }
+        while storm.client_reads() {}
+        let (received, sent) = storm.connection.totals();
+        assert_eq!((received, sent), (storm.echo.len() as u64, storm.echo.len() as u64), "seed {seed}");
+        assert!(storm.bytes.starts_with(&storm.echo), "seed {seed}");
+        storm.client.shutdown(Shutdown::Write).unwrap();
+        while !matches!(storm.wait, Wait::Closed(_)) {
+            storm.edge = true;
+            storm.daemon_acts(Appetite::All);
+        }
+        assert_eq!(storm.wait, Wait::Closed(End::Stopped), "seed {seed}");
+    }
+}
+
+/// A client and a connection in one thread, who take turns at random.
+struct Storm {
+    random: u64,
+    settings: config::Listener,
+    stats: Arc<Shared<Stats>>,
+    client: Socket,
+    socket: Socket,
+    connection: Connection,
+    scratch: Vec<u8>,
+    wait: Wait,
+    /// Something has changed for the connection since it looked.
+    edge: bool,
+    bytes: Vec<u8>,
+    written: usize,
+    closed: bool,
+    echo: Vec<u8>,
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let inputs = Inputs { file: None, listen: vec!["unix:@unused?name=it".into()] };
+        let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
+        let (client, socket) = UnixStream::pair().unwrap();
+        let [client, socket] = [client, socket].map(|end| Socket::from(OwnedFd::from(end)));
+        let connection = Connection::new(&*service::new(&settings), Peer::Unnamed);
+        let stats = Arc::new(Shared::new().unwrap());
+        let mut storm = Storm {
+            random: seed,
+            settings,
+            stats,
+            client,
+            socket,
+            connection,
+            scratch: Vec::new(),
+            wait: Wait::Turn,
+            edge: true,
+            bytes: Vec::new(),
+            written: 0,
+            closed: false,
+            echo: Vec::new(),
+        };
+        for _ in 0..8 {
+            storm.next(1);
+        }
+        for end in [&storm.client, &storm.socket] {
+            end.set_nonblocking(true).unwrap();
+            // The kernel makes more of it, but still little.
+            end.set_send_buffer_size(1).unwrap();
+        }
+        let (scratch, length) = (storm.size(), 4 * storm.size());
+        storm.scratch = vec![0; scratch];
+        storm.bytes = (0..length).map(|_| storm.next(256) as u8).collect();
+        storm.connection_advances(Appetite::None);
+        storm
+    }
+
+    fn rage(mut self, appetite: Appetite) {
+        let seed = self.random;
+        let mut stuck = 0;
+        while !matches!(self.wait, Wait::Closed(_)) {
+            let moved = self.client_acts() | self.daemon_acts(appetite);
+            stuck = if moved { 0 } else { stuck + 1 };
+            // Every kind of action was tried many times.
+            assert!(
+                stuck < 200,
+                "seed {seed}: {:?} after {} of {}",
+                self.wait,
+                self.echo.len(),
+                self.bytes.len()
+            );
+        }
+        while self.client_reads() {}
+        assert_eq!(self.wait, Wait::Closed(End::PeerClosed));
+        assert!(self.echo == self.bytes, "{appetite:?}, seed {seed}");
+        let length = self.bytes.len() as u64;
+        assert_eq!(self.connection.totals(), (length, length));
+    }
+
+    /// Whether the client could do what came to its mind.
+    fn client_acts(&mut self) -> bool {
+        match self.next(3) {
+            0 => self.client_reads(),
+            1 => self.client_writes(),
+            _ => false,
+        }
+    }
+
+    fn client_writes(&mut self) -> bool {
+        let length = self.size().min(self.bytes.len() - self.written);
+        if self.closed {
+            return false;
+        }
+        if length == 0 {
+            self.client.shutdown(Shutdown::Write).unwrap();
+            self.closed = true;
+        } else {
+            let Some(n) = send(&self.client, &self.bytes[self.written..][..length]).unwrap() else {
+                return false;
+            };
+            self.written += n;
+        }
+        self.edge = true;
+        true
+    }
+
+    fn client_reads(&mut self) -> bool {
+        let mut buffer = vec![0; self.size()];
+        let Some(n) = receive(&self.client, &mut buffer).unwrap() else { return false };
+        self.echo.extend_from_slice(&buffer[..n]);
+        self.edge |= n > 0;
+        n > 0
+    }
+
+    /// Lets the connection advance if it would be told to: by a level or by an edge.
+    fn daemon_acts(&mut self, appetite: Appetite) -> bool {
+        let flags = match self.wait {
+            Wait::Closed(_) => return false,
+            Wait::Turn | Wait::Linger => return self.connection_advances(appetite),
+            Wait::Readable => PollFlags::POLLIN,
+            Wait::Writable => PollFlags::POLLOUT,
+        };
+        let told = match appetite {
+            Appetite::Once => {
+                poll(&mut [PollFd::new(self.socket.as_fd(), flags)], PollTimeout::ZERO) == Ok(1)
+            }
+            _ => std::mem::take(&mut self.edge),
+        };
+        told && self.connection_advances(appetite)
+    }
+
+    fn connection_advances(&mut self, appetite: Appetite) -> bool {
+        let before = self.connection.totals();
+        let context = Context { settings: &self.settings, stats: &self.stats };
+        self.wait = self.connection.advance(&self.socket, &mut self.scratch, &context, appetite);
+        self.connection.totals() != before || matches!(self.wait, Wait::Closed(_))
+    }
+
+    /// Mostly small, sometimes large.
+    fn size(&mut self) -> usize {
+        let most = [1, 16, 700, 5000, 40_000][self.next(5)];
+        1 + self.next(most)
+    }
+
+    fn next(&mut self, end: usize) -> usize {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 33) as usize % end
+    }
+}
