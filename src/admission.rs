@@ -38,8 +38,6 @@ pub struct Gate {
     closed: OwnedFd,
     /// Readable for good once what is inside is to end.
     stopped: OwnedFd,
-    /// Readable when somebody left for whom an event loop waits.
-    freed: OwnedFd,
     /// In a pool of processes: how many each has open, so that its parent can take them back if it dies.
     busy: Option<(Arc<Slots<AtomicU32>>, usize)>,
 }
@@ -48,7 +46,7 @@ pub struct Gate {
 struct State {
     inside: u32,
     /// Event loops that wait until somebody leaves.
-    waiting: u32,
+    waiting: Vec<Bell>,
     closed: bool,
 }
 
@@ -65,7 +63,6 @@ impl Gate {
             changed: Condvar::new(),
             closed: event()?,
             stopped: event()?,
-            freed: event()?,
             busy: None,
         };
         gate.settle(0, 0);
@@ -82,7 +79,6 @@ impl Gate {
             changed: Condvar::new(),
             closed: self.closed.try_clone()?,
             stopped: self.stopped.try_clone()?,
-            freed: self.freed.try_clone()?,
             busy: Some((busy, worker)),
         })
     }
@@ -156,27 +152,21 @@ impl Gate {
         self.stopped.as_fd()
     }
 
-    /// Asks that [`Gate::freed`] tells when somebody leaves; false if there is a place by now.
-    pub fn wait_for_place(&self) -> bool {
+    /// Asks that `bell` is rung when somebody leaves; false if there is a place by now.
+    pub fn wait_for_place(&self, bell: &Bell) -> bool {
         let mut state = self.lock();
         let full = state.inside >= self.most;
-        state.waiting += u32::from(full);
+        if full {
+            state.waiting.push(bell.clone());
+        }
         full
     }
 
-    /// A descriptor that becomes readable when somebody left, see [`Gate::wait_for_place`].
-    pub fn freed(&self) -> BorrowedFd<'_> {
-        self.freed.as_fd()
-    }
-
     /// Ends [`Gate::wait_for_place`].
-    pub fn stop_waiting(&self) {
-        let mut state = self.lock();
-        state.waiting = state.waiting.saturating_sub(1);
-        if state.waiting == 0 {
-            // Not before: the place may be of use to one loop and not to another, so all are to hear of it.
-            let _ = nix::unistd::read(&self.freed, &mut [0; 8]);
-        }
+    pub fn stop_waiting(&self, bell: &Bell) {
+        self.lock().waiting.retain(|other| !Arc::ptr_eq(&other.0, &bell.0));
+        // Nothing to read if it was not rung.
+        let _ = nix::unistd::read(&bell.0, &mut [0; 8]);
     }
 
     /// Whether nobody is let in any more.
@@ -248,6 +238,23 @@ fn tell(event: &OwnedFd) {
     let _ = nix::unistd::write(event, &1u64.to_ne_bytes());
 }
 
+/// Tells an event loop that somebody left: readable once it was rung.
+#[derive(Clone)]
+pub struct Bell(Arc<OwnedFd>);
+
+impl Bell {
+    /// One that was not rung yet.
+    pub fn new() -> io::Result<Bell> {
+        Ok(Bell(Arc::new(event()?)))
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// A place inside.
 pub struct Permit {
     gate: Arc<Gate>,
@@ -275,10 +282,8 @@ impl Drop for Permit {
         }
         let mut state = self.gate.lock();
         state.inside -= 1;
-        if state.waiting > 0 {
-            // Under the lock, or it could be told after the last who waited has left.
-            tell(&self.gate.freed);
-        }
+        // All of them: the place may be of use to one loop and not to another.
+        state.waiting.drain(..).for_each(|bell| tell(&bell.0));
         drop(state);
         self.gate.changed.notify_one();
     }

@@ -29,7 +29,7 @@ use crate::{
         interrupt::Crew,
         shared::{Pages, Shared, Slots},
     },
-    watch::{Patience, Ready, Watch},
+    watch::{LAST_CALL, Patience, Ready, Watch},
 };
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
@@ -90,12 +90,7 @@ impl Duty {
 
     /// The size of the pool, or `None` if each request has a thread or process of its own.
     pub fn pool(&self) -> Option<usize> {
-        let workers = match self.settings.workers {
-            Workers::PerRequest => return None,
-            pool => pool.count(),
-        };
-        // More could not be let in anyway.
-        Some(workers.min(self.settings.max_connections as usize).max(1))
+        (self.settings.workers != Workers::PerRequest).then(|| self.settings.pool())
     }
 
     /// What all connections share.
@@ -257,15 +252,20 @@ impl LastGuests {
     /// Accepts them all, and closes `sockets` in every process: from now on clients are refused.
     pub fn gather(duty: &Duty, sockets: &[Listener]) -> LastGuests {
         let mut last = Vec::new();
-        if duty.settings.protocol.is_stream() {
-            for socket in sockets {
-                // If that fails there is no time to wait for them.
-                let ready = socket.set_nonblocking(true).is_ok();
-                while ready && let Ok(guest) = socket.accept() {
-                    last.push(guest);
+        let streams = if duty.settings.protocol.is_stream() { sockets } else { &[] };
+        let end = Instant::now() + LAST_CALL;
+        for socket in streams {
+            // If that fails there is no time to wait for them.
+            let mut ready = socket.set_nonblocking(true).is_ok();
+            while ready && end > Instant::now() && duty.gate.claim(1) > 0 {
+                let accepted = socket.accept();
+                duty.gate.settle(1, usize::from(accepted.is_ok()));
+                match accepted {
+                    Ok(guest) => last.push(guest),
+                    Err(refusal) => ready = matches!(refusal, Refusal::Again),
                 }
-                socket.refuse();
             }
+            socket.refuse();
         }
         LastGuests(last)
     }

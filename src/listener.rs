@@ -49,7 +49,7 @@ pub enum Refusal {
 /// address that this machine does not have is left out, and said in `notes`.
 pub fn bind(settings: &config::Listener, notes: &mut Vec<String>) -> Result<Vec<Listener>, Failure> {
     // Event loops share a port by sockets of their own; others share the socket.
-    let twins = if settings.mode.is_event_loop() { settings.workers.count().saturating_sub(1) } else { 0 };
+    let twins = if settings.mode.is_event_loop() { settings.pool() - 1 } else { 0 };
     let mut bound = Vec::new();
     for address in &settings.address {
         for place in places(settings, address)? {

@@ -118,6 +118,13 @@ pub struct Listener {
     pub socket_group: Option<Owner>,
 }
 
+impl Listener {
+    /// The size of the pool of threads, processes or loops: more could not be let in anyway.
+    pub fn pool(&self) -> usize {
+        self.workers.count().min(self.max_connections as usize).max(1)
+    }
+}
+
 /// The kind of socket: the four server classes of Python's `socketserver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -17,7 +17,7 @@ use crate::{
     sys::shared::Shared,
 };
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 60;
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_a_level() {

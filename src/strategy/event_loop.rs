@@ -7,6 +7,7 @@ use std::{
     collections::VecDeque,
     io,
     os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,8 @@ use socket2::Socket;
 
 use super::slab::Slab;
 use crate::{
-    admission::Permit,
+    admission::{Bell, Permit},
+    config::Protocol,
     connection::{Appetite, Connection, LINGER, SCRATCH, Wait},
     conversation::Report,
     datagram::MOST,
@@ -61,6 +63,8 @@ struct EventLoop<'a, P> {
     again: VecDeque<u64>,
     /// Who is to have read its last words by then; all wait equally long, so the first is due first.
     lingering: VecDeque<(Instant, u64)>,
+    /// Rings when there may be a place again.
+    bell: Bell,
     /// Why the listeners are not watched.
     aside: Option<Aside>,
     rest: Rest,
@@ -72,6 +76,8 @@ struct Visitor {
     socket: Socket,
     connection: Connection,
     interest: Interest,
+    /// Whether its key is in `again` already.
+    queued: bool,
     opened: Instant,
     _permit: Permit,
 }
@@ -102,6 +108,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             batch,
             again: VecDeque::new(),
             lingering: VecDeque::new(),
+            bell: Bell::new()?,
             aside: None,
             rest: Rest::default(),
             stopping: false,
@@ -126,6 +133,9 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.events = events;
         for _ in 0..again {
             let Some(key) = self.again.pop_front() else { break };
+            if let Some(visitor) = self.guests.get_mut(key) {
+                visitor.queued = false;
+            }
             self.happened(Event { key, readable: true, hangup: true })?;
         }
         self.expire()
@@ -166,10 +176,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             STOPPED => self.stop(),
             FREED if self.aside == Some(Aside::Full) => self.watch_listeners(),
             FREED => Ok(()),
-            key if key < CLOSED && self.batch.is_some() => {
-                self.receive(key as usize);
-                Ok(())
-            }
+            key if key < CLOSED && self.batch.is_some() => self.receive(key as usize),
             key if key < CLOSED => self.accept(key as usize),
             key => self.advance(event, key),
         }
@@ -178,28 +185,35 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     /// Lets a connection do what it can.
     fn advance(&mut self, event: Event, key: u64) -> io::Result<()> {
         // It may have ended since the event happened.
-        let Some(Visitor { socket, connection, .. }) = self.guests.get_mut(key) else { return Ok(()) };
+        let Some(Visitor { socket, connection, queued, .. }) = self.guests.get_mut(key) else {
+            return Ok(());
+        };
+        if *queued {
+            // Its turn comes.
+            return Ok(());
+        }
         let appetite = match P::EDGE {
             false if !event.hangup => Appetite::Once,
             // The kernel tells of room for more, which nobody waits for.
             true if !event.readable && !event.hangup && !connection.owes() => return Ok(()),
-            true if !event.hangup => Appetite::WhileFull,
+            // On a unix socket a receive also stops behind descriptors that were sent along (unix(7)).
+            true if !event.hangup && self.duty.settings.protocol == Protocol::Tcp => Appetite::WhileFull,
             _ => Appetite::All,
         };
-        let wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), appetite);
+        let wait = step(connection, socket, &mut self.scratch, self.duty, appetite);
         self.settle(key, wait)
     }
 
     /// Sees to it that a connection is told of what it waits for.
     fn settle(&mut self, key: u64, mut wait: Wait) -> io::Result<()> {
         let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
-        let Visitor { socket, connection, interest, .. } = visitor;
+        let Visitor { socket, connection, interest, queued, .. } = visitor;
         while self.stopping && wait == Wait::Readable && !connection.ending() {
             // Perhaps it was not hungry: what has arrived is answered first.
-            wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::All);
+            wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::All);
             if wait == Wait::Readable {
                 connection.stop();
-                wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::All);
+                wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::All);
             }
         }
         let wanted = match wait {
@@ -209,12 +223,14 @@ impl<'a, P: Poller> EventLoop<'a, P> {
                 if self.stopping && connection.is_talker() {
                     connection.stop();
                 }
+                *queued = true;
                 self.again.push_back(key);
                 return Ok(());
             }
             Wait::Linger => {
                 self.lingering.push_back((Instant::now() + LINGER, key));
                 // Its end of file may be there already.
+                *queued = true;
                 self.again.push_back(key);
                 Interest::Read
             }
@@ -250,14 +266,14 @@ impl<'a, P: Poller> EventLoop<'a, P> {
 
     /// Does what is due.
     fn expire(&mut self) -> io::Result<()> {
-        let Some(&(due, key)) = self.lingering.front() else { return self.look_at_rest() };
-        if due <= Instant::now() {
+        while let Some(&(due, key)) = self.lingering.front()
+            && due <= Instant::now()
+        {
             self.lingering.pop_front();
             if let Some(visitor) = self.guests.get_mut(key) {
                 let end = visitor.connection.reason();
                 self.bid_farewell(key, end);
             }
-            return self.expire();
         }
         self.look_at_rest()
     }
@@ -268,4 +284,17 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             _ => Ok(()),
         }
     }
+}
+
+/// Lets a connection do what it can. A service that panics loses this connection only.
+fn step(
+    connection: &mut Connection,
+    socket: &Socket,
+    scratch: &mut [u8],
+    duty: &Duty,
+    appetite: Appetite,
+) -> Wait {
+    // What the panic left half done is not looked at again.
+    let step = || connection.advance(socket, scratch, &duty.context(), appetite);
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or(Wait::Closed(End::Panicked))
 }

@@ -9,7 +9,7 @@ use std::{
 
 use log::warn;
 
-use super::{Aside, EventLoop, FREED, TURN, Visitor};
+use super::{Aside, EventLoop, FREED, TURN, Visitor, step};
 use crate::{
     connection::{Appetite, Connection},
     datagram,
@@ -19,6 +19,9 @@ use crate::{
     sys::poller::{Interest, Poller},
     watch::LAST_CALL,
 };
+
+/// The rest after a receive that failed for want of memory.
+const REST: Duration = Duration::from_millis(100);
 
 impl<P: Poller> EventLoop<'_, P> {
     /// Lets in who waits at a listener.
@@ -31,12 +34,13 @@ impl<P: Poller> EventLoop<'_, P> {
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
             let Some(mut permit) = gate.try_enter() else {
-                return match gate.wait_for_place() {
+                return match gate.wait_for_place(&self.bell) {
                     true => self.step_aside(Aside::Full),
                     false => continue,
                 };
             };
             if gate.claim(1) == 0 {
+                self.claim_again(number);
                 return Ok(());
             }
             let accepted = listener.accept_nonblocking();
@@ -50,6 +54,7 @@ impl<P: Poller> EventLoop<'_, P> {
                         socket,
                         connection: Connection::new(&*self.duty.service, peer),
                         interest: Interest::Read,
+                        queued: false,
                         opened: Instant::now(),
                         _permit: permit,
                     })?;
@@ -67,7 +72,7 @@ impl<P: Poller> EventLoop<'_, P> {
         }
         // There may be more, and an edge is not told twice.
         if P::EDGE {
-            self.again.push_back(number as u64);
+            self.listen_again(number);
         }
         Ok(())
     }
@@ -80,7 +85,7 @@ impl<P: Poller> EventLoop<'_, P> {
             return Ok(());
         }
         let Visitor { socket, connection, .. } = &mut visitor;
-        let wait = connection.advance(socket, &mut self.scratch, &self.duty.context(), Appetite::None);
+        let wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::None);
         let key = self.guests.insert(visitor);
         self.settle(key, wait)
     }
@@ -92,27 +97,52 @@ impl<P: Poller> EventLoop<'_, P> {
         if let Some(more) = SELDOM.allow() {
             let url = visitor.connection.peer().url(self.duty.settings.protocol);
             let name = &self.duty.settings.name;
-            warn!(
-                "listener \"{name}\": {url} turned away: {error}; lower max-connections or use mode epoll \
-                 ({more} such lines left out)"
-            );
+            let cure = match error.kind() {
+                io::ErrorKind::InvalidInput => "lower max-connections, or use mode epoll",
+                _ => "lower max-connections",
+            };
+            warn!("listener \"{name}\": {url} turned away: {error}; {cure} ({more} such lines left out)");
         }
     }
 
     /// Answers what waits at a datagram socket.
-    pub(super) fn receive(&mut self, number: usize) {
-        let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { return };
+    pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
         for _ in 0..TURN {
+            let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.duty, listener, batch, false) {
-                Ok(n) if n > 0 => datagram::answer(self.duty, listener, batch),
-                _ => return,
-            }
-            // Fewer than there is room for: that was all. A level is told again in any case.
-            if batch.received() < batch.size() || !P::EDGE {
-                return;
+                Ok(0) => {
+                    self.claim_again(number);
+                    return Ok(());
+                }
+                Ok(n) => {
+                    datagram::answer(self.duty, listener, batch);
+                    // Fewer than there is room for: that was all. A level is told again in any case.
+                    if !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests()) {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
             }
         }
-        self.again.push_back(number as u64);
+        self.listen_again(number);
+        Ok(())
+    }
+
+    /// Looks at a listener again without being told.
+    fn listen_again(&mut self, number: usize) {
+        let key = number as u64;
+        if !self.again.contains(&key) {
+            self.again.push_back(key);
+        }
+    }
+
+    /// All requests are claimed, but another loop may give some back, and an edge is not told twice.
+    fn claim_again(&mut self, number: usize) {
+        if P::EDGE && !self.duty.gate.is_exhausted() {
+            self.listen_again(number);
+        }
     }
 
     /// Watches the listeners, if they are to be watched.
@@ -128,7 +158,7 @@ impl<P: Poller> EventLoop<'_, P> {
     pub(super) fn step_aside(&mut self, why: Aside) -> io::Result<()> {
         self.aside = Some(why);
         if why == Aside::Full {
-            self.poller.add(self.duty.gate.freed(), FREED, Interest::Read)?;
+            self.poller.add(self.bell.as_fd(), FREED, Interest::Read)?;
         }
         self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         Ok(())
@@ -136,8 +166,8 @@ impl<P: Poller> EventLoop<'_, P> {
 
     pub(super) fn step_back(&mut self) {
         if self.aside.take() == Some(Aside::Full) {
-            self.poller.remove(self.duty.gate.freed());
-            self.duty.gate.stop_waiting();
+            self.poller.remove(self.bell.as_fd());
+            self.duty.gate.stop_waiting(&self.bell);
         }
     }
 
@@ -149,7 +179,7 @@ impl<P: Poller> EventLoop<'_, P> {
             while end > Instant::now() && !self.duty.gate.is_exhausted() && self.aside.is_none() {
                 let before = self.duty.stats.served.load(Relaxed);
                 match self.batch.is_some() {
-                    true => self.receive(number),
+                    true => self.receive(number)?,
                     false => self.accept(number)?,
                 }
                 if self.duty.stats.served.load(Relaxed) == before {

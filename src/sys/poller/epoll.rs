@@ -49,6 +49,8 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
         let time = EpollTimeout::try_from(milliseconds(time)).unwrap_or(EpollTimeout::NONE);
         let count = self.kernel.wait(&mut self.happened, time)?;
         let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        // A receive stops in front of urgent data, and would look like the last one (tcp(7)).
+        let ended = ended | EpollFlags::EPOLLPRI;
         events.extend(self.happened[..count].iter().map(|event| Event {
             key: event.data(),
             readable: event.events().contains(EpollFlags::EPOLLIN),
@@ -63,7 +65,9 @@ fn flags<const EDGE: bool>(interest: Interest) -> EpollFlags {
     edge | match interest {
         // One loop is woken for a client, not all (epoll_ctl(2)).
         Interest::Accept => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
-        _ if EDGE => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP,
+        _ if EDGE => {
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP
+        }
         Interest::Read => EpollFlags::EPOLLIN,
         Interest::Write => EpollFlags::EPOLLOUT,
     }

@@ -61,7 +61,7 @@ pub struct Event {
     pub key: u64,
     /// There is input, or may be.
     pub readable: bool,
-    /// The peer has ended its side, or the connection has failed: reading will tell.
+    /// The peer has ended its side, or the connection has failed, or there is urgent data: a short read is not the last.
     pub hangup: bool,
 }
 

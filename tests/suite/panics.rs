@@ -1,0 +1,128 @@
+//! c20: a service that panics loses one connection, whatever the mode. No service of ours does, so the strategies are
+//! given one that is made to. (A forking listener needs a process of one thread, and is left to [`crate::survival`].)
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use echod::{
+    config::{self, Environment, Inputs},
+    duty::Duty,
+    listener,
+    peer::Peer,
+    service::{Event, Next, Service, Session},
+    strategy,
+    sys::{interrupt, shared::Shared},
+};
+
+const MODES: [&str; 7] = [
+    "mode=iterative",
+    "mode=threading",
+    "mode=threading&workers=2",
+    "mode=select",
+    "mode=poll",
+    "mode=epoll",
+    "mode=epoll&trigger=edge&workers=2",
+];
+
+/// Echoes, but is afraid of one word.
+struct Fragile;
+
+impl Service for Fragile {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(Fragile)
+    }
+
+    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
+        assert_ne!(&buffer[..request], b"boo", "on purpose");
+        Some(request)
+    }
+}
+
+impl Session for Fragile {
+    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+        match event {
+            Event::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
+            Event::Received(n) => Next::Send(n),
+            Event::Opened | Event::Drained => Next::Listen,
+        }
+    }
+}
+
+#[test]
+fn c20_a_panic_costs_one_connection() {
+    for mode in MODES {
+        let duty = serving(&format!("tcp://127.0.0.1:0?{mode}"), |address| {
+            // Who is served meanwhile, where that is possible.
+            let mut other = (mode != "mode=iterative").then(|| connect(address));
+            other.iter_mut().for_each(|other| echo(other, b"before"));
+            for _ in 0..2 {
+                let mut victim = connect(address);
+                victim.write_all(b"boo").unwrap();
+                assert!(!matches!(victim.read(&mut [0]), Ok(1)));
+            }
+            echo(&mut connect(address), b"the next");
+            other.iter_mut().for_each(|other| echo(other, b"after"));
+        });
+        assert_eq!((duty.stats.died.load(Relaxed), duty.stats.errors.load(Relaxed)), (2, 2), "{mode}");
+        assert_eq!(duty.stats.open.load(Relaxed), 0, "{mode}");
+    }
+}
+
+#[test]
+fn c20_a_panic_costs_one_datagram() {
+    for mode in MODES {
+        let duty = serving(&format!("udp://127.0.0.1:0?{mode}"), |address| {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            for word in [&b"boo"[..], b"next"] {
+                client.send(word).unwrap();
+            }
+            let mut buffer = [0; 8];
+            assert_eq!(client.recv(&mut buffer).unwrap(), 4, "{mode}");
+        });
+        assert_eq!((duty.stats.died.load(Relaxed), duty.stats.errors.load(Relaxed)), (1, 1), "{mode}");
+    }
+}
+
+/// Lets `visit` talk to a listener whose service is [`Fragile`], and then ends it; returns what it has counted.
+fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
+    interrupt::on(interrupt::SIGNAL);
+    let inputs = Inputs { file: None, listen: vec![url.to_owned()] };
+    let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
+    let sockets = listener::bind(&settings, &mut Vec::new()).unwrap();
+    let Peer::Inet(address) = *sockets[0].address() else { panic!("{url} is no internet address") };
+    let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
+    duty.service = Box::new(Fragile);
+    let duty = Arc::new(duty);
+    thread::scope(|scope| {
+        let served = scope.spawn(|| {
+            let _member = duty.crew.join();
+            strategy::serve(&duty, sockets)
+        });
+        let visited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(address)));
+        duty.stop();
+        let ended = served.join();
+        assert!(visited.is_ok(), "{url}");
+        assert!(matches!(ended, Ok(Ok(()))), "{url}: the listener is lost");
+    });
+    duty
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+}
+
+fn echo(stream: &mut TcpStream, word: &[u8]) {
+    stream.write_all(word).unwrap();
+    let mut answer = vec![0; word.len()];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, word);
+}
