@@ -70,7 +70,7 @@ impl fmt::Display for Host {
 impl FromStr for Address {
     type Err = String;
 
-    /// Reads what [`fmt::Display`] wrote. No valid path looks like a host and a port (see [`local`]), so the protocol
+    /// Reads what [`fmt::Display`] wrote. No valid path looks like a host and a port (see `local` below), so the protocol
     /// need not be known.
     fn from_str(text: &str) -> Result<Self, String> {
         inet::read(text).or_else(|_| local(text)).map_err(|trouble| trouble.to_string())
