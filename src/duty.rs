@@ -29,7 +29,7 @@ use crate::{
         interrupt::Crew,
         shared::{Pages, Shared, Slots},
     },
-    watch::{LAST_CALL, Patience, Ready, Watch},
+    watch::{Patience, Ready, Watch},
 };
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
@@ -245,6 +245,9 @@ impl<'a> Door<'a> {
     }
 }
 
+/// Enough to accept a whole backlog; where clients keep coming there is no last one.
+const GATHERING: Duration = Duration::from_millis(50);
+
 /// Those who had come, but were not accepted, when a pool was told to stop.
 pub struct LastGuests(Vec<(Socket, Peer)>);
 
@@ -253,7 +256,7 @@ impl LastGuests {
     pub fn gather(duty: &Duty, sockets: &[Listener]) -> LastGuests {
         let mut last = Vec::new();
         let streams = if duty.settings.protocol.is_stream() { sockets } else { &[] };
-        let end = Instant::now() + LAST_CALL;
+        let end = Instant::now() + GATHERING;
         for socket in streams {
             // If that fails there is no time to wait for them.
             let mut ready = socket.set_nonblocking(true).is_ok();
