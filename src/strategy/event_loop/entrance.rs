@@ -176,13 +176,13 @@ impl<P: Poller> EventLoop<'_, P> {
         self.poller.remove(self.duty.gate.closed());
         let end = Instant::now() + LAST_CALL;
         for number in 0..self.listeners.len() {
-            while end > Instant::now() && !self.duty.gate.is_exhausted() && self.aside.is_none() {
+            while !self.duty.gate.is_exhausted() && self.aside.is_none() {
                 let before = self.duty.stats.served.load(Relaxed);
                 match self.batch.is_some() {
                     true => self.receive(number)?,
                     false => self.accept(number)?,
                 }
-                if self.duty.stats.served.load(Relaxed) == before {
+                if self.duty.stats.served.load(Relaxed) == before || end <= Instant::now() {
                     break;
                 }
             }
