@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
-pub const LAST_CALL: Duration = Duration::from_millis(100);
+pub const LAST_CALL: Duration = Duration::from_millis(30);
 
 /// The sockets that a worker waits at.
 pub struct Watch<'a> {
