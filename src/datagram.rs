@@ -18,6 +18,7 @@ use crate::{
     logging::Seldom,
     payload::Shown,
     peer::Peer,
+    reason::Reason,
     sys::mmsg::Batch,
     watch::{Patience, Ready, Watch},
 };
@@ -154,14 +155,14 @@ fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
     let Some(reply) = duty.service.datagram(batch.buffer(i), request) else {
         if duty.settings.service != ServiceKind::Discard {
             // The others are silent only where their answer would be longer than the request.
-            duty.stats.amplifying.fetch_add(1, Relaxed);
+            duty.refuse(Reason::Amplifying, 1);
         }
         return;
     };
     if !batch.answerable(i) {
-        duty.stats.unanswerable.fetch_add(1, Relaxed);
+        duty.refuse(Reason::Unanswerable, 1);
     } else if reply > request && !duty.settings.allow_amplification {
-        duty.stats.amplifying.fetch_add(1, Relaxed);
+        duty.refuse(Reason::Amplifying, 1);
     } else {
         batch.answer(i, reply);
     }

@@ -301,5 +301,7 @@ impl std::fmt::Display for Lasted {
     }
 }
 
+mod refusal;
+
 #[cfg(test)]
 mod tests;

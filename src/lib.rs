@@ -37,6 +37,7 @@ pub mod logging;
 pub mod options;
 pub mod payload;
 pub mod peer;
+pub mod reason;
 pub mod socket_file;
 pub mod stats;
 pub mod sys;

@@ -6,10 +6,13 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-use crate::{end::End, sys::shared::atomics};
+use crate::{end::End, reason::Reason, sys::shared::atomics};
 
 /// How many places bytes are counted in, so that threads on different cores seldom write the same cache line.
 const SHARDS: usize = 16;
+
+/// How long the log is silent after it has told of refusals for one reason, in nanoseconds.
+const MINUTE: u64 = 60_000_000_000;
 
 thread_local! {
     /// The shard of this thread, and of the processes that it forks from now on.
@@ -41,17 +44,24 @@ pub struct Stats {
     pub errors: AtomicU64,
     /// Times that accepting had to rest for want of descriptors or memory.
     pub exhausted: AtomicU64,
-    /// Connections that `select` could not watch, closed.
-    pub unwatchable: AtomicU64,
     /// Datagrams that were longer than any buffer, dropped.
     pub truncated: AtomicU64,
-    /// Datagrams refused because their source cannot be answered.
-    pub unanswerable: AtomicU64,
-    /// Datagrams refused because their answer would have been longer than they were.
-    pub amplifying: AtomicU64,
     /// Answers dropped because the receiver's queue was full.
     pub dropped: AtomicU64,
+    refusals: [Refusals; Reason::ALL.len()],
     shards: [Shard; SHARDS],
+}
+}
+
+atomics! {
+/// What was refused for one reason.
+#[repr(C)]
+struct Refusals {
+    count: AtomicU64,
+    /// How many of them the log has told of.
+    told: AtomicU64,
+    /// When it may tell again, in nanoseconds of the machine's clock.
+    silent_until: AtomicU64,
 }
 }
 
@@ -87,6 +97,28 @@ impl Stats {
         };
     }
 
+    /// Counts `count` connections or datagrams that were refused.
+    pub fn refuse(&self, reason: Reason, count: u64) {
+        self.refusals[reason as usize].count.fetch_add(count, Relaxed);
+    }
+
+    /// How many were refused for that reason.
+    pub fn refused(&self, reason: Reason) -> u64 {
+        self.refusals[reason as usize].count.load(Relaxed)
+    }
+
+    /// Whether the log may tell of refusals for that reason now, and if so, of how many that it has not told of yet. Once a
+    /// minute: whoever is refused could provoke a line at will. All threads and processes of the listener share the minute.
+    pub fn tell_refusals(&self, reason: Reason, now: u64) -> Option<u64> {
+        let Refusals { count, told, silent_until } = &self.refusals[reason as usize];
+        let until = silent_until.load(Relaxed);
+        // Of those that come at the same moment, the one whose exchange succeeds tells.
+        let tells =
+            now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok();
+        let all = count.load(Relaxed);
+        tells.then(|| all.saturating_sub(told.swap(all, Relaxed)))
+    }
+
     /// A number that changes whenever something is served.
     pub fn activity(&self) -> u64 {
         let bytes = self.shards.iter().map(|shard| shard.received.load(Relaxed) + shard.sent.load(Relaxed));
@@ -111,12 +143,10 @@ impl fmt::Display for Stats {
         let sum = |count: fn(&Shard) -> &AtomicU64| -> u64 {
             self.shards.iter().map(|shard| count(shard).load(Relaxed)).sum()
         };
-        let refused = [&self.unanswerable, &self.amplifying, &self.unwatchable];
-        let refused: u64 = refused.iter().map(|count| count.load(Relaxed)).sum();
         write!(
             f,
-            "open {}, served {}, received {} bytes, sent {} bytes, refused {refused}, errors {}, resets {}, \
-             died {}, exhausted {}, unwatchable {}, truncated {}, unanswerable {}, amplifying {}, dropped {}",
+            "open {}, served {}, received {} bytes, sent {} bytes, errors {}, resets {}, died {}, exhausted {}, \
+             truncated {}, dropped {}",
             self.open.load(Relaxed),
             self.served.load(Relaxed),
             sum(|shard| &shard.received),
@@ -125,11 +155,44 @@ impl fmt::Display for Stats {
             self.resets.load(Relaxed),
             self.died.load(Relaxed),
             self.exhausted.load(Relaxed),
-            self.unwatchable.load(Relaxed),
             self.truncated.load(Relaxed),
-            self.unanswerable.load(Relaxed),
-            self.amplifying.load(Relaxed),
             self.dropped.load(Relaxed),
-        )
+        )?;
+        let refused = Reason::ALL.map(|reason| (reason, self.refused(reason)));
+        write!(f, ", refused {}", refused.iter().map(|(_, count)| count).sum::<u64>())?;
+        let happened = refused.into_iter().filter(|(_, count)| *count > 0);
+        happened.into_iter().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::shared::Shared;
+
+    #[test]
+    fn the_state_names_the_reasons_that_there_were() {
+        let stats = Shared::<Stats>::new().unwrap();
+        let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, died 0, exhausted 0, \
+                    truncated 0, dropped 0, refused 0";
+        assert_eq!(stats.to_string(), none);
+        stats.refuse(Reason::Denied, 2);
+        stats.refuse(Reason::LoopBreaker, 1);
+        assert!(stats.to_string().ends_with(", refused 3, denied 2, loop-breaker 1"), "{}", *stats);
+    }
+
+    #[test]
+    fn refusals_are_told_once_a_minute_with_their_count() {
+        let stats = Shared::<Stats>::new().unwrap();
+        let tell = |count, now| {
+            stats.refuse(Reason::Rate, count);
+            stats.tell_refusals(Reason::Rate, now)
+        };
+        assert_eq!(tell(1, 5), Some(1));
+        assert_eq!(tell(1000, 6), None);
+        assert_eq!(tell(1, 4 + MINUTE), None);
+        assert_eq!(stats.tell_refusals(Reason::Denied, 7), Some(0), "each reason has a minute of its own");
+        assert_eq!(tell(1, 5 + MINUTE), Some(1002));
+        assert_eq!(tell(1, 5 + 2 * MINUTE), Some(1));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Every module of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md has the same list.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "sys",
     "backoff",
     "config",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 27] = [
     "logging",
     "end",
     "peer",
+    "reason",
     "socket_file",
     "options",
     "listener",

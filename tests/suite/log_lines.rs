@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    common::{Echod, Launch},
+    common::{Client, Echod, Launch},
     matrix::{Combination, classes},
 };
 
@@ -61,6 +61,22 @@ fn state_counts_datagrams() {
                 ["open", "served", "received", "sent", "refused"].map(|key| state[key]) == [0, 4, 36, 36, 0]
             });
         }
+    }
+}
+
+/// Every process of a listener counts, and one of them tells: not a line for each datagram.
+#[test]
+fn refusals_are_told_seldom() {
+    for mode in ["iterative", "threading", "forking", "epoll"] {
+        let (protocol, address) = ("unix-datagram", "it.sock");
+        let daemon = Combination { protocol, address, mode, workers: "" }.start();
+        let nameless = Client::nameless(&daemon.endpoint("it"));
+        (0..50).for_each(|_| nameless.send(b"who am I?"));
+        daemon.wait_state("it", |state| state["refused"] == 50 && state["unanswerable"] == 50);
+        let log = daemon.log();
+        let lines = log.lines().filter(|line| line.contains("refused (unanswerable)")).collect::<Vec<_>>();
+        assert_eq!(lines.len(), 1, "{log}");
+        assert!(lines[0].contains("WARN  listener \"it\": "), "{}", lines[0]);
     }
 }
 

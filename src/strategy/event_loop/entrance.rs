@@ -16,6 +16,7 @@ use crate::{
     duty::Rest,
     listener::Refusal,
     logging::Seldom,
+    reason::Reason,
     sys::poller::{Interest, Poller},
     watch::LAST_CALL,
 };
@@ -93,7 +94,7 @@ impl<P: Poller> EventLoop<'_, P> {
     /// `select` cannot watch a descriptor of so high a number.
     pub(super) fn turn_away(&self, visitor: &Visitor, error: &io::Error) {
         static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-        self.duty.stats.unwatchable.fetch_add(1, Relaxed);
+        self.duty.stats.refuse(Reason::Unwatchable, 1);
         if let Some(more) = SELDOM.allow() {
             let url = visitor.connection.peer().url(self.duty.settings.protocol);
             let name = &self.duty.settings.name;

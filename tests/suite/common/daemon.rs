@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs,
+    ops::Index,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
 };
 
+use echod::reason::Reason;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -132,7 +134,7 @@ impl Echod {
 
     /// What SIGUSR1 makes the daemon say about a listener.
     #[track_caller]
-    pub(crate) fn state(&self, name: &str) -> BTreeMap<String, u64> {
+    pub(crate) fn state(&self, name: &str) -> State {
         let start = format!("listener \"{name}\": open ");
         let lines = || {
             let log = self.log();
@@ -143,13 +145,13 @@ impl Echod {
         self.signal(Signal::SIGUSR1);
         let line = self.or_log(poll(|| lines().get(before).cloned()), "a state line");
         let numbers = &line[start.len() - "open ".len()..];
-        numbers.split(", ").filter_map(number).collect()
+        State(numbers.split(", ").filter_map(number).collect())
     }
 
     /// Waits until the state of a listener is as `wanted`.
     #[track_caller]
-    pub(crate) fn wait_state(&self, name: &str, wanted: impl Fn(&BTreeMap<String, u64>) -> bool) {
-        let mut last = BTreeMap::new();
+    pub(crate) fn wait_state(&self, name: &str, wanted: impl Fn(&State) -> bool) {
+        let mut last = State(BTreeMap::new());
         let reached = poll(|| {
             last = self.state(name);
             wanted(&last).then_some(())
@@ -193,6 +195,20 @@ impl Drop for Echod {
                 panic!("{left:?} survived the daemon\n{}", self.log());
             }
         }
+    }
+}
+
+/// The numbers of a state line. A reason for refusals that is not in it has none.
+#[derive(Debug)]
+pub(crate) struct State(BTreeMap<String, u64>);
+
+impl Index<&str> for State {
+    type Output = u64;
+
+    #[track_caller]
+    fn index(&self, key: &str) -> &u64 {
+        let is_reason = Reason::ALL.iter().any(|reason| reason.word() == key);
+        self.0.get(key).or(is_reason.then_some(&0)).unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 }
 

@@ -1,0 +1,105 @@
+//! Why somebody is refused: a word for counters and scripts, and a line for people. There is one list of them for all
+//! stations, in the order in which they are passed, so that every refusal is counted and told in the same way.
+
+use std::fmt;
+
+/// Defines [`Reason`] and its words together, so that no list of them can forget one.
+macro_rules! reasons {
+    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal;)*) => {
+        /// Why a connection or a datagram is refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Reason {
+            $($(#[$about])* $name,)*
+        }
+
+        impl Reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Reason; [$($word),*].len()] = [$(Reason::$name),*];
+
+            /// The word that counters and scripts know it by.
+            pub fn word(self) -> &'static str {
+                match self { $(Reason::$name => $word,)* }
+            }
+
+            /// What happened, for people.
+            pub fn line(self) -> &'static str {
+                match self { $(Reason::$name => $line,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Who.
+    /// Its address is in `deny`.
+    Denied = "denied", "its address is in `deny`";
+    /// There is an `allow`, and its address is not in it.
+    NotAllowed = "not-allowed", "its address is not in `allow`";
+    /// Its user is in neither `allow-users` nor `allow-groups`.
+    User = "user", "its user is neither in `allow-users` nor in `allow-groups`";
+    // How many.
+    /// `max-connections` are open, and the listener does not let clients wait.
+    Full = "full", "`max-connections` are open";
+    /// Its source has `max-connections-per-source` open.
+    SourceFull = "source-full", "its source has `max-connections-per-source` open";
+    // How fast.
+    /// The listener is over its `connection-rate`.
+    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in";
+    /// Its source is over its `rate-per-source`.
+    Rate = "rate", "its source came over `rate-per-source`";
+    /// Its source was over its rate, or answered the same for too long, a short while ago.
+    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down";
+    // The header of a proxy.
+    /// It sent no header of the PROXY protocol, or one that cannot be read.
+    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read";
+    /// Its PROXY header did not come in time.
+    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time";
+    /// It is none of the `trusted-proxies`.
+    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`";
+    // Descriptors.
+    /// `select` cannot watch a descriptor of so high a number.
+    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number";
+    // Datagrams.
+    /// Its source cannot be answered: it has no name, or port 0.
+    Unanswerable = "unanswerable", "its source cannot be answered";
+    /// Its source is an address that nobody sends from.
+    SourceAddress = "source-address", "its source is an address that nobody sends from";
+    /// It was sent to many at once: to a broadcast or multicast address.
+    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address";
+    /// Its source is a port of our own.
+    OwnListener = "own-listener", "its source is a listener of our own";
+    /// Its source is a port where something sits that would answer the answer.
+    SourcePort = "source-port", "its source port is in `deny-source-ports`";
+    /// The kernel's socket filter dropped it for one of the reasons above.
+    Filtered = "filtered", "the socket filter dropped it, for its source address or port";
+    /// Its answer would be longer than it is.
+    Amplifying = "amplifying", "the answer would be longer than the request";
+    /// Its source was answered again and again without a pause.
+    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause";
+    /// Its source has told that it wants none of our answers.
+    Victim = "victim", "its source refuses our answers (port unreachable)";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_number_and_a_word_of_its_own() {
+        let mut words = Vec::new();
+        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
+            let word = reason.word();
+            assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
+            assert!(!words.contains(&word), "{word} twice");
+            words.push(word);
+        }
+    }
+}
