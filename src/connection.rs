@@ -1,22 +1,12 @@
 //! One stream connection, from its first byte to its last.
 //!
-//! The state machine is the same in every mode. Bytes live in the strategy's scratch buffer: received into it,
-//! answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while anything is owed
-//! the peer is not read: back-pressure for free, memory bounded by one scratch buffer.
+//! The state machine is the same in every mode, and knows its socket only as a [`Line`]. Bytes live in the line's buffer:
+//! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
+//! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
-use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::Shutdown,
-    os::fd::AsRawFd,
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use log::info;
-use nix::{
-    errno::Errno,
-    sys::socket::{MsgFlags, recv},
-};
-use socket2::Socket;
 
 use crate::{
     config,
@@ -25,6 +15,7 @@ use crate::{
     peer::Peer,
     service::{Event, Next, Service, Session},
     stats::Stats,
+    sys::line::Line,
 };
 
 /// Bytes that are received at once, at most.
@@ -122,15 +113,8 @@ impl Connection {
 
     /// Goes on until the socket blocks, the appetite is stilled, the turn is over or the connection ends. A blocking
     /// socket blocks in here.
-    pub fn advance(
-        &mut self,
-        socket: &Socket,
-        scratch: &mut [u8],
-        context: &Context<'_>,
-        appetite: Appetite,
-    ) -> Wait {
-        let went = self.go(socket, scratch, context, appetite);
-        went.unwrap_or_else(|error| Wait::Closed(End::from(error)))
+    pub fn advance(&mut self, line: &mut impl Line, context: &Context<'_>, appetite: Appetite) -> Wait {
+        self.go(line, context, appetite).unwrap_or_else(|error| Wait::Closed(End::from(error)))
     }
 
     /// Says that nothing more is to be answered: ends politely with what is owed.
@@ -171,51 +155,52 @@ impl Connection {
         (self.received, self.sent)
     }
 
-    fn go(
-        &mut self,
-        socket: &Socket,
-        scratch: &mut [u8],
-        context: &Context<'_>,
-        appetite: Appetite,
-    ) -> io::Result<Wait> {
+    fn go(&mut self, line: &mut impl Line, context: &Context<'_>, appetite: Appetite) -> io::Result<Wait> {
         let mut hungry = appetite != Appetite::None;
         for _ in 0..TURN {
-            if self.owed.is_some() && !self.pay(socket, context)? {
+            if self.owed.is_some() && !self.pay(line, context)? {
                 return Ok(Wait::Writable);
             }
             let event = match self.phase {
                 Phase::Opening => Event::Opened,
                 Phase::Speaking => {
                     if self.talker {
-                        self.ignore_input(socket, scratch, context)?;
+                        self.ignore_input(line, context)?;
                     }
                     Event::Drained
                 }
                 Phase::Listening if !hungry => return Ok(Wait::Readable),
-                Phase::Listening => match receive(socket, scratch)? {
+                Phase::Listening => match line.receive()? {
                     None => return Ok(Wait::Readable),
                     Some(0) => return Ok(Wait::Closed(self.end)),
                     Some(n) => {
                         hungry = match appetite {
                             Appetite::None | Appetite::Once => false,
-                            Appetite::WhileFull => n == scratch.len(),
+                            Appetite::WhileFull => n == line.buffer().len(),
                             Appetite::All => true,
                         };
-                        self.arrived(&scratch[..n], context);
+                        self.arrived(&line.buffer()[..n], context);
                         Event::Received(n)
                     }
                 },
                 Phase::Closing => {
+                    if !line.flush()? {
+                        return Ok(Wait::Writable);
+                    }
                     self.phase = Phase::Lingering;
-                    return Ok(self.half_close(socket));
+                    return Ok(match line.end() {
+                        Ok(()) => Wait::Linger,
+                        // The peer is gone already.
+                        Err(_) => Wait::Closed(self.end),
+                    });
                 }
-                Phase::Lingering => match receive(socket, scratch)? {
+                Phase::Lingering => match line.receive()? {
                     None => return Ok(Wait::Readable),
                     Some(0) => return Ok(Wait::Closed(self.end)),
                     Some(_) => continue,
                 },
             };
-            let next = self.session.respond(event, scratch);
+            let next = self.session.respond(event, line.buffer());
             let words = match next {
                 Next::Listen => {
                     self.phase = Phase::Listening;
@@ -232,7 +217,7 @@ impl Connection {
                     n
                 }
             };
-            self.say(socket, &scratch[..words], context)?;
+            self.say(line, words, context)?;
         }
         Ok(Wait::Turn)
     }
@@ -247,14 +232,14 @@ impl Connection {
         }
     }
 
-    /// Sends, and keeps what the socket refuses.
-    fn say(&mut self, socket: &Socket, words: &[u8], context: &Context<'_>) -> io::Result<()> {
+    /// Sends the start of the buffer, and keeps what the socket refuses.
+    fn say(&mut self, line: &mut impl Line, words: usize, context: &Context<'_>) -> io::Result<()> {
         let mut at = 0;
-        while at < words.len() {
-            match send(socket, &words[at..])? {
+        while at < words {
+            match line.send(at..words)? {
                 Some(n) => at += n,
                 None => {
-                    self.owed = Some(Box::new(Owed { bytes: words[at..].into(), paid: 0 }));
+                    self.owed = Some(Box::new(Owed { bytes: line.buffer()[at..words].into(), paid: 0 }));
                     break;
                 }
             }
@@ -265,10 +250,10 @@ impl Connection {
     }
 
     /// Sends what is owed; tells whether that was all.
-    fn pay(&mut self, socket: &Socket, context: &Context<'_>) -> io::Result<bool> {
+    fn pay(&mut self, line: &mut impl Line, context: &Context<'_>) -> io::Result<bool> {
         let Some(owed) = &mut self.owed else { return Ok(true) };
         while owed.paid < owed.bytes.len() {
-            let Some(n) = send(socket, &owed.bytes[owed.paid..])? else { return Ok(false) };
+            let Some(n) = line.send_kept(&owed.bytes[owed.paid..])? else { return Ok(false) };
             owed.paid += n;
             self.sent += n as u64;
             context.stats.sent(n as u64);
@@ -278,45 +263,11 @@ impl Connection {
     }
 
     /// A talker's input is thrown away, or the peer's writes would block, and our close would reset the connection.
-    fn ignore_input(&mut self, socket: &Socket, scratch: &mut [u8], context: &Context<'_>) -> io::Result<()> {
-        match recv(socket.as_raw_fd(), scratch, MsgFlags::MSG_DONTWAIT) {
-            Ok(n) => self.arrived(&scratch[..n], context),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+    fn ignore_input(&mut self, line: &mut impl Line, context: &Context<'_>) -> io::Result<()> {
+        if let Some(n) = line.receive_now()? {
+            self.arrived(&line.buffer()[..n], context);
         }
         Ok(())
-    }
-
-    fn half_close(&self, socket: &Socket) -> Wait {
-        match socket.shutdown(Shutdown::Write) {
-            Ok(()) => Wait::Linger,
-            // The peer is gone already.
-            Err(_) => Wait::Closed(self.end),
-        }
-    }
-}
-
-/// Receives; `None` if the socket would block.
-fn receive(mut socket: &Socket, scratch: &mut [u8]) -> io::Result<Option<usize>> {
-    loop {
-        match socket.read(scratch) {
-            Ok(n) => return Ok(Some(n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
-/// Sends; `None` if the socket would block.
-fn send(mut socket: &Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
-    loop {
-        match socket.write(bytes) {
-            Ok(n) => return Ok(Some(n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
     }
 }
 

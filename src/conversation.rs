@@ -14,7 +14,7 @@ use socket2::Socket;
 use crate::{
     connection::{Appetite, Connection, Context, LINGER, Wait},
     end::End,
-    sys::interrupt,
+    sys::{interrupt, line::Direct},
 };
 
 /// What became of a connection.
@@ -42,7 +42,7 @@ pub fn converse(
     let _attention = interrupt::attend(socket.as_fd());
     let mut lingering: Option<Instant> = None;
     let end = loop {
-        let wait = connection.advance(socket, scratch, context, Appetite::All);
+        let wait = connection.advance(&mut Direct::new(socket, scratch), context, Appetite::All);
         (report.received, report.sent) = connection.totals();
         let flags = match wait {
             Wait::Closed(end) => break end,

@@ -1,6 +1,7 @@
 //! A seeded storm: whatever the sizes, the order and the kind of readiness, the echo is whole and in order.
 
 use std::{
+    net::Shutdown,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -9,12 +10,13 @@ use std::{
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::Socket;
 
 use super::*;
 use crate::{
     config::{Environment, Inputs},
     service,
-    sys::shared::Shared,
+    sys::{line::Direct, shared::Shared},
 };
 
 const SEEDS: u64 = 60;
@@ -158,7 +160,9 @@ impl Storm {
             self.client.shutdown(Shutdown::Write).unwrap();
             self.closed = true;
         } else {
-            let Some(n) = send(&self.client, &self.bytes[self.written..][..length]).unwrap() else {
+            let Some(n) =
+                Direct::new(&self.client, &mut []).send_kept(&self.bytes[self.written..][..length]).unwrap()
+            else {
                 return false;
             };
             self.written += n;
@@ -169,7 +173,7 @@ impl Storm {
 
     fn client_reads(&mut self) -> bool {
         let mut buffer = vec![0; self.size()];
-        let Some(n) = receive(&self.client, &mut buffer).unwrap() else { return false };
+        let Some(n) = Direct::new(&self.client, &mut buffer).receive().unwrap() else { return false };
         self.echo.extend_from_slice(&buffer[..n]);
         self.edge |= n > 0;
         n > 0
@@ -195,7 +199,8 @@ impl Storm {
     fn connection_advances(&mut self, appetite: Appetite) -> bool {
         let before = self.connection.totals();
         let context = Context { settings: &self.settings, stats: &self.stats };
-        self.wait = self.connection.advance(&self.socket, &mut self.scratch, &context, appetite);
+        self.wait =
+            self.connection.advance(&mut Direct::new(&self.socket, &mut self.scratch), &context, appetite);
         self.connection.totals() != before || matches!(self.wait, Wait::Closed(_))
     }
 

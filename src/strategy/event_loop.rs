@@ -24,6 +24,7 @@ use crate::{
     end::End,
     listener::Listener,
     sys::{
+        line::Line,
         mmsg::Batch,
         poller::{Event, Interest, Poller},
         shared::Pages,
@@ -200,7 +201,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             true if !event.hangup && self.duty.settings.protocol == Protocol::Tcp => Appetite::WhileFull,
             _ => Appetite::All,
         };
-        let wait = step(connection, socket, &mut self.scratch, self.duty, appetite);
+        let wait = step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, appetite);
         self.settle(key, wait)
     }
 
@@ -210,10 +211,16 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let Visitor { socket, connection, interest, queued, .. } = visitor;
         while self.stopping && wait == Wait::Readable && !connection.ending() {
             // Perhaps it was not hungry: what has arrived is answered first.
-            wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::All);
+            wait =
+                step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, Appetite::All);
             if wait == Wait::Readable {
                 connection.stop();
-                wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::All);
+                wait = step(
+                    connection,
+                    &mut self.poller.line(socket, &mut self.scratch),
+                    self.duty,
+                    Appetite::All,
+                );
             }
         }
         let wanted = match wait {
@@ -287,14 +294,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
 }
 
 /// Lets a connection do what it can. A service that panics loses this connection only.
-fn step(
-    connection: &mut Connection,
-    socket: &Socket,
-    scratch: &mut [u8],
-    duty: &Duty,
-    appetite: Appetite,
-) -> Wait {
+fn step(connection: &mut Connection, line: &mut impl Line, duty: &Duty, appetite: Appetite) -> Wait {
     // What the panic left half done is not looked at again.
-    let step = || connection.advance(socket, scratch, &duty.context(), appetite);
+    let step = || connection.advance(line, &duty.context(), appetite);
     catch_unwind(AssertUnwindSafe(step)).unwrap_or(Wait::Closed(End::Panicked))
 }

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod clock;
 pub mod fork;
 pub mod interrupt;
+pub mod line;
 pub mod mmsg;
 pub mod poller;
 pub mod shared;

@@ -86,7 +86,8 @@ impl<P: Poller> EventLoop<'_, P> {
             return Ok(());
         }
         let Visitor { socket, connection, .. } = &mut visitor;
-        let wait = step(connection, socket, &mut self.scratch, self.duty, Appetite::None);
+        let wait =
+            step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, Appetite::None);
         let key = self.guests.insert(visitor);
         self.settle(key, wait)
     }

@@ -6,6 +6,10 @@
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
+use socket2::Socket;
+
+use super::line::{Direct, Line};
+
 mod epoll;
 mod poll;
 mod select;
@@ -34,6 +38,11 @@ pub trait Poller {
     /// Ends watching a descriptor that is closed next, and that has no duplicate anywhere.
     fn forget(&mut self, fd: BorrowedFd<'_>) {
         self.remove(fd);
+    }
+
+    /// The line that carries the bytes of a connection which is watched, with `scratch` for a buffer.
+    fn line<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Line + 'a {
+        Direct::new(socket, scratch)
     }
 
     /// Waits until something happens, or `time` is over (rounded up to what the mechanism can tell), and fills `events`.
