@@ -27,6 +27,7 @@ use crate::{
     stats::Stats,
     sys::{
         interrupt::Crew,
+        post::Posts,
         shared::{Pages, Shared, Slots},
     },
     watch::{Patience, Ready, Watch},
@@ -61,6 +62,8 @@ pub struct Duty {
     pub gate: Arc<Gate>,
     /// The threads that serve it in this process.
     pub crew: Crew,
+    /// Where they stand.
+    pub posts: Posts,
 }
 
 impl Duty {
@@ -68,7 +71,14 @@ impl Duty {
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<Duty> {
         let gate = Gate::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
         let service = service::new(&settings);
-        Ok(Duty { settings, service, stats, gate: Arc::new(gate), crew: Crew::default() })
+        Ok(Duty {
+            settings,
+            service,
+            stats,
+            gate: Arc::new(gate),
+            crew: Crew::default(),
+            posts: Posts::default(),
+        })
     }
 
     /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
@@ -79,6 +89,7 @@ impl Duty {
             stats: Arc::clone(&self.stats),
             gate: Arc::new(self.gate.of_worker(busy, worker)?),
             crew: Crew::default(),
+            posts: Posts::default(),
         })
     }
 
@@ -183,7 +194,7 @@ pub enum Arrival {
 impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
-        let watch = Watch::new(sockets.iter().collect(), &duty.gate, by_signals)?;
+        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, by_signals)?;
         Ok(Door { duty, watch, rest: Rest::default(), broken: None })
     }
 
@@ -218,6 +229,7 @@ impl<'a> Door<'a> {
             return (Arrival::Nobody, Some(permit));
         }
         let accepted = listener.accept();
+        self.watch.leave();
         gate.settle(1, usize::from(accepted.is_ok()));
         match accepted {
             Ok((socket, peer)) => {

@@ -49,6 +49,10 @@ pub struct Stats {
     /// Answers dropped because the receiver's queue was full.
     pub dropped: AtomicU64,
     refusals: [Refusals; Reason::ALL.len()],
+    /// How often the process of a forking listener was asked for a sign of life.
+    pub asked: AtomicU32,
+    /// To which of these questions it has answered last.
+    pub answered: AtomicU32,
     shards: [Shard; SHARDS],
 }
 }
@@ -117,6 +121,14 @@ impl Stats {
             now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok();
         let all = count.load(Relaxed);
         tells.then(|| all.saturating_sub(told.swap(all, Relaxed)))
+    }
+
+    /// Says that this process is alive, if it was asked.
+    pub fn answer(&self) {
+        let asked = self.asked.load(Relaxed);
+        if self.answered.load(Relaxed) != asked {
+            self.answered.store(asked, Relaxed);
+        }
     }
 
     /// A number that changes whenever something is served.

@@ -8,5 +8,6 @@ pub mod interrupt;
 pub mod line;
 pub mod mmsg;
 pub mod poller;
+pub mod post;
 pub mod shared;
 pub mod spawn;
