@@ -2,6 +2,8 @@
 //!
 //! The permit comes before accept(2): at the limit the listener is not looked at, and clients wait in its backlog.
 
+pub mod rules;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},

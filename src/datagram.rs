@@ -47,7 +47,7 @@ impl<'a> Desk<'a> {
     /// A desk for `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: Vec<&'a Listener>, by_signals: bool) -> io::Result<Desk<'a>> {
         let with_control = sockets.iter().any(|socket| socket.has_many_addresses());
-        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, &duty.posts, by_signals)?, with_control })
+        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, by_signals)?, with_control })
     }
 
     /// A batch of `size` that suits these sockets.
@@ -73,9 +73,7 @@ impl<'a> Desk<'a> {
             Ready::Nothing => return Arrival::Nothing,
             Ready::Closed => return Arrival::Closed,
         };
-        let taken = take(self.duty, listener, batch, self.watch.blocks());
-        self.watch.leave();
-        match taken {
+        match take(self.duty, listener, batch, self.watch.blocks()) {
             Ok(0) => Arrival::Nothing,
             Ok(_) => Arrival::Batch(listener),
             // A socket that was blocking does not block any more: we were asked to stop, and all is answered.
@@ -148,6 +146,13 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
 fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
     if batch.truncated(i) {
         duty.stats.truncated.fetch_add(1, Relaxed);
+        return;
+    }
+    if let Some(rules) = &duty.rules
+        && let Some(source) = batch.source(i).as_socket()
+        && let Err(reason) = rules.judge(source.ip()).result()
+    {
+        duty.refuse(reason, 1);
         return;
     }
     if shown {

@@ -15,7 +15,7 @@ use log::{info, warn};
 use socket2::Socket;
 
 use crate::{
-    admission::{Gate, Permit},
+    admission::{Gate, Permit, rules::Rules},
     config::{self, Workers},
     connection::{Connection, Context, SCRATCH},
     conversation::{self, Report},
@@ -27,7 +27,6 @@ use crate::{
     stats::Stats,
     sys::{
         interrupt::Crew,
-        post::Posts,
         shared::{Pages, Shared, Slots},
     },
     watch::{Patience, Ready, Watch},
@@ -58,12 +57,12 @@ pub struct Duty {
     pub service: Box<dyn Service>,
     /// What happened so far.
     pub stats: Arc<Shared<Stats>>,
-    /// Who may come in.
+    /// How many may come in.
     pub gate: Arc<Gate>,
+    /// Who may, if not everybody.
+    pub rules: Option<Arc<Rules>>,
     /// The threads that serve it in this process.
     pub crew: Crew,
-    /// Where they stand.
-    pub posts: Posts,
 }
 
 impl Duty {
@@ -71,14 +70,8 @@ impl Duty {
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<Duty> {
         let gate = Gate::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
         let service = service::new(&settings);
-        Ok(Duty {
-            settings,
-            service,
-            stats,
-            gate: Arc::new(gate),
-            crew: Crew::default(),
-            posts: Posts::default(),
-        })
+        let rules = Rules::of(&settings).map(Arc::new);
+        Ok(Duty { settings, service, stats, gate: Arc::new(gate), rules, crew: Crew::default() })
     }
 
     /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
@@ -88,8 +81,8 @@ impl Duty {
             service: service::new(&self.settings),
             stats: Arc::clone(&self.stats),
             gate: Arc::new(self.gate.of_worker(busy, worker)?),
+            rules: self.rules.clone(),
             crew: Crew::default(),
-            posts: Posts::default(),
         })
     }
 
@@ -194,7 +187,7 @@ pub enum Arrival {
 impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
-        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, by_signals)?;
+        let watch = Watch::new(sockets.iter().collect(), &duty.gate, by_signals)?;
         Ok(Door { duty, watch, rest: Rest::default(), broken: None })
     }
 
@@ -228,32 +221,25 @@ impl<'a> Door<'a> {
         if gate.claim(1) == 0 {
             return (Arrival::Nobody, Some(permit));
         }
-        let accepted = listener.accept();
-        self.watch.leave();
-        gate.settle(1, usize::from(accepted.is_ok()));
-        match accepted {
-            Ok((socket, peer)) => {
+        let mut permit = Some(permit);
+        let arrival = match self.duty.receive(listener.accept(), &mut permit) {
+            Ok(guest) => {
                 self.rest = Rest::default();
-                let mut guest = Guest { socket, peer, permit, opened: Instant::now() };
-                guest.permit.open();
-                self.duty.stats.served.fetch_add(1, Relaxed);
-                (Arrival::Guest(guest), None)
+                guest.map_or(Arrival::Nobody, Arrival::Guest)
             }
             // A socket that was blocking does not block any more: we were asked to stop, and nobody waits.
-            Err(Refusal::Nothing) if self.watch.is_asked_to_stop() => (Arrival::Closed, Some(permit)),
-            Err(Refusal::Nothing | Refusal::Again) => (Arrival::Nobody, Some(permit)),
-            Err(Refusal::Exhausted(error)) => {
-                let time = self.duty.exhausted(&error, &mut self.rest);
-                (Arrival::Shortage(time), Some(permit))
-            }
+            Err(Refusal::Nothing) if self.watch.is_asked_to_stop() => Arrival::Closed,
+            Err(Refusal::Nothing | Refusal::Again) => Arrival::Nobody,
+            Err(Refusal::Exhausted(error)) => Arrival::Shortage(self.duty.exhausted(&error, &mut self.rest)),
             // Closed under its feet, see `LastGuests`.
-            Err(Refusal::Broken(_)) if gate.is_closed_for_all() => (Arrival::Closed, Some(permit)),
+            Err(Refusal::Broken(_)) if gate.is_closed_for_all() => Arrival::Closed,
             Err(Refusal::Broken(error)) => {
                 self.broken = Some(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
-                self.duty.gate.close();
-                (Arrival::Closed, Some(permit))
+                gate.close();
+                Arrival::Closed
             }
-        }
+        };
+        (arrival, permit)
     }
 }
 
@@ -295,10 +281,10 @@ impl LastGuests {
         let _member = duty.crew.join();
         let Ok(mut scratch) = Pages::new(SCRATCH) else { return 1 };
         for (socket, peer) in self.0 {
-            let mut guest = Guest { socket, peer, permit: duty.gate.squeeze_in(), opened: Instant::now() };
-            guest.permit.open();
-            duty.stats.served.fetch_add(1, Relaxed);
-            duty.serve(guest, &mut scratch);
+            // They were claimed and settled when they were gathered.
+            if let Some(guest) = duty.receive_settled(socket, peer, &mut Some(duty.gate.squeeze_in())) {
+                duty.serve(guest, &mut scratch);
+            }
         }
         0
     }
@@ -313,6 +299,7 @@ impl std::fmt::Display for Lasted {
     }
 }
 
+mod admit;
 mod refusal;
 
 #[cfg(test)]

@@ -65,6 +65,17 @@ impl Source {
         self.made.as_ref().map_or(&self.text, |made| &made.toml)
     }
 
+    /// The line of `place`: `echod.toml:12`.
+    pub(super) fn line(&self, place: &Place) -> String {
+        match &self.made {
+            Some(_) => self.name.clone(),
+            None => {
+                let above = self.text.as_bytes().iter().take(place.start).filter(|byte| **byte == b'\n');
+                format!("{}:{}", self.name, above.count() + 1)
+            }
+        }
+    }
+
     /// Where the author finds `place`: a piece of `text`.
     fn cited(&self, place: &Place) -> Range<usize> {
         let Some(made) = &self.made else {

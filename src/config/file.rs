@@ -76,7 +76,7 @@ listener! {
     name: String = "name",
     enabled: bool = "enabled",
     protocol: String = "protocol",
-    address: Addresses = "address",
+    address: Texts = "address",
     optional: bool = "optional",
     mode: String = "mode",
     workers: Scalar = "workers",
@@ -84,6 +84,12 @@ listener! {
     busy_poll: String = "busy-poll",
     service: String = "service",
     quote: String = "quote",
+    allow: Texts = "allow",
+    allow_include: Texts = "allow-include",
+    deny: Texts = "deny",
+    deny_include: Texts = "deny-include",
+    allow_users: Texts = "allow-users",
+    allow_groups: Texts = "allow-groups",
     max_connections: i64 = "max-connections",
     max_requests: i64 = "max-requests",
     payload: String = "payload",
@@ -103,7 +109,7 @@ listener! {
 }
 
 /// `"a"` or `["a", "b"]`.
-pub(super) enum Addresses {
+pub(super) enum Texts {
     /// One string: its place is that of the whole value.
     One(String),
     /// A list.
@@ -122,23 +128,23 @@ pub(super) enum Scalar {
 }
 
 // An untagged enum would try each shape on a copy that has lost its places; these visitors look once.
-impl<'de> Deserialize<'de> for Addresses {
+impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Shape;
 
         impl<'de> Visitor<'de> for Shape {
-            type Value = Addresses;
+            type Value = Texts;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string or a list of strings")
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Addresses, E> {
-                Ok(Addresses::One(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                Ok(Texts::One(text.to_owned()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Addresses, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Addresses::Many)
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Texts, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Texts::Many)
             }
         }
 
@@ -202,7 +208,7 @@ mod tests {
         let written: Vec<_> = listener.get_ref().written().map(|(key, span)| (key, &text[span])).collect();
         let expected = [("name", "'a'"), ("address", "['x', 'y']"), ("workers", "4"), ("keepalive", "true")];
         assert_eq!(written, expected);
-        let Some(Addresses::Many(list)) = listener.get_ref().address.as_ref().map(Spanned::get_ref) else {
+        let Some(Texts::Many(list)) = listener.get_ref().address.as_ref().map(Spanned::get_ref) else {
             panic!("a list was written");
         };
         assert_eq!(list.iter().map(|address| &text[address.span()]).collect::<Vec<_>>(), ["'x'", "'y'"]);

@@ -11,6 +11,8 @@ use annotate_snippets::{Level, Renderer};
 use super::{
     Config,
     diagnostic::{Faults, Source},
+    includes::Includes,
+    origins::Origins,
     parse, url, validate,
 };
 
@@ -35,6 +37,8 @@ pub struct Environment {
 pub struct Loaded {
     /// What is to be served.
     pub config: Config,
+    /// Where the values of each listener are written.
+    pub origins: Vec<Origins>,
     /// What was left out because it is optional, a line for the log each.
     pub notes: Vec<String>,
 }
@@ -62,13 +66,15 @@ pub enum ErrorKind {
 /// Reads and checks everything that `inputs` name.
 pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
     let mut faults = Faults::default();
-    let sources = sources(inputs, &mut faults)?;
+    let mut sources = sources(inputs, &mut faults)?;
     let files: Vec<_> = sources
         .iter()
         .enumerate()
         .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
         .collect();
-    let loaded = validate::validate(&sources, &files, environment, &mut faults);
+    let directory = inputs.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let includes = Includes::open(&files, directory, &mut sources);
+    let loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
     match faults.is_empty() {
         true => Ok(loaded),
         false => Err(ConfigError {

@@ -6,13 +6,17 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod address;
 mod diagnostic;
 mod file;
+mod includes;
 mod inet;
 mod load;
+mod networks;
+mod origins;
 mod parse;
 mod report;
 mod units;
@@ -22,6 +26,8 @@ mod words;
 
 pub use address::{Address, Host};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
+pub use networks::everybody;
+pub use origins::Origins;
 
 /// Everything that the daemon was asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +89,16 @@ pub struct Listener {
     pub service: ServiceKind,
     /// The text of the `qotd` service (RFC 865: shorter than 512 characters), without its line end.
     pub quote: String,
+    /// Where clients may come from; [`everybody`] if nobody said.
+    pub allow: Vec<IpNet>,
+    /// Where they may not come from.
+    pub deny: Vec<IpNet>,
+    /// The users that may connect to a unix socket; with `allow_groups` empty too, all may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_users: Vec<Owner>,
+    /// The groups that may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_groups: Vec<Owner>,
     /// How many connections (in per-request modes also datagrams) are served at once; more wait in the backlog.
     pub max_connections: u32,
     /// Serve so many connections or datagrams, then close (`handle_request`); 0 means no limit.

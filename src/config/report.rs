@@ -78,8 +78,14 @@ fn table(text: &mut String, header: &str, keys: &[&str], values: &impl serde::Se
     let values = toml::Table::try_from(values).unwrap_or_default();
     let _ = writeln!(text, "{header}");
     for (key, value) in keys.iter().filter_map(|key| values.get(*key).map(|value| (key, value))) {
-        // An owner has its number beside its name, but a file has only the name.
-        let value = value.get("name").unwrap_or(value);
-        let _ = writeln!(text, "{key} = {value}");
+        let _ = writeln!(text, "{key} = {}", written(value));
+    }
+}
+
+/// An owner has its number beside its name, but a file has only the name.
+fn written(value: &toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Array(list) => list.iter().map(written).collect::<Vec<_>>().into(),
+        value => value.get("name").unwrap_or(value).clone(),
     }
 }

@@ -41,6 +41,8 @@ optional = true
 mode = "forking"
 workers = 8
 service = "qotd"
+allow = ["192.0.2.0/24", "::1"]
+deny = "192.0.2.7"
 quote = "two\r\nlines and a \"\"\" quote"
 max-connections = 3
 max-requests = 5
@@ -67,6 +69,8 @@ workers = "auto"
 socket-mode = "0600"
 socket-user = "root"
 socket-group = 12345
+allow-users = ["root", "0"]
+allow-groups = "12345"
 [[listener]]
 protocol = "unix-datagram"
 address = "@c"

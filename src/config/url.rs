@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::diagnostic::{Faults, Made, Place, Source, Trouble};
 
 /// Keys whose values are text even if they look like a number.
-const TEXT: [&str; 5] = ["name", "quote", "device", "socket-mode", "address"];
+const TEXT: [&str; 7] = ["name", "quote", "device", "socket-mode", "address", "allow-users", "allow-groups"];
 
 /// Rewrites `url` as source number `number`. One that cannot be rewritten is noted, and becomes a source without TOML.
 pub(super) fn source(url: &str, number: usize, faults: &mut Faults) -> Source {

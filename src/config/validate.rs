@@ -5,15 +5,17 @@ mod addresses;
 mod clash;
 mod fit;
 mod listener;
+mod networks;
 mod reader;
 mod values;
 
 use std::collections::HashSet;
 
 use super::{
-    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel,
+    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, Origins,
     diagnostic::{Faults, Place, Source, Trouble},
     file::File,
+    includes::Includes,
     words,
 };
 pub(super) use fit::Fit;
@@ -26,6 +28,7 @@ pub(super) use values::{keepalive, workers};
 pub(super) fn validate(
     sources: &[Source],
     files: &[File],
+    includes: &Includes,
     environment: &Environment,
     faults: &mut Faults,
 ) -> Loaded {
@@ -34,7 +37,7 @@ pub(super) fn validate(
     let defaults = Table { source: 0, keys: &first.defaults };
     // What was cut out before must not be called missing.
     let complete = faults.is_empty();
-    let context = Context { sources, defaults, environment, complete };
+    let context = Context { sources, includes, defaults, environment, complete };
 
     let daemon = daemon(first, faults);
     let log = log(first, faults);
@@ -50,15 +53,15 @@ pub(super) fn validate(
     clash::check(&drafts, faults);
 
     let notes = drafts.iter().flat_map(|draft| draft.notes().chain(draft.warning())).collect();
-    let listeners: Vec<_> = drafts
+    let (listeners, origins): (Vec<_>, Vec<_>) = drafts
         .into_iter()
-        .map(|draft| draft.listener)
-        .filter(|listener| !listener.address.is_empty())
-        .collect();
+        .filter(|draft| !draft.listener.address.is_empty())
+        .map(|draft| (draft.listener, Origins::new(&draft.origins, sources)))
+        .unzip();
     if listeners.is_empty() && faults.is_empty() {
         faults.push_whole(nothing_to_serve(sources, files));
     }
-    Loaded { config: Config { daemon, log, listeners }, notes }
+    Loaded { config: Config { daemon, log, listeners }, origins, notes }
 }
 
 fn daemon(file: &File, faults: &mut Faults) -> Daemon {

@@ -3,11 +3,11 @@
 
 pub mod accept;
 pub mod clock;
+pub mod credentials;
 pub mod fork;
 pub mod interrupt;
 pub mod line;
 pub mod mmsg;
 pub mod poller;
-pub mod post;
 pub mod shared;
 pub mod spawn;

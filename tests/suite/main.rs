@@ -4,6 +4,7 @@
 //! sleeps but [`common::eventually`], and every read has a deadline.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
+mod access;
 mod addresses;
 mod common;
 mod config_cli;
@@ -16,7 +17,6 @@ mod log_lines;
 mod matrix;
 mod panics;
 mod python;
-mod service_manager;
 mod strace;
 mod survival;
 mod unix_files;

@@ -7,7 +7,7 @@ use toml::Spanned;
 use crate::config::{
     Address, Environment, Protocol,
     diagnostic::{Faults, Place, Trouble},
-    file::Addresses,
+    file::Texts,
     quoted,
 };
 
@@ -21,10 +21,10 @@ pub(super) struct Bound {
 }
 
 /// Each address as written, and its place.
-pub(super) fn texts(written: &Spanned<Addresses>) -> Vec<(&str, Range<usize>)> {
+pub(super) fn texts(written: &Spanned<Texts>) -> Vec<(&str, Range<usize>)> {
     match written.get_ref() {
-        Addresses::One(text) => vec![(text, written.span())],
-        Addresses::Many(list) => list.iter().map(|text| (text.get_ref().as_str(), text.span())).collect(),
+        Texts::One(text) => vec![(text, written.span())],
+        Texts::Many(list) => list.iter().map(|text| (text.get_ref().as_str(), text.span())).collect(),
     }
 }
 

@@ -83,6 +83,12 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
             Some((&[Tcp, Udp], "take it out; only `tcp` and `udp` have it"))
         }
         "allow-amplification" => Some((&[Udp, UnixDatagram], "take it out; only datagrams can be amplified")),
+        "allow" | "allow-include" | "deny" | "deny-include" => {
+            Some((&[Tcp, Udp], "take it out; only clients of `tcp` and `udp` have addresses"))
+        }
+        "allow-users" | "allow-groups" => {
+            Some((&[Unix], "take it out; only of a `unix` connection is the user known"))
+        }
         "socket-mode" | "socket-user" | "socket-group" => {
             Some((&[Unix, UnixDatagram], "take it out; only a unix socket file has permissions"))
         }

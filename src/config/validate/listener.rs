@@ -11,6 +11,7 @@ use crate::config::{
     Environment, Listener, Mode, Protocol, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     file::{self, Scalar},
+    includes::Includes,
 };
 
 /// Some descriptors below 1024 are in use otherwise.
@@ -19,6 +20,7 @@ const MOST_FOR_SELECT: u32 = 1000;
 /// What all listeners have in common.
 pub(super) struct Context<'a> {
     pub(super) sources: &'a [Source],
+    pub(super) includes: &'a Includes,
     pub(super) defaults: Table<'a>,
     pub(super) environment: &'a Environment,
     /// Nothing was cut out of the sources.
@@ -32,6 +34,8 @@ pub(super) struct Draft {
     pub(super) name: Option<Place>,
     /// Where each address is written.
     pub(super) places: Vec<Place>,
+    /// Where each key is written.
+    pub(super) origins: Vec<(String, Place)>,
     left_out: Vec<String>,
 }
 
@@ -77,7 +81,7 @@ pub(super) fn check_defaults(context: &Context<'_>, faults: &mut Faults) {
     }
     let nothing = file::Listener::default();
     let defaults = Table { source: table.source, keys: &nothing };
-    let mut reader = Reader { own: table, defaults, fit: Fit::default(), faults };
+    let mut reader = Reader::new(table, defaults, context, faults);
     let (protocol, mode, service) = (reader.protocol(), reader.mode(), reader.service());
     reader.enabled();
     reader.optional();
@@ -91,7 +95,7 @@ pub(super) fn draft(
     context: &Context<'_>,
     faults: &mut Faults,
 ) -> Option<Draft> {
-    let mut reader = Reader { own, defaults: context.defaults, fit: Fit::default(), faults };
+    let mut reader = Reader::new(own, context.defaults, context, faults);
     let (protocol, mode, service) = (reader.protocol(), reader.mode(), reader.service());
     let (enabled, optional) = (reader.enabled(), reader.optional());
     let texts = own.keys.address.as_ref().map(addresses::texts).unwrap_or_default();
@@ -100,6 +104,7 @@ pub(super) fn draft(
     reader.check_own_keys(context);
     let name = reader.value("name", |keys| &keys.name, values::name);
     let settings = reader.settings(protocol.unwrap_or(Protocol::Tcp), mode, service);
+    let (origins, faults) = (reader.origins, reader.faults);
 
     if context.complete && own.keys.protocol.is_none() && context.defaults.keys.protocol.is_none() {
         let cure = "add for example `protocol = \"tcp\"`";
@@ -126,6 +131,7 @@ pub(super) fn draft(
             .flatten(),
         listener: Listener { name: name.unwrap_or_default(), address, optional, ..settings },
         places,
+        origins,
         left_out: bound.left_out,
     })
 }

@@ -2,11 +2,13 @@
 
 use std::borrow::Borrow;
 
-use super::{Fit, values};
+use super::{Fit, listener::Context, values};
 use crate::config::{
     DEFAULT_QUOTE, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Trigger, Workers,
-    diagnostic::{Faults, Place, Trouble},
+    diagnostic::{Faults, Place, Source, Trouble},
+    everybody,
     file::{self, Written},
+    includes::Includes,
     words,
 };
 
@@ -22,10 +24,24 @@ pub(super) struct Reader<'a> {
     pub(super) own: Table<'a>,
     pub(super) defaults: Table<'a>,
     pub(super) fit: Fit,
+    pub(super) sources: &'a [Source],
+    pub(super) includes: &'a Includes,
+    /// Where each key that was read is written.
+    pub(super) origins: Vec<(String, Place)>,
     pub(super) faults: &'a mut Faults,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(
+        own: Table<'a>,
+        defaults: Table<'a>,
+        context: &Context<'a>,
+        faults: &'a mut Faults,
+    ) -> Self {
+        let Context { sources, includes, .. } = *context;
+        Reader { own, defaults, fit: Fit::default(), sources, includes, origins: Vec::new(), faults }
+    }
+
     pub(super) fn value<T: Borrow<U> + 'a, U: ?Sized, V>(
         &mut self,
         key: &str,
@@ -36,6 +52,7 @@ impl<'a> Reader<'a> {
         let default = field(self.defaults.keys).as_ref().filter(|_| self.fit.takes_default(key));
         let (written, source) = own.or(default.map(|written| (written, self.defaults.source)))?;
         let place = Place::new(source, written.span());
+        self.origins.push((key.to_owned(), place.clone()));
         read(written.get_ref().borrow()).map_err(|trouble| self.faults.push(place, trouble)).ok()
     }
 
@@ -83,6 +100,10 @@ impl<'a> Reader<'a> {
             quote: self
                 .value("quote", |keys| &keys.quote, values::quote)
                 .unwrap_or_else(|| DEFAULT_QUOTE.to_owned()),
+            allow: self.allow().unwrap_or_else(everybody),
+            deny: self.deny().unwrap_or_default(),
+            allow_users: self.allow_users(),
+            allow_groups: self.allow_groups(),
             max_connections: self
                 .value("max-connections", |keys| &keys.max_connections, values::max_connections)
                 .unwrap_or(default_max_connections(mode)),

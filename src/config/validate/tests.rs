@@ -1,5 +1,6 @@
 //! Every fault by its words and its place, through the public entry point.
 
+mod access;
 mod limits;
 
 use std::{fs, path::PathBuf};

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::AsFd,
-    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,7 @@ use super::{Aside, EventLoop, FREED, TURN, Visitor, step};
 use crate::{
     connection::{Appetite, Connection},
     datagram,
-    duty::Rest,
+    duty::{Guest, Rest},
     listener::Refusal,
     logging::Seldom,
     reason::Reason,
@@ -34,7 +33,7 @@ impl<P: Poller> EventLoop<'_, P> {
         for _ in 0..TURN {
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-            let Some(mut permit) = gate.try_enter() else {
+            let Some(permit) = gate.try_enter() else {
                 return match gate.wait_for_place(&self.bell) {
                     true => self.step_aside(Aside::Full),
                     false => continue,
@@ -44,22 +43,19 @@ impl<P: Poller> EventLoop<'_, P> {
                 self.claim_again(number);
                 return Ok(());
             }
-            let accepted = listener.accept_nonblocking();
-            gate.settle(1, usize::from(accepted.is_ok()));
-            match accepted {
-                Ok((socket, peer)) => {
+            match self.duty.receive(listener.accept_nonblocking(), &mut Some(permit)) {
+                Ok(Some(Guest { socket, peer, permit, opened })) => {
                     self.rest = Rest::default();
-                    permit.open();
-                    self.duty.stats.served.fetch_add(1, Relaxed);
                     self.admit(Visitor {
                         socket,
                         connection: Connection::new(&*self.duty.service, peer),
                         interest: Interest::Read,
                         queued: false,
-                        opened: Instant::now(),
+                        opened,
                         _permit: permit,
                     })?;
                 }
+                Ok(None) => self.rest = Rest::default(),
                 Err(Refusal::Nothing) => return Ok(()),
                 Err(Refusal::Again) => {}
                 Err(Refusal::Exhausted(error)) => {
@@ -179,12 +175,12 @@ impl<P: Poller> EventLoop<'_, P> {
         let end = Instant::now() + LAST_CALL;
         for number in 0..self.listeners.len() {
             while !self.duty.gate.is_exhausted() && self.aside.is_none() {
-                let before = self.duty.stats.served.load(Relaxed);
+                let before = self.duty.stats.arrived();
                 match self.batch.is_some() {
                     true => self.receive(number)?,
                     false => self.accept(number)?,
                 }
-                if self.duty.stats.served.load(Relaxed) == before || end <= Instant::now() {
+                if self.duty.stats.arrived() == before || end <= Instant::now() {
                     break;
                 }
             }

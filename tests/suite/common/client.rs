@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
     path::{Path, PathBuf},
     sync::LazyLock,
     time::Duration,
@@ -60,6 +60,14 @@ impl Endpoint {
         }
     }
 
+    /// Another way to reach a socket that is bound to a wildcard.
+    pub(crate) fn set_ip(&mut self, ip: IpAddr) {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => address.set_ip(ip),
+            other => panic!("{other:?} has no internet address"),
+        }
+    }
+
     fn parts(&self) -> (SockAddr, Type) {
         match self {
             Self::Tcp(address) => ((*address).into(), Type::STREAM),
@@ -82,6 +90,19 @@ impl Client {
         client.bind(to)?;
         uninterrupted(|| client.socket.connect(&to.parts().0))?;
         Ok(client)
+    }
+
+    /// A client that comes from another address of this machine.
+    #[track_caller]
+    pub(crate) fn connect_from(to: &Endpoint, ip: &str) -> Self {
+        let client = Self::unbound(to).unwrap();
+        client.socket.bind(&SocketAddr::new(ip.parse().unwrap(), 0).into()).unwrap();
+        uninterrupted(|| client.socket.connect(&to.parts().0)).unwrap();
+        client
+    }
+
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.datagram
     }
 
     /// A datagram client that is not connected. Of such a one a unix socket queues no more than
@@ -264,7 +285,7 @@ pub(crate) fn pattern(length: usize) -> &'static [u8] {
 
 /// A call with a deadline is not begun anew when the machine stops this process for a moment (signal(7), "Interruption of
 /// system calls by stop signals").
-pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -129,8 +129,6 @@ impl Launch {
             "LISTEN_FDS",
             "LISTEN_PID",
             "LISTEN_FDNAMES",
-            "WATCHDOG_USEC",
-            "WATCHDOG_PID",
             "NO_COLOR",
             "CLICOLOR_FORCE",
         ] {

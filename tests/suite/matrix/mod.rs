@@ -13,7 +13,7 @@ mod stream_stop;
 use crate::common::Echod;
 
 /// One cell of the matrix.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Combination {
     pub(crate) protocol: &'static str,
     pub(crate) address: &'static str,

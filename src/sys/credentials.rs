@@ -1,0 +1,73 @@
+//! Who is at the other end of a unix socket, as the kernel noted when it connected: unix(7), `SO_PEERCRED` and
+//! `SO_PEERGROUPS`.
+
+#![allow(unsafe_code)]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+/// The peer's user.
+pub fn peer_user(socket: &impl AsFd) -> io::Result<u32> {
+    Ok(getsockopt(socket, PeerCredentials)?.uid())
+}
+
+/// Whether the peer is in one of `groups`: by its own group or by its supplementary ones.
+pub fn peer_is_in(socket: &impl AsFd, groups: &[u32]) -> io::Result<bool> {
+    let own = getsockopt(socket, PeerCredentials)?.gid();
+    if groups.contains(&own) {
+        return Ok(true);
+    }
+    let mut found = vec![0 as libc::gid_t; 64];
+    loop {
+        let mut bytes = (found.len() * size_of::<libc::gid_t>()) as libc::socklen_t;
+        // SAFETY: `found` has room for `bytes` bytes, which the kernel fills, and says how many it needed.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_PEERGROUPS,
+                found.as_mut_ptr().cast(),
+                &raw mut bytes,
+            )
+        };
+        let count = bytes as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            found.truncate(count);
+            return Ok(found.iter().any(|group| groups.contains(group)));
+        }
+        let error = io::Error::last_os_error();
+        // Too small: now it has told the size. A process has 65,536 groups at most.
+        if error.raw_os_error() != Some(libc::ERANGE) || count <= found.len() {
+            return Err(error);
+        }
+        found.resize(count, 0);
+    }
+}
+
+/// socket(7) does not list it; it is there since Linux 4.13.
+const SO_PEERGROUPS: libc::c_int = 59;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use nix::unistd::{getegid, geteuid, getgroups};
+
+    use super::*;
+
+    #[test]
+    fn the_peer_of_a_pair_is_ourselves() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert_eq!(peer_user(&ours).unwrap(), geteuid().as_raw());
+        assert!(peer_is_in(&ours, &[getegid().as_raw()]).unwrap());
+        for group in getgroups().unwrap() {
+            assert!(peer_is_in(&ours, &[group.as_raw()]).unwrap());
+        }
+        assert!(!peer_is_in(&ours, &[]).unwrap());
+        assert!(!peer_is_in(&ours, &[u32::MAX - 7]).unwrap());
+    }
+}
