@@ -47,7 +47,7 @@ impl<'a> Desk<'a> {
     /// A desk for `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: Vec<&'a Listener>, by_signals: bool) -> io::Result<Desk<'a>> {
         let with_control = sockets.iter().any(|socket| socket.has_many_addresses());
-        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, by_signals)?, with_control })
+        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, &duty.posts, by_signals)?, with_control })
     }
 
     /// A batch of `size` that suits these sockets.
@@ -73,7 +73,9 @@ impl<'a> Desk<'a> {
             Ready::Nothing => return Arrival::Nothing,
             Ready::Closed => return Arrival::Closed,
         };
-        match take(self.duty, listener, batch, self.watch.blocks()) {
+        let taken = take(self.duty, listener, batch, self.watch.blocks());
+        self.watch.leave();
+        match taken {
             Ok(0) => Arrival::Nothing,
             Ok(_) => Arrival::Batch(listener),
             // A socket that was blocking does not block any more: we were asked to stop, and all is answered.

@@ -27,6 +27,7 @@ use crate::{
     stats::Stats,
     sys::{
         interrupt::Crew,
+        post::Posts,
         shared::{Pages, Shared, Slots},
     },
     watch::{Patience, Ready, Watch},
@@ -63,6 +64,8 @@ pub struct Duty {
     pub rules: Option<Arc<Rules>>,
     /// The threads that serve it in this process.
     pub crew: Crew,
+    /// Where they stand.
+    pub posts: Posts,
 }
 
 impl Duty {
@@ -71,7 +74,15 @@ impl Duty {
         let gate = Gate::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
         let service = service::new(&settings);
         let rules = Rules::of(&settings).map(Arc::new);
-        Ok(Duty { settings, service, stats, gate: Arc::new(gate), rules, crew: Crew::default() })
+        Ok(Duty {
+            settings,
+            service,
+            stats,
+            gate: Arc::new(gate),
+            rules,
+            crew: Crew::default(),
+            posts: Posts::default(),
+        })
     }
 
     /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
@@ -83,6 +94,7 @@ impl Duty {
             gate: Arc::new(self.gate.of_worker(busy, worker)?),
             rules: self.rules.clone(),
             crew: Crew::default(),
+            posts: Posts::default(),
         })
     }
 
@@ -187,7 +199,7 @@ pub enum Arrival {
 impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
-        let watch = Watch::new(sockets.iter().collect(), &duty.gate, by_signals)?;
+        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, by_signals)?;
         Ok(Door { duty, watch, rest: Rest::default(), broken: None })
     }
 
@@ -222,7 +234,9 @@ impl<'a> Door<'a> {
             return (Arrival::Nobody, Some(permit));
         }
         let mut permit = Some(permit);
-        let arrival = match self.duty.receive(listener.accept(), &mut permit) {
+        let accepted = listener.accept();
+        self.watch.leave();
+        let arrival = match self.duty.receive(accepted, &mut permit) {
             Ok(guest) => {
                 self.rest = Rest::default();
                 guest.map_or(Arrival::Nobody, Arrival::Guest)

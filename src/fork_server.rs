@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::fd::{AsFd, OwnedFd},
     process::Child,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -151,7 +151,6 @@ impl ForkServer {
 
     /// What was open has died with it.
     fn died(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
         self.stats.open.store(0, Relaxed);
         self.stats.died.fetch_add(1, Relaxed);
     }
@@ -164,6 +163,18 @@ impl ForkServer {
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
         self.ready = Some(ready);
         Ok(())
+    }
+
+    /// Asks the process for a sign of life.
+    pub fn ask(&self) {
+        self.stats.asked.fetch_add(1, Relaxed);
+        self.signal(Signal::SIGWINCH);
+    }
+
+    /// Whether it has answered, or there is none at the moment: it is started again by itself.
+    pub fn has_answered(&self) -> bool {
+        let answered = self.stats.answered.load(Relaxed) == self.stats.asked.load(Relaxed);
+        answered || self.process.is_none()
     }
 
     fn signal(&self, signal: Signal) {

@@ -28,6 +28,7 @@ pub mod server;
 pub mod signals;
 pub mod station;
 pub mod supervisor;
+pub mod systemd;
 
 // What they use.
 pub mod backoff;

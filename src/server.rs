@@ -17,6 +17,8 @@ use crate::{
     logging, signals,
     station::Station,
     supervisor::{Event, Supervisor},
+    sys::post,
+    systemd::Manager,
 };
 
 /// Does what the command line says, until it is done or a signal ends it.
@@ -35,7 +37,11 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     signals::block().map_err(internal)?;
     logging::install(&config.log);
     logging::log_panics();
-    serve(&config, notes, cli.announce)
+    let manager = Manager::from_environment();
+    if manager.watchdog().is_some() {
+        post::watch();
+    }
+    serve(&config, notes, cli.announce, manager)
 }
 
 fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
@@ -46,7 +52,7 @@ fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
     Ok((config, loaded.notes))
 }
 
-fn serve(config: &Config, mut notes: Vec<String>, announce: bool) -> Result<(), Failure> {
+fn serve(config: &Config, mut notes: Vec<String>, announce: bool, manager: Manager) -> Result<(), Failure> {
     use_all_descriptors();
     let mut bound = Vec::new();
     for settings in &config.listeners {
@@ -80,7 +86,7 @@ fn serve(config: &Config, mut notes: Vec<String>, announce: bool) -> Result<(), 
     if announce && let Err(error) = say(&announced) {
         warn!("cannot announce the sockets on standard output: {error}");
     }
-    Supervisor::new(&config.daemon, stations, inbox).run()
+    Supervisor::new(&config.daemon, stations, inbox, manager).run()
 }
 
 /// The soft limit of open files guards programs that use select(2); the hard one is what the administrator allows.

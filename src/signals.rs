@@ -8,17 +8,19 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::sys::interrupt;
+use crate::sys::{interrupt, post};
 
 /// Those that the daemon acts on.
 const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
 
-/// Blocks all signals in this thread and those it will start, but for the one that interrupts workers. To be called
-/// first of all.
+/// Blocks all signals in this thread and those it will start, but for those that interrupt and nudge workers. To be
+/// called first of all.
 pub fn block() -> io::Result<()> {
     interrupt::on(interrupt::SIGNAL);
+    post::on();
     let mut all = interrupt::blockable();
     all.remove(Signal::SIGURG);
+    all.remove(Signal::SIGWINCH);
     all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     Ok(())
 }

@@ -107,6 +107,23 @@ impl Station {
         }
     }
 
+    /// Asks those who serve it for a sign of life.
+    pub fn ask(&self) {
+        match &self.how {
+            How::Threads(duty) => duty.posts.ask(),
+            How::Process(server) => server.ask(),
+        }
+    }
+
+    /// Whether they have given it.
+    pub fn has_answered(&self) -> bool {
+        self.ended
+            || match &self.how {
+                How::Threads(duty) => duty.posts.have_answered(),
+                How::Process(server) => server.has_answered(),
+            }
+    }
+
     /// Marks it as ended.
     pub fn end(&mut self) {
         self.ended = true;

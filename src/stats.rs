@@ -49,6 +49,10 @@ pub struct Stats {
     /// Answers dropped because the receiver's queue was full.
     pub dropped: AtomicU64,
     refusals: [Refusals; Reason::ALL.len()],
+    /// How often the process of a forking listener was asked for a sign of life.
+    pub asked: AtomicU32,
+    /// To which of these questions it has answered last.
+    pub answered: AtomicU32,
     shards: [Shard; SHARDS],
 }
 }
@@ -123,6 +127,14 @@ impl Stats {
     pub fn arrived(&self) -> u64 {
         let refused = Reason::ALL.into_iter().map(|reason| self.refused(reason)).sum::<u64>();
         refused.wrapping_add(self.served.load(Relaxed))
+    }
+
+    /// Says that this process is alive, if it was asked.
+    pub fn answer(&self) {
+        let asked = self.asked.load(Relaxed);
+        if self.answered.load(Relaxed) != asked {
+            self.answered.store(asked, Relaxed);
+        }
     }
 
     /// A number that changes whenever something is served.

@@ -14,7 +14,18 @@ use crate::{
     config,
     error::{Exit, Failure},
     station::Station,
+    systemd::Manager,
 };
+
+mod watchdog;
+
+use watchdog::Watchdog;
+
+/// How often the service manager is told of a drain.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// How much longer than the drain the service manager is to wait for the end of the process.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// What the main thread is told.
 pub enum Event {
@@ -35,6 +46,10 @@ pub struct Supervisor<'a> {
     told: bool,
     failure: Option<Failure>,
     idle: Idle,
+    manager: Manager,
+    watchdog: Option<Watchdog>,
+    /// When the service manager is told again of a drain.
+    tell: Option<Instant>,
 }
 
 /// Since when nothing has happened.
@@ -45,13 +60,32 @@ struct Idle {
 
 impl<'a> Supervisor<'a> {
     /// A supervisor of `stations`, which are told of in `inbox`.
-    pub fn new(daemon: &'a config::Daemon, stations: Vec<Station>, inbox: Receiver<Event>) -> Supervisor<'a> {
+    pub fn new(
+        daemon: &'a config::Daemon,
+        stations: Vec<Station>,
+        inbox: Receiver<Event>,
+        manager: Manager,
+    ) -> Supervisor<'a> {
         let idle = Idle { activity: 0, since: Instant::now() };
-        Supervisor { daemon, stations, inbox, deadline: None, told: false, failure: None, idle }
+        let watchdog = manager.watchdog().map(Watchdog::new);
+        let (deadline, tell) = (None, None);
+        Supervisor {
+            daemon,
+            stations,
+            inbox,
+            deadline,
+            told: false,
+            failure: None,
+            idle,
+            manager,
+            watchdog,
+            tell,
+        }
     }
 
     /// Waits until all listeners have ended, or the time to drain is over.
     pub fn run(mut self) -> Result<(), Failure> {
+        self.manager.ready(format_args!("{}", self.state()));
         loop {
             if self.stations.iter().all(Station::has_ended) {
                 info!("all listeners have ended");
@@ -82,6 +116,10 @@ impl<'a> Supervisor<'a> {
                     self.look_for_idleness();
                 }
             }
+            self.keep_in_touch();
+        }
+        if self.deadline.is_none() {
+            self.manager.stopping(MARGIN, format_args!("all listeners have ended"));
         }
         self.failure.map_or(Ok(()), Err)
     }
@@ -89,7 +127,8 @@ impl<'a> Supervisor<'a> {
     fn next_event(&self) -> Option<Event> {
         let due = self.stations.iter().filter_map(Station::due).chain(self.deadline).min();
         let look = self.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
-        match due.into_iter().chain(look).min() {
+        let touch = self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell);
+        match due.into_iter().chain(look).chain(touch).min() {
             None => self.inbox.recv().ok(),
             Some(due) => self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
         }
@@ -104,16 +143,18 @@ impl<'a> Supervisor<'a> {
             return;
         }
         let time = self.daemon.drain_timeout;
-        let open: u32 = self.stations.iter().map(Station::open).sum();
+        let open = self.open();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
+        self.manager.stopping(time + MARGIN, format_args!("{}", self.drain_state()));
+        self.tell = self.manager.listens().then(|| Instant::now() + TOLD);
         self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::stop);
         // A process that was to be started again has ended with that.
         self.tend();
     }
 
     fn cut(&mut self, why: &str) {
-        let open: u32 = self.stations.iter().map(Station::open).sum();
+        let open = self.open();
         match open {
             0 => info!("{why}"),
             open => warn!("{why}: {open} open connections are cut"),
@@ -121,7 +162,41 @@ impl<'a> Supervisor<'a> {
         self.stations.iter_mut().for_each(Station::cut);
     }
 
+    /// Tells the service manager what is due: a ping, or how the drain goes on.
+    fn keep_in_touch(&mut self) {
+        if self.tell.is_some_and(|due| due <= Instant::now()) {
+            self.tell = Some(Instant::now() + TOLD);
+            let left =
+                self.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+            self.manager.still_stopping(left + MARGIN, format_args!("{}", self.drain_state()));
+        }
+        let Some(watchdog) = &mut self.watchdog else { return };
+        if watchdog.is_to_ping(&self.stations) {
+            match self.deadline {
+                None => self.manager.ping(format_args!("{}, {}", self.state(), connections(self.open()))),
+                Some(_) => self.manager.ping(format_args!("{}", self.drain_state())),
+            }
+        }
+    }
+
+    fn open(&self) -> u32 {
+        self.stations.iter().map(Station::open).sum()
+    }
+
+    fn state(&self) -> String {
+        let serving = self.stations.iter().filter(|station| !station.has_ended()).count();
+        format!("serving {serving} listener{}", if serving == 1 { "" } else { "s" })
+    }
+
+    fn drain_state(&self) -> String {
+        let left = self.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
+        // Rounded: nobody wants to read milliseconds.
+        let seconds = left.as_secs_f32().round();
+        format!("draining: {} left, {seconds} s at most", connections(self.open()))
+    }
+
     fn report(&self) {
+        self.manager.status(format_args!("{}, {}", self.state(), connections(self.open())));
         for station in &self.stations {
             let (name, state) = (station.name(), station.stats());
             let ended = if station.has_ended() { " (ended)" } else { "" };
@@ -148,7 +223,7 @@ impl<'a> Supervisor<'a> {
         }
         let sum = |sum: u64, station: &Station| sum.wrapping_add(station.stats().activity());
         let activity = self.stations.iter().fold(0, sum);
-        let open: u32 = self.stations.iter().map(Station::open).sum();
+        let open = self.open();
         if open > 0 || activity != self.idle.activity {
             self.idle = Idle { activity, since: Instant::now() };
         } else if self.idle.since.elapsed() >= time {
@@ -160,6 +235,14 @@ impl<'a> Supervisor<'a> {
 /// How often to look whether all is idle: so much later than it should the daemon may exit.
 fn time_to_look(exit_idle_time: Duration) -> Duration {
     (exit_idle_time / 10).max(Duration::from_millis(10))
+}
+
+/// `one open connection`, `5 open connections`.
+fn connections(open: u32) -> String {
+    match open {
+        1 => "1 open connection".to_owned(),
+        open => format!("{open} open connections"),
+    }
 }
 
 fn name_of(signal: i32) -> &'static str {

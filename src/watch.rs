@@ -18,7 +18,10 @@ use nix::{
 use crate::{
     admission::Gate,
     listener::Listener,
-    sys::interrupt::{self, Attention},
+    sys::{
+        interrupt::{self, Attention},
+        post::{Post, Posts},
+    },
 };
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
@@ -28,6 +31,7 @@ pub const LAST_CALL: Duration = Duration::from_millis(30);
 pub struct Watch<'a> {
     sockets: Vec<&'a Listener>,
     gate: &'a Gate,
+    post: Post<'a>,
     /// The gate's end, then the sockets.
     polled: Vec<PollFd<'a>>,
     /// When what arrived before the end has had its time.
@@ -59,7 +63,12 @@ pub enum Ready<'a> {
 
 impl<'a> Watch<'a> {
     /// Watches `sockets`. Who needs to be woken by signals cannot block in a call on a socket.
-    pub fn new(sockets: Vec<&'a Listener>, gate: &'a Gate, by_signals: bool) -> io::Result<Watch<'a>> {
+    pub fn new(
+        sockets: Vec<&'a Listener>,
+        gate: &'a Gate,
+        posts: &'a Posts,
+        by_signals: bool,
+    ) -> io::Result<Watch<'a>> {
         let blocks = sockets.len() == 1 && !gate.counts_requests() && !by_signals;
         if !blocks {
             sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
@@ -67,7 +76,12 @@ impl<'a> Watch<'a> {
         let attention = blocks.then(|| interrupt::attend(sockets[0].as_fd()));
         let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
-        Ok(Watch { sockets, gate, polled, end: None, last: 0, attention })
+        Ok(Watch { sockets, gate, post: posts.take(), polled, end: None, last: 0, attention })
+    }
+
+    /// To be called when somebody came: until the next wait nobody is waited for here.
+    pub fn leave(&self) {
+        self.post.leave();
     }
 
     /// Whether calls on the socket wait by themselves.
@@ -98,6 +112,7 @@ impl<'a> Watch<'a> {
 
     /// Waits for one of the sockets.
     pub fn wait(&mut self, patience: &Patience) -> Ready<'a> {
+        self.post.stand();
         if self.blocks() {
             return match self.is_over(interrupt::asked()) {
                 true => Ready::Closed,

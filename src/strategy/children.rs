@@ -181,6 +181,7 @@ impl<'a> Children<'a> {
 
     /// Does what signals have asked for.
     fn heed(&mut self) {
+        self.duty.stats.answer();
         self.forked += 1;
         if self.forked.is_multiple_of(HEED) {
             // While clients keep coming, poll does not let signals through.

@@ -27,6 +27,7 @@ use crate::{
         line::Line,
         mmsg::Batch,
         poller::{Event, Interest, Poller},
+        post::Post,
         shared::Pages,
     },
 };
@@ -39,6 +40,8 @@ const CLOSED: u64 = 1 << 30;
 const STOPPED: u64 = CLOSED + 1;
 /// There may be a place again.
 const FREED: u64 = CLOSED + 2;
+/// The supervisor asks for a sign of life.
+const ASKED: u64 = CLOSED + 3;
 
 /// Connections that are accepted in one turn, and batches of datagrams: then others have theirs.
 const TURN: usize = 16;
@@ -70,6 +73,7 @@ struct EventLoop<'a, P> {
     aside: Option<Aside>,
     rest: Rest,
     stopping: bool,
+    post: Post<'a>,
 }
 
 /// One connection. Dropping it closes the socket and gives its place back.
@@ -96,6 +100,10 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let gate = &duty.gate;
         poller.add(gate.closed(), CLOSED, Interest::Read)?;
         poller.add(gate.stopped(), STOPPED, Interest::Read)?;
+        let post = duty.posts.take_loop()?;
+        if let Some(bell) = post.bell() {
+            poller.add(bell, ASKED, Interest::Read)?;
+        }
         let stream = duty.settings.protocol.is_stream();
         let with_control = listeners.iter().any(Listener::has_many_addresses);
         let batch = (!stream).then(|| Batch::new(MOST, with_control)).transpose()?;
@@ -113,6 +121,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             aside: None,
             rest: Rest::default(),
             stopping: false,
+            post,
         };
         events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         events.watch_listeners()?;
@@ -172,7 +181,11 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     fn happened(&mut self, event: Event) -> io::Result<()> {
         match event.key {
             // An edge also tells of room to write, which these always have.
-            CLOSED | STOPPED | FREED if !event.readable => Ok(()),
+            CLOSED | STOPPED | FREED | ASKED if !event.readable => Ok(()),
+            ASKED => {
+                self.post.heed();
+                Ok(())
+            }
             CLOSED => self.close(),
             STOPPED => self.stop(),
             FREED if self.aside == Some(Aside::Full) => self.watch_listeners(),

@@ -24,7 +24,7 @@ use signal_hook::{consts, flag};
 
 use crate::{
     stats::turn_shard,
-    sys::{fork, interrupt},
+    sys::{fork, interrupt, post},
     watch::{self, Patience},
 };
 
@@ -37,6 +37,7 @@ impl Family {
     pub(super) fn new() -> io::Result<Family> {
         // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
         interrupt::on(libc::SIGTERM);
+        post::on();
         let family = Family { bereaved: Arc::default() };
         flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
         Ok(family)
@@ -87,11 +88,12 @@ impl Family {
         watch::pause(&self.patience(time, true));
     }
 
-    /// Waits for SIGTERM, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
+    /// Waits for SIGTERM and to be asked for a sign of life, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
     /// SIGINT, are the daemon's to act on.
     pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> Patience {
         let mut blocked = interrupt::blockable();
         blocked.remove(Signal::SIGTERM);
+        blocked.remove(Signal::SIGWINCH);
         if heeded {
             blocked.remove(Signal::SIGCHLD);
         }

@@ -63,6 +63,7 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
     let mut backoff = Backoff::default();
     let mut told = false;
     loop {
+        duty.stats.answer();
         if family.is_told_to_stop() && !told {
             told = true;
             duty.gate.close();

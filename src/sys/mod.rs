@@ -9,5 +9,6 @@ pub mod interrupt;
 pub mod line;
 pub mod mmsg;
 pub mod poller;
+pub mod post;
 pub mod shared;
 pub mod spawn;

@@ -16,6 +16,17 @@ use nix::{
     unistd::Pid,
 };
 
+/// What a service manager tells the daemon, and nobody else (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)).
+const OF_THE_DAEMON: [&str; 7] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDNAMES",
+];
+
 /// Starts the running binary with `flag`, our process id, and the numbers of `descriptors`, which it finds open under
 /// these numbers.
 ///
@@ -27,6 +38,7 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let parent = Pid::this();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("echod").arg(flag).arg(parent.to_string()).arg(list.join(",")).process_group(0);
+    OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let prepare = move || {
         super::fork::die_with(parent);

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Every module of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md has the same list.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "sys",
     "backoff",
     "config",
@@ -19,6 +19,7 @@ const LAYERS: [&str; 28] = [
     "error",
     "signals",
     "logging",
+    "systemd",
     "end",
     "peer",
     "reason",

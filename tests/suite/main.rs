@@ -17,6 +17,7 @@ mod log_lines;
 mod matrix;
 mod panics;
 mod python;
+mod service_manager;
 mod strace;
 mod survival;
 mod unix_files;

@@ -129,6 +129,8 @@ impl Launch {
             "LISTEN_FDS",
             "LISTEN_PID",
             "LISTEN_FDNAMES",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
             "NO_COLOR",
             "CLICOLOR_FORCE",
         ] {

@@ -3,6 +3,7 @@
 mod client;
 mod daemon;
 mod launch;
+mod manager;
 pub(crate) mod proc;
 
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
 pub(crate) use launch::{Finished, Launch};
+pub(crate) use manager::Manager;
 
 /// How long anything may take before a test gives up: far more than it ever needs, so that only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
