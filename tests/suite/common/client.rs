@@ -285,7 +285,7 @@ pub(crate) fn pattern(length: usize) -> &'static [u8] {
 
 /// A call with a deadline is not begun anew when the machine stops this process for a moment (signal(7), "Interruption of
 /// system calls by stop signals").
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -7,7 +7,7 @@ use std::os::{
 
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::{PATIENCE, client::uninterrupted};
 
 /// Receives what the daemon tells its service manager.
 pub(crate) struct Manager {
@@ -41,7 +41,8 @@ impl Manager {
     #[track_caller]
     pub(crate) fn next(&self) -> String {
         let mut buffer = [0; 4096];
-        let length = self.socket.recv(&mut buffer).expect("a message for the service manager");
+        let received = uninterrupted(|| self.socket.recv(&mut buffer));
+        let length = received.expect("a message for the service manager");
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
