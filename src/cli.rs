@@ -35,6 +35,14 @@ pub struct Cli {
     #[arg(long, help_heading = "Instead of serving")]
     pub print_config: bool,
 
+    /// Serve the client on standard input, and exit: for inetd, or a socket unit with Accept=yes
+    #[arg(long, help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "announce"])]
+    pub inetd: bool,
+
+    /// What that client is answered; without it, echo
+    #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd")]
+    pub service: Option<String>,
+
     /// Print a line of JSON for each socket on standard output, then close it, once all are served
     #[arg(long, help_heading = "Output", conflicts_with_all = ["check", "print_config"])]
     pub announce: bool,
@@ -115,6 +123,9 @@ Exit codes:
 
 Every key of the file, with its meaning and default, is in config/echod.toml;
 `echod --print-config` prints the values that are in effect.";
+
+/// The services, as `--inetd` offers them.
+const SERVICES: [&str; 7] = ["echo", "upper", "discard", "chargen", "qotd", "daytime", "time"];
 
 /// The words for [`LogLevel::ALL`].
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

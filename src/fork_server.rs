@@ -47,6 +47,8 @@ pub const FLAG: &str = "--fork-server";
 struct Orders {
     log: config::Log,
     listener: config::Listener,
+    /// Whether each of the sockets is the service manager's.
+    passed: Vec<bool>,
 }
 
 /// The daemon's end: starts the process, and starts it again should it die.
@@ -72,7 +74,8 @@ impl ForkServer {
         sockets: Vec<Listener>,
     ) -> io::Result<ForkServer> {
         let mut orders = File::from(memfd_create(c"echod-orders", MFdFlags::MFD_CLOEXEC)?);
-        let text = Orders { log: log.clone(), listener: listener.clone() };
+        let passed = sockets.iter().map(Listener::is_passed).collect();
+        let text = Orders { log: log.clone(), listener: listener.clone(), passed };
         serde_json::to_writer(&mut orders, &text)?;
         let mut server = ForkServer {
             name: listener.name.clone(),
@@ -205,13 +208,13 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     logging::install(&orders.log);
     logging::log_panics();
     let protocol = orders.listener.protocol;
-    let adopt = |socket: OwnedFd| {
-        let listener = Listener::adopt(socket.into(), protocol)?;
+    let adopt = |(socket, passed): (OwnedFd, bool)| {
+        let listener = Listener::adopt(socket.into(), protocol)?.of_manager(passed);
         // The process before may have left it otherwise.
         listener.set_nonblocking(false)?;
         Ok(listener)
     };
-    let sockets: io::Result<Vec<Listener>> = handed.map(adopt).collect();
+    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.passed).map(adopt).collect();
     let sockets = sockets.map_err(failure)?;
     let stats = Arc::new(Shared::open(stats).map_err(failure)?);
     let name = orders.listener.name.clone();

@@ -10,6 +10,7 @@
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 
 // The road.
+pub mod activation;
 pub mod admission;
 pub mod connection;
 pub mod conversation;
@@ -24,6 +25,7 @@ pub mod watch;
 pub mod cli;
 pub mod config;
 pub mod fork_server;
+pub mod inetd;
 pub mod server;
 pub mod signals;
 pub mod station;

@@ -25,6 +25,8 @@ pub struct Listener {
     address: Peer,
     /// Sockets bound to the same port, for event loops that want one of their own.
     twins: Vec<Socket>,
+    /// Whether it is the service manager's: then it is not shut down, because it serves on when we are gone.
+    passed: bool,
     // After the socket: the file goes away once nobody can connect any more.
     file: Option<SocketFile>,
 }
@@ -48,15 +50,25 @@ pub enum Refusal {
 /// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
 /// address that this machine does not have is left out, and said in `notes`.
 pub fn bind(settings: &config::Listener, notes: &mut Vec<String>) -> Result<Vec<Listener>, Failure> {
+    bind_or_adopt(settings, |_| Ok(None), notes)
+}
+
+/// As [`bind`], but sockets that `adopt` finds for a place are used as they are.
+pub fn bind_or_adopt(
+    settings: &config::Listener,
+    mut adopt: impl FnMut(&Peer) -> io::Result<Option<Listener>>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Listener>, Failure> {
     // Event loops share a port by sockets of their own; others share the socket.
     let twins = if settings.mode.is_event_loop() { settings.pool() - 1 } else { 0 };
     let mut bound = Vec::new();
     for address in &settings.address {
         for place in places(settings, address)? {
             let twins = if matches!(place, Peer::Inet(_)) { twins } else { 0 };
-            let listener = match twins {
-                0 => Listener::bind(settings, &place),
-                count => Listener::bind_with_twins(settings, &place, count),
+            let listener = match (adopt(&place).transpose(), twins) {
+                (Some(adopted), _) => adopted,
+                (None, 0) => Listener::bind(settings, &place),
+                (None, count) => Listener::bind_with_twins(settings, &place, count),
             };
             match listener {
                 Ok(listener) => bound.push(listener),
@@ -120,13 +132,28 @@ impl Listener {
     /// A socket for another event loop: one of the twins, or this socket itself once more.
     pub fn twin(&mut self) -> io::Result<Listener> {
         let socket = self.twins.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
-        Listener::adopt(socket, self.protocol)
+        Ok(Listener::adopt(socket, self.protocol)?.of_manager(self.passed))
+    }
+
+    /// The socket alone.
+    pub fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// The same, said to be the service manager's or not.
+    pub fn of_manager(self, passed: bool) -> Listener {
+        Listener { passed, ..self }
+    }
+
+    /// Whether it is the service manager's.
+    pub fn is_passed(&self) -> bool {
+        self.passed
     }
 
     /// A socket that is bound already, by another process of the daemon.
     pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
         let address = Peer::from(&socket.local_addr()?);
-        Ok(Listener { socket, protocol, address, twins: Vec::new(), file: None })
+        Ok(Listener { socket, protocol, address, twins: Vec::new(), passed: false, file: None })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
@@ -145,8 +172,12 @@ impl Listener {
         }
     }
 
-    /// Refuses all clients from now on, also where other processes have a copy of this socket.
+    /// Refuses all clients from now on, also where other processes have a copy of this socket; but not if it is the service
+    /// manager's: there they wait for the next daemon.
     pub fn refuse(&self) {
+        if self.passed {
+            return;
+        }
         // It fails only where that has been done before.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }

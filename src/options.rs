@@ -22,12 +22,6 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
     // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
     if settings.protocol == Protocol::Tcp {
         socket.set_reuse_address(settings.reuse_address)?;
-        socket.set_tcp_nodelay(settings.nodelay)?;
-        match settings.keepalive {
-            Keepalive::Off => {}
-            Keepalive::On => socket.set_keepalive(true)?,
-            Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
-        }
     }
     socket.set_reuse_port(settings.reuse_port)?;
     if !settings.device.is_empty() {
@@ -35,6 +29,20 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
     }
     if address.is_ipv6() {
         socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
+    }
+    when_bound(socket, settings, place)
+}
+
+/// Sets what can be set at any time on a socket that is bound to `place`, or is to be.
+pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
+    let Peer::Inet(address) = place else { return Ok(()) };
+    if settings.protocol == Protocol::Tcp {
+        socket.set_tcp_nodelay(settings.nodelay)?;
+        match settings.keepalive {
+            Keepalive::Off => socket.set_keepalive(false)?,
+            Keepalive::On => socket.set_keepalive(true)?,
+            Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
+        }
     }
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
         // The reply is to leave from the address that was asked.

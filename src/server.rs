@@ -10,9 +10,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::{
+    activation::Passed,
     cli::Cli,
     config::{self, Config, Environment},
     error::{Exit, Failure},
+    inetd,
     listener::{self, Listener},
     logging, signals,
     station::Station,
@@ -23,7 +25,10 @@ use crate::{
 
 /// Does what the command line says, until it is done or a signal ends it.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
-    let (config, notes) = load(cli)?;
+    if cli.inetd {
+        return inetd::serve(cli);
+    }
+    let (config, mut notes) = load(cli)?;
     if cli.check || cli.print_config {
         // Without a standard error there is nobody to tell.
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
@@ -34,6 +39,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.print_config {
         return print(&config.to_toml());
     }
+    // Before a descriptor of ours could have the number of one that was announced and is not there.
+    let passed = Passed::from_environment(&mut notes);
     signals::block().map_err(internal)?;
     logging::install(&config.log);
     logging::log_panics();
@@ -41,7 +48,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if manager.watchdog().is_some() {
         post::watch();
     }
-    serve(&config, notes, cli.announce, manager)
+    serve(&config, passed, notes, cli.announce, manager)
 }
 
 fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
@@ -52,12 +59,28 @@ fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
     Ok((config, loaded.notes))
 }
 
-fn serve(config: &Config, mut notes: Vec<String>, announce: bool, manager: Manager) -> Result<(), Failure> {
+fn serve(
+    config: &Config,
+    mut passed: Passed,
+    mut notes: Vec<String>,
+    announce: bool,
+    manager: Manager,
+) -> Result<(), Failure> {
     use_all_descriptors();
     let mut bound = Vec::new();
-    for settings in &config.listeners {
-        bound.push((settings, listener::bind(settings, &mut notes)?));
+    // By name first: whoever is named is not to lose its socket to one that has its address.
+    let named: io::Result<Vec<_>> = config.listeners.iter().map(|settings| passed.named(settings)).collect();
+    let named = named.map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
+    })?;
+    for (settings, named) in config.listeners.iter().zip(named) {
+        let sockets = match named.is_empty() {
+            true => listener::bind_or_adopt(settings, |place| passed.at(settings, place), &mut notes)?,
+            false => named,
+        };
+        bound.push((settings, sockets));
     }
+    passed.close();
     notes.iter().for_each(|note| warn!("{note}"));
     bound.retain(|(_, sockets)| !sockets.is_empty());
     if bound.is_empty() {

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Every module of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md has the same list.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 31] = [
     "sys",
     "backoff",
     "config",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 29] = [
     "socket_file",
     "options",
     "listener",
+    "activation",
     "stats",
     "connection",
     "admission",
@@ -35,6 +36,7 @@ const LAYERS: [&str; 29] = [
     "datagram",
     "strategy",
     "fork_server",
+    "inetd",
     "station",
     "supervisor",
     "server",

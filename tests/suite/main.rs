@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 mod access;
+mod activation;
 mod addresses;
 mod common;
 mod config_cli;
 mod conformance;
 mod event_loops;
 mod house;
+mod inetd;
 mod life;
 mod limits;
 mod log_lines;

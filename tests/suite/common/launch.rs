@@ -2,12 +2,17 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, IoSlice},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
 };
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tempfile::TempDir;
 
 use super::{Echod, PATIENCE, poll, proc};
@@ -15,12 +20,18 @@ use super::{Echod, PATIENCE, poll, proc};
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_echod");
 
+/// What passes descriptors to it.
+const PASS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/common/pass.py");
+
 /// A daemon about to be started, in a directory of its own that is also its working directory.
 pub(crate) struct Launch {
     dir: TempDir,
     args: Vec<String>,
     shell: Option<&'static str>,
     env: Vec<(&'static str, String)>,
+    passed: Vec<(String, OwnedFd)>,
+    meant_for: &'static str,
+    stdin: Option<OwnedFd>,
 }
 
 /// A daemon that has ended, or a command that was never meant to stay.
@@ -35,7 +46,15 @@ pub(crate) struct Finished {
 impl Launch {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { dir, args: Vec::new(), shell: None, env: Vec::new() }
+        Self {
+            dir,
+            args: Vec::new(),
+            shell: None,
+            env: Vec::new(),
+            passed: Vec::new(),
+            meant_for: "",
+            stdin: None,
+        }
     }
 
     /// The directory that relative paths in the configuration refer to.
@@ -63,6 +82,22 @@ impl Launch {
     pub(crate) fn shell(mut self, script: &'static str) -> Self {
         self.shell = Some(script);
         self
+    }
+
+    /// Passes a copy of a descriptor under this name, as a service manager does.
+    pub(crate) fn pass(mut self, name: &str, descriptor: &impl AsFd) -> Self {
+        self.passed.push((name.to_owned(), descriptor.as_fd().try_clone_to_owned().unwrap()));
+        self
+    }
+
+    /// Says that what is passed is meant for another process.
+    pub(crate) fn meant_for(self, process: &'static str) -> Self {
+        Self { meant_for: process, ..self }
+    }
+
+    /// Standard input, as inetd gives it to a server.
+    pub(crate) fn stdin(self, descriptor: OwnedFd) -> Self {
+        Self { stdin: Some(descriptor), ..self }
     }
 
     /// Starts a daemon and waits until it is ready.
@@ -113,11 +148,18 @@ impl Launch {
     }
 
     fn spawn(&self, stdout: Stdio) -> Child {
+        let (sender, receiver) = UnixStream::pair().unwrap();
         let mut command = match self.shell {
             Some(script) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", script, BINARY]);
                 shell
+            }
+            None if !self.passed.is_empty() => {
+                let names: Vec<_> = self.passed.iter().map(|(name, _)| name.as_str()).collect();
+                let mut python = Command::new("python3");
+                python.args([PASS, &names.join(":"), self.meant_for, BINARY]);
+                python
             }
             None => Command::new(BINARY),
         };
@@ -136,15 +178,27 @@ impl Launch {
         ] {
             command.env_remove(key);
         }
-        command
+        let stdin = match &self.stdin {
+            Some(descriptor) => Stdio::from(descriptor.try_clone().unwrap()),
+            None if !self.passed.is_empty() => Stdio::from(OwnedFd::from(receiver)),
+            None => Stdio::null(),
+        };
+        let child = command
             .args(&self.args)
             .envs(self.env.iter().cloned())
             .current_dir(self.dir())
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(fs::File::create(log_path(self.dir())).unwrap())
             .spawn()
-            .unwrap()
+            .unwrap();
+        let raw: Vec<RawFd> = self.passed.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
+        if !raw.is_empty() {
+            let message = [ControlMessage::ScmRights(&raw)];
+            let byte = [IoSlice::new(b"x")];
+            sendmsg::<()>(sender.as_raw_fd(), &byte, &message, MsgFlags::empty(), None).unwrap();
+        }
+        child
     }
 
     fn finish(self, child: &mut Child, stdout: String) -> Finished {

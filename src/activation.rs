@@ -1,0 +1,141 @@
+//! Sockets that the service manager bound and passed to us, see sd_listen_fds(3). They are never shut down and their files
+//! never removed: they stay with the manager, and clients that come while no echod runs wait in them for the next one.
+
+use std::{io, path::Path};
+
+use log::warn;
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    config::{self, Protocol},
+    listener::Listener,
+    options,
+    peer::Peer,
+    sys::spawn::inherited,
+};
+
+/// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
+const FIRST: u32 = 3;
+
+/// The sockets that were passed and that no listener has taken yet.
+#[derive(Default)]
+pub struct Passed {
+    sockets: Vec<PassedSocket>,
+}
+
+struct PassedSocket {
+    /// `FileDescriptorName=` of the socket unit.
+    name: String,
+    socket: Socket,
+    protocol: Protocol,
+    address: Peer,
+}
+
+impl Passed {
+    /// Takes possession of the sockets that the environment tells of, if it is this process that they are meant for. What
+    /// nobody can be served by is closed and noted in `notes`. To be called once, before any descriptor is opened.
+    pub fn from_environment(notes: &mut Vec<String>) -> Passed {
+        let variable = |name| std::env::var(name).ok();
+        let number = |name| variable(name)?.parse::<u32>().ok();
+        let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else {
+            return Passed::default();
+        };
+        if pid != std::process::id() || count == 0 {
+            return Passed::default();
+        }
+        let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut passed = Passed::default();
+        for number in FIRST..FIRST.saturating_add(count) {
+            let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown");
+            match inherited(&number.to_string()) {
+                Ok(descriptors) => descriptors
+                    .into_iter()
+                    .for_each(|descriptor| passed.classify(name, descriptor.into(), notes)),
+                Err(error) => {
+                    notes.push(format!("cannot use the passed descriptor \"{name}\": {error}"));
+                    // There are no more than that.
+                    break;
+                }
+            }
+        }
+        passed
+    }
+
+    fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<String>) {
+        match kind(&socket) {
+            Ok((protocol, address)) => {
+                self.sockets.push(PassedSocket { name: name.to_owned(), socket, protocol, address });
+            }
+            Err(why) => notes.push(format!("closed the passed descriptor \"{name}\": {why}")),
+        }
+    }
+
+    /// The sockets that bear the name of a listener and suit it.
+    pub fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
+        let fits =
+            |passed: &mut PassedSocket| passed.name == settings.name && passed.protocol == settings.protocol;
+        let named: Vec<PassedSocket> = self.sockets.extract_if(.., fits).collect();
+        named.into_iter().map(|passed| passed.adopt(settings)).collect()
+    }
+
+    /// The socket that is bound to `place`.
+    pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
+        let fits =
+            |passed: &PassedSocket| passed.protocol == settings.protocol && is_same(&passed.address, place);
+        let Some(found) = self.sockets.iter().position(fits) else { return Ok(None) };
+        self.sockets.swap_remove(found).adopt(settings).map(Some)
+    }
+
+    /// Closes what no listener wanted.
+    pub fn close(self) {
+        for PassedSocket { name, protocol, address, .. } in self.sockets {
+            let url = address.url(protocol);
+            warn!(
+                "closed the passed socket \"{name}\" ({url}): no listener of protocol {protocol} has this name or address; \
+                 set FileDescriptorName= of its unit to the name of one"
+            );
+        }
+    }
+}
+
+impl PassedSocket {
+    fn adopt(self, settings: &config::Listener) -> io::Result<Listener> {
+        // The process before may have left it otherwise.
+        self.socket.set_nonblocking(false)?;
+        options::when_bound(&self.socket, settings, &self.address)?;
+        Ok(Listener::adopt(self.socket, self.protocol)?.of_manager(true))
+    }
+}
+
+/// What kind of listener a socket is for, and where it is bound; or why for none.
+fn kind(socket: &Socket) -> Result<(Protocol, Peer), String> {
+    let says = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ENOTSOCK) => "it is no socket".to_owned(),
+        _ => error.to_string(),
+    };
+    let (domain, kind) = (socket.domain().map_err(says)?, socket.r#type().map_err(says)?);
+    let protocol = match (domain, kind) {
+        (Domain::IPV4 | Domain::IPV6, Type::STREAM) => Protocol::Tcp,
+        (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => Protocol::Udp,
+        (Domain::UNIX, Type::STREAM) => Protocol::Unix,
+        (Domain::UNIX, Type::DGRAM) => Protocol::UnixDatagram,
+        _ => return Err("it is a socket of a kind that echod does not serve".to_owned()),
+    };
+    if protocol.is_stream() && !socket.is_listener().map_err(says)? {
+        return Err(
+            "it does not listen; is it a single connection (Accept=yes)? That is what `--inetd` is for"
+                .into(),
+        );
+    }
+    let address = socket.local_addr().map_err(says)?;
+    Ok((protocol, Peer::from(&address)))
+}
+
+fn is_same(bound: &Peer, place: &Peer) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    match (bound, place) {
+        (Peer::Path(bound), Peer::Path(place)) => absolute(bound).is_some_and(|b| absolute(place) == Some(b)),
+        _ => bound == place,
+    }
+}

@@ -1,0 +1,108 @@
+//! One connection, or the datagrams of one socket, on standard input: how inetd, and a socket unit with `Accept=yes`,
+//! start a server for each client. There is nothing to bind, nothing to wait for, and one thread.
+
+use std::{io, os::fd::AsFd, sync::Arc, time::Instant};
+
+use nix::sys::stat::fstat;
+use socket2::{Domain, Socket, Type};
+
+use crate::{
+    cli::Cli,
+    config::{self, Environment, Inputs, LogLevel},
+    connection::SCRATCH,
+    datagram,
+    duty::{Duty, Guest},
+    error::{Exit, Failure},
+    listener::Listener,
+    logging,
+    peer::Peer,
+    sys::{
+        interrupt,
+        mmsg::Batch,
+        shared::{Pages, Shared},
+    },
+};
+
+/// Serves who is at standard input, to the end.
+pub fn serve(cli: &Cli) -> Result<(), Failure> {
+    let socket = Socket::from(io::stdin().as_fd().try_clone_to_owned().map_err(unusable)?);
+    let (domain, kind) = (socket.domain().map_err(unusable)?, socket.r#type().map_err(unusable)?);
+    let stream = kind == Type::STREAM;
+    if stream && socket.is_listener().map_err(unusable)? {
+        return Err(unusable(io::Error::other(
+            "it listens; start echod with `--config` or `--listen` for that",
+        )));
+    }
+    let address = match (domain, kind) {
+        (Domain::IPV4 | Domain::IPV6, Type::STREAM) => "tcp://127.0.0.1:0",
+        (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => "udp://127.0.0.1:0",
+        (Domain::UNIX, Type::STREAM) => "unix:@inetd",
+        (Domain::UNIX, Type::DGRAM) => "unix-datagram:@inetd",
+        _ => return Err(unusable(io::Error::other("a socket of a kind that echod does not serve"))),
+    };
+    let service = cli.service.as_deref().unwrap_or("echo");
+    let listen = vec![format!("{address}?name=inetd&mode=iterative&service={service}")];
+    let inputs = Inputs { file: None, listen };
+    let mut config = config::load(&inputs, &Environment::default())?.config;
+    let level = std::env::var("ECHOD_LOG").ok();
+    cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
+    if is_same_file(&io::stdin(), &io::stderr()) {
+        // What is written to standard error would be sent to the client.
+        config.log.level = LogLevel::Off;
+    }
+    logging::install(&config.log);
+    logging::log_panics();
+    interrupt::on(libc::SIGTERM);
+    let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;
+    let duty = Duty::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
+    let duty = duty.map_err(internal)?;
+    match stream {
+        true => connection(&duty, listener.into_socket()),
+        false => datagrams(&duty, &listener),
+    }
+}
+
+fn connection(duty: &Duty, socket: Socket) -> Result<(), Failure> {
+    let address = match socket.peer_addr() {
+        Ok(address) => address,
+        // It has left again: there is nobody to serve, and nothing wrong.
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok(()),
+        Err(error) => return Err(unusable(error)),
+    };
+    // Whoever accepted it may have left it otherwise.
+    socket.set_nonblocking(false).map_err(unusable)?;
+    let mut scratch = Pages::new(SCRATCH).map_err(internal)?;
+    let Some(permit) = duty.gate.try_enter() else { return Ok(()) };
+    duty.serve(Guest { socket, peer: Peer::from(&address), permit, opened: Instant::now() }, &mut scratch);
+    Ok(())
+}
+
+/// Answers the datagrams that are there, and leaves the socket to the next one who is started for it.
+fn datagrams(duty: &Duty, listener: &Listener) -> Result<(), Failure> {
+    let mut batch = Batch::new(datagram::MOST, listener.has_many_addresses()).map_err(internal)?;
+    while datagram::take(duty, listener, &mut batch, false).is_ok_and(|received| received > 0) {
+        datagram::answer(duty, listener, &mut batch);
+    }
+    Ok(())
+}
+
+fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
+    match (fstat(one), fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
+}
+
+fn unusable(error: io::Error) -> Failure {
+    let what = match error.raw_os_error() {
+        Some(libc::ENOTSOCK) => {
+            "it is no socket; this option is for inetd, or a socket unit with `Accept=yes`".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Failure::new(Exit::Usage, format!("cannot serve standard input: {what}"))
+}
+
+fn internal(error: io::Error) -> Failure {
+    Failure::new(Exit::Internal, format!("cannot serve standard input: {error}"))
+}

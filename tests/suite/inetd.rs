@@ -1,0 +1,112 @@
+//! One client on standard input, as inetd and socket units with `Accept=yes` have it.
+
+use std::{
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::fd::OwnedFd,
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    thread,
+};
+
+use crate::common::{Client, Endpoint, Launch, PATIENCE, eventually, pattern};
+
+/// Two ends of a TCP connection.
+fn connection() -> (TcpStream, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    (ours, listener.accept().unwrap().0.into())
+}
+
+fn talk(
+    mut ours: impl std::io::Read + std::io::Write,
+    args: &[&str],
+    theirs: OwnedFd,
+    request: &[u8],
+) -> Vec<u8> {
+    let launch = Launch::new().args(&["--inetd"]).args(args).stdin(theirs);
+    thread::scope(|scope| {
+        let daemon = scope.spawn(|| launch.run());
+        ours.write_all(request).unwrap();
+        let mut answer = vec![0; request.len()];
+        ours.read_exact(&mut answer).unwrap();
+        drop(ours);
+        let ended = daemon.join().unwrap();
+        ended.expect(0, &["peer closed"]);
+        answer
+    })
+}
+
+#[test]
+fn a_connection_is_served_to_its_end() {
+    let (ours, theirs) = connection();
+    let request = pattern(100_000);
+    // Less than what both ends can hold, so that nobody waits for the other.
+    assert!(talk(ours, &[], theirs, request) == request);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    assert_eq!(talk(ours, &["--service", "upper"], theirs.into(), b"hello"), b"HELLO");
+}
+
+#[test]
+fn waiting_datagrams_are_answered() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Client::connect(&Endpoint::Udp(server.local_addr().unwrap()));
+    client.send(b"one");
+    client.send(b"two");
+    let launch = Launch::new().args(&["--inetd", "--service", "upper"]);
+    launch.stdin(server.into()).run().expect(0, &[]);
+    assert_eq!([client.receive(0), client.receive(0)], [b"ONE", b"TWO"]);
+}
+
+/// inetd makes standard error the client, too: nothing of the log may reach it.
+#[test]
+fn the_client_does_not_see_the_log() {
+    let (ours, theirs) = connection();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_echod"))
+        .args(["--inetd", "-vv"])
+        .stdin(Stdio::from(theirs.try_clone().unwrap()))
+        .stdout(Stdio::from(theirs.try_clone().unwrap()))
+        .stderr(Stdio::from(theirs))
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut &ours, b"hello").unwrap();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut all = Vec::new();
+    std::io::Read::read_to_end(&mut &ours, &mut all).unwrap();
+    assert_eq!(all, b"hello");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_no_client_is_refused() {
+    let run = |stdin: OwnedFd| Launch::new().args(&["--inetd"]).stdin(stdin).run();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    run(null.into()).expect(64, &["cannot serve standard input: it is no socket"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    run(listener.into()).expect(64, &["it listens; start echod with `--config`"]);
+    Launch::new().args(&["--inetd", "--service", "ehco"]).run().expect(64, &["ehco", "echo"]);
+    Launch::new().args(&["--service", "echo"]).run().expect(64, &["--inetd"]);
+    Launch::new().args(&["--inetd", "--check"]).run().expect(64, &["cannot be used with"]);
+}
+
+/// The real thing, as far as it goes without a booted system.
+#[test]
+fn systemd_socket_activate_starts_one_for_each_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("it.sock");
+    let started = Command::new("systemd-socket-activate")
+        .args(["--accept", "--inetd", "-l"])
+        .arg(&path)
+        .args([env!("CARGO_BIN_EXE_echod"), "--inetd", "--service", "upper"])
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(mut process) = started else {
+        eprintln!("SKIPPED: systemd-socket-activate is not installed");
+        return;
+    };
+    eventually("the socket", || path.exists().then_some(()));
+    let clients: Vec<_> = (0..3).map(|_| Client::connect(&Endpoint::Unix(path.clone()))).collect();
+    clients.iter().for_each(|client| assert_eq!(client.ask(b"hello"), b"HELLO"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
