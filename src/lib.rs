@@ -40,6 +40,7 @@ pub mod logging;
 pub mod options;
 pub mod payload;
 pub mod peer;
+pub mod proxy;
 pub mod reason;
 pub mod socket_file;
 pub mod stats;

@@ -1,0 +1,59 @@
+//! Version 1, a line of text: `PROXY TCP4 203.0.113.7 192.0.2.1 40000 7\r\n`.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use super::Reading;
+
+/// What every such header begins with.
+pub(super) const SIGNATURE: &[u8] = b"PROXY ";
+
+/// No line is longer, its end included.
+const LONGEST: usize = 107;
+
+/// Reads bytes that begin with [`SIGNATURE`].
+pub(super) fn read(bytes: &[u8]) -> Reading {
+    let line = &bytes[..bytes.len().min(LONGEST)];
+    let Some(end) = line.iter().position(|byte| *byte == b'\r') else {
+        return if line.len() < LONGEST { Reading::Part } else { Reading::Broken };
+    };
+    match line.get(end + 1) {
+        None if line.len() < LONGEST => Reading::Part,
+        Some(b'\n') => match source(&line[SIGNATURE.len()..end]) {
+            Some(source) => Reading::Whole { length: end + 2, source },
+            None => Reading::Broken,
+        },
+        _ => Reading::Broken,
+    }
+}
+
+/// What stands between the signature and the end of the line; `None` if it is wrong.
+fn source(text: &[u8]) -> Option<Option<SocketAddr>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (family, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match family {
+        "TCP4" => addresses::<Ipv4Addr>(rest).map(Some),
+        "TCP6" => addresses::<Ipv6Addr>(rest).map(Some),
+        // Whatever follows is to be ignored.
+        "UNKNOWN" => Some(None),
+        _ => None,
+    }
+}
+
+/// Four words with one space between: the first is the source, the third its port. The others must be right as well.
+fn addresses<A: FromStr + Into<IpAddr>>(text: &str) -> Option<SocketAddr> {
+    let mut words = text.split(' ');
+    let source: A = words.next()?.parse().ok()?;
+    let _destination: A = words.next()?.parse().ok()?;
+    let port = port(words.next()?)?;
+    self::port(words.next()?)?;
+    words.next().is_none().then(|| SocketAddr::new(source.into(), port))
+}
+
+/// Digits without a sign and without zeros in front.
+fn port(word: &str) -> Option<u16> {
+    let plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+    word.parse().ok().filter(|_| plain)
+}

@@ -1,0 +1,98 @@
+//! Version 2, binary: a signature, four bytes that say what follows, addresses, and optional fields (TLVs).
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Reading, crc32c};
+
+/// What every such header begins with.
+pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// Signature, command, family, length.
+const FIXED: usize = 16;
+/// Two paths of a unix socket: the longest addresses.
+const UNIX: usize = 216;
+/// Optional fields are skipped, but no more of them than this.
+const MOST_FIELDS: usize = 4096;
+
+/// No header that we read is longer.
+pub(super) const LONGEST: usize = FIXED + UNIX + MOST_FIELDS;
+
+/// The optional field that holds a checksum of the whole header.
+const CHECKSUM: u8 = 3;
+
+/// Reads bytes that begin with [`SIGNATURE`].
+pub(super) fn read(bytes: &[u8]) -> Reading {
+    let Some(&[command, family, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else { return Reading::Part };
+    let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
+    let (Some(is_proxied), Some(addresses)) = (is_proxied(command), addresses(family)) else {
+        return Reading::Broken;
+    };
+    let fields = FIXED + addresses;
+    if length < fields || length > fields + MOST_FIELDS {
+        return Reading::Broken;
+    }
+    let Some(header) = bytes.get(..length) else { return Reading::Part };
+    // What a proxy says of a connection of its own is to be skipped.
+    match !is_proxied || are_sound(header, fields) {
+        true => Reading::Whole { length, source: source(family, &header[FIXED..]).filter(|_| is_proxied) },
+        false => Reading::Broken,
+    }
+}
+
+/// Whether the proxy speaks for somebody else, and not for itself (LOCAL).
+fn is_proxied(command: u8) -> Option<bool> {
+    match command {
+        0x20 => Some(false),
+        0x21 => Some(true),
+        _ => None,
+    }
+}
+
+/// How many bytes the addresses of a family take.
+fn addresses(family: u8) -> Option<usize> {
+    if family & 0x0f > 2 {
+        return None;
+    }
+    match family >> 4 {
+        0 => Some(0),
+        1 => Some(12),
+        2 => Some(36),
+        3 => Some(UNIX),
+        _ => None,
+    }
+}
+
+/// The source, if it is that of a stream of the internet: others mean nothing to rules and limits.
+fn source(family: u8, bytes: &[u8]) -> Option<SocketAddr> {
+    let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    match family {
+        0x11 => {
+            let ip: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
+            Some(SocketAddr::new(Ipv4Addr::from(ip).into(), port(8)?))
+        }
+        0x21 => {
+            let ip: [u8; 16] = bytes.get(..16)?.try_into().ok()?;
+            Some(SocketAddr::new(Ipv6Addr::from(ip).into(), port(32)?))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the optional fields, from `at` on, fill the header to its end, and the checksum, if there is one, is right.
+fn are_sound(header: &[u8], mut at: usize) -> bool {
+    while at < header.len() {
+        let Some(&[kind, high, low]) = header.get(at..at + 3) else { return false };
+        let value = at + 3..at + 3 + usize::from(u16::from_be_bytes([high, low]));
+        let Some(bytes) = header.get(value.clone()) else { return false };
+        if kind == CHECKSUM {
+            let Ok(expected) = <[u8; 4]>::try_from(bytes) else { return false };
+            // It was taken with zeros in its own place.
+            let parts = [&header[..value.start], &[0; 4], &header[value.end..]];
+            if crc32c::checksum(&parts) != u32::from_be_bytes(expected) {
+                return false;
+            }
+        }
+        at = value.end;
+    }
+    true
+}
