@@ -35,6 +35,16 @@ pub struct Context<'a> {
     pub stats: &'a Stats,
 }
 
+impl Context<'_> {
+    /// `max-bytes`, which no connection reaches if there is none.
+    fn most_bytes(&self) -> u64 {
+        match self.settings.max_bytes {
+            0 => u64::MAX,
+            most => most,
+        }
+    }
+}
+
 /// A connection and what it is up to.
 pub struct Connection {
     session: Box<dyn Session>,
@@ -119,9 +129,14 @@ impl Connection {
 
     /// Says that nothing more is to be answered: ends politely with what is owed.
     pub fn stop(&mut self) {
+        self.finish(End::Stopped);
+    }
+
+    /// As [`Connection::stop`], for another reason. One that is ending already keeps its own.
+    pub fn finish(&mut self, end: End) {
         if !self.ending() {
             self.phase = Phase::Closing;
-            self.end = End::Stopped;
+            self.end = end;
         }
     }
 
@@ -161,6 +176,9 @@ impl Connection {
             if self.owed.is_some() && !self.pay(line, context)? {
                 return Ok(Wait::Writable);
             }
+            if self.received >= context.most_bytes() {
+                self.finish(End::MaxBytes);
+            }
             let event = match self.phase {
                 Phase::Opening => Event::Opened,
                 Phase::Speaking => {
@@ -179,8 +197,7 @@ impl Connection {
                             Appetite::WhileFull => n == line.buffer().len(),
                             Appetite::All => true,
                         };
-                        self.arrived(&line.buffer()[..n], context);
-                        Event::Received(n)
+                        Event::Received(self.arrived(n, line, context))
                     }
                 },
                 Phase::Closing => {
@@ -222,14 +239,19 @@ impl Connection {
         Ok(Wait::Turn)
     }
 
-    fn arrived(&mut self, bytes: &[u8], context: &Context<'_>) {
-        self.received += bytes.len() as u64;
-        context.stats.received(bytes.len());
+    /// Takes in `n` bytes of the buffer, or as many as `max-bytes` still allows; returns how many.
+    fn arrived(&mut self, n: usize, line: &mut impl Line, context: &Context<'_>) -> usize {
+        let left = context.most_bytes().saturating_sub(self.received);
+        let n = usize::try_from(left).map_or(n, |left| n.min(left));
+        let bytes = &line.buffer()[..n];
+        self.received += n as u64;
+        context.stats.received(n);
         if !bytes.is_empty() && context.settings.payload != config::Payload::Off {
             let shown = Shown::new(bytes, context.settings.payload);
             let (name, protocol) = (&context.settings.name, context.settings.protocol);
             info!(listener = name.as_str(); "listener \"{name}\": {} {shown}", self.peer.url(protocol));
         }
+        n
     }
 
     /// Sends the start of the buffer, and keeps what the socket refuses.
@@ -265,7 +287,7 @@ impl Connection {
     /// A talker's input is thrown away, or the peer's writes would block, and our close would reset the connection.
     fn ignore_input(&mut self, line: &mut impl Line, context: &Context<'_>) -> io::Result<()> {
         if let Some(n) = line.receive_now()? {
-            self.arrived(&line.buffer()[..n], context);
+            self.arrived(n, line, context);
         }
         Ok(())
     }

@@ -14,8 +14,12 @@ use socket2::Socket;
 use crate::{
     connection::{Appetite, Connection, Context, LINGER, Wait},
     end::End,
-    sys::{interrupt, line::Direct},
+    sys::interrupt,
 };
+
+mod timed;
+
+use timed::Timed;
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +41,20 @@ pub fn converse(
     socket: &Socket,
     scratch: &mut [u8],
     context: &Context<'_>,
+    opened: Instant,
     report: &mut Report,
 ) {
     let _attention = interrupt::attend(socket.as_fd());
+    let mut line = Timed::new(socket, scratch, context.settings, opened);
     let mut lingering: Option<Instant> = None;
     let end = loop {
-        let wait = connection.advance(&mut Direct::new(socket, scratch), context, Appetite::All);
+        let wait = connection.advance(&mut line, context, Appetite::All);
         (report.received, report.sent) = connection.totals();
+        if let Some(end) = line.expired() {
+            connection.finish(end);
+            lingering = Some(Instant::now() + LINGER);
+            continue;
+        }
         let flags = match wait {
             Wait::Closed(end) => break end,
             Wait::Turn => {
@@ -57,9 +68,8 @@ pub fn converse(
                 continue;
             }
             Wait::Linger => {
-                lingering = Some(Instant::now() + LINGER);
-                // If that fails the peer is gone.
-                let _ = socket.set_nonblocking(true);
+                lingering.get_or_insert_with(|| Instant::now() + LINGER);
+                line.release();
                 continue;
             }
             Wait::Readable if !connection.ending() => {

@@ -124,8 +124,16 @@ impl Duty {
     pub fn converse(&self, guest: &Guest, scratch: &mut [u8]) -> Report {
         let mut report = Report { received: 0, sent: 0, end: End::Panicked };
         let connection = Connection::new(&*self.service, guest.peer.clone());
-        let conversation =
-            || conversation::converse(connection, &guest.socket, scratch, &self.context(), &mut report);
+        let conversation = || {
+            conversation::converse(
+                connection,
+                &guest.socket,
+                scratch,
+                &self.context(),
+                guest.opened,
+                &mut report,
+            )
+        };
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));
         report

@@ -14,6 +14,12 @@ pub enum End {
     ServiceClosed,
     /// The daemon stops.
     Stopped,
+    /// Nothing had moved for `idle-timeout`.
+    IdleTimeout,
+    /// It was open for `max-lifetime`.
+    MaxLifetime,
+    /// It had sent `max-bytes`, and they were answered.
+    MaxBytes,
     /// The peer reset the connection.
     PeerReset,
     /// A system call failed with this error number.
@@ -41,6 +47,9 @@ impl fmt::Display for End {
             End::PeerClosed => f.write_str("peer closed"),
             End::ServiceClosed => f.write_str("service done"),
             End::Stopped => f.write_str("daemon stops"),
+            End::IdleTimeout => f.write_str("idle-timeout"),
+            End::MaxLifetime => f.write_str("max-lifetime"),
+            End::MaxBytes => f.write_str("max-bytes"),
             End::PeerReset => f.write_str("peer reset the connection"),
             End::Failed(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
             End::Panicked => f.write_str("the service panicked"),

@@ -40,6 +40,12 @@ pub struct Stats {
     pub taken: AtomicU64,
     /// Connections that the peer reset.
     pub resets: AtomicU64,
+    /// Connections that were ended by `idle-timeout`.
+    pub idle_timeout: AtomicU64,
+    /// Connections that were ended by `max-lifetime`.
+    pub max_lifetime: AtomicU64,
+    /// Connections that were ended by `max-bytes`.
+    pub max_bytes: AtomicU64,
     /// Calls that failed in a way that is neither the peer's doing nor a shortage.
     pub errors: AtomicU64,
     /// Times that accepting had to rest for want of descriptors or memory.
@@ -92,6 +98,9 @@ impl Stats {
     pub fn ended(&self, end: End) {
         match end {
             End::PeerReset => self.resets.fetch_add(1, Relaxed),
+            End::IdleTimeout => self.idle_timeout.fetch_add(1, Relaxed),
+            End::MaxLifetime => self.max_lifetime.fetch_add(1, Relaxed),
+            End::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
             End::Failed(_) => self.errors.fetch_add(1, Relaxed),
             End::Panicked | End::Killed(_) | End::Vanished => {
                 self.died.fetch_add(1, Relaxed);
@@ -163,14 +172,17 @@ impl fmt::Display for Stats {
         };
         write!(
             f,
-            "open {}, served {}, received {} bytes, sent {} bytes, errors {}, resets {}, died {}, exhausted {}, \
-             truncated {}, dropped {}",
+            "open {}, served {}, received {} bytes, sent {} bytes, errors {}, resets {}, idle-timeout {}, \
+             max-lifetime {}, max-bytes {}, died {}, exhausted {}, truncated {}, dropped {}",
             self.open.load(Relaxed),
             self.served.load(Relaxed),
             sum(|shard| &shard.received),
             sum(|shard| &shard.sent),
             self.errors.load(Relaxed),
             self.resets.load(Relaxed),
+            self.idle_timeout.load(Relaxed),
+            self.max_lifetime.load(Relaxed),
+            self.max_bytes.load(Relaxed),
             self.died.load(Relaxed),
             self.exhausted.load(Relaxed),
             self.truncated.load(Relaxed),
@@ -191,8 +203,8 @@ mod tests {
     #[test]
     fn the_state_names_the_reasons_that_there_were() {
         let stats = Shared::<Stats>::new().unwrap();
-        let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, died 0, exhausted 0, \
-                    truncated 0, dropped 0, refused 0";
+        let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, idle-timeout 0, \
+                    max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, refused 0";
         assert_eq!(stats.to_string(), none);
         stats.refuse(Reason::Denied, 2);
         stats.refuse(Reason::LoopBreaker, 1);

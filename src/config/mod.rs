@@ -103,6 +103,14 @@ pub struct Listener {
     pub max_connections: u32,
     /// Serve so many connections or datagrams, then close (`handle_request`); 0 means no limit.
     pub max_requests: u64,
+    /// End a connection on which nothing moves for so long, in either direction.
+    #[serde(with = "units::optional_duration")]
+    pub idle_timeout: Option<Duration>,
+    /// End a connection that is so old.
+    #[serde(with = "units::optional_duration")]
+    pub max_lifetime: Option<Duration>,
+    /// End a connection that has sent so many bytes; 0 means no limit.
+    pub max_bytes: u64,
     /// Show in the log what each client wrote.
     pub payload: Payload,
     /// Let a datagram's answer be longer than its request.

@@ -33,8 +33,13 @@ pub(super) fn write_duration(duration: Duration) -> String {
     format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
 }
 
-/// Reads a size in bytes: `65536`, `64KiB`, `1MB`.
+/// Reads the size of a buffer: `65536`, `64KiB`, `1MB`.
 pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
+    size_in_bytes(i64::try_from(read_bytes(text)?).unwrap_or(i64::MAX))
+}
+
+/// Reads any number of bytes: `65536`, `64KiB`, `1GB`.
+pub(super) fn read_bytes(text: &str) -> Result<u64, Trouble> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -48,13 +53,14 @@ pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
         "gib" => Some(1 << 30),
         _ => None,
     };
-    let (Ok(number), Some(factor)) = (number.parse::<i64>(), factor) else {
+    let (Ok(number), Some(factor)) = (number.parse::<u64>(), factor) else {
         return Err(Trouble::new(
             format!("{} is not a size", super::quoted(text)),
             "write bytes, or for example `64KiB` or `1MB`",
         ));
     };
-    size_in_bytes(number.saturating_mul(factor))
+    // The file has no larger numbers.
+    Ok(number.saturating_mul(factor).min(i64::MAX as u64))
 }
 
 /// Checks a size that was written as a plain number. The kernel takes it as an `int`.

@@ -33,6 +33,9 @@ use crate::{
 };
 
 mod entrance;
+mod time_limits;
+
+use time_limits::TimeLimits;
 
 /// The gate was closed: accept what waits, and no more.
 const CLOSED: u64 = 1 << 30;
@@ -67,6 +70,7 @@ struct EventLoop<'a, P> {
     again: VecDeque<u64>,
     /// Who is to have read its last words by then; all wait equally long, so the first is due first.
     lingering: VecDeque<(Instant, u64)>,
+    limits: TimeLimits,
     /// Rings when there may be a place again.
     bell: Bell,
     /// Why the listeners are not watched.
@@ -117,6 +121,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             batch,
             again: VecDeque::new(),
             lingering: VecDeque::new(),
+            limits: TimeLimits::new(&duty.settings),
             bell: Bell::new()?,
             aside: None,
             rest: Rest::default(),
@@ -136,6 +141,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     fn turn(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.wait(&mut events)?;
+        self.limits.tick();
         let again = self.again.len();
         for &event in &events {
             self.happened(event)?;
@@ -174,7 +180,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             Some(Aside::Short(until)) => Some(until),
             _ => None,
         };
-        let due = self.lingering.front().map(|(due, _)| *due).into_iter().chain(short).min()?;
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        let due = lingering.into_iter().chain(short).chain(self.limits.next()).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -214,7 +221,11 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             true if !event.hangup && self.duty.settings.protocol == Protocol::Tcp => Appetite::WhileFull,
             _ => Appetite::All,
         };
+        let before = connection.totals();
         let wait = step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, appetite);
+        if connection.totals() != before {
+            self.limits.moved(key);
+        }
         self.settle(key, wait)
     }
 
@@ -248,6 +259,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
                 return Ok(());
             }
             Wait::Linger => {
+                self.limits.stop(key);
                 self.lingering.push_back((Instant::now() + LINGER, key));
                 // Its end of file may be there already.
                 *queued = true;
@@ -268,6 +280,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
 
     fn bid_farewell(&mut self, key: u64, end: End) {
         let Some(Visitor { socket, connection, opened, .. }) = self.guests.remove(key) else { return };
+        self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
         let report = Report { received, sent, end };
@@ -286,6 +299,14 @@ impl<'a, P: Poller> EventLoop<'a, P> {
 
     /// Does what is due.
     fn expire(&mut self) -> io::Result<()> {
+        while let Some((key, end)) = self.limits.reached() {
+            if let Some(visitor) = self.guests.get_mut(key) {
+                visitor.connection.finish(end);
+            }
+            // Who does not read gets no more time than who lingers.
+            self.lingering.push_back((Instant::now() + LINGER, key));
+            self.advance(Event { key, readable: true, hangup: true }, key)?;
+        }
         while let Some(&(due, key)) = self.lingering.front()
             && due <= Instant::now()
         {

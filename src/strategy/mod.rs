@@ -17,6 +17,7 @@ mod slab;
 mod slot;
 mod threading;
 mod threads;
+mod timers;
 
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///

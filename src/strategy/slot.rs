@@ -33,6 +33,9 @@ impl Slot {
             End::Stopped => 3,
             End::PeerReset => 4,
             End::Panicked => 5,
+            End::IdleTimeout => 7,
+            End::MaxLifetime => 8,
+            End::MaxBytes => 9,
             End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
             End::Killed(_) | End::Vanished => 0,
         };
@@ -49,6 +52,9 @@ impl Slot {
             (_, 4) => End::PeerReset,
             (_, 5) => End::Panicked,
             (_, 6) => End::Failed((end >> 32) as i32),
+            (_, 7) => End::IdleTimeout,
+            (_, 8) => End::MaxLifetime,
+            (_, 9) => End::MaxBytes,
             _ => End::Vanished,
         };
         Report { received: self.received.load(Relaxed), sent: self.sent.load(Relaxed), end }

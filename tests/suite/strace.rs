@@ -18,6 +18,9 @@ use crate::common::{Client, Echod, eventually, proc};
 
 const ECHOES: usize = 1000;
 
+/// Whatever is limited, a message costs the same.
+const LIMITS: &str = "idle-timeout = \"1h\"\nmax-lifetime = \"2h\"\nmax-bytes = \"1GB\"";
+
 const LOOPS: [&str; 4] = ["select", "poll", "epoll", "edge"];
 
 /// Markers as strace prints them; as long as the echoes, and never their content.
@@ -28,8 +31,8 @@ const END: &[u8] = b"STOP-COUNTING-THERE";
 fn two_calls_for_each_echo() {
     for protocol in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
         for mode in ["iterative", "threading", "forking"] {
-            for workers in ["", "workers = 2"] {
-                if mode == "iterative" && !workers.is_empty() {
+            for workers in ["", "workers = 2", LIMITS] {
+                if mode == "iterative" && workers == "workers = 2" {
                     continue;
                 }
                 let daemon = start(protocol, mode, workers);
@@ -56,8 +59,8 @@ fn two_calls_for_each_echo() {
 #[test]
 fn a_wait_and_two_calls_for_each_echo_in_an_event_loop() {
     for protocol in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
-        for mode in LOOPS {
-            let daemon = start_loop(protocol, mode);
+        for (mode, limits) in LOOPS.into_iter().flat_map(|mode| [(mode, ""), (mode, LIMITS)]) {
+            let daemon = start_loop(protocol, mode, limits);
             let client = daemon.client("it");
             client.echo(b"connected");
             let Some(strace) = Strace::attach(&daemon) else { return };
@@ -90,7 +93,7 @@ fn busy_connections_share_a_wait() {
     const ROUNDS: usize = 40;
     for protocol in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
         for mode in LOOPS {
-            let daemon = start_loop(protocol, mode);
+            let daemon = start_loop(protocol, mode, "");
             let marker = daemon.client("it");
             let clients = (0..CLIENTS).map(|_| daemon.client("it")).collect::<Vec<_>>();
             clients.iter().for_each(|client| client.echo(b"connected"));
@@ -155,9 +158,9 @@ fn start((protocol, address): (&str, &str), mode: &str, workers: &str) -> Echod 
     ))
 }
 
-fn start_loop((protocol, address): (&str, &str), mode: &str) -> Echod {
+fn start_loop((protocol, address): (&str, &str), mode: &str, more: &str) -> Echod {
     Echod::start(&format!(
-        "[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{}\n",
+        "[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{}\n{more}\n",
         keys(mode)
     ))
 }

@@ -77,6 +77,9 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
     match key {
         "nodelay" | "keepalive" => Some((&[Tcp], "take it out; only `tcp` has it")),
         "backlog" => Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections that wait")),
+        "idle-timeout" | "max-lifetime" | "max-bytes" => {
+            Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections"))
+        }
         // On a UDP socket it would let another daemon take the port without a word.
         "reuse-address" => Some((&[Tcp], "take it out; only `tcp` has it")),
         "v6-only" | "device" | "reuse-port" => {

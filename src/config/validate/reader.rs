@@ -110,6 +110,21 @@ impl<'a> Reader<'a> {
             max_requests: self
                 .value("max-requests", |keys| &keys.max_requests, values::max_requests)
                 .unwrap_or(0),
+            idle_timeout: self
+                .value(
+                    "idle-timeout",
+                    |keys| &keys.idle_timeout,
+                    |text: &str| values::time_limit("idle-timeout", text),
+                )
+                .flatten(),
+            max_lifetime: self
+                .value(
+                    "max-lifetime",
+                    |keys| &keys.max_lifetime,
+                    |text: &str| values::time_limit("max-lifetime", text),
+                )
+                .flatten(),
+            max_bytes: self.value("max-bytes", |keys| &keys.max_bytes, values::max_bytes).unwrap_or(0),
             payload: self.value("payload", |keys| &keys.payload, word).unwrap_or(Payload::Off),
             allow_amplification: self
                 .value("allow-amplification", |keys| &keys.allow_amplification, switch)

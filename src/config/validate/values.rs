@@ -43,6 +43,34 @@ pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
     }
 }
 
+/// Shorter ones are slips of the pen; the kernel's timers are not much finer either.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
+
+/// How long a connection may be idle, or live.
+pub(super) fn time_limit(key: &str, text: &str) -> Result<Option<Duration>, Trouble> {
+    match text {
+        "off" => Ok(None),
+        text => match units::read_duration(text)? {
+            time if time < SHORTEST_LIMIT => Err(Trouble::new(
+                format!("{} is no time for `{key}`", quoted(text)),
+                "write \"off\", or a time from \"1ms\" on such as \"10m\"",
+            )),
+            time => Ok(Some(time)),
+        },
+    }
+}
+
+/// How many bytes a connection may send; 0 is no limit.
+pub(super) fn max_bytes(value: &Scalar) -> Result<u64, Trouble> {
+    let number = match value {
+        Scalar::Number(number) => u64::try_from(*number).ok(),
+        Scalar::Text(text) => Some(units::read_bytes(text)?),
+        Scalar::Switch(_) => None,
+    };
+    let cure = "write bytes, for example \"10MB\", or 0 for no limit";
+    number.ok_or_else(|| Trouble::new(format!("`max-bytes` cannot be {value}"), cure))
+}
+
 /// Looking longer than this for something to do is a mistake of the unit.
 const LONGEST_BUSY_POLL: Duration = Duration::from_secs(1);
 

@@ -85,6 +85,7 @@ impl<P: Poller> EventLoop<'_, P> {
         let wait =
             step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, Appetite::None);
         let key = self.guests.insert(visitor);
+        self.limits.start(key);
         self.settle(key, wait)
     }
 

@@ -8,6 +8,7 @@ mod datagram;
 mod service_datagram;
 mod service_stream;
 mod stream;
+mod stream_limits;
 mod stream_stop;
 
 use crate::common::Echod;
@@ -127,6 +128,16 @@ macro_rules! stream_services {
     };
 }
 
+/// What ends a connection that neither side has ended.
+macro_rules! stream_limits {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        tests! { stream_limits, $socket, $mode, $workers,
+            idle_timeout idle_timeout_of_a_client_that_does_not_read idle_timeout_spares_the_active max_lifetime
+            max_lifetime_of_a_silent_client max_lifetime_of_a_talk max_bytes a_limited_client_is_told_the_end
+        }
+    };
+}
+
 macro_rules! datagram_services {
     ($socket:expr, $mode:expr) => {
         tests! { service_datagram, $socket, $mode, "",
@@ -141,11 +152,13 @@ macro_rules! stream_modes {
             mod iterative {
                 stream!($socket, "iterative", "");
                 stream_services!($socket, "iterative");
+                stream_limits!($socket, "iterative", "");
             }
             mod threading {
                 stream!($socket, "threading", "");
                 concurrent!($socket, "threading", "");
                 stream_services!($socket, "threading");
+                stream_limits!($socket, "threading", "");
                 mod workers_1 { stream!($socket, "threading", "1"); }
                 mod workers_2 { stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
             }
@@ -153,31 +166,36 @@ macro_rules! stream_modes {
                 stream!($socket, "forking", "");
                 concurrent!($socket, "forking", "");
                 stream_services!($socket, "forking");
+                stream_limits!($socket, "forking", "");
                 mod workers_1 { stream!($socket, "forking", "1"); }
-                mod workers_2 { stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); }
+                mod workers_2 { stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); stream_limits!($socket, "forking", "2"); }
             }
             mod select {
                 stream!($socket, "select", "");
                 concurrent!($socket, "select", "");
                 stream_services!($socket, "select");
+                stream_limits!($socket, "select", "");
                 mod workers_2 { stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
             }
             mod poll {
                 stream!($socket, "poll", "");
                 concurrent!($socket, "poll", "");
                 stream_services!($socket, "poll");
+                stream_limits!($socket, "poll", "");
                 mod workers_2 { stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
             }
             mod epoll {
                 stream!($socket, "epoll", "");
                 concurrent!($socket, "epoll", "");
                 stream_services!($socket, "epoll");
+                stream_limits!($socket, "epoll", "");
                 mod workers_2 { stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
             }
             mod edge {
                 stream!($socket, "edge", "");
                 concurrent!($socket, "edge", "");
                 stream_services!($socket, "edge");
+                stream_limits!($socket, "edge", "");
                 mod workers_2 { stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
             }
         }
