@@ -101,6 +101,8 @@ Modes, for ?mode= and the key `mode` (left out, it is epoll):
   iterative            one client after the other
   threading, forking   a thread or a process for each connection
   select, poll, epoll  an event loop: one thread for many connections
+  io-uring             the same, but the kernel carries the bytes: fewest calls
+                       (Linux 6.1; ?fallback=epoll where it may be denied)
 
 Environment:
   ECHOD_LOG          off, error, warn, info, debug or trace

@@ -18,6 +18,7 @@ use crate::{
     listener::{self, Listener},
     logging, signals,
     station::Station,
+    strategy,
     supervisor::{Event, Supervisor},
     sys::post,
     systemd::Manager,
@@ -28,7 +29,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.inetd {
         return inetd::serve(cli);
     }
-    let (config, mut notes) = load(cli)?;
+    let (mut config, mut notes) = load(cli)?;
     if cli.check || cli.print_config {
         // Without a standard error there is nobody to tell.
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
     // Before a descriptor of ours could have the number of one that was announced and is not there.
     let passed = Passed::from_environment(&mut notes);
+    strategy::settle(&mut config, &mut notes)?;
     signals::block().map_err(internal)?;
     logging::install(&config.log);
     logging::log_panics();

@@ -81,6 +81,7 @@ listener! {
     mode: String = "mode",
     workers: Scalar = "workers",
     trigger: String = "trigger",
+    fallback: String = "fallback",
     busy_poll: String = "busy-poll",
     service: String = "service",
     quote: String = "quote",

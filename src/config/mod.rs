@@ -82,6 +82,8 @@ pub struct Listener {
     pub workers: Workers,
     /// How epoll reports.
     pub trigger: Trigger,
+    /// What to do where the kernel or a sandbox denies io_uring.
+    pub fallback: Fallback,
     /// How long an event loop looks for something to do before it sleeps; for measuring latency on a quiet machine.
     #[serde(with = "units::optional_duration")]
     pub busy_poll: Option<Duration>,
@@ -179,6 +181,8 @@ pub enum Mode {
     Poll,
     /// An event loop over epoll(7).
     Epoll,
+    /// An event loop over io_uring(7).
+    IoUring,
 }
 
 impl Protocol {
@@ -191,7 +195,7 @@ impl Protocol {
 impl Mode {
     /// Whether one thread serves many connections.
     pub fn is_event_loop(self) -> bool {
-        matches!(self, Mode::Select | Mode::Poll | Mode::Epoll)
+        matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)
     }
 }
 
@@ -203,6 +207,16 @@ pub enum Trigger {
     Level,
     /// Once, when something has changed.
     Edge,
+}
+
+/// What a listener of mode `io-uring` does where there is no io_uring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// The daemon says so, and does not start.
+    Off,
+    /// Mode `epoll` takes its place, with a warning.
+    Epoll,
 }
 
 /// How many threads or processes share a listener's work.

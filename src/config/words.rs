@@ -9,7 +9,8 @@ use serde::{
 };
 
 use super::{
-    Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, Workers, quoted, units,
+    Fallback, Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, Workers, quoted,
+    units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -69,7 +70,18 @@ macro_rules! display_as_word {
     };
 }
 
-display_as_word!(Protocol, Mode, Trigger, ServiceKind, Payload, LogLevel, LogFormat, Keepalive, Workers);
+display_as_word!(
+    Protocol,
+    Mode,
+    Trigger,
+    Fallback,
+    ServiceKind,
+    Payload,
+    LogLevel,
+    LogFormat,
+    Keepalive,
+    Workers
+);
 
 impl Serialize for Workers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -147,7 +159,7 @@ mod tests {
         assert_eq!(cure(read("mode", "Threading")), "unknown mode `Threading`; did you mean `threading`?");
         assert_eq!(
             cure(read("mode", "kqueue")),
-            "unknown mode `kqueue`; use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`"
+            "unknown mode `kqueue`; use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`, `io-uring`"
         );
         assert_eq!(
             nearest("max_conections", ["mode", "max-connections"].into_iter()),

@@ -97,6 +97,7 @@ fn service(kind: ServiceKind, quote: String, allow_amplification: bool) -> Box<d
         mode: Mode::Iterative,
         workers: Workers::PerRequest,
         trigger: Trigger::Level,
+        fallback: crate::config::Fallback::Off,
         busy_poll: None,
         service: kind,
         quote,

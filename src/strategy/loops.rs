@@ -7,7 +7,10 @@ use crate::{
     config::{Mode, Trigger},
     duty::Duty,
     listener::Listener,
-    sys::poller::{Epoll, Poll, Select},
+    sys::{
+        poller::{Epoll, Poll, Select},
+        ring::Ring,
+    },
 };
 
 /// Serves `sockets` with so many loops. A socket that has twins (`SO_REUSEPORT`, socket(7)) gives each loop one of its
@@ -42,6 +45,7 @@ fn work(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     match (duty.settings.mode, duty.settings.trigger) {
         (Mode::Select, _) => event_loop::serve(duty, sockets, Select::new()),
         (Mode::Poll, _) => event_loop::serve(duty, sockets, Poll::new()),
+        (Mode::IoUring, _) => event_loop::serve(duty, sockets, Ring::new()?),
         (_, Trigger::Level) => event_loop::serve(duty, sockets, Epoll::<false>::new()?),
         (_, Trigger::Edge) => event_loop::serve(duty, sockets, Epoll::<true>::new()?),
     }

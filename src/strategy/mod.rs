@@ -7,6 +7,7 @@ use std::{io, sync::Arc};
 
 use crate::{config::Mode, duty::Duty, listener::Listener};
 
+mod availability;
 mod children;
 mod event_loop;
 mod family;
@@ -18,6 +19,8 @@ mod slot;
 mod threading;
 mod threads;
 mod timers;
+
+pub use availability::settle;
 
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///
@@ -35,7 +38,7 @@ pub fn serve(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
         (Mode::Forking, true, None) => forking::stream(duty, sockets),
         (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
         (Mode::Forking, _, Some(workers)) => forking::pool(duty, sockets, workers),
-        (Mode::Select | Mode::Poll | Mode::Epoll, _, workers) => {
+        (Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring, _, workers) => {
             loops::serve(duty, sockets, workers.unwrap_or(1))
         }
     }

@@ -10,5 +10,6 @@ pub mod line;
 pub mod mmsg;
 pub mod poller;
 pub mod post;
+pub mod ring;
 pub mod shared;
 pub mod spawn;

@@ -16,7 +16,7 @@ fn at(protocol: &str, ip: impl Into<IpAddr>, port: u16) -> Endpoint {
 #[test]
 fn one_listener_serves_both_families() {
     for protocol in ["tcp", "udp"] {
-        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
             let daemon = Echod::start(&listener(protocol, "\"[::]:0\"", &format!("mode = \"{mode}\"")));
             let port = daemon.port("it");
             for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {

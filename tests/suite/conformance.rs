@@ -102,7 +102,7 @@ fn c10_silence_is_not_an_empty_datagram() {
 
 #[test]
 fn c11_a_sender_without_a_name_is_counted_and_harms_nobody() {
-    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
         let daemon = Combination { mode, ..UNIX_DATAGRAM }.start();
         let endpoint = daemon.endpoint("it");
         let nameless = Client::nameless(&endpoint);
@@ -115,7 +115,7 @@ fn c11_a_sender_without_a_name_is_counted_and_harms_nobody() {
 #[test]
 fn c12_abstract_names_work_and_nameless_stream_peers_are_served() {
     for protocol in ["unix", "unix-datagram"] {
-        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
             let name = format!("@echod-suite-{}-{protocol}-{mode}", std::process::id());
             let daemon =
                 Launch::new().args(&["--listen", &format!("{protocol}:{name}?name=it&mode={mode}")]).start();
@@ -303,7 +303,7 @@ fn d06_no_child_keeps_the_listening_socket() {
 /// Python blocks in `sendto` when one client does not read, and everyone waits.
 #[test]
 fn d08_an_answer_that_nobody_takes_is_dropped_and_counted() {
-    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
         let daemon = Combination { mode, ..UNIX_DATAGRAM }.start();
         let silent = Client::unconnected(&daemon.endpoint("it"));
         (0..50).for_each(|_| silent.send(b"never read"));

@@ -35,6 +35,7 @@ macro_rules! in_every_mode {
             #[test] fn poll() { super::$name("poll") }
             #[test] fn epoll() { super::$name("epoll") }
             #[test] fn edge() { super::$name("edge") }
+            #[test] fn io_uring() { super::$name("io-uring") }
         }
     )*};
 }
@@ -81,7 +82,7 @@ fn e01_select_closes_what_it_cannot_watch() {
 
 #[test]
 fn e10_a_forked_child_shares_nothing_with_the_loops() {
-    let loops = ["select", "poll", "epoll", "edge"];
+    let loops = ["select", "poll", "epoll", "edge", "io-uring"];
     let listener = |mode, name| Combination { mode, ..combination("epoll", STREAMS[0]) }.listener(name);
     let toml = loops.map(|mode| listener(mode, mode)).concat() + &listener("forking", "forking");
     let daemon = Echod::start(&toml);
@@ -96,7 +97,8 @@ fn e10_a_forked_child_shares_nothing_with_the_loops() {
     assert_eq!(sockets.count(), 1, "more than its own connection: {held:?}");
     for pid in daemon.family().into_iter().filter(|pid| *pid != daemon.pid()) {
         let held = proc::descriptors(pid);
-        assert!(!held.iter().any(|target| target.contains("eventpoll")), "{held:?}");
+        let shared = |target: &String| ["eventpoll", "io_uring"].iter().any(|kind| target.contains(kind));
+        assert!(!held.iter().any(shared), "{held:?}");
     }
     drop(forked);
     visitors.iter().for_each(|client| client.echo(b"after"));

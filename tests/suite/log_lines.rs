@@ -11,7 +11,7 @@ const LISTENER: &str = "[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress
 
 #[test]
 fn start_and_end_of_a_connection_are_told() {
-    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+    for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
         let daemon = Echod::start(&format!("{LISTENER}mode = \"{mode}\"\n"));
         let port = daemon.port("it");
         daemon.wait_log(|line| {

@@ -13,6 +13,7 @@ mod conformance;
 mod event_loops;
 mod house;
 mod inetd;
+mod io_uring;
 mod life;
 mod limits;
 mod log_lines;

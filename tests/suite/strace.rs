@@ -114,11 +114,48 @@ fn busy_connections_share_a_wait() {
     }
 }
 
+/// A ring carries the bytes itself: what is left is the wait, which also submits the answers.
+#[test]
+fn a_ring_needs_a_call_for_many_echoes() {
+    const CLIENTS: usize = 50;
+    const ROUNDS: usize = 40;
+    for (protocol, address) in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
+        // What a ring sends no call tells of; the markers go by another listener.
+        let daemon = Echod::start(&format!(
+            "[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\nmode = \"io-uring\"\n\
+             [[listener]]\nname = \"marker\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\nmode = \"threading\"\n"
+        ));
+        let marker = daemon.client("marker");
+        let clients = (0..CLIENTS).map(|_| daemon.client("it")).collect::<Vec<_>>();
+        clients.iter().for_each(|client| client.echo(b"connected"));
+        let Some(strace) = Strace::attach(&daemon) else { return };
+        settle(&marker);
+        clients.iter().for_each(|client| client.echo(b"settled"));
+        marker.echo(BEGIN);
+        for _ in 0..ROUNDS {
+            // All that the ring finds when it looks.
+            daemon.signal(Signal::SIGSTOP);
+            clients.iter().for_each(|client| client.send(b"hello world\n"));
+            daemon.signal(Signal::SIGCONT);
+            clients.iter().for_each(|client| assert_eq!(client.receive(12), b"hello world\n"));
+        }
+        marker.echo(END);
+        let calls = strace.calls_between(&daemon);
+        let entered: Vec<&String> = calls.iter().filter(|call| call.contains("io_uring_enter")).collect();
+        let each = entered.len() as f64 / (CLIENTS * ROUNDS) as f64;
+        assert!(each <= 0.2, "{protocol}: {each} calls for each echo");
+        // The thread of the ring makes no other call; those of the others were interrupted.
+        let (thread, _) = entered[0].split_once(' ').unwrap();
+        let others = calls.iter().filter(|call| call.starts_with(thread) && !call.contains("io_uring_enter"));
+        assert_eq!(others.collect::<Vec<_>>(), Vec::<&String>::new(), "{protocol}");
+    }
+}
+
 /// With everything there is at once: every protocol and mode, a connection in each, and a silence.
 #[test]
 fn none_while_idle() {
     let mut toml = String::new();
-    for mode in ["iterative", "threading", "forking"].into_iter().chain(LOOPS) {
+    for mode in ["iterative", "threading", "forking", "io-uring"].into_iter().chain(LOOPS) {
         for (protocol, address) in [
             ("tcp", "127.0.0.1:0".to_owned()),
             ("udp", "127.0.0.1:0".to_owned()),
@@ -134,7 +171,8 @@ fn none_while_idle() {
     }
     let daemon = Echod::start(&toml);
     let streams = ["tcp-iterative", "tcp-threading", "tcp-forking", "unix-forking"].map(str::to_owned);
-    let looped = LOOPS.iter().flat_map(|mode| [format!("tcp-{mode}"), format!("unix-{mode}")]);
+    let looped =
+        LOOPS.iter().chain(&["io-uring"]).flat_map(|mode| [format!("tcp-{mode}"), format!("unix-{mode}")]);
     let clients = streams.into_iter().chain(looped).map(|name| daemon.client(&name)).collect::<Vec<_>>();
     clients.iter().for_each(|client| client.echo(b"connected"));
     for name in ["udp-iterative", "udp-threading", "udp-forking", "unix-datagram-forking", "udp-select"] {

@@ -23,7 +23,7 @@ fn toml(protocol: &str, keys: &str) -> String {
 #[test]
 fn d07_the_file_is_gone_after_the_end_in_every_mode() {
     for protocol in KINDS {
-        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
+        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
             let mut daemon = Echod::start(&toml(protocol, &format!("mode = \"{mode}\"")));
             daemon.client("it").echo(b"x");
             assert!(fs::metadata(daemon.path("it.sock")).unwrap().file_type().is_socket());

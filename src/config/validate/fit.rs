@@ -51,10 +51,17 @@ impl Fit {
                 }
                 _ => None,
             },
-            "busy-poll" => match self.mode {
-                Some(mode) if !mode.is_event_loop() => {
-                    wrong(format!("mode `{mode}`"), "take it out, or choose mode `select`, `poll` or `epoll`")
+            "fallback" => match self.mode {
+                Some(mode) if mode != Mode::IoUring => {
+                    wrong(format!("mode `{mode}`"), "take it out, or choose mode `io-uring`")
                 }
+                _ => None,
+            },
+            "busy-poll" => match self.mode {
+                Some(mode) if !mode.is_event_loop() => wrong(
+                    format!("mode `{mode}`"),
+                    "take it out, or choose mode `select`, `poll`, `epoll` or `io-uring`",
+                ),
                 _ => None,
             },
             "socket-mode" | "socket-user" | "socket-group" if self.abstract_only => {

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Fit, listener::Context, values};
 use crate::config::{
-    DEFAULT_QUOTE, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Trigger, Workers,
+    DEFAULT_QUOTE, Fallback, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Trigger, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     everybody,
     file::{self, Written},
@@ -95,6 +95,9 @@ impl<'a> Reader<'a> {
             trigger: self
                 .value("trigger", |keys| &keys.trigger, |word: &str| words::read("trigger", word))
                 .unwrap_or(Trigger::Level),
+            fallback: self
+                .value("fallback", |keys| &keys.fallback, |word: &str| words::read("fallback", word))
+                .unwrap_or(Fallback::Off),
             busy_poll: self.value("busy-poll", |keys| &keys.busy_poll, values::busy_poll).flatten(),
             service,
             quote: self
@@ -167,6 +170,6 @@ fn default_max_connections(mode: Mode) -> u32 {
         Mode::Forking => 40,
         // Some descriptors below 1024 are in use otherwise.
         Mode::Select => 960,
-        Mode::Poll | Mode::Epoll => 10_000,
+        Mode::Poll | Mode::Epoll | Mode::IoUring => 10_000,
     }
 }

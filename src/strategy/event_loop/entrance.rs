@@ -77,7 +77,7 @@ impl<P: Poller> EventLoop<'_, P> {
     /// Hears what the service says first, and then watches the connection.
     pub(super) fn admit(&mut self, mut visitor: Visitor) -> io::Result<()> {
         let key = self.guests.next_key();
-        if let Err(error) = self.poller.add(visitor.socket.as_fd(), key, Interest::Read) {
+        if let Err(error) = self.poller.add_line(visitor.socket.as_fd(), key) {
             self.turn_away(&visitor, &error);
             return Ok(());
         }

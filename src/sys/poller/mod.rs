@@ -29,6 +29,14 @@ pub trait Poller {
     /// If there is no memory, or `select` cannot hold a descriptor of this number (`InvalidInput`).
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
+    /// Begins to watch a connection for input, whose bytes go by [`Poller::line`].
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    fn add_line(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        self.add(fd, key, Interest::Read)
+    }
+
     /// Changes what is watched for.
     fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
@@ -53,8 +61,9 @@ pub trait Poller {
 }
 
 /// What a descriptor is watched for. Errors and hang-ups are always told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interest {
+    #[default]
     /// Input, or a connection to accept.
     Read,
     /// Room to send.

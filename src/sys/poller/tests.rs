@@ -1,4 +1,4 @@
-//! One suite for the three mechanisms.
+//! One suite for all mechanisms.
 
 use std::{
     io::{Read, Write},
@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Epoll, Event, Interest, Poll, Poller, Select};
+use crate::sys::ring::Ring;
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
@@ -84,6 +85,17 @@ suite!(
 suite!(
     epoll,
     Epoll::<false>::new().unwrap(),
+    tells_who_has_input,
+    tells_again_what_was_left,
+    forgets_who_was_removed,
+    watches_for_room_when_asked_to
+);
+suite!(
+    ring,
+    match Ring::new() {
+        Ok(ring) => ring,
+        Err(error) => return eprintln!("SKIPPED: no io_uring here: {error}"),
+    },
     tells_who_has_input,
     tells_again_what_was_left,
     forgets_who_was_removed,

@@ -198,6 +198,12 @@ macro_rules! stream_modes {
                 stream_limits!($socket, "edge", "");
                 mod workers_2 { stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
             }
+            mod io_uring {
+                stream!($socket, "io-uring", "");
+                concurrent!($socket, "io-uring", "");
+                stream_services!($socket, "io-uring");
+                mod workers_2 { stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
+            }
         }
     )*};
 }
@@ -242,6 +248,11 @@ macro_rules! datagram_modes {
                 datagram!($socket, "edge", "");
                 datagram_services!($socket, "edge");
                 mod workers_2 { datagram!($socket, "edge", "2"); }
+            }
+            mod io_uring {
+                datagram!($socket, "io-uring", "");
+                datagram_services!($socket, "io-uring");
+                mod workers_2 { datagram!($socket, "io-uring", "2"); }
             }
         }
     )*};

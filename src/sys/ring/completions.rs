@@ -1,0 +1,127 @@
+//! What the kernel tells by completions, and what of it the owner of a descriptor is told.
+
+use std::os::fd::RawFd;
+
+use super::{Ring, Sending, buffers::Piece, post::Armed, queue::Completion};
+use crate::sys::poller::{Event, Interest};
+
+impl Ring {
+    /// Takes note of all that the kernel has to say.
+    pub(super) fn read_completions(&mut self) {
+        while let Some(completion) = self.queue.pop() {
+            match completion {
+                Completion::Received { fd, tenancy, result, buffer, more } => {
+                    let piece = buffer.map(|buffer| Piece::arrived(buffer, result));
+                    self.received(fd, tenancy, result, piece, more);
+                }
+                Completion::Polled { fd, tenancy, result, more } => self.polled(fd, tenancy, result, more),
+                Completion::Unsent { number, result } => self.unsent(number, result),
+                Completion::Other => {}
+            }
+        }
+    }
+
+    fn received(&mut self, fd: RawFd, tenancy: u32, result: i32, piece: Option<Piece>, more: bool) {
+        let post = &mut self.posts[fd as usize];
+        let present = post.tenancy == tenancy;
+        match piece {
+            Some(piece) if result > 0 && present => post.pieces.push(piece, &mut self.buffers),
+            // Nothing is in it, or whoever would have been answered has left.
+            Some(piece) => self.buffers.give_back(piece),
+            None => {}
+        }
+        if !present {
+            return;
+        }
+        if !more && result != -libc::ECANCELED {
+            post.armed = Armed::No;
+            // All buffers were in use, or the kernel wanted a pause: then it is asked again.
+            if result <= 0 && !matches!(-result, libc::ENOBUFS | libc::EAGAIN | libc::EINTR) {
+                post.end = Some(-result);
+            }
+            self.arm_later(fd);
+        }
+        self.posts[fd as usize].set_aside_if_waiting(&mut self.buffers);
+        self.tell_later(fd);
+    }
+
+    fn polled(&mut self, fd: RawFd, tenancy: u32, result: i32, more: bool) {
+        let post = &mut self.posts[fd as usize];
+        if post.tenancy != tenancy || result == -libc::ECANCELED {
+            return;
+        }
+        let blocked = post.is_blocked();
+        if blocked {
+            post.send_held(fd);
+        }
+        if !more {
+            post.armed = Armed::No;
+            self.arm_later(fd);
+        }
+        let post = &self.posts[fd as usize];
+        if blocked && (post.is_blocked() || post.interest != Interest::Write) {
+            self.arm_later(fd);
+            return self.tell_later(fd);
+        }
+        // An error of the request itself, such as ENOMEM, is met again by whoever looks at the socket.
+        let happened = if result < 0 { libc::POLLIN } else { result as i16 };
+        self.happened.push(Event {
+            key: post.key,
+            readable: happened & libc::POLLIN != 0,
+            hangup: happened & (libc::POLLHUP | libc::POLLERR) != 0,
+        });
+    }
+
+    /// The kernel did not take an answer, or not all of it.
+    fn unsent(&mut self, number: u32, result: i32) {
+        let Sending { fd, tenancy, piece } = &mut self.sends[number as usize];
+        let post = &mut self.posts[*fd as usize];
+        if post.tenancy != *tenancy {
+            return;
+        }
+        match result {
+            n if n >= 0 => post.hold(&self.buffers.bytes(piece)[n as usize..]),
+            e if e == -libc::EAGAIN || e == -libc::ENOBUFS || e == -libc::ENOMEM => {
+                post.hold(self.buffers.bytes(piece))
+            }
+            error => post.end = Some(-error),
+        }
+    }
+
+    /// All sends have been submitted, and those that were not complete have said so.
+    pub(super) fn settle_sends(&mut self) {
+        let mut sends = std::mem::take(&mut self.sends);
+        for Sending { fd, tenancy, piece } in sends.drain(..) {
+            self.buffers.give_back(piece);
+            let post = &mut self.posts[fd as usize];
+            if post.tenancy == tenancy {
+                post.sending = false;
+                if post.is_blocked() {
+                    post.set_aside_if_waiting(&mut self.buffers);
+                    self.arm_later(fd);
+                }
+                self.tell_later(fd);
+            }
+        }
+        self.sends = sends;
+    }
+
+    /// Turns to those who have something to be told of.
+    pub(super) fn tell(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.happened);
+        let mut ready = std::mem::take(&mut self.ready);
+        for fd in ready.drain(..) {
+            let post = &mut self.posts[fd as usize];
+            post.told = false;
+            if !post.has_news() || post.is_blocked() {
+                continue;
+            }
+            events.push(Event { key: post.key, readable: true, hangup: false });
+            if post.carry && !post.is_simple(&self.buffers) {
+                post.carry = false;
+                self.arm_later(fd);
+            }
+        }
+        self.ready = ready;
+    }
+}
