@@ -208,7 +208,15 @@ fn e04_a_message_may_end_before_the_input_does(mode: &'static str) {
         client.send(b"after");
         client.wait_arrived();
         daemon.signal(Signal::SIGCONT);
-        let expected = if socket.0 == "tcp" { &b"beforeafter"[..] } else { b"before!after" };
+        let expected = match (socket.0, mode) {
+            // A multishot receive takes the mark of urgent data for the end of what is there, until more comes.
+            ("tcp", "io-uring") => {
+                client.send(b", more");
+                &b"beforeafter, more"[..]
+            }
+            ("tcp", _) => b"beforeafter",
+            _ => b"before!after",
+        };
         assert_eq!(client.receive(expected.len()), expected);
     }
 }
