@@ -47,6 +47,8 @@ pub struct Gate {
 #[derive(Default)]
 struct State {
     inside: u32,
+    /// Threads that sleep until something has changed: to wake them is a system call, even where there is nobody.
+    sleeping: u32,
     /// Event loops that wait until somebody leaves.
     waiting: Vec<Bell>,
     closed: bool,
@@ -92,7 +94,9 @@ impl Gate {
             if state.closed {
                 return None;
             }
+            state.sleeping += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
         }
         state.inside += 1;
         drop(state);
@@ -117,12 +121,14 @@ impl Gate {
 
     /// Waits until somebody leaves or the gate is closed, at most `time`. False if it is closed.
     pub fn rest(&self, time: Duration) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.closed {
             return false;
         }
-        let state = self.changed.wait_timeout(state, time);
-        !state.unwrap_or_else(PoisonError::into_inner).0.closed
+        state.sleeping += 1;
+        let (mut state, _) = self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
+        state.sleeping -= 1;
+        !state.closed
     }
 
     /// Lets nobody in any more, except who has already come: [`Gate::closed`] becomes readable for good.
@@ -286,8 +292,11 @@ impl Drop for Permit {
         state.inside -= 1;
         // All of them: the place may be of use to one loop and not to another.
         state.waiting.drain(..).for_each(|bell| tell(&bell.0));
+        let somebody_sleeps = state.sleeping > 0;
         drop(state);
-        self.gate.changed.notify_one();
+        if somebody_sleeps {
+            self.gate.changed.notify_one();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use env_logger::{Builder, WriteStyle, fmt::Formatter};
+use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
 use log::{LevelFilter, Record, kv};
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ pub fn install(log: &Log) {
     if plain {
         // "Always" leaves lines as they are: there is no style in them, which otherwise is looked for in every byte.
         builder.write_style(WriteStyle::Always);
+        // With the target for terminals each line would ask again whether there is one.
+        builder.target(Target::Pipe(Box::new(io::stderr())));
     }
     match log.format {
         LogFormat::Text if plain => builder.format(write_plain),
