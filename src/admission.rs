@@ -2,7 +2,10 @@
 //!
 //! The permit comes before accept(2): at the limit the listener is not looked at, and clients wait in its backlog.
 
+pub mod limits;
+pub mod pace;
 pub mod rules;
+pub mod sources;
 
 use std::{
     io,
@@ -25,8 +28,9 @@ use nix::{
 
 use crate::{
     stats::Stats,
-    sys::shared::{Shared, Slots},
+    sys::shared::{Shared, Slots, atomics},
 };
+use sources::Place;
 
 /// The gate of one listener.
 pub struct Gate {
@@ -40,8 +44,19 @@ pub struct Gate {
     closed: OwnedFd,
     /// Readable for good once what is inside is to end.
     stopped: OwnedFd,
-    /// In a pool of processes: how many each has open, so that its parent can take them back if it dies.
-    busy: Option<(Arc<Slots<AtomicU32>>, usize)>,
+    /// In a pool of processes: what each has open, so that its parent can take that back if it dies.
+    busy: Option<(Arc<Slots<Worker>>, usize)>,
+}
+
+atomics! {
+/// What a process of a pool has open.
+#[repr(C)]
+pub struct Worker {
+    /// How many connections: one or none.
+    pub open: AtomicU32,
+    /// The number of its [`Place`] and one more, or 0.
+    pub place: AtomicU32,
+}
 }
 
 #[derive(Default)]
@@ -74,7 +89,7 @@ impl Gate {
     }
 
     /// The same gate as a forked pool process passes it: one at a time, told in `busy[worker]`.
-    pub fn of_worker(&self, busy: Arc<Slots<AtomicU32>>, worker: usize) -> io::Result<Gate> {
+    pub fn of_worker(&self, busy: Arc<Slots<Worker>>, worker: usize) -> io::Result<Gate> {
         Ok(Gate {
             most: 1,
             requests: self.requests,
@@ -100,7 +115,7 @@ impl Gate {
         }
         state.inside += 1;
         drop(state);
-        Some(Permit { gate: Arc::clone(self), open: false })
+        Some(Permit { gate: Arc::clone(self), open: false, place: None })
     }
 
     /// Takes a place if there is one now.
@@ -110,13 +125,13 @@ impl Gate {
             return None;
         }
         state.inside += 1;
-        Some(Permit { gate: Arc::clone(self), open: false })
+        Some(Permit { gate: Arc::clone(self), open: false, place: None })
     }
 
     /// A place even if there is none, for who had come before the end.
     pub fn squeeze_in(self: &Arc<Gate>) -> Permit {
         self.lock().inside += 1;
-        Permit { gate: Arc::clone(self), open: false }
+        Permit { gate: Arc::clone(self), open: false, place: None }
     }
 
     /// Waits until somebody leaves or the gate is closed, at most `time`. False if it is closed.
@@ -267,24 +282,39 @@ impl AsFd for Bell {
 pub struct Permit {
     gate: Arc<Gate>,
     open: bool,
+    /// What it takes of the limits of its source.
+    place: Option<Place>,
 }
 
 impl Permit {
+    /// Keeps the place that a source has taken, and gives it back in the end.
+    pub fn hold(&mut self, place: Option<Place>) {
+        if let (Some(place), Some((busy, worker))) = (&place, &self.gate.busy) {
+            busy[*worker].place.store(place.number() + 1, Relaxed);
+        }
+        self.place = place;
+    }
+
     /// Counts what came in with this permit as open.
     pub fn open(&mut self) {
         self.open = true;
         self.gate.stats.open.fetch_add(1, Relaxed);
         if let Some((busy, worker)) = &self.gate.busy {
-            busy[*worker].fetch_add(1, Relaxed);
+            busy[*worker].open.fetch_add(1, Relaxed);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if self.place.take().is_some()
+            && let Some((busy, worker)) = &self.gate.busy
+        {
+            busy[*worker].place.store(0, Relaxed);
+        }
         if self.open {
             if let Some((busy, worker)) = &self.gate.busy {
-                busy[*worker].fetch_sub(1, Relaxed);
+                busy[*worker].open.fetch_sub(1, Relaxed);
             }
             self.gate.stats.open.fetch_sub(1, Relaxed);
         }

@@ -118,6 +118,7 @@ fn cannot_receive(duty: &Duty, listener: &Listener, error: &io::Error) {
 /// Answers all datagrams of a batch and sends the answers.
 pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
     let shown = duty.settings.payload != Payload::Off || log_enabled!(Level::Debug);
+    let now = duty.time_of_batch();
     let mut at = 0;
     let mut bytes = 0;
     while at < batch.received() {
@@ -126,7 +127,7 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
             while at < batch.received() {
                 at += 1;
                 bytes += batch.length(at - 1);
-                consider(duty, batch, at - 1, shown);
+                consider(duty, batch, at - 1, shown, now);
             }
         };
         if catch_unwind(AssertUnwindSafe(all)).is_err() {
@@ -145,14 +146,14 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
 }
 
 /// Decides on one datagram: shown, guarded, answered.
-fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
+fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool, now: u64) {
     if batch.truncated(i) {
         duty.stats.truncated.fetch_add(1, Relaxed);
         return;
     }
-    if let Some(rules) = &duty.rules
+    if (duty.rules.is_some() || duty.limits.is_some())
         && let Some(source) = batch.source(i).as_socket()
-        && let Err(reason) = rules.judge(source.ip()).result()
+        && let Err(reason) = duty.admit_datagram(source.ip(), batch.length(i), now)
     {
         duty.refuse(reason, 1);
         return;

@@ -4,10 +4,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -15,7 +12,7 @@ use log::{info, warn};
 use socket2::Socket;
 
 use crate::{
-    admission::{Gate, Permit, rules::Rules},
+    admission::{Gate, Permit, Worker, limits::Limits, rules::Rules},
     config::{self, Workers},
     connection::{Connection, Context, SCRATCH},
     conversation::{self, Report},
@@ -62,6 +59,8 @@ pub struct Duty {
     pub gate: Arc<Gate>,
     /// Who may, if not everybody.
     pub rules: Option<Arc<Rules>>,
+    /// How fast, and how many of each source, if that is limited.
+    pub limits: Option<Arc<Limits>>,
     /// The threads that serve it in this process.
     pub crew: Crew,
     /// Where they stand.
@@ -74,25 +73,28 @@ impl Duty {
         let gate = Gate::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
         let service = service::new(&settings);
         let rules = Rules::of(&settings).map(Arc::new);
+        let limits = Limits::of(&settings)?.map(Arc::new);
         Ok(Duty {
             settings,
             service,
             stats,
             gate: Arc::new(gate),
             rules,
+            limits,
             crew: Crew::default(),
             posts: Posts::default(),
         })
     }
 
     /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
-    pub fn of_worker(&self, busy: Arc<Slots<AtomicU32>>, worker: usize) -> io::Result<Duty> {
+    pub fn of_worker(&self, busy: Arc<Slots<Worker>>, worker: usize) -> io::Result<Duty> {
         Ok(Duty {
             settings: self.settings.clone(),
             service: service::new(&self.settings),
             stats: Arc::clone(&self.stats),
             gate: Arc::new(self.gate.of_worker(busy, worker)?),
             rules: self.rules.clone(),
+            limits: self.limits.clone(),
             crew: Crew::default(),
             posts: Posts::default(),
         })
@@ -218,30 +220,30 @@ impl<'a> Door<'a> {
 
     /// The next guest; waits at the limit, and rests when descriptors run out. `None` when the door is closed.
     pub fn accept(&mut self) -> Option<Guest> {
-        let mut permit = self.duty.gate.enter()?;
+        let mut permit = if self.duty.lets_wait() { Some(self.duty.gate.enter()?) } else { None };
         loop {
             match self.look(permit, &Patience::default()) {
                 (Arrival::Guest(guest), _) => return Some(guest),
                 // To stop takes precedence over those who cannot be let in.
-                (Arrival::Shortage(time), Some(unused)) if self.duty.gate.rest(time) => permit = unused,
-                (Arrival::Nobody, Some(unused)) => permit = unused,
+                (Arrival::Shortage(time), unused) if self.duty.gate.rest(time) => permit = unused,
+                (Arrival::Nobody, unused) => permit = unused,
                 _ => return None,
             }
         }
     }
 
-    /// Waits for a client once. A permit that was not used is returned.
-    pub fn look(&mut self, permit: Permit, patience: &Patience) -> (Arrival, Option<Permit>) {
+    /// Waits for a client once. A permit that was not used is returned. Without one the client is let in if there is a place
+    /// when it comes, and refused otherwise.
+    pub fn look(&mut self, mut permit: Option<Permit>, patience: &Patience) -> (Arrival, Option<Permit>) {
         let listener = match self.watch.wait(patience) {
             Ready::Socket(listener) => listener,
-            Ready::Nothing => return (Arrival::Nobody, Some(permit)),
-            Ready::Closed => return (Arrival::Closed, Some(permit)),
+            Ready::Nothing => return (Arrival::Nobody, permit),
+            Ready::Closed => return (Arrival::Closed, permit),
         };
         let gate = &self.duty.gate;
         if gate.claim(1) == 0 {
-            return (Arrival::Nobody, Some(permit));
+            return (Arrival::Nobody, permit);
         }
-        let mut permit = Some(permit);
         let accepted = listener.accept();
         self.watch.leave();
         let arrival = match self.duty.receive(accepted, &mut permit) {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 mod address;
+mod choices;
 mod diagnostic;
 mod file;
 mod includes;
@@ -18,6 +19,7 @@ mod load;
 mod networks;
 mod origins;
 mod parse;
+mod rate;
 mod report;
 mod units;
 mod url;
@@ -25,9 +27,11 @@ mod validate;
 mod words;
 
 pub use address::{Address, Host};
+pub use choices::{Fallback, Mode, Protocol, ServiceKind, Trigger, WhenFull, Workers};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
 pub use networks::everybody;
 pub use origins::Origins;
+pub use rate::{Period, Rate};
 
 /// Everything that the daemon was asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +107,22 @@ pub struct Listener {
     pub allow_groups: Vec<Owner>,
     /// How many connections (in per-request modes also datagrams) are served at once; more wait in the backlog.
     pub max_connections: u32,
+    /// What happens at `max_connections`.
+    pub when_full: WhenFull,
+    /// What a client is told that is refused because too many are there.
+    pub refusal: String,
+    /// How many connections one source may have open; 0 means no limit.
+    pub max_connections_per_source: u32,
+    /// How fast connections may come in.
+    #[serde(with = "rate::optional")]
+    pub connection_rate: Option<Rate>,
+    /// How fast connections or datagrams of one source may come in.
+    pub rate_per_source: SourceRate,
+    /// How long a source that was over its rate is refused.
+    #[serde(with = "units::duration")]
+    pub cool_down: Duration,
+    /// How many bits of an IPv6 address make a source; an IPv4 address is one.
+    pub source_prefix: u8,
     /// Serve so many connections or datagrams, then close (`handle_request`); 0 means no limit.
     pub max_requests: u64,
     /// End a connection on which nothing moves for so long, in either direction.
@@ -151,114 +171,13 @@ impl Listener {
     }
 }
 
-/// The kind of socket: the four server classes of Python's `socketserver`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// A stream over IPv4 or IPv6, tcp(7).
-    Tcp,
-    /// Datagrams over IPv4 or IPv6, udp(7).
-    Udp,
-    /// A stream between processes of one machine, unix(7).
-    Unix,
-    /// Datagrams between processes of one machine, unix(7).
-    UnixDatagram,
-}
-
-/// Who waits while a client is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// One connection, or one batch of datagrams, after the other.
-    Iterative,
-    /// A thread for each connection (`ThreadingMixIn`).
-    Threading,
-    /// A process for each connection (`ForkingMixIn`).
-    Forking,
-    /// An event loop over select(2).
-    Select,
-    /// An event loop over poll(2).
-    Poll,
-    /// An event loop over epoll(7).
-    Epoll,
-    /// An event loop over io_uring(7).
-    IoUring,
-}
-
-impl Protocol {
-    /// Whether it carries streams of bytes, and not datagrams.
-    pub fn is_stream(self) -> bool {
-        matches!(self, Protocol::Tcp | Protocol::Unix)
-    }
-}
-
-impl Mode {
-    /// Whether one thread serves many connections.
-    pub fn is_event_loop(self) -> bool {
-        matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)
-    }
-}
-
-/// When epoll(7) reports a descriptor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trigger {
-    /// As long as there is something to do.
-    Level,
-    /// Once, when something has changed.
-    Edge,
-}
-
-/// What a listener of mode `io-uring` does where there is no io_uring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fallback {
-    /// The daemon says so, and does not start.
-    Off,
-    /// Mode `epoll` takes its place, with a warning.
-    Epoll,
-}
-
-/// How many threads or processes share a listener's work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workers {
-    /// One for each connection or datagram.
-    PerRequest,
-    /// A fixed pool, as many as there are cores.
-    Auto,
-    /// A fixed pool of this many.
-    Count(u32),
-}
-
-impl Workers {
-    /// The size of the pool; `Auto` means as many as there are cores, and one for each request is no pool.
-    pub fn count(self) -> usize {
-        match self {
-            Workers::PerRequest => 1,
-            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
-            Workers::Count(n) => n as usize,
-        }
-    }
-}
-
-/// What is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ServiceKind {
-    /// The same bytes, RFC 862.
-    Echo,
-    /// The same bytes in upper case (ASCII letters).
-    Upper,
-    /// Nothing, RFC 863.
-    Discard,
-    /// Lines of printable characters, RFC 864.
-    Chargen,
-    /// A quotation, RFC 865.
-    Qotd,
-    /// The date and time for people, RFC 867.
-    Daytime,
-    /// The time as 32 bits, RFC 868.
-    Time,
+/// How fast one source may come: neither, either or both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceRate {
+    /// Connections or datagrams.
+    pub count: Option<Rate>,
+    /// Bytes of datagrams.
+    pub bytes: Option<Rate>,
 }
 
 /// Whether and how the log shows what each client wrote.
@@ -320,6 +239,12 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// What a client is told that is refused because too many are there, unless the file says better.
+const DEFAULT_REFUSAL: &str = "too many connections, try again later";
+
+/// How long a source that was over its rate is refused, unless the file says otherwise.
+const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(10);
 
 /// What `qotd` says unless the file says better.
 const DEFAULT_QUOTE: &str = "What you hear is what you said.";

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, Workers, quoted,
-    units,
+    Fallback, Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, WhenFull,
+    Workers, quoted, units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -71,10 +71,11 @@ macro_rules! display_as_word {
 }
 
 display_as_word!(
+    WhenFull,
+    Fallback,
     Protocol,
     Mode,
     Trigger,
-    Fallback,
     ServiceKind,
     Payload,
     LogLevel,

@@ -7,11 +7,19 @@ use socket2::Socket;
 
 use super::{Duty, Guest};
 use crate::{
-    admission::Permit,
+    admission::{
+        Permit, Worker,
+        limits::Limits,
+        sources::{Place, Source},
+    },
+    config::WhenFull,
     listener::Refusal,
     peer::Peer,
     reason::Reason,
-    sys::credentials::{peer_is_in, peer_user},
+    sys::{
+        clock,
+        credentials::{peer_is_in, peer_user},
+    },
 };
 
 impl Duty {
@@ -42,7 +50,7 @@ impl Duty {
                 Some(Guest { socket, peer, permit, opened: Instant::now() })
             }
             Err(reason) => {
-                self.turn_away(&peer, reason);
+                self.turn_away(&socket, &peer, reason);
                 None
             }
         }
@@ -54,7 +62,66 @@ impl Duty {
             Peer::Inet(address) => self.judge(address.ip())?,
             Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => self.judge_user(socket)?,
         }
-        permit.take().ok_or(Reason::Full)
+        let Some(mut taken) = permit.take().or_else(|| self.gate.try_enter()) else {
+            return Err(Reason::Full);
+        };
+        if let Some(limits) = &self.limits {
+            match self.limit(limits, socket, peer) {
+                Ok(place) => taken.hold(place),
+                Err(reason) => {
+                    *permit = Some(taken);
+                    return Err(reason);
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// What a connection takes of the limits: first of its source, so that one alone cannot use up those of the listener.
+    fn limit(&self, limits: &Limits, socket: &Socket, peer: &Peer) -> Result<Option<Place>, Reason> {
+        let now = clock::now();
+        let source = match peer {
+            Peer::Inet(address) => Some(Source::Ip(address.ip())),
+            // Who cannot be asked for is under the limits of the listener alone.
+            _ => peer_user(socket).ok().map(Source::User),
+        };
+        let place = source.map_or(Ok(None), |source| limits.connect(source, now))?;
+        limits.arrive(now)?;
+        Ok(place)
+    }
+
+    /// Decides about a connection whose address a proxy tells of: `allow`, `deny` and the limits of its source. To be called once, when
+    /// the address is known; the place is given back when it is dropped.
+    pub fn admit_address(&self, source: IpAddr) -> Result<Option<Place>, Reason> {
+        self.judge(source)?;
+        let limits = self.limits.as_ref();
+        limits.map_or(Ok(None), |limits| limits.connect(Source::Ip(source), clock::now()))
+    }
+
+    /// Decides about a datagram of so many bytes that came at `now`, see [`Duty::time_of_batch`].
+    pub fn admit_datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
+        self.judge(source)?;
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source, bytes, now))
+    }
+
+    /// The time at which a batch of datagrams came, if somebody asks for it.
+    pub fn time_of_batch(&self) -> u64 {
+        if self.limits.is_some() { clock::now() } else { 0 }
+    }
+
+    /// Whether clients wait in the backlog while all places are taken; otherwise they are told.
+    pub fn lets_wait(&self) -> bool {
+        self.settings.when_full == WhenFull::Wait
+    }
+
+    /// Takes back what a process of a pool had open when it died.
+    pub fn bury(&self, worker: &Worker) {
+        self.stats.died.fetch_add(1, Relaxed);
+        self.stats.open.fetch_sub(worker.open.swap(0, Relaxed), Relaxed);
+        let place = worker.place.swap(0, Relaxed);
+        if let (Some(limits), Some(place)) = (&self.limits, place.checked_sub(1)) {
+            limits.leave(place);
+        }
     }
 
     /// Whether an address may come in: `allow` and `deny`. For datagrams too, and for an address that a proxy tells of.

@@ -1,9 +1,13 @@
 //! Refusing: counted by reason, told once per connection at level debug, and otherwise at most once a minute.
 
+use std::{net::Shutdown, os::fd::AsRawFd};
+
 use log::{debug, warn};
+use nix::sys::socket::{MsgFlags, recv, send};
+use socket2::Socket;
 
 use super::Duty;
-use crate::{peer::Peer, reason::Reason, sys::clock};
+use crate::{config::WhenFull, peer::Peer, reason::Reason, sys::clock};
 
 impl Duty {
     /// Refuses `count` datagrams for one reason. The log tells of that reason at most once a minute.
@@ -19,8 +23,12 @@ impl Duty {
         }
     }
 
-    /// Refuses a connection. To be closed is all that its peer learns.
-    pub fn turn_away(&self, peer: &Peer, reason: Reason) {
+    /// Refuses a connection, which the caller closes then. Where there are too many the peer is told, as `when-full` says; nobody
+    /// else learns why.
+    pub fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) {
+        if matches!(reason, Reason::Full | Reason::SourceFull) {
+            self.tell(socket);
+        }
         let (name, url, line) =
             (self.settings.name.as_str(), peer.url(self.settings.protocol), reason.line());
         debug!(
@@ -28,5 +36,21 @@ impl Duty {
             "listener \"{name}\": {url} refused ({reason}): {line}"
         );
         self.refuse(reason, 1);
+    }
+
+    /// Says good-bye without waiting for anybody: what fits is sent, and what has come is read, because closing a socket that has
+    /// not been read resets the connection, and a reset may overtake the words.
+    fn tell(&self, socket: &Socket) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        if self.settings.when_full == WhenFull::Message {
+            let _ = send(socket.as_raw_fd(), format!("{}\n", self.settings.refusal).as_bytes(), flags);
+        }
+        let _ = socket.shutdown(Shutdown::Write);
+        let mut thrown_away = [0; 4096];
+        for _ in 0..16 {
+            if !recv(socket.as_raw_fd(), &mut thrown_away, flags).is_ok_and(|count| count > 0) {
+                break;
+            }
+        }
     }
 }

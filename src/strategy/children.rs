@@ -87,7 +87,13 @@ impl<'a> Children<'a> {
     /// The next guest. At the limit the door is not looked at, until a child ends.
     pub(super) fn accept(&mut self, door: &mut Door<'_>) -> Option<Guest> {
         loop {
-            let permit = self.permit()?;
+            let permit = match self.duty.lets_wait() {
+                true => Some(self.permit()?),
+                false => {
+                    self.heed();
+                    None
+                }
+            };
             match door.look(permit, &self.patience()).0 {
                 duty::Arrival::Guest(guest) => return Some(guest),
                 duty::Arrival::Nobody => self.busy = false,
@@ -214,7 +220,8 @@ impl<'a> Children<'a> {
     /// While clients keep coming, the deaths of children can wait: looking after each at once would take the parent off
     /// and on the processor once more for every connection.
     fn patience(&self) -> Patience {
-        self.family.patience(self.busy.then_some(BUSY), !self.busy)
+        let full = self.free.is_empty();
+        self.family.patience(self.busy.then_some(BUSY), !self.busy || full)
     }
 
     /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory.

@@ -4,10 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +17,7 @@ use super::{
     work,
 };
 use crate::{
+    admission::Worker,
     backoff::Backoff,
     connection::SCRATCH,
     datagram::{self, Desk},
@@ -57,7 +55,7 @@ pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
 /// A fixed number of processes, each of them iterative. One that dies is replaced.
 pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
     let family = Family::new()?;
-    let busy: Arc<Slots<AtomicU32>> = Arc::new(Slots::new(workers)?);
+    let busy: Arc<Slots<Worker>> = Arc::new(Slots::new(workers)?);
     let mut alive: HashMap<Pid, (usize, Instant)> = HashMap::new();
     let mut missing: Vec<(usize, Instant)> = (0..workers).map(|w| (w, Instant::now())).collect();
     let mut backoff = Backoff::default();
@@ -88,8 +86,7 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
             let wait = backoff.after(since.elapsed());
             let cause = cause(status);
             warn!("listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}");
-            duty.stats.died.fetch_add(1, Relaxed);
-            duty.stats.open.fetch_sub(busy[worker].swap(0, Relaxed), Relaxed);
+            duty.bury(&busy[worker]);
             missing.push((worker, Instant::now() + wait));
         }
         if duty.gate.is_closed_for_all() {
@@ -114,13 +111,7 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
     }
 }
 
-fn run(
-    duty: &Duty,
-    sockets: &[Listener],
-    busy: &Arc<Slots<AtomicU32>>,
-    worker: usize,
-    workers: usize,
-) -> i32 {
+fn run(duty: &Duty, sockets: &[Listener], busy: &Arc<Slots<Worker>>, worker: usize, workers: usize) -> i32 {
     let duty = duty.of_worker(Arc::clone(busy), worker);
     match duty.and_then(|duty| work(&duty, sockets, worker, workers)) {
         Ok(()) => 0,

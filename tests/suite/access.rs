@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Every way to serve streams.
-pub(crate) const STREAM_WAYS: [(&str, &str); 11] = [
+pub(crate) const STREAM_WAYS: [(&str, &str); 13] = [
     ("iterative", ""),
     ("threading", ""),
     ("threading", "2"),
@@ -20,10 +20,12 @@ pub(crate) const STREAM_WAYS: [(&str, &str); 11] = [
     ("epoll", "2"),
     ("edge", ""),
     ("edge", "2"),
+    ("io-uring", ""),
+    ("io-uring", "2"),
 ];
 
 /// Every way to serve datagrams.
-pub(crate) const DATAGRAM_WAYS: [(&str, &str); 9] = [
+pub(crate) const DATAGRAM_WAYS: [(&str, &str); 10] = [
     ("iterative", ""),
     ("threading", "2"),
     ("threading", "\"per-request\""),
@@ -33,6 +35,7 @@ pub(crate) const DATAGRAM_WAYS: [(&str, &str); 9] = [
     ("poll", ""),
     ("epoll", "2"),
     ("edge", ""),
+    ("io-uring", "2"),
 ];
 
 pub(crate) fn streams(protocol: &'static str, address: &'static str) -> impl Iterator<Item = Combination> {

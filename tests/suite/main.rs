@@ -20,6 +20,7 @@ mod log_lines;
 mod matrix;
 mod panics;
 mod python;
+mod rates;
 mod service_manager;
 mod strace;
 mod survival;

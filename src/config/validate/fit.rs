@@ -96,6 +96,13 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
         "allow" | "allow-include" | "deny" | "deny-include" => {
             Some((&[Tcp, Udp], "take it out; only clients of `tcp` and `udp` have addresses"))
         }
+        "max-connections-per-source" | "connection-rate" | "when-full" | "refusal" => {
+            Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections"))
+        }
+        "rate-per-source" | "cool-down" => {
+            Some((&[Tcp, Udp, Unix], "take it out; who sends such a datagram is not known"))
+        }
+        "source-prefix" => Some((&[Tcp, Udp], "take it out; only `tcp` and `udp` have IPv6")),
         "allow-users" | "allow-groups" => {
             Some((&[Unix], "take it out; only of a `unix` connection is the user known"))
         }

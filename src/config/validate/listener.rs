@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::{
     Fit, addresses,
-    reader::{Reader, Table},
+    reader::{Reader, Table, default_workers, is_pooled},
     values,
 };
 use crate::config::{
@@ -12,6 +12,7 @@ use crate::config::{
     diagnostic::{Faults, Place, Source, Trouble},
     file::{self, Scalar},
     includes::Includes,
+    quoted,
 };
 
 /// Some descriptors below 1024 are in use otherwise.
@@ -154,6 +155,7 @@ impl Reader<'_> {
             let place = key_place(context, self.own.source, "workers", workers.span());
             self.faults.push(place, Trouble::new(title, cure));
         }
+        self.check_limits(context);
         if self.fit.mode != Some(Mode::Iterative) {
             return;
         }
@@ -170,6 +172,34 @@ impl Reader<'_> {
         {
             let place = key_place(context, self.own.source, "max-connections", span);
             self.faults.push(place, Trouble::new(title("max-connections"), cure));
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Refuses limits that cannot be kept.
+    fn check_limits(&mut self, context: &Context<'_>) {
+        let (keys, source) = (self.own.keys, self.own.source);
+        let (Some(mode), Some(protocol)) = (self.fit.mode, self.fit.protocol) else { return };
+        let own = keys.workers.as_ref().map(|workers| values::workers(workers.get_ref()));
+        let workers = own.and_then(Result::ok).unwrap_or(default_workers(protocol, mode));
+        if let Some(written) = keys.when_full.as_ref().filter(|word| word.get_ref() != "wait")
+            && is_pooled(mode, workers)
+        {
+            let title =
+                format!("`when-full` {} does not fit a fixed number of workers", quoted(written.get_ref()));
+            let cure = "take it out, for clients wait until a worker is free; or choose an event loop, or a thread or \
+                        process for each";
+            let place = key_place(context, source, "when-full", written.span());
+            self.faults.push(place, Trouble::new(title, cure));
+        }
+        if let Some(written) = &keys.rate_per_source
+            && protocol.is_stream()
+            && values::source_rate(written.get_ref()).is_ok_and(|rate| rate.bytes.is_some())
+        {
+            let title = "`rate-per-source` counts the bytes of datagrams, and this listener has connections";
+            let cure = "write for example \"50/s\"";
+            self.faults.push(Place::new(source, written.span()), Trouble::new(title, cure));
         }
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Borrow;
 
 use super::{Fit, listener::Context, values};
 use crate::config::{
-    DEFAULT_QUOTE, Fallback, Keepalive, Listener, Mode, Payload, Protocol, ServiceKind, Trigger, Workers,
+    DEFAULT_COOL_DOWN, DEFAULT_QUOTE, DEFAULT_REFUSAL, Fallback, Keepalive, Listener, Mode, Payload,
+    Protocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     everybody,
     file::{self, Written},
@@ -81,17 +82,19 @@ impl<'a> Reader<'a> {
     pub(super) fn settings(&mut self, protocol: Protocol, mode: Mode, service: ServiceKind) -> Listener {
         let word = |word: &str| words::read("payload", word);
         let switch = values::as_written;
+        let workers = self
+            .value("workers", |keys| &keys.workers, values::workers)
+            // In `[defaults]` that is not meant for event loops.
+            .filter(|workers| !(mode.is_event_loop() && *workers == Workers::PerRequest))
+            .unwrap_or(default_workers(protocol, mode));
+        let pooled = is_pooled(mode, workers);
         Listener {
             name: String::new(),
             protocol,
             address: Vec::new(),
             optional: false,
             mode,
-            workers: self
-                .value("workers", |keys| &keys.workers, values::workers)
-                // In `[defaults]` that is not meant for event loops.
-                .filter(|workers| !(mode.is_event_loop() && *workers == Workers::PerRequest))
-                .unwrap_or(default_workers(protocol, mode)),
+            workers,
             trigger: self
                 .value("trigger", |keys| &keys.trigger, |word: &str| words::read("trigger", word))
                 .unwrap_or(Trigger::Level),
@@ -110,6 +113,34 @@ impl<'a> Reader<'a> {
             max_connections: self
                 .value("max-connections", |keys| &keys.max_connections, values::max_connections)
                 .unwrap_or(default_max_connections(mode)),
+            when_full: self
+                .value("when-full", |keys| &keys.when_full, |word: &str| words::read("choice", word))
+                .filter(|_| !pooled)
+                .unwrap_or(WhenFull::Wait),
+            refusal: self
+                .value("refusal", |keys| &keys.refusal, values::refusal)
+                .unwrap_or_else(|| DEFAULT_REFUSAL.to_owned()),
+            max_connections_per_source: self
+                .value(
+                    "max-connections-per-source",
+                    |keys| &keys.max_connections_per_source,
+                    values::max_connections_per_source,
+                )
+                .unwrap_or(0),
+            connection_rate: self
+                .value("connection-rate", |keys| &keys.connection_rate, values::connection_rate)
+                .flatten(),
+            rate_per_source: self
+                .value("rate-per-source", |keys| &keys.rate_per_source, values::source_rate)
+                // In `[defaults]` bytes are meant for datagrams.
+                .map(|rate| if protocol.is_stream() { SourceRate { bytes: None, ..rate } } else { rate })
+                .unwrap_or_default(),
+            cool_down: self
+                .value("cool-down", |keys| &keys.cool_down, values::duration)
+                .unwrap_or(DEFAULT_COOL_DOWN),
+            source_prefix: self
+                .value("source-prefix", |keys| &keys.source_prefix, values::source_prefix)
+                .unwrap_or(64),
             max_requests: self
                 .value("max-requests", |keys| &keys.max_requests, values::max_requests)
                 .unwrap_or(0),
@@ -154,7 +185,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn default_workers(protocol: Protocol, mode: Mode) -> Workers {
+/// Whether clients wait for one of a fixed number of workers, each of which serves one.
+pub(super) fn is_pooled(mode: Mode, workers: Workers) -> bool {
+    !mode.is_event_loop() && workers != Workers::PerRequest
+}
+
+pub(super) fn default_workers(protocol: Protocol, mode: Mode) -> Workers {
     match (mode, protocol) {
         (Mode::Iterative, _) => Workers::Count(1),
         (mode, _) if mode.is_event_loop() => Workers::Count(1),

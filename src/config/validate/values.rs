@@ -5,10 +5,10 @@ use std::{fmt, time::Duration};
 use nix::unistd::{Group, User};
 
 use crate::config::{
-    Keepalive, Owner, Workers,
+    Keepalive, Owner, Rate, SourceRate, Workers,
     diagnostic::{Faults, Place, Trouble},
     file::{Scalar, Written},
-    quoted, units,
+    quoted, rate, units,
 };
 
 /// Reads a value of `[daemon]` or `[log]`, which are in the first source only.
@@ -117,6 +117,43 @@ pub(super) fn max_connections(number: &i64) -> Result<u32, Trouble> {
 pub(super) fn max_requests(number: &i64) -> Result<u64, Trouble> {
     let cure = "write a number, or 0 for no limit";
     u64::try_from(*number).map_err(|_| Trouble::new(format!("`max-requests` cannot be {number}"), cure))
+}
+
+pub(super) fn max_connections_per_source(number: &i64) -> Result<u32, Trouble> {
+    within(*number, 0, 1_000_000, "max-connections-per-source")
+}
+
+/// IPv6 only: an IPv4 address is a source by itself.
+pub(super) fn source_prefix(number: &i64) -> Result<u8, Trouble> {
+    within(*number, 1, 128, "source-prefix").map(|number| number as u8)
+}
+
+pub(super) fn connection_rate(text: &str) -> Result<Option<Rate>, Trouble> {
+    match text {
+        "off" => Ok(None),
+        text => match rate::read(text)? {
+            rate if rate.bytes => Err(Trouble::new(
+                format!("{} counts bytes, not connections", quoted(text)),
+                "write for example \"50/s\"",
+            )),
+            rate => Ok(Some(rate)),
+        },
+    }
+}
+
+pub(super) fn source_rate(text: &str) -> Result<SourceRate, Trouble> {
+    rate::read_source_rate(text)
+}
+
+/// It is sent at once or not at all, so it must fit the smallest send buffer.
+pub(super) fn refusal(text: &str) -> Result<String, Trouble> {
+    match text.len() <= 1000 && !text.is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err(Trouble::new(
+            format!("a refusal of {} bytes", text.len()),
+            "write a line of 1 to 1000 bytes, to which a line end is added",
+        )),
+    }
 }
 
 /// listen(2) takes an `int`.

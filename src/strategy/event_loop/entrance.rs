@@ -33,17 +33,18 @@ impl<P: Poller> EventLoop<'_, P> {
         for _ in 0..TURN {
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-            let Some(permit) = gate.try_enter() else {
+            let mut permit = gate.try_enter();
+            if permit.is_none() && self.duty.lets_wait() {
                 return match gate.wait_for_place(&self.bell) {
                     true => self.step_aside(Aside::Full),
                     false => continue,
                 };
-            };
+            }
             if gate.claim(1) == 0 {
                 self.claim_again(number);
                 return Ok(());
             }
-            match self.duty.receive(listener.accept_nonblocking(), &mut Some(permit)) {
+            match self.duty.receive(listener.accept_nonblocking(), &mut permit) {
                 Ok(Some(Guest { socket, peer, permit, opened })) => {
                     self.rest = Rest::default();
                     self.admit(Visitor {

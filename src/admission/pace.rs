@@ -1,0 +1,144 @@
+//! How fast: a token bucket that fits one atomic number, as the generic cell rate algorithm keeps it (GCRA, ITU-T I.371).
+//!
+//! Instead of tokens and the time they were last counted, a bucket holds one *time*: when it will be full again. Each
+//! that comes puts that time off by what it costs; whoever would put it off too far does not come in. So all threads
+//! and processes that share the number share the bucket, without a lock, and a bucket of zero is a full one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::config::Rate;
+
+/// A rate, ready to be applied to buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    number: u64,
+    period: u64,
+    /// How far from now a bucket may be full again: the time that a burst is worth.
+    depth: u64,
+}
+
+impl Pace {
+    /// The pace of a rate.
+    pub fn new(rate: &Rate) -> Pace {
+        let mut pace = Pace { number: rate.number.max(1), period: rate.per.nanoseconds(), depth: 0 };
+        // Single ones are each rounded up, and as many as were promised must fit.
+        pace.depth = if rate.bytes { pace.cost(rate.burst) } else { pace.cost(1).saturating_mul(rate.burst) };
+        pace
+    }
+
+    /// Takes `count` out of `bucket` at the time `now`, in nanoseconds, if there are as many.
+    pub fn take(&self, bucket: &AtomicU64, count: u64, now: u64) -> bool {
+        let cost = self.cost(count);
+        let put_off = |full_at: u64| {
+            let full_at = full_at.max(now).saturating_add(cost);
+            (full_at - now <= self.depth).then_some(full_at)
+        };
+        bucket.fetch_update(Relaxed, Relaxed, put_off).is_ok()
+    }
+
+    /// The time that so many are worth; rounded up, so that never more than the rate comes in.
+    fn cost(&self, count: u64) -> u64 {
+        match count.checked_mul(self.period) {
+            Some(product) => product.div_ceil(self.number),
+            // Not for what comes, only for a long burst; one that takes more than a year was refused with the configuration.
+            None => (u128::from(count) * u128::from(self.period)).div_ceil(u128::from(self.number)) as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, thread};
+
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+    use crate::config::Period;
+
+    /// Tokens as exact fractions: `number` a period, `burst` at most. One token is `period` units.
+    struct Simulation {
+        units: u128,
+        at: u64,
+    }
+
+    impl Simulation {
+        fn take(&mut self, rate: &Rate, count: u64, now: u64) -> bool {
+            let period = u128::from(rate.per.nanoseconds());
+            let most = u128::from(rate.burst) * period;
+            let grown = u128::from(now - self.at) * u128::from(rate.number);
+            self.units = (self.units + grown).min(most);
+            self.at = now;
+            let cost = u128::from(count) * period;
+            let enough = self.units >= cost;
+            if enough {
+                self.units -= cost;
+            }
+            enough
+        }
+    }
+
+    fn rate(number: u64, per: Period, burst: u64) -> Rate {
+        Rate { number, bytes: false, per, burst }
+    }
+
+    /// Numbers that divide a period: then a token is worth whole nanoseconds, and nothing is rounded.
+    fn rates() -> impl Strategy<Value = Rate> {
+        let numbers = select(vec![1, 2, 5, 10, 50, 1000, 8000, 1_000_000, 1_000_000_000]);
+        let periods = select(vec![Period::Second, Period::Minute, Period::Hour]);
+        (numbers, periods, 1..200u64).prop_map(|(number, per, burst)| rate(number, per, burst))
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_does_what_counting_tokens_does(
+            rate in rates(),
+            visits in vec((0..4u64, 0..400u64, 1..6u64), 1..300),
+        ) {
+            let (pace, bucket) = (Pace::new(&rate), AtomicU64::new(0));
+            let start = 1_000_000_000_000;
+            let mut simulation = Simulation { units: u128::MAX >> 1, at: start };
+            let mut now = start;
+            let token = rate.per.nanoseconds() / rate.number;
+            for (tokens, percent, count) in visits {
+                now += token * tokens * percent / 100;
+                let expected = simulation.take(&rate, count, now);
+                prop_assert_eq!(pace.take(&bucket, count, now), expected, "{:?} {} at {}", rate, count, now);
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_than_a_burst_comes_at_once_however_many_try() {
+        let (pace, bucket) = (Pace::new(&rate(3, Period::Second, 1000)), AtomicU64::new(0));
+        let let_in = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let count = (0..500).filter(|_| pace.take(&bucket, 1, 77)).count();
+                    let_in.fetch_add(count, Relaxed);
+                });
+            }
+        });
+        assert_eq!(let_in.into_inner(), 1000);
+    }
+
+    /// A third of a second is no whole number of nanoseconds: never more comes in for that.
+    #[test]
+    fn what_is_rounded_is_rounded_down() {
+        let (pace, bucket) = (Pace::new(&rate(3, Period::Second, 3)), AtomicU64::new(0));
+        let come_in = |now| (0..10).filter(|_| pace.take(&bucket, 1, now)).count();
+        assert_eq!(come_in(0), 3);
+        assert_eq!(come_in(333_333_333), 0);
+        assert_eq!(come_in(333_333_334), 1);
+        assert_eq!((1..=1000).map(|tenth| come_in(333_333_334 + tenth * 100_000_000)).sum::<usize>(), 299);
+    }
+
+    #[test]
+    fn the_clock_may_go_on_for_ever() {
+        let (pace, bucket) = (Pace::new(&rate(1, Period::Hour, 5)), AtomicU64::new(0));
+        for now in [0, 1 << 62, u64::MAX - 1, u64::MAX] {
+            pace.take(&bucket, 5, now);
+        }
+        assert!(!pace.take(&AtomicU64::new(0), 6, 0), "more than a burst never comes in");
+    }
+}

@@ -1,0 +1,298 @@
+//! What each source has open, and how fast it comes: a table of bounded size in memory that all threads, loops and forked
+//! processes of a listener share.
+//!
+//! A source has its place in one of 8,192 sets of eight, by a keyed hash, so nobody can choose whom to meet there. Whoever
+//! is new takes the place of one that has nothing open and was not seen for long (second chance). A million forged
+//! sources therefore cost no memory and push out only each other; and if a set is full of those who have something open,
+//! the newcomer is under the limits of the listener alone.
+//!
+//! What identifies a source and what it has open are one atomic number: who counts up cannot mistake one source for
+//! another, and who replaces one cannot overlook what it has open. Only newcomers take a lock, that of their set.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    hint::spin_loop,
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    thread::yield_now,
+};
+
+use super::pace::Pace;
+use crate::{
+    config,
+    reason::Reason,
+    sys::{
+        clock,
+        shared::{Slots, atomics},
+    },
+};
+
+/// Who is counted as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An address, or the network around it.
+    Ip(IpAddr),
+    /// A user of this machine, at the other end of a unix socket.
+    User(u32),
+}
+
+const SETS: usize = 8192;
+const WAYS: usize = 8;
+
+/// The bits of a word: how many are open, whether it was seen again, and whose it is.
+const OPEN: u64 = (1 << 20) - 1;
+const SEEN: u64 = 1 << 20;
+const WHOSE: u64 = !(OPEN | SEEN);
+
+/// A word whose way is being given to another source: it is nobody's, and not free.
+const TAKEN: u64 = OPEN;
+
+/// A lock that is held for longer was left by a process that was killed.
+const LOCKED_AT_MOST: u64 = 10_000_000;
+
+atomics! {
+/// Eight sources. Their words are one cache line.
+#[repr(C, align(64))]
+struct Set {
+    words: [AtomicU64; WAYS],
+    /// When the lock is over, or 0.
+    locked_until: AtomicU64,
+    /// Who is looked at next when a place is needed.
+    hand: AtomicU64,
+    buckets: [Buckets; WAYS],
+}
+}
+
+atomics! {
+/// How fast a source may come.
+#[repr(C)]
+struct Buckets {
+    count: AtomicU64,
+    bytes: AtomicU64,
+    cool_until: AtomicU64,
+}
+}
+
+/// The sources of one listener.
+pub struct Sources {
+    sets: Slots<Set>,
+    hash: RandomState,
+    /// How many bits of an IPv6 address make a source.
+    prefix: u8,
+    /// How many connections one may have open; 0 for any number.
+    most: u32,
+    count: Option<Pace>,
+    bytes: Option<Pace>,
+    cool_down: u64,
+}
+
+impl Sources {
+    /// Those of a listener; `None` if nothing is limited by source.
+    pub fn of(settings: &config::Listener) -> io::Result<Option<Sources>> {
+        let config::SourceRate { count, bytes } = settings.rate_per_source;
+        let most = settings.max_connections_per_source;
+        if most == 0 && count.is_none() && bytes.is_none() {
+            return Ok(None);
+        }
+        let pace = |rate: Option<config::Rate>| rate.as_ref().map(Pace::new);
+        Ok(Some(Sources {
+            sets: Slots::new(SETS)?,
+            hash: RandomState::new(),
+            prefix: settings.source_prefix,
+            most,
+            count: pace(count),
+            bytes: pace(bytes),
+            cool_down: settings.cool_down.as_nanos() as u64,
+        }))
+    }
+
+    /// Lets in a connection, at the time `now`. Its place is to be given back when it has ended.
+    pub fn connect(self: &Arc<Sources>, source: Source, now: u64) -> Result<Option<Place>, Reason> {
+        let mut paced = false;
+        loop {
+            let (set, whose) = self.look_up(source);
+            let Some(way) = self.way(set, whose, now) else { return Ok(None) };
+            if !paced {
+                self.pace(&self.sets[set].buckets[way], 0, now)?;
+                paced = true;
+            }
+            if self.most == 0 {
+                return Ok(None);
+            }
+            let more = |word: u64| {
+                let belongs = word & WHOSE == whose;
+                (belongs && word & OPEN < u64::from(self.most)).then(|| (word + 1) | SEEN)
+            };
+            match self.sets[set].words[way].fetch_update(AcqRel, Acquire, more) {
+                Ok(_) => {
+                    let number = (set * WAYS + way) as u32;
+                    return Ok(Some(Place { sources: Arc::clone(self), number }));
+                }
+                Err(word) if word & WHOSE == whose => return Err(Reason::SourceFull),
+                // Somebody else has it now.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Lets in a datagram of so many bytes.
+    pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
+        let (set, whose) = self.look_up(Source::Ip(source));
+        match self.way(set, whose, now) {
+            Some(way) => self.pace(&self.sets[set].buckets[way], bytes as u64, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a place back; also that of a process that was killed.
+    pub fn leave(&self, number: u32) {
+        let (set, way) = (number as usize / WAYS, number as usize % WAYS);
+        let Some(set) = self.sets.get(set) else { return };
+        let less = |word: u64| (word & OPEN > 0 && word != TAKEN).then(|| word - 1);
+        let _ = set.words[way].fetch_update(AcqRel, Acquire, less);
+    }
+
+    /// One more of a source, of so many bytes: over the rate it has to cool down.
+    fn pace(&self, buckets: &Buckets, bytes: u64, now: u64) -> Result<(), Reason> {
+        if now < buckets.cool_until.load(Relaxed) {
+            return Err(Reason::CoolDown);
+        }
+        let within = |pace: &Option<Pace>, bucket, count| {
+            pace.as_ref().is_none_or(|pace| pace.take(bucket, count, now))
+        };
+        if within(&self.count, &buckets.count, 1) && within(&self.bytes, &buckets.bytes, bytes) {
+            return Ok(());
+        }
+        buckets.cool_until.store(now + self.cool_down, Relaxed);
+        Err(Reason::Rate)
+    }
+
+    /// Its set, and the bits that tell it from the others there.
+    fn look_up(&self, source: Source) -> (usize, u64) {
+        let mut hasher = self.hash.build_hasher();
+        match source {
+            Source::Ip(ip) => match ip.to_canonical() {
+                IpAddr::V4(ip) => hasher.write_u32(ip.to_bits()),
+                IpAddr::V6(ip) => {
+                    let kept = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                    hasher.write_u128(ip.to_bits() & kept);
+                }
+            },
+            Source::User(user) => hasher.write_u64(u64::from(user)),
+        }
+        let hash = hasher.finish();
+        // Nobody's word is 0.
+        (hash as usize % SETS, (hash & WHOSE).max(SEEN << 1))
+    }
+
+    /// The way of a source in its set; a new one is given a way if there is one to be had.
+    fn way(&self, number: usize, whose: u64, now: u64) -> Option<usize> {
+        let set = &self.sets[number];
+        if let Some(way) = set.find(whose) {
+            if set.words[way].load(Relaxed) & SEEN == 0 {
+                set.words[way].fetch_or(SEEN, Relaxed);
+            }
+            return Some(way);
+        }
+        let lock = Lock::take(set, now);
+        // Another one may have been quicker.
+        let way = set.find(whose).or_else(|| set.vacate());
+        way.inspect(|way| {
+            if set.words[*way].load(Acquire) == TAKEN {
+                let Buckets { count, bytes, cool_until } = &set.buckets[*way];
+                [count, bytes, cool_until].into_iter().for_each(|bucket| bucket.store(0, Relaxed));
+                set.words[*way].store(whose, Release);
+            }
+            drop(lock);
+        })
+    }
+}
+
+impl Set {
+    fn find(&self, whose: u64) -> Option<usize> {
+        self.words.iter().position(|word| word.load(Acquire) & WHOSE == whose)
+    }
+
+    /// Takes a way from a source that has nothing open; who was seen again since the hand came by has a second chance. Only
+    /// who holds the lock may call this.
+    fn vacate(&self) -> Option<usize> {
+        let mut hand = self.hand.load(Relaxed);
+        let found = (0..2 * WAYS).find_map(|_| {
+            let way = hand as usize % WAYS;
+            hand = hand.wrapping_add(1);
+            let word = &self.words[way];
+            let seen = word.load(Acquire);
+            // Left behind by somebody who was killed.
+            if seen == TAKEN {
+                return Some(way);
+            }
+            if seen & OPEN > 0 {
+                return None;
+            }
+            let next = if seen & SEEN == 0 { TAKEN } else { seen & !SEEN };
+            let changed = word.compare_exchange(seen, next, AcqRel, Acquire).is_ok();
+            (changed && next == TAKEN).then_some(way)
+        });
+        self.hand.store(hand, Relaxed);
+        found
+    }
+}
+
+/// The lock of a set, held for a handful of instructions.
+struct Lock<'a> {
+    set: &'a Set,
+    until: u64,
+}
+
+impl<'a> Lock<'a> {
+    fn take(set: &'a Set, mut now: u64) -> Lock<'a> {
+        loop {
+            for _ in 0..100 {
+                let (before, until) = (set.locked_until.load(Relaxed), now + LOCKED_AT_MOST);
+                let free = before < now;
+                if free && set.locked_until.compare_exchange(before, until, Acquire, Relaxed).is_ok() {
+                    return Lock { set, until };
+                }
+                spin_loop();
+            }
+            yield_now();
+            now = clock::now();
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // If it took too long, somebody else has the lock by now.
+        let _ = self.set.locked_until.compare_exchange(self.until, 0, Release, Relaxed);
+    }
+}
+
+/// A connection that its source has open. Dropping it gives the place back.
+pub struct Place {
+    sources: Arc<Sources>,
+    number: u32,
+}
+
+impl Place {
+    /// What [`Sources::leave`] knows it by, for a process that may be killed.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sources.leave(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Many sources, many threads: nobody is counted twice, nobody is forgotten, and forged ones push out only each other.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::{
+        Barrier,
+        atomic::{AtomicU32, AtomicUsize},
+    },
+    thread::scope,
+};
+
+use super::*;
+use crate::config::{Period, Rate};
+
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 1000 * SECOND;
+
+fn sources(most: u32, count: Option<u64>, bytes: Option<u64>) -> Arc<Sources> {
+    let pace = |number: u64| Pace::new(&Rate { number, bytes: false, per: Period::Second, burst: number });
+    Arc::new(Sources {
+        sets: Slots::new(SETS).unwrap(),
+        hash: RandomState::new(),
+        prefix: 64,
+        most,
+        count: count.map(pace),
+        bytes: bytes.map(pace),
+        cool_down: 10 * SECOND,
+    })
+}
+
+fn v4(number: u32) -> Source {
+    Source::Ip(Ipv4Addr::from_bits(number).into())
+}
+
+fn open(sources: &Sources) -> u64 {
+    let words = sources.sets.iter().flat_map(|set| &set.words);
+    words.map(|word| word.load(Relaxed) & OPEN).sum()
+}
+
+#[test]
+fn a_source_is_what_the_prefix_says() {
+    let sources = sources(1, None, None);
+    let whose = |ip: &str| sources.look_up(Source::Ip(ip.parse().unwrap()));
+    assert_eq!(whose("2001:db8::1"), whose("2001:db8::ffff:0:0:1"));
+    assert_ne!(whose("2001:db8::1"), whose("2001:db8:0:1::1"));
+    assert_eq!(whose("::ffff:192.0.2.1"), whose("192.0.2.1"));
+    assert_ne!(whose("192.0.2.1"), whose("192.0.2.2"));
+    assert_ne!(sources.look_up(v4(7)), sources.look_up(Source::User(7)));
+    let all = Sources { prefix: 128, ..Arc::into_inner(sources).unwrap() };
+    let whose = |number| all.look_up(Source::Ip(Ipv6Addr::from_bits(number).into()));
+    assert_ne!(whose(1), whose(2));
+}
+
+#[test]
+fn so_many_and_no_more_are_open_for_each() {
+    let sources = sources(2, None, None);
+    let connect = |number| sources.connect(v4(number), NOW).map(Option::unwrap);
+    let (first, second) = (connect(1).unwrap(), connect(1).unwrap());
+    assert_eq!(connect(1).err(), Some(Reason::SourceFull));
+    let _other = connect(2).unwrap();
+    drop(first);
+    let third = connect(1).unwrap();
+    assert_eq!(connect(1).err(), Some(Reason::SourceFull));
+    assert_eq!(open(&sources), 3);
+    // As the parent of a process that was killed does.
+    sources.leave(second.number());
+    std::mem::forget(second);
+    assert!(connect(1).is_ok());
+    drop(third);
+    // Nothing open: giving back once more than was taken is no harm.
+    sources.leave(connect(3).unwrap().number());
+    assert!(connect(3).is_ok());
+}
+
+/// All meet a source that is new, and wait for the lock of its set: nobody may make a second entry for it.
+#[test]
+fn newcomers_are_counted_exactly() {
+    const THREADS: usize = 8;
+    const MOST: u32 = 3;
+    for round in 0..20 {
+        let sources = sources(MOST, None, None);
+        let (set, _) = sources.look_up(v4(round));
+        sources.sets[set].locked_until.store(clock::now() + 60 * SECOND, Relaxed);
+        let (met, left) = (AtomicUsize::new(0), Barrier::new(THREADS));
+        let visit = || {
+            met.fetch_add(1, Relaxed);
+            let place = sources.connect(v4(round), clock::now());
+            left.wait();
+            place.is_ok()
+        };
+        let let_in = scope(|scope| {
+            let visits: Vec<_> = (0..THREADS).map(|_| scope.spawn(visit)).collect();
+            while met.load(Relaxed) < THREADS {
+                yield_now();
+            }
+            (0..100).for_each(|_| yield_now());
+            sources.sets[set].locked_until.store(0, Relaxed);
+            visits.into_iter().map(|visit| visit.join().unwrap()).filter(|let_in| *let_in).count()
+        });
+        assert_eq!((let_in, open(&sources)), (MOST as usize, 0));
+    }
+}
+
+/// While others flood the table with forged sources.
+#[test]
+fn the_limit_holds_under_a_flood() {
+    const MOST: u32 = 3;
+    let sources = sources(MOST, None, None);
+    let inside: Vec<_> = (0..4).map(|_| AtomicU32::new(0)).collect();
+    let visit = |thread: u32| {
+        for turn in 0..20_000u32 {
+            let number = (turn.wrapping_mul(7) + thread) % 4;
+            if let Ok(place) = sources.connect(v4(number), clock::now()) {
+                assert!(place.is_some(), "its set cannot be full");
+                assert!(inside[number as usize].fetch_add(1, AcqRel) < MOST);
+                yield_now();
+                inside[number as usize].fetch_sub(1, AcqRel);
+            }
+        }
+    };
+    let flood = |thread: u32| {
+        for number in 0..300_000 {
+            let _ = sources.connect(v4(1 << 31 | thread << 24 | number), NOW);
+        }
+    };
+    scope(|scope| {
+        (0..4).for_each(|thread| _ = scope.spawn(move || visit(thread)));
+        (0..2).for_each(|thread| _ = scope.spawn(move || flood(thread)));
+    });
+    assert_eq!(open(&sources), 0);
+}
+
+/// A million sources: who has something open, and who is over its rate and still comes, is remembered.
+#[test]
+fn a_million_forged_sources_push_out_only_each_other() {
+    let sources = sources(1, Some(5), None);
+    let held = sources.connect(v4(1), NOW).unwrap();
+    let noisy = Ipv4Addr::from_bits(2).into();
+    let told: Vec<_> = (0..7).map(|_| sources.datagram(noisy, 1, NOW)).collect();
+    assert_eq!(told[4..], [Ok(()), Err(Reason::Rate), Err(Reason::CoolDown)]);
+    for number in 0..1_000_000 {
+        assert_eq!(sources.datagram(Ipv4Addr::from_bits(1 << 31 | number).into(), 1, NOW), Ok(()));
+        if number % 10_000 == 0 {
+            assert_eq!(sources.datagram(noisy, 1, NOW), Err(Reason::CoolDown), "after {number}");
+        }
+    }
+    assert_eq!(sources.connect(v4(1), NOW).err(), Some(Reason::SourceFull));
+    drop(held);
+    assert!(size_of::<Set>() * SETS <= 3 << 20, "the table has {} bytes", size_of::<Set>() * SETS);
+}
+
+/// More are open than the table holds: newcomers are let in, and nobody is forgotten.
+#[test]
+fn a_full_table_locks_nobody_out() {
+    let sources = sources(1, None, None);
+    let held: Vec<_> = (0..100_000).map(|number| sources.connect(v4(number), NOW).unwrap()).collect();
+    let counted = held.iter().flatten().count();
+    assert!(counted <= SETS * WAYS && counted > SETS * WAYS * 9 / 10, "{counted} are counted");
+    for (number, place) in held.iter().enumerate().filter(|(_, place)| place.is_some()) {
+        let again = sources.connect(v4(number as u32), NOW);
+        assert_eq!(again.err(), Some(Reason::SourceFull), "{number} has {}", place.is_some());
+    }
+    drop(held);
+    assert_eq!(open(&sources), 0);
+}
+
+#[test]
+fn who_is_over_its_rate_cools_down() {
+    let sources = sources(0, Some(2), Some(1000));
+    let ip = IpAddr::from([192, 0, 2, 1]);
+    let send = |bytes, now| sources.datagram(ip, bytes, now);
+    assert_eq!([send(1, NOW), send(1, NOW), send(1, NOW)], [Ok(()), Ok(()), Err(Reason::Rate)]);
+    for later in [0, SECOND, 10 * SECOND - 1] {
+        assert_eq!(send(1, NOW + later), Err(Reason::CoolDown));
+    }
+    let now = NOW + 10 * SECOND;
+    assert_eq!([send(999, now), send(2, now)], [Ok(()), Err(Reason::Rate)], "bytes count too");
+    assert_eq!(sources.datagram([192, 0, 2, 2].into(), 1000, now), Ok(()), "each by itself");
+    // Connections have the same rate.
+    let connect = |now| sources.connect(Source::User(7), now).map(|place| assert!(place.is_none()));
+    assert_eq!([connect(NOW), connect(NOW), connect(NOW)], [Ok(()), Ok(()), Err(Reason::Rate)]);
+}
+
+/// A process that was killed in the middle of a change leaves a lock and a way behind.
+#[test]
+fn what_a_killed_process_leaves_behind_is_cleared() {
+    let sources = sources(1, None, None);
+    let (set, _) = sources.look_up(v4(1));
+    sources.sets[set].words.iter().for_each(|word| word.store(TAKEN, Relaxed));
+    sources.sets[set].locked_until.store(clock::now() + LOCKED_AT_MOST, Relaxed);
+    let place = sources.connect(v4(1), clock::now()).unwrap();
+    assert!(place.is_some());
+}

@@ -1,0 +1,125 @@
+//! The choices of a listener, as plain words.
+
+use serde::{Deserialize, Serialize};
+
+/// The kind of socket: the four server classes of Python's `socketserver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// A stream over IPv4 or IPv6, tcp(7).
+    Tcp,
+    /// Datagrams over IPv4 or IPv6, udp(7).
+    Udp,
+    /// A stream between processes of one machine, unix(7).
+    Unix,
+    /// Datagrams between processes of one machine, unix(7).
+    UnixDatagram,
+}
+
+/// Who waits while a client is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// One connection, or one batch of datagrams, after the other.
+    Iterative,
+    /// A thread for each connection (`ThreadingMixIn`).
+    Threading,
+    /// A process for each connection (`ForkingMixIn`).
+    Forking,
+    /// An event loop over select(2).
+    Select,
+    /// An event loop over poll(2).
+    Poll,
+    /// An event loop over epoll(7).
+    Epoll,
+    /// An event loop over io_uring(7).
+    IoUring,
+}
+
+impl Protocol {
+    /// Whether it carries streams of bytes, and not datagrams.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::Unix)
+    }
+}
+
+impl Mode {
+    /// Whether one thread serves many connections.
+    pub fn is_event_loop(self) -> bool {
+        matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)
+    }
+}
+
+/// When epoll(7) reports a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// As long as there is something to do.
+    Level,
+    /// Once, when something has changed.
+    Edge,
+}
+
+/// What a listener of mode `io-uring` does where there is no io_uring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    /// The daemon says so, and does not start.
+    Off,
+    /// Mode `epoll` takes its place, with a warning.
+    Epoll,
+}
+
+/// How many threads or processes share a listener's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// One for each connection or datagram.
+    PerRequest,
+    /// A fixed pool, as many as there are cores.
+    Auto,
+    /// A fixed pool of this many.
+    Count(u32),
+}
+
+impl Workers {
+    /// The size of the pool; `Auto` means as many as there are cores, and one for each request is no pool.
+    pub fn count(self) -> usize {
+        match self {
+            Workers::PerRequest => 1,
+            Workers::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Workers::Count(n) => n as usize,
+        }
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceKind {
+    /// The same bytes, RFC 862.
+    Echo,
+    /// The same bytes in upper case (ASCII letters).
+    Upper,
+    /// Nothing, RFC 863.
+    Discard,
+    /// Lines of printable characters, RFC 864.
+    Chargen,
+    /// A quotation, RFC 865.
+    Qotd,
+    /// The date and time for people, RFC 867.
+    Daytime,
+    /// The time as 32 bits, RFC 868.
+    Time,
+}
+
+/// What happens at `max-connections`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// Clients wait in the backlog.
+    Wait,
+    /// They are accepted and closed.
+    Refuse,
+    /// They are told so first.
+    Message,
+}
