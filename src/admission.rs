@@ -14,7 +14,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicU32,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
         },
     },
     time::Duration,
@@ -44,6 +44,8 @@ pub struct Gate {
     closed: OwnedFd,
     /// Readable for good once what is inside is to end.
     stopped: OwnedFd,
+    /// 1 once another generation has the sockets, for every process that shares the gate.
+    handed: Arc<Slots<AtomicU32>>,
     /// In a pool of processes: what each has open, so that its parent can take that back if it dies.
     busy: Option<(Arc<Slots<Worker>>, usize)>,
 }
@@ -82,6 +84,7 @@ impl Gate {
             changed: Condvar::new(),
             closed: event()?,
             stopped: event()?,
+            handed: Arc::new(Slots::new(1)?),
             busy: None,
         };
         gate.settle(0, 0);
@@ -98,6 +101,7 @@ impl Gate {
             changed: Condvar::new(),
             closed: self.closed.try_clone()?,
             stopped: self.stopped.try_clone()?,
+            handed: Arc::clone(&self.handed),
             busy: Some((busy, worker)),
         })
     }
@@ -157,6 +161,18 @@ impl Gate {
     pub fn stop(&self) {
         tell(&self.stopped);
         self.close();
+    }
+
+    /// Closes the gate because the sockets are another generation's from now on: whoever waits there is theirs to serve, and
+    /// what is inside goes on.
+    pub fn hand_over(&self) {
+        self.handed[0].store(1, SeqCst);
+        self.close();
+    }
+
+    /// Whether the sockets are another generation's.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed[0].load(SeqCst) != 0
     }
 
     /// Whether what is inside is to end.

@@ -110,9 +110,10 @@ Environment:
                      XDG_RUNTIME_DIR, else /run for root
 
 Signals:
-  TERM, INT, HUP  answer what has arrived, then exit; a second one exits at once
-  QUIT            exit at once
-  USR1            log the state of every listener
+  TERM, INT  answer what has arrived, then exit; a second one exits at once
+  QUIT       exit at once
+  HUP        read the configuration again
+  USR1       log the state of every listener
 
 Exit codes:
   0   stopped as asked, or nothing was left to serve

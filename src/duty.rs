@@ -65,6 +65,8 @@ pub struct Duty {
     pub crew: Crew,
     /// Where they stand.
     pub posts: Posts,
+    /// In a process of its own: tells the daemon that nobody accepts here any more, because another generation does.
+    pub on_left: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Duty {
@@ -83,6 +85,7 @@ impl Duty {
             limits,
             crew: Crew::default(),
             posts: Posts::default(),
+            on_left: None,
         })
     }
 
@@ -97,7 +100,15 @@ impl Duty {
             limits: self.limits.clone(),
             crew: Crew::default(),
             posts: Posts::default(),
+            on_left: None,
         })
+    }
+
+    /// To be called when nobody accepts any more.
+    pub fn say_left(&self) {
+        if let Some(on_left) = self.on_left.as_ref().filter(|_| self.gate.is_handed_over()) {
+            on_left();
+        }
     }
 
     /// Stops: whoever waits for a client leaves, whoever serves one ends politely.

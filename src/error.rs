@@ -12,17 +12,24 @@ pub struct Failure {
     pub exit: Exit,
     /// For people: `cannot <do what> <which>: <what happened>; <cure>`, or several lines where a file is cited.
     pub message: String,
+    /// The same without colour, where it may have some.
+    plain: Option<String>,
     cited: bool,
 }
 
 impl Failure {
     /// A failure of the kind `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into(), cited: false }
+        Failure { exit, message: message.into(), plain: None, cited: false }
     }
 }
 
 impl Failure {
+    /// The message without colour, for the log.
+    pub fn plain(&self) -> &str {
+        self.plain.as_deref().unwrap_or(&self.message)
+    }
+
     /// Whether the message cites a file, and begins with `error: ` as a compiler's would.
     pub fn is_cited(&self) -> bool {
         self.cited
@@ -36,7 +43,8 @@ impl From<ConfigError> for Failure {
             ErrorKind::PermissionDenied => Exit::NoPermission,
             ErrorKind::Unreadable => Exit::NoInput,
         };
-        Failure { cited: true, ..Failure::new(exit, error.to_string()) }
+        let plain = Some(error.plain().to_owned());
+        Failure { cited: true, plain, ..Failure::new(exit, error.to_string()) }
     }
 }
 

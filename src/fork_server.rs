@@ -13,7 +13,9 @@ use std::{
 
 use log::{error, warn};
 use nix::{
+    errno::Errno,
     fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         memfd::{MFdFlags, memfd_create},
         signal::{Signal, kill},
@@ -30,7 +32,7 @@ use crate::{
     listener::Listener,
     logging,
     stats::Stats,
-    strategy,
+    strategy::{self, HAND_OVER},
     sys::{
         fork::die_with,
         interrupt,
@@ -41,6 +43,10 @@ use crate::{
 
 /// The hidden first argument of such a process; the daemon's process id and a list of descriptors follow.
 pub const FLAG: &str = "--fork-server";
+
+/// What such a process says: that it serves, and that it accepts nobody any more.
+const READY: &[u8; 1] = b"R";
+const LEFT: &[u8; 1] = b"L";
 
 /// What is handed over as text.
 #[derive(Serialize, Deserialize)]
@@ -61,7 +67,8 @@ pub struct ForkServer {
     backoff: Backoff,
     due: Option<Instant>,
     stopping: bool,
-    ready: Option<OwnedFd>,
+    /// Where it says that it is ready, and that it has left the door.
+    said: Option<File>,
 }
 
 impl ForkServer {
@@ -86,7 +93,7 @@ impl ForkServer {
             backoff: Backoff::default(),
             due: None,
             stopping: false,
-            ready: None,
+            said: None,
         };
         server.launch()?;
         Ok(server)
@@ -94,8 +101,8 @@ impl ForkServer {
 
     /// Waits until the process serves.
     pub fn wait(&mut self) -> io::Result<()> {
-        let Some(ready) = self.ready.take() else { return Ok(()) };
-        match File::from(ready).read(&mut [0])? {
+        let Some(said) = &mut self.said else { return Ok(()) };
+        match said.read(&mut [0])? {
             0 => Err(io::Error::other("its process ended before it was ready")),
             _ => Ok(()),
         }
@@ -107,6 +114,41 @@ impl ForkServer {
         self.due = None;
         self.sockets.clear();
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Tells the process that its sockets are another generation's: it accepts nobody any more, and ends with its last client.
+    pub fn hand_over(&mut self) {
+        self.stopping = true;
+        self.due = None;
+        self.sockets.clear();
+        self.signal(HAND_OVER);
+    }
+
+    /// Waits until nobody accepts there any more; false if that takes longer than `patience`.
+    pub fn has_left(&mut self, patience: Duration) -> bool {
+        let Some(said) = self.said.as_mut().filter(|_| self.process.is_some()) else { return true };
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            let mut polled = [PollFd::new(said.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+                Err(Errno::EINTR) => continue,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+            // Perhaps it says first that it was started again and is ready. Its end says that it has left, too.
+            let mut word = [0];
+            match said.read(&mut word) {
+                Ok(0) => return true,
+                Ok(_) if word == *LEFT => return true,
+                _ => {}
+            }
+        }
+    }
+
+    /// The sockets, for another generation.
+    pub fn sockets(&self) -> &[Listener] {
+        &self.sockets
     }
 
     /// Ends the process and all its children at once.
@@ -160,11 +202,11 @@ impl ForkServer {
 
     fn launch(&mut self) -> io::Result<()> {
         self.orders.rewind()?;
-        let (ready, say_ready) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut handed = vec![self.orders.as_fd(), self.stats.as_fd(), say_ready.as_fd()];
+        let (said, say) = pipe2(OFlag::O_CLOEXEC)?;
+        let mut handed = vec![self.orders.as_fd(), self.stats.as_fd(), say.as_fd()];
         handed.extend(self.sockets.iter().map(AsFd::as_fd));
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
-        self.ready = Some(ready);
+        self.said = Some(said.into());
         Ok(())
     }
 
@@ -203,7 +245,7 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     die_with(daemon.map_err(|_| failure(io::Error::other("the daemon's process id is missing")))?);
     let mut handed = inherited(descriptors).map_err(failure)?.into_iter();
     let mut next = || handed.next().ok_or_else(|| failure(io::Error::other("a descriptor is missing")));
-    let (orders, stats, ready) = (File::from(next()?), next()?, File::from(next()?));
+    let (orders, stats, mut say) = (File::from(next()?), next()?, File::from(next()?));
     let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
     logging::install(&orders.log);
     logging::log_panics();
@@ -218,10 +260,11 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     let sockets = sockets.map_err(failure)?;
     let stats = Arc::new(Shared::open(stats).map_err(failure)?);
     let name = orders.listener.name.clone();
-    let duty = Arc::new(Duty::new(orders.listener, stats).map_err(failure)?);
-    // Nobody reads it when this process replaces one that died.
-    let _ = (&ready).write(b"R");
-    drop(ready);
+    let mut duty = Duty::new(orders.listener, stats).map_err(failure)?;
+    // If nobody reads it the daemon is gone, and so is this process.
+    let _ = say.write(READY);
+    duty.on_left = Some(Box::new(move || _ = (&say).write(LEFT)));
+    let duty = Arc::new(duty);
     strategy::serve(&duty, sockets).map_err(|error| {
         Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
     })

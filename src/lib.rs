@@ -25,6 +25,7 @@ pub mod watch;
 pub mod cli;
 pub mod config;
 pub mod fork_server;
+pub mod generation;
 pub mod inetd;
 pub mod server;
 pub mod signals;

@@ -2,20 +2,24 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::ToSocketAddrs,
     os::fd::{AsFd, BorrowedFd},
 };
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
-    config::{self, Address, Host, Protocol},
-    error::{Exit, Failure},
+    config::{self, Protocol},
+    error::Failure,
     options,
     peer::{Peer, Url},
     socket_file::SocketFile,
     sys::accept::accept_nonblocking,
 };
+
+mod places;
+
+pub use places::words;
+use places::{cannot_bind, is_absent, places};
 
 /// A socket that clients can reach.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Listener {
     socket: Socket,
     protocol: Protocol,
     address: Peer,
+    /// Where it was to be bound, which is not the same with port 0.
+    place: Option<Peer>,
     /// Sockets bound to the same port, for event loops that want one of their own.
     twins: Vec<Socket>,
     /// Whether it is the service manager's: then it is not shut down, because it serves on when we are gone.
@@ -71,7 +77,7 @@ pub fn bind_or_adopt(
                 (None, count) => Listener::bind_with_twins(settings, &place, count),
             };
             match listener {
-                Ok(listener) => bound.push(listener),
+                Ok(listener) => bound.push(Listener { place: Some(place), ..listener }),
                 Err(error) if settings.optional && is_absent(&error) => {
                     notes.push(format!(
                         "listener \"{}\": left out {}: {error}",
@@ -104,11 +110,7 @@ impl Listener {
                 None
             }
         };
-        if settings.protocol.is_stream() {
-            let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
-            // The kernel lowers it to net.core.somaxconn.
-            socket.listen(if backlog == 0 { i32::MAX } else { backlog })?;
-        }
+        listen(&socket, settings)?;
         let mut listener = Listener::adopt(socket, settings.protocol)?;
         listener.file = file;
         Ok(listener)
@@ -150,10 +152,54 @@ impl Listener {
         self.passed
     }
 
+    /// The socket and its twins, each as a listener.
+    pub fn separate(mut self) -> Vec<Listener> {
+        let (protocol, passed) = (self.protocol, self.passed);
+        let twins = std::mem::take(&mut self.twins).into_iter();
+        let twins: Vec<_> = twins.filter_map(|twin| Listener::adopt(twin, protocol).ok()).collect();
+        std::iter::once(self).chain(twins.into_iter().map(|twin| twin.of_manager(passed))).collect()
+    }
+
+    /// The same sockets once more, without the file.
+    pub fn try_clone(&self) -> io::Result<Listener> {
+        let twins: io::Result<Vec<Socket>> = self.twins.iter().map(Socket::try_clone).collect();
+        let place = self.place.clone();
+        let listener = Listener::adopt(self.socket.try_clone()?, self.protocol)?.of_manager(self.passed);
+        Ok(Listener { twins: twins?, place, ..listener })
+    }
+
+    /// Makes sockets of another generation as `settings` want them now, as far as that is possible.
+    pub fn adapt(&self, settings: &config::Listener) -> io::Result<()> {
+        for socket in std::iter::once(&self.socket).chain(&self.twins) {
+            // Whoever had it before may have left it otherwise.
+            socket.set_nonblocking(false)?;
+            options::when_bound(socket, settings, &self.address)?;
+            if !self.passed {
+                listen(socket, settings)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is bound there, or was to be.
+    pub fn is_at(&self, place: &Peer) -> bool {
+        self.place.as_ref() == Some(place) || self.address == *place
+    }
+
+    /// Whether a service manager gave it to us by the name of the listener.
+    pub fn is_named(&self) -> bool {
+        self.place.is_none() && self.passed
+    }
+
+    /// The kind of socket.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// A socket that is bound already, by another process of the daemon.
     pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
         let address = Peer::from(&socket.local_addr()?);
-        Ok(Listener { socket, protocol, address, twins: Vec::new(), passed: false, file: None })
+        Ok(Listener { socket, protocol, address, place: None, twins: Vec::new(), passed: false, file: None })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
@@ -202,6 +248,11 @@ impl Listener {
         self.address.url(self.protocol)
     }
 
+    /// Gives it the file that is its socket's.
+    pub fn set_file(&mut self, file: SocketFile) {
+        self.file = Some(file);
+    }
+
     /// The socket's file, if it has one: whoever takes it decides when it is removed.
     pub fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
@@ -237,81 +288,18 @@ fn refusal(error: io::Error) -> Refusal {
     }
 }
 
+/// Lets clients connect, or changes how many of them may wait.
+fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
+    if !settings.protocol.is_stream() {
+        return Ok(());
+    }
+    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
+    // The kernel lowers it to net.core.somaxconn.
+    socket.listen(if backlog == 0 { i32::MAX } else { backlog })
+}
+
 fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
     let mut path = vec![0];
     path.extend_from_slice(name);
     SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&path))
-}
-
-/// All sockets that an address of the file stands for.
-fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
-    let (host, ports) = match address {
-        Address::Path(path) => return Ok(vec![Peer::Path(path.as_path().into())]),
-        Address::Abstract(name) => return Ok(vec![Peer::Abstract(name.as_bytes().into())]),
-        Address::Inet { host, ports } => (host, ports.clone()),
-    };
-    let text = match host {
-        Host::Ip(ip) => return Ok(ports.map(|port| Peer::Inet((*ip, port).into())).collect()),
-        Host::Scoped(ip, zone) => format!("{ip}%{zone}"),
-        Host::Name(name) => name.clone(),
-    };
-    let mut found = Vec::new();
-    for port in ports {
-        let resolved = (text.as_str(), port).to_socket_addrs().map_err(|error| {
-            let name = &settings.name;
-            let cure = "check the name, or write the address as a number";
-            let text = format!("listener \"{name}\": cannot look up host `{text}`: {error}; {cure}");
-            Failure::new(Exit::Unavailable, text)
-        })?;
-        for address in resolved.map(Peer::Inet) {
-            if !found.contains(&address) {
-                found.push(address);
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Whether the machine lacks the address family, the address or the directory.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOENT | libc::ENOTDIR)
-    )
-}
-
-fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io::Error) -> Failure {
-    let (exit, cure) = match error.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => (
-            Exit::NoPermission,
-            match place {
-                Peer::Inet(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE, a device needs CAP_NET_RAW",
-                _ => {
-                    "; echod must be allowed to write to its directory, and to give the file to `socket-user`"
-                }
-            },
-        ),
-        Some(libc::EADDRINUSE) if matches!(place, Peer::Inet(_)) => {
-            (Exit::Unavailable, "; `ss -lnp` shows who holds it; stop that, or choose another port")
-        }
-        Some(libc::EADDRINUSE) => (Exit::Unavailable, "; stop who serves it, or choose another name"),
-        Some(libc::EADDRNOTAVAIL) => (
-            Exit::Unavailable,
-            "; this machine has no such address, see `ip address`; or set `optional = true`",
-        ),
-        Some(libc::EAFNOSUPPORT) => {
-            (Exit::Unavailable, "; this machine has no such protocol; or set `optional = true`")
-        }
-        Some(libc::ENOENT | libc::ENOTDIR) => (Exit::Unavailable, "; create its directory first"),
-        Some(libc::ENODEV) => (Exit::Unavailable, "; `ip link` shows the devices of this machine"),
-        _ => (Exit::Unavailable, ""),
-    };
-    let (name, url) = (&settings.name, place.url(settings.protocol));
-    Failure::new(exit, format!("listener \"{name}\": cannot bind {url}: {}{cure}", words(error)))
-}
-
-/// What went wrong, without Rust's " (os error 98)".
-pub fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

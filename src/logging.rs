@@ -6,7 +6,7 @@ use std::{
     fmt::{self, Write as _},
     io::{self, IsTerminal, Write as _},
     sync::{
-        LazyLock,
+        LazyLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -21,7 +21,31 @@ use crate::{
     payload::is_printable,
 };
 
-/// Makes the macros of `log` write to standard error. Only the first call in a process counts.
+/// The log that is in effect; a reload puts another one in its place.
+static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
+
+/// What the macros of `log` know: hands every record to the log that is in effect.
+struct Current;
+
+impl log::Log for Current {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        read().as_ref().is_some_and(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if let Some(logger) = read().as_ref() {
+            logger.log(record);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn read() -> RwLockReadGuard<'static, Option<env_logger::Logger>> {
+    CURRENT.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the macros of `log` write to standard error as `log` says; may be called again.
 pub fn install(log: &Log) {
     let mut builder = Builder::new();
     builder.filter_level(filter(log.level));
@@ -37,8 +61,11 @@ pub fn install(log: &Log) {
         LogFormat::Text => builder.format(write_styled),
         LogFormat::Json => builder.format(write_json),
     };
-    // Fails only where a logger is installed already: then that one stays.
-    let _ = builder.try_init();
+    let logger = builder.build();
+    log::set_max_level(logger.filter());
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+    // It is there already where this is not the first call.
+    let _ = log::set_logger(&Current);
 }
 
 /// Makes a panic, which ends one connection at most, a line of the log like any other.

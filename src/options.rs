@@ -12,12 +12,7 @@ use crate::{
 
 /// Sets what the configuration asks for on a socket that is to be bound to `place`.
 pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
-    if settings.receive_buffer > 0 {
-        socket.set_recv_buffer_size(settings.receive_buffer as usize)?;
-    }
-    if settings.send_buffer > 0 {
-        socket.set_send_buffer_size(settings.send_buffer as usize)?;
-    }
+    when_bound(socket, settings, place)?;
     let Peer::Inet(address) = place else { return Ok(()) };
     // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
     if settings.protocol == Protocol::Tcp {
@@ -30,11 +25,17 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
     if address.is_ipv6() {
         socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
     }
-    when_bound(socket, settings, place)
+    Ok(())
 }
 
 /// Sets what can be set at any time on a socket that is bound to `place`, or is to be.
 pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
+    if settings.receive_buffer > 0 {
+        socket.set_recv_buffer_size(settings.receive_buffer as usize)?;
+    }
+    if settings.send_buffer > 0 {
+        socket.set_send_buffer_size(settings.send_buffer as usize)?;
+    }
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
         socket.set_tcp_nodelay(settings.nodelay)?;

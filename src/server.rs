@@ -12,14 +12,13 @@ use serde::Serialize;
 use crate::{
     activation::Passed,
     cli::Cli,
-    config::{self, Config, Environment},
+    config::Config,
     error::{Exit, Failure},
-    inetd,
-    listener::{self, Listener},
-    logging, signals,
-    station::Station,
+    generation::{Bound, load},
+    inetd, logging, signals,
+    station::Event,
     strategy,
-    supervisor::{Event, Supervisor},
+    supervisor::Supervisor,
     sys::post,
     systemd::Manager,
 };
@@ -50,68 +49,34 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if manager.watchdog().is_some() {
         post::watch();
     }
-    serve(&config, passed, notes, cli.announce, manager)
-}
-
-fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
-    let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
-    let mut config = loaded.config;
-    let level = std::env::var("ECHOD_LOG").ok();
-    cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
-    Ok((config, loaded.notes))
+    serve(cli, config, passed, notes, manager)
 }
 
 fn serve(
-    config: &Config,
-    mut passed: Passed,
+    cli: &Cli,
+    config: Config,
+    passed: Passed,
     mut notes: Vec<String>,
-    announce: bool,
     manager: Manager,
 ) -> Result<(), Failure> {
     use_all_descriptors();
-    let mut bound = Vec::new();
-    // By name first: whoever is named is not to lose its socket to one that has its address.
-    let named: io::Result<Vec<_>> = config.listeners.iter().map(|settings| passed.named(settings)).collect();
-    let named = named.map_err(|error| {
-        Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
-    })?;
-    for (settings, named) in config.listeners.iter().zip(named) {
-        let sockets = match named.is_empty() {
-            true => listener::bind_or_adopt(settings, |place| passed.at(settings, place), &mut notes)?,
-            false => named,
-        };
-        bound.push((settings, sockets));
-    }
-    passed.close();
+    let bound = Bound::first(&config, passed, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
-    bound.retain(|(_, sockets)| !sockets.is_empty());
-    if bound.is_empty() {
-        let text = "nothing to serve: this machine has none of the optional addresses; see the log, or add a listener";
-        return Err(Failure::new(Exit::Unavailable, text));
-    }
-    let announced: Vec<Announcement> =
-        bound.iter().flat_map(|(settings, sockets)| announcements(settings, sockets)).collect();
     let (events, inbox) = mpsc::channel();
     signals::forward(events.clone(), Event::Signal).map_err(internal)?;
-    let mut stations = Vec::new();
-    for (number, (settings, sockets)) in bound.into_iter().enumerate() {
-        let name = &settings.name;
-        let events = events.clone();
-        // Nobody listens any more once the daemon was cut.
-        let ended = move |result| _ = events.send(Event::Ended(number, result));
-        let station = Station::start(config, settings, sockets, ended);
-        stations.push(station.map_err(|error| {
-            Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
-        })?);
+    let (words, announced) = (bound.words(), announcements(&bound));
+    let mut number = 0;
+    let (stations, failures) = bound.start(&config.log, &mut number, &events);
+    if let Some(failure) = failures.into_iter().next() {
+        return Err(failure);
     }
-    for station in &mut stations {
-        station.wait_until_ready()?;
-    }
-    announced.iter().for_each(|socket| info!("{}", socket.words()));
-    if announce && let Err(error) = say(&announced) {
+    words.iter().for_each(|line| info!("{line}"));
+    if cli.announce
+        && let Err(error) = say(&announced)
+    {
         warn!("cannot announce the sockets on standard output: {error}");
     }
-    Supervisor::new(&config.daemon, stations, inbox, manager).run()
+    Supervisor::new(cli, config, stations, number, (events, inbox), manager).run()
 }
 
 /// The soft limit of open files guards programs that use select(2); the hard one is what the administrator allows.
@@ -133,28 +98,21 @@ struct Announcement {
     address: String,
     mode: String,
     service: String,
-    #[serde(skip)]
-    workers: String,
 }
 
-fn announcements(settings: &config::Listener, sockets: &[Listener]) -> Vec<Announcement> {
-    let announce = |socket: &Listener| Announcement {
-        name: settings.name.clone(),
-        url: socket.url().to_string(),
-        protocol: settings.protocol.to_string(),
-        address: socket.address().to_string(),
-        mode: settings.mode.to_string(),
-        service: settings.service.to_string(),
-        workers: settings.workers.to_string(),
-    };
-    sockets.iter().map(announce).collect()
-}
-
-impl Announcement {
-    fn words(&self) -> String {
-        let Announcement { name, url, mode, service, workers, .. } = self;
-        format!("listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}")
+fn announcements(bound: &Bound) -> Vec<Announcement> {
+    let mut announced = Vec::new();
+    for (settings, sockets) in bound.listeners() {
+        announced.extend(sockets.iter().map(|socket| Announcement {
+            name: settings.name.clone(),
+            url: socket.url().to_string(),
+            protocol: settings.protocol.to_string(),
+            address: socket.address().to_string(),
+            mode: settings.mode.to_string(),
+            service: settings.service.to_string(),
+        }));
     }
+    announced
 }
 
 /// Prints a line of JSON for each socket, then closes standard output: its end says that all are served.

@@ -57,6 +57,11 @@ impl SocketFile {
         Ok(file)
     }
 
+    /// Whether it is the file at that path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        std::path::absolute(path).is_ok_and(|path| path == self.path)
+    }
+
     fn is(&self, found: &Metadata) -> bool {
         (found.dev(), found.ino()) == (self.device, self.inode)
     }

@@ -3,13 +3,14 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    config::{self, Config, Mode},
+    config::{self, Mode},
     duty::Duty,
     error::{Exit, Failure},
     fork_server::ForkServer,
@@ -23,52 +24,72 @@ use crate::{
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
 const STACK: usize = 256 << 10;
 
+/// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
+const TO_LEAVE: Duration = Duration::from_secs(5);
+
+/// What the supervisor is told.
+pub enum Event {
+    /// A signal arrived.
+    Signal(i32),
+    /// The threads of the station of this number have ended.
+    Ended(usize, io::Result<()>),
+}
+
 /// One listener in service.
 pub struct Station {
-    name: String,
+    number: usize,
+    settings: config::Listener,
+    log: config::Log,
     stats: Arc<Shared<Stats>>,
     files: Vec<SocketFile>,
     how: How,
     ended: bool,
+    superseded: bool,
 }
 
 enum How {
-    Threads(Arc<Duty>),
+    /// The sockets once more are for another generation.
+    Threads(Arc<Duty>, Vec<Listener>),
     Process(ForkServer),
 }
 
 impl Station {
-    /// Starts serving `sockets`. Threads tell by `ended` when they have ended.
+    /// Starts serving `sockets`. Threads tell by `events` when they have ended.
     pub fn start(
-        config: &Config,
-        settings: &config::Listener,
+        number: usize,
+        log: &config::Log,
+        settings: config::Listener,
         mut sockets: Vec<Listener>,
-        ended: impl FnOnce(io::Result<()>) + Send + 'static,
+        events: &Sender<Event>,
     ) -> io::Result<Station> {
         let stats = Arc::new(Shared::<Stats>::new()?);
         let files = sockets.iter_mut().filter_map(Listener::take_file).collect();
         let how = match settings.mode {
-            Mode::Forking => How::Process(ForkServer::start(&config.log, settings, &stats, sockets)?),
+            Mode::Forking => How::Process(ForkServer::start(log, &settings, &stats, sockets)?),
             _ => {
+                let kept: io::Result<_> = sockets.iter().map(Listener::try_clone).collect();
                 let duty = Arc::new(Duty::new(settings.clone(), Arc::clone(&stats))?);
-                let served = Arc::clone(&duty);
+                let (served, events) = (Arc::clone(&duty), events.clone());
                 let serve = move || {
                     let serve = || strategy::serve(&served, sockets);
                     let panicked = |_| Err(io::Error::other("its thread panicked"));
-                    ended(catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked));
+                    let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
+                    // Nobody listens any more once the daemon was cut.
+                    let _ = events.send(Event::Ended(number, ended));
                 };
                 thread::Builder::new().stack_size(STACK).spawn(serve)?;
-                How::Threads(duty)
+                How::Threads(duty, kept?)
             }
         };
-        Ok(Station { name: settings.name.clone(), stats, files, how, ended: false })
+        let (log, ended, superseded) = (log.clone(), false, false);
+        Ok(Station { number, settings, log, stats, files, how, ended, superseded })
     }
 
     /// Waits until clients are served. (Threads need no time for that.)
     pub fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let How::Process(server) = &mut self.how else { return Ok(()) };
         server.wait().map_err(|error| {
-            let name = &self.name;
+            let name = &self.settings.name;
             Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
         })
     }
@@ -78,9 +99,85 @@ impl Station {
         // First of all nobody is to find it any more.
         self.files.clear();
         match &mut self.how {
-            How::Threads(duty) => duty.stop(),
+            How::Threads(duty, kept) => {
+                kept.clear();
+                duty.stop();
+            }
             How::Process(server) => server.stop(),
         }
+    }
+
+    /// Leaves the sockets to another generation: whoever is served is served on, nobody new is accepted.
+    pub fn hand_over(&mut self) {
+        self.superseded = true;
+        match &mut self.how {
+            How::Threads(duty, kept) => {
+                kept.clear();
+                duty.gate.hand_over();
+            }
+            How::Process(server) => server.hand_over(),
+        }
+    }
+
+    /// Waits until nobody accepts here any more; false if that takes too long.
+    pub fn has_left(&mut self) -> bool {
+        let duty = match &mut self.how {
+            How::Process(server) => return server.has_left(TO_LEAVE),
+            How::Threads(duty, _) => duty,
+        };
+        let end = Instant::now() + TO_LEAVE;
+        while !duty.posts.have_left() {
+            if self.ended || Instant::now() > end {
+                return self.ended;
+            }
+            // A nudge may come a moment too early; then there is another one.
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Marks it as one that nobody asks for any more: its sockets are closed, or another generation's.
+    pub fn supersede(&mut self) {
+        self.superseded = true;
+    }
+
+    /// Whether another generation has taken its place, or it was removed from the configuration.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded
+    }
+
+    /// Its sockets, for another generation.
+    pub fn sockets(&self) -> &[Listener] {
+        match &self.how {
+            How::Threads(_, kept) => kept,
+            How::Process(server) => server.sockets(),
+        }
+    }
+
+    /// The file of its socket at `path`, for another generation.
+    pub fn take_file(&mut self, path: &Path) -> Option<SocketFile> {
+        let found = self.files.iter().position(|file| file.is_at(path))?;
+        Some(self.files.swap_remove(found))
+    }
+
+    /// Removes the files of its sockets.
+    pub fn remove_files(&mut self) {
+        self.files.clear();
+    }
+
+    /// Whether it serves as these settings say. (A process of its own also logs as it was told.)
+    pub fn is_as(&self, settings: &config::Listener, log: &config::Log) -> bool {
+        self.settings == *settings && (self.settings.mode != Mode::Forking || self.log == *log)
+    }
+
+    /// What the configuration says of it.
+    pub fn settings(&self) -> &config::Listener {
+        &self.settings
+    }
+
+    /// The number by which it is told of.
+    pub fn number(&self) -> usize {
+        self.number
     }
 
     /// Ends everything at once. Threads end with the daemon.
@@ -103,14 +200,14 @@ impl Station {
     pub fn due(&self) -> Option<Instant> {
         match &self.how {
             How::Process(server) => server.due(),
-            How::Threads(_) => None,
+            How::Threads(..) => None,
         }
     }
 
     /// Asks those who serve it for a sign of life.
     pub fn ask(&self) {
         match &self.how {
-            How::Threads(duty) => duty.posts.ask(),
+            How::Threads(duty, _) => duty.posts.ask(),
             How::Process(server) => server.ask(),
         }
     }
@@ -119,7 +216,7 @@ impl Station {
     pub fn has_answered(&self) -> bool {
         self.ended
             || match &self.how {
-                How::Threads(duty) => duty.posts.have_answered(),
+                How::Threads(duty, _) => duty.posts.have_answered(),
                 How::Process(server) => server.has_answered(),
             }
     }
@@ -128,6 +225,9 @@ impl Station {
     pub fn end(&mut self) {
         self.ended = true;
         self.files.clear();
+        if let How::Threads(_, kept) = &mut self.how {
+            kept.clear();
+        }
     }
 
     /// Whether it has ended.
@@ -137,7 +237,7 @@ impl Station {
 
     /// What the log calls it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
 
     /// What happened so far.

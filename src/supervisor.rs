@@ -3,20 +3,22 @@
 
 use std::{
     io,
-    sync::mpsc::Receiver,
+    sync::mpsc::{Receiver, Sender},
     time::{Duration, Instant},
 };
 
 use log::{error, info, warn};
-use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1};
 
 use crate::{
-    config,
+    cli::Cli,
+    config::Config,
     error::{Exit, Failure},
-    station::Station,
+    station::{Event, Station},
     systemd::Manager,
 };
 
+mod reload;
 mod watchdog;
 
 use watchdog::Watchdog;
@@ -27,18 +29,14 @@ const TOLD: Duration = Duration::from_secs(1);
 /// How much longer than the drain the service manager is to wait for the end of the process.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// What the main thread is told.
-pub enum Event {
-    /// A signal arrived.
-    Signal(i32),
-    /// The threads of a listener have ended.
-    Ended(usize, io::Result<()>),
-}
-
 /// The supervisor of all listeners.
 pub struct Supervisor<'a> {
-    daemon: &'a config::Daemon,
+    cli: &'a Cli,
+    config: Config,
     stations: Vec<Station>,
+    /// That of the station that was started last.
+    number: usize,
+    events: Sender<Event>,
     inbox: Receiver<Event>,
     /// When a drain that has begun is over.
     deadline: Option<Instant>,
@@ -61,17 +59,22 @@ struct Idle {
 impl<'a> Supervisor<'a> {
     /// A supervisor of `stations`, which are told of in `inbox`.
     pub fn new(
-        daemon: &'a config::Daemon,
+        cli: &'a Cli,
+        config: Config,
         stations: Vec<Station>,
-        inbox: Receiver<Event>,
+        number: usize,
+        (events, inbox): (Sender<Event>, Receiver<Event>),
         manager: Manager,
     ) -> Supervisor<'a> {
         let idle = Idle { activity: 0, since: Instant::now() };
         let watchdog = manager.watchdog().map(Watchdog::new);
         let (deadline, tell) = (None, None);
         Supervisor {
-            daemon,
+            cli,
+            config,
             stations,
+            number,
+            events,
             inbox,
             deadline,
             told: false,
@@ -94,6 +97,7 @@ impl<'a> Supervisor<'a> {
             match self.next_event() {
                 Some(Event::Signal(SIGCHLD)) => self.tend(),
                 Some(Event::Signal(SIGUSR1)) => self.report(),
+                Some(Event::Signal(SIGHUP)) => self.reload(),
                 Some(Event::Signal(SIGQUIT)) => {
                     self.cut("told to end at once");
                     break;
@@ -126,7 +130,7 @@ impl<'a> Supervisor<'a> {
 
     fn next_event(&self) -> Option<Event> {
         let due = self.stations.iter().filter_map(Station::due).chain(self.deadline).min();
-        let look = self.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
+        let look = self.config.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
         let touch = self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell);
         match due.into_iter().chain(look).chain(touch).min() {
             None => self.inbox.recv().ok(),
@@ -136,13 +140,19 @@ impl<'a> Supervisor<'a> {
 
     fn tend(&mut self) {
         self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::tend);
+        self.forget();
+    }
+
+    /// Forgets the stations of earlier generations that have ended.
+    fn forget(&mut self) {
+        self.stations.retain(|station| !(station.has_ended() && station.is_superseded()));
     }
 
     fn drain(&mut self, why: &str) {
         if self.deadline.is_some() {
             return;
         }
-        let time = self.daemon.drain_timeout;
+        let time = self.config.daemon.drain_timeout;
         let open = self.open();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
@@ -184,7 +194,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn state(&self) -> String {
-        let serving = self.stations.iter().filter(|station| !station.has_ended()).count();
+        let serves = |station: &&Station| !station.has_ended() && !station.is_superseded();
+        let serving = self.stations.iter().filter(serves).count();
         format!("serving {serving} listener{}", if serving == 1 { "" } else { "s" })
     }
 
@@ -199,15 +210,21 @@ impl<'a> Supervisor<'a> {
         self.manager.status(format_args!("{}, {}", self.state(), connections(self.open())));
         for station in &self.stations {
             let (name, state) = (station.name(), station.stats());
-            let ended = if station.has_ended() { " (ended)" } else { "" };
+            let ended = match (station.has_ended(), station.is_superseded()) {
+                (true, _) => " (ended)",
+                (false, true) => " (before a reload)",
+                (false, false) => "",
+            };
             info!(listener = name; "listener \"{name}\"{ended}: {state}");
         }
     }
 
     fn ended(&mut self, number: usize, ended: io::Result<()>) {
-        let station = &mut self.stations[number];
+        let Some(station) = self.stations.iter_mut().find(|station| station.number() == number) else {
+            return;
+        };
         station.end();
-        let Err(cause) = ended else { return };
+        let Err(cause) = ended else { return self.forget() };
         let text = format!("listener \"{}\": cannot serve: {cause}", station.name());
         error!("{text}");
         self.failure = Some(Failure::new(Exit::Unavailable, text));
@@ -217,7 +234,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn look_for_idleness(&mut self) {
-        let Some(time) = self.daemon.exit_idle_time else { return };
+        let Some(time) = self.config.daemon.exit_idle_time else { return };
         if self.deadline.is_some() {
             return;
         }

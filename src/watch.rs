@@ -113,6 +113,10 @@ impl<'a> Watch<'a> {
     /// Waits for one of the sockets.
     pub fn wait(&mut self, patience: &Patience) -> Ready<'a> {
         self.post.stand();
+        if self.gate.is_handed_over() {
+            self.post.leave();
+            return Ready::Closed;
+        }
         if self.blocks() {
             return match self.is_over(interrupt::asked()) {
                 true => Ready::Closed,

@@ -152,6 +152,7 @@ impl<'a> Children<'a> {
         self.busy = false;
         // Nobody serves them any more: connecting is to be refused, not left waiting.
         let _ = self.sockets.iter().try_for_each(|s| fork::let_go(s.as_fd(), self.nothing.as_fd()));
+        self.duty.say_left();
         loop {
             self.heed();
             if self.alive.is_empty() {
@@ -197,6 +198,9 @@ impl<'a> Children<'a> {
             self.told = true;
             self.duty.gate.close();
             self.family.stop(self.alive.keys());
+        }
+        if self.family.is_told_to_hand_over() {
+            self.duty.gate.hand_over();
         }
         while let Some((pid, status)) = self.family.reap() {
             let Some(child) = self.alive.remove(&pid) else { continue };

@@ -105,6 +105,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         poller.add(gate.closed(), CLOSED, Interest::Read)?;
         poller.add(gate.stopped(), STOPPED, Interest::Read)?;
         let post = duty.posts.take_loop()?;
+        post.stand();
         if let Some(bell) = post.bell() {
             poller.add(bell, ASKED, Interest::Read)?;
         }

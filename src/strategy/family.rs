@@ -28,9 +28,13 @@ use crate::{
     watch::{self, Patience},
 };
 
+/// Tells the process of a forking listener that its sockets are another generation's.
+pub(crate) const HAND_OVER: Signal = Signal::SIGUSR2;
+
 /// This process and those it forks. All signals stay blocked in it, except while it waits.
 pub(super) struct Family {
     bereaved: Arc<AtomicBool>,
+    handed: Arc<AtomicBool>,
 }
 
 impl Family {
@@ -38,7 +42,8 @@ impl Family {
         // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
         interrupt::on(libc::SIGTERM);
         post::on();
-        let family = Family { bereaved: Arc::default() };
+        let family = Family { bereaved: Arc::default(), handed: Arc::default() };
+        flag::register(HAND_OVER as i32, Arc::clone(&family.handed))?;
         flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
         Ok(family)
     }
@@ -47,12 +52,25 @@ impl Family {
         interrupt::asked()
     }
 
-    /// Forks; SIGTERM interrupts the child. The others stay blocked there.
+    /// Whether the sockets are another generation's from now on.
+    pub(super) fn is_told_to_hand_over(&self) -> bool {
+        self.handed.load(Acquire)
+    }
+
+    /// Makes children that are blocked at the door look up.
+    pub(super) fn nudge<'a>(&self, children: impl Iterator<Item = &'a Pid>) {
+        for &child in children {
+            let _ = kill(child, Signal::SIGWINCH);
+        }
+    }
+
+    /// Forks; SIGTERM interrupts the child, SIGWINCH nudges it. The others stay blocked there.
     pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
         turn_shard();
         fork::fork(|| {
             let mut letting = SigSet::empty();
             letting.add(Signal::SIGTERM);
+            letting.add(Signal::SIGWINCH);
             let _ = letting.thread_unblock();
             child()
         })
@@ -88,12 +106,13 @@ impl Family {
         watch::pause(&self.patience(time, true));
     }
 
-    /// Waits for SIGTERM and to be asked for a sign of life, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
+    /// Waits for SIGTERM and to be asked for a sign of life or to hand over, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
     /// SIGINT, are the daemon's to act on.
     pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> Patience {
         let mut blocked = interrupt::blockable();
         blocked.remove(Signal::SIGTERM);
         blocked.remove(Signal::SIGWINCH);
+        blocked.remove(HAND_OVER);
         if heeded {
             blocked.remove(Signal::SIGCHLD);
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -25,6 +25,9 @@ use crate::{
     listener::Listener,
     sys::shared::{Pages, Slots},
 };
+
+/// How often workers that are to leave the door are nudged.
+const NUDGES: Duration = Duration::from_millis(1);
 
 /// A process for each connection (`ForkingMixIn`).
 pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
@@ -60,8 +63,25 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
     let mut missing: Vec<(usize, Instant)> = (0..workers).map(|w| (w, Instant::now())).collect();
     let mut backoff = Backoff::default();
     let mut told = false;
+    let mut left = false;
     loop {
         duty.stats.answer();
+        if family.is_told_to_hand_over() && !left {
+            duty.gate.hand_over();
+            // Who is busy looks up when its client has gone.
+            let at_door = |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
+            let mut idle =
+                alive.iter().filter(|(_, (worker, _))| at_door(*worker)).map(|(pid, _)| pid).peekable();
+            left = idle.peek().is_none();
+            family.nudge(idle);
+            if left {
+                duty.say_left();
+            }
+        }
+        if family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
+            told = true;
+            family.stop(alive.keys());
+        }
         if family.is_told_to_stop() && !told {
             told = true;
             duty.gate.close();
@@ -106,7 +126,8 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
         if alive.is_empty() && missing.is_empty() {
             return Ok(());
         }
-        let next = missing.iter().map(|(_, due)| *due).min();
+        let again = (duty.gate.is_handed_over() && !left).then(|| now + NUDGES);
+        let next = missing.iter().map(|(_, due)| *due).chain(again).min();
         family.pause(next.map(|due| due.saturating_duration_since(now)));
     }
 }

@@ -21,6 +21,8 @@ pub(super) fn serve(duty: &Duty, mut sockets: Vec<Listener>, workers: usize) -> 
         let share: io::Result<Vec<Listener>> = sockets.iter_mut().map(Listener::twin).collect();
         shares.push(share?);
     }
+    // A generation before this one may have had more loops.
+    sockets = sockets.into_iter().flat_map(Listener::separate).collect();
     thread::scope(|scope| {
         let start = |share| {
             let work = move || work(duty, share);

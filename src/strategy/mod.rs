@@ -22,12 +22,17 @@ mod timers;
 
 pub use availability::settle;
 
+pub(crate) use family::HAND_OVER;
+
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///
 /// # Errors
 /// Only if serving cannot begin: memory or descriptors are missing.
-pub fn serve(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
+pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
     let stream = duty.settings.protocol.is_stream();
+    if !duty.settings.mode.is_event_loop() {
+        sockets = sockets.into_iter().flat_map(Listener::separate).collect();
+    }
     match (duty.settings.mode, stream, duty.pool()) {
         // A pool of one: somebody must be there to close the door while the worker is busy.
         (Mode::Iterative, true, _) => threading::pool(duty, &sockets, 1),

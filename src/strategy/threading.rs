@@ -33,6 +33,9 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
         }
         door.end()
     };
+    if !duty.gate.is_handed_over() {
+        sockets.iter().for_each(Listener::refuse);
+    }
     drop(sockets);
     threads.finish();
     ended
@@ -94,7 +97,7 @@ pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io
         }
         duty.gate.wait_until_closed();
         // The workers may be busy for long; who has come before the end is served here.
-        if duty.gate.is_stopped() {
+        if duty.gate.is_stopped() && !duty.gate.is_handed_over() {
             LastGuests::gather(duty, sockets).serve(duty);
         }
         started.into_iter().try_for_each(|thread| match thread?.join() {

@@ -47,6 +47,8 @@ pub fn watch() {
 /// The posts of all workers of a listener in this process.
 #[derive(Default)]
 pub struct Posts {
+    /// Whether there ever was one.
+    begun: AtomicBool,
     list: Mutex<Vec<Arc<State>>>,
 }
 
@@ -95,6 +97,7 @@ impl Posts {
             bell,
         });
         self.lock().push(Arc::clone(&state));
+        self.begun.store(true, SeqCst);
         Post { posts: self, state, here: PhantomData }
     }
 
@@ -116,6 +119,16 @@ impl Posts {
                 all = false;
                 state.wake();
             }
+        }
+        all
+    }
+
+    /// Whether nobody stands at the door any more; who does is nudged. Before the first has come it is too early to say so.
+    pub fn have_left(&self) -> bool {
+        let mut all = self.begun.load(SeqCst);
+        for state in self.lock().iter().filter(|state| state.at_door.load(SeqCst)) {
+            all = false;
+            state.wake();
         }
         all
     }

@@ -79,7 +79,7 @@ fn named(name: &str, protocol: &str, more: &str) -> String {
     format!("[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{more}\n")
 }
 
-const MODES: [(&str, &str); 10] = [
+const MODES: [(&str, &str); 12] = [
     ("iterative", ""),
     ("threading", ""),
     ("threading", "workers = 2"),
@@ -89,6 +89,8 @@ const MODES: [(&str, &str); 10] = [
     ("poll", ""),
     ("epoll", ""),
     ("epoll", "workers = 2"),
+    ("io-uring", ""),
+    ("io-uring", "workers = 2"),
     ("epoll", "trigger = \"edge\""),
 ];
 

@@ -39,6 +39,7 @@ const LAYERS: &[&str] = &[
     "fork_server",
     "inetd",
     "station",
+    "generation",
     "supervisor",
     "server",
     "lib",

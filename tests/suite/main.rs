@@ -21,6 +21,7 @@ mod matrix;
 mod panics;
 mod python;
 mod rates;
+mod reload;
 mod service_manager;
 mod strace;
 mod survival;

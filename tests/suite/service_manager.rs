@@ -27,6 +27,7 @@ fn every_mode() -> String {
         ("select", "select", ""),
         ("poll", "poll", ""),
         ("epoll", "epoll", "workers = 2"),
+        ("ring", "io-uring", ""),
         ("edge", "epoll", "trigger = \"edge\""),
     ] {
         for protocol in ["tcp", "udp"] {
@@ -47,7 +48,7 @@ fn under(manager: &Manager, toml: &str) -> Launch {
 fn ready_is_told_once_all_are_served() {
     for manager in [Manager::new(), Manager::nameless()] {
         let mut daemon = under(&manager, &every_mode()).start();
-        assert_eq!(manager.next(), "READY=1\nSTATUS=serving 18 listeners");
+        assert_eq!(manager.next(), "READY=1\nSTATUS=serving 20 listeners");
         daemon.client("processes-tcp").echo(b"hello");
         daemon.stop();
         let last = manager.arrived();
@@ -111,7 +112,7 @@ fn the_watchdog_is_pinged() {
     client.echo(b"served while others are asked");
     for _ in 0..4 {
         let message = manager.wait("WATCHDOG=1");
-        assert!(message.contains("STATUS=serving 18 listeners, "), "{message}");
+        assert!(message.contains("STATUS=serving 20 listeners, "), "{message}");
     }
     client.echo(b"not disturbed");
     drop(client);
@@ -135,7 +136,7 @@ fn the_watchdog_of_another_process_is_not_pinged() {
 /// A stuck loop, a stuck thread at the door and a stopped process starve the watchdog; it is fed again when they go on.
 #[test]
 fn who_is_stuck_starves_the_watchdog() {
-    for mode in ["epoll", "poll", "threading", "iterative", "forking"] {
+    for mode in ["epoll", "io-uring", "poll", "threading", "iterative", "forking"] {
         let manager = Manager::new();
         let toml = format!("{LISTENER}mode = \"{mode}\"\n");
         let mut daemon = under(&manager, &toml).env("WATCHDOG_USEC", 100_000).start();

@@ -13,7 +13,7 @@ use crate::{
     connection::{Appetite, Connection},
     datagram,
     duty::{Guest, Rest},
-    listener::Refusal,
+    listener::{Listener, Refusal},
     logging::Seldom,
     reason::Reason,
     sys::poller::{Interest, Poller},
@@ -171,12 +171,14 @@ impl<P: Poller> EventLoop<'_, P> {
         }
     }
 
-    /// Accepts and answers what has arrived, and then closes the listeners.
+    /// Accepts and answers what has arrived, and then closes the listeners. Who waits at sockets that were handed over is left
+    /// to those who have them now.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.poller.remove(self.duty.gate.closed());
         let end = Instant::now() + LAST_CALL;
+        let handed = self.duty.gate.is_handed_over();
         for number in 0..self.listeners.len() {
-            while !self.duty.gate.is_exhausted() && self.aside.is_none() {
+            while !handed && !self.duty.gate.is_exhausted() && self.aside.is_none() {
                 let before = self.duty.stats.arrived();
                 match self.batch.is_some() {
                     true => self.receive(number)?,
@@ -191,7 +193,11 @@ impl<P: Poller> EventLoop<'_, P> {
             self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         }
         self.step_back();
+        if !handed && self.batch.is_none() {
+            self.listeners.iter().for_each(Listener::refuse);
+        }
         self.listeners.clear();
+        self.post.leave();
         Ok(())
     }
 }

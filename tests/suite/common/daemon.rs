@@ -85,6 +85,18 @@ impl Echod {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// Writes another configuration and lets the daemon read it; waits until it says what became of that.
+    #[track_caller]
+    pub(crate) fn reload(&self, toml: &str) {
+        // In one step: it may be reading just now, for an earlier signal.
+        fs::write(self.path("new.toml"), toml).unwrap();
+        fs::rename(self.path("new.toml"), self.path("echod.toml")).unwrap();
+        let told = || self.log().lines().filter(|line| line.contains("reloaded: ")).count();
+        let before = told();
+        self.signal(Signal::SIGHUP);
+        self.or_log(poll(|| (told() > before).then_some(())), "the end of a reload");
+    }
+
     /// How the daemon ended, if it has.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

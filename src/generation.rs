@@ -1,0 +1,253 @@
+//! A generation: what one reading of the configuration made of the listeners. The first is bound at start; a reload makes
+//! the next one, which keeps what has not changed and takes over the sockets of what has.
+
+use std::{collections::HashSet, io, sync::mpsc::Sender};
+
+use log::{info, warn};
+
+use crate::{
+    activation::Passed,
+    cli::Cli,
+    config::{self, Config, Environment},
+    error::{Exit, Failure},
+    listener::{self, Listener},
+    peer::Peer,
+    station::{Event, Station},
+};
+
+/// Reads what is to be served.
+pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
+    let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
+    let mut config = loaded.config;
+    let level = std::env::var("ECHOD_LOG").ok();
+    cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
+    Ok((config, loaded.notes))
+}
+
+/// Listeners that have their sockets and are not served yet.
+pub struct Bound {
+    listeners: Vec<(config::Listener, Vec<Listener>)>,
+    /// The numbers of the stations whose sockets are among them.
+    inherited: HashSet<usize>,
+}
+
+impl Bound {
+    /// Sockets for all listeners of the first generation: passed by the service manager, by name first (whoever is named is
+    /// not to lose its socket to one that has its address), or bound.
+    pub fn first(config: &Config, mut passed: Passed, notes: &mut Vec<String>) -> Result<Bound, Failure> {
+        let named: io::Result<Vec<_>> =
+            config.listeners.iter().map(|settings| passed.named(settings)).collect();
+        let named = named.map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
+        })?;
+        let mut listeners = Vec::new();
+        for (settings, named) in config.listeners.iter().zip(named) {
+            let sockets = match named.is_empty() {
+                true => listener::bind_or_adopt(settings, |place| passed.at(settings, place), notes)?,
+                false => named,
+            };
+            listeners.push((settings.clone(), sockets));
+        }
+        passed.close();
+        Bound { listeners, inherited: HashSet::new() }.not_empty(false)
+    }
+
+    /// Sockets for the listeners of the next generation that are not served as `config` says: those that `stations` have at
+    /// the same place, or new ones. Nothing has changed yet when this fails.
+    pub fn next(config: &Config, stations: &[Station], notes: &mut Vec<String>) -> Result<Bound, Failure> {
+        let current = || stations.iter().filter(|station| !station.is_superseded());
+        let kept: HashSet<&str> =
+            current().filter(|station| is_kept(config, station)).map(Station::name).collect();
+        let offers = current().filter(|station| !is_kept(config, station)).flat_map(offers);
+        let mut offers = Offers { list: offers.collect(), inherited: HashSet::new() };
+        let mut listeners = Vec::new();
+        for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {
+            let named = offers.named(settings).map_err(|error| {
+                let name = &settings.name;
+                Failure::new(
+                    Exit::Unavailable,
+                    format!("listener \"{name}\": cannot keep its socket: {error}"),
+                )
+            })?;
+            let sockets = match named.is_empty() {
+                true => listener::bind_or_adopt(settings, |place| offers.at(settings, place), notes)?,
+                false => named,
+            };
+            listeners.push((settings.clone(), sockets));
+        }
+        for (station, settings) in current().filter_map(|station| Some((station, named(config, station)?))) {
+            let keys = fixed(station.settings(), settings);
+            if !keys.is_empty() && offers.inherited.contains(&station.number()) {
+                let (name, keys) = (station.name(), keys.join(", "));
+                notes.push(format!("listener \"{name}\": its socket stays as it was bound, new values of {keys} count from the next start on"));
+            }
+        }
+        Bound { listeners, inherited: offers.inherited }.not_empty(!kept.is_empty())
+    }
+
+    fn not_empty(mut self, others: bool) -> Result<Bound, Failure> {
+        self.listeners.retain(|(_, sockets)| !sockets.is_empty());
+        if self.listeners.is_empty() && !others {
+            let text = "nothing to serve: this machine has none of the optional addresses; see the log, or add a listener";
+            return Err(Failure::new(Exit::Unavailable, text));
+        }
+        Ok(self)
+    }
+
+    /// The listeners and their sockets.
+    pub fn listeners(&self) -> impl Iterator<Item = (&config::Listener, &[Listener])> {
+        self.listeners.iter().map(|(settings, sockets)| (settings, sockets.as_slice()))
+    }
+
+    /// Whether the sockets of a station are among these.
+    pub fn inherits(&self, station: &Station) -> bool {
+        self.inherited.contains(&station.number())
+    }
+
+    /// Makes the sockets ready that `stations` had until now, and takes their files.
+    pub fn take_over(&mut self, stations: &mut [Station]) {
+        for (settings, sockets) in &mut self.listeners {
+            for socket in sockets {
+                if let Err(error) = socket.adapt(settings) {
+                    let name = &settings.name;
+                    warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
+                }
+                let Peer::Path(path) = socket.address().clone() else { continue };
+                let inherited = stations.iter_mut().filter(|s| self.inherited.contains(&s.number()));
+                if let Some(file) = inherited.into_iter().find_map(|station| station.take_file(&path)) {
+                    socket.set_file(file);
+                }
+            }
+        }
+        // What is left is of addresses that are not served any more.
+        stations.iter_mut().filter(|s| self.inherited.contains(&s.number())).for_each(Station::remove_files);
+    }
+
+    /// Serves them all: the stations that were started, and why others could not be.
+    pub fn start(
+        self,
+        log: &config::Log,
+        number: &mut usize,
+        events: &Sender<Event>,
+    ) -> (Vec<Station>, Vec<Failure>) {
+        let (mut stations, mut failures) = (Vec::new(), Vec::new());
+        for (settings, sockets) in self.listeners {
+            *number += 1;
+            let name = settings.name.clone();
+            match Station::start(*number, log, settings, sockets, events) {
+                Ok(station) => stations.push(station),
+                Err(error) => {
+                    let text = format!("listener \"{name}\": cannot serve: {error}");
+                    failures.push(Failure::new(Exit::Unavailable, text));
+                }
+            }
+        }
+        for station in &mut stations {
+            failures.extend(station.wait_until_ready().err());
+        }
+        (stations, failures)
+    }
+
+    /// What the log says of each.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (settings, sockets) in self.listeners() {
+            let config::Listener { name, mode, service, workers, .. } = settings;
+            words.extend(sockets.iter().map(|socket| {
+                let url = socket.url();
+                format!("listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}")
+            }));
+        }
+        words
+    }
+}
+
+/// What a reload ends: those whose sockets another one has hand them over and serve their clients on, those that nobody
+/// wants any more stop.
+pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
+    for station in stations.iter_mut().filter(|station| !station.is_superseded() && !is_kept(config, station))
+    {
+        if bound.inherits(station) {
+            station.hand_over();
+        } else {
+            info!("listener \"{}\": not served any more", station.name());
+            station.supersede();
+            station.stop();
+        }
+    }
+    for station in stations.iter_mut().filter(|station| bound.inherits(station)) {
+        if !station.has_left() {
+            warn!("listener \"{}\": still accepts by its old rules", station.name());
+        }
+    }
+}
+
+/// What the configuration says of the listener that a station serves.
+fn named<'a>(config: &'a Config, station: &Station) -> Option<&'a config::Listener> {
+    config.listeners.iter().find(|settings| settings.name == station.name())
+}
+
+/// Whether a station goes on as it is.
+fn is_kept(config: &Config, station: &Station) -> bool {
+    named(config, station).is_some_and(|settings| station.is_as(settings, &config.log))
+}
+
+/// The keys that have changed, but act only when a socket is bound.
+fn fixed(old: &config::Listener, new: &config::Listener) -> Vec<&'static str> {
+    let keys = [
+        ("`v6-only`", old.v6_only != new.v6_only),
+        ("`reuse-address`", old.reuse_address != new.reuse_address),
+        ("`reuse-port`", old.reuse_port != new.reuse_port),
+        ("`device`", old.device != new.device),
+        ("`socket-mode`", old.socket_mode != new.socket_mode),
+        ("`socket-user`", old.socket_user != new.socket_user),
+        ("`socket-group`", old.socket_group != new.socket_group),
+    ];
+    keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+}
+
+/// Sockets that the next generation may have.
+struct Offers<'a> {
+    list: Vec<Offer<'a>>,
+    inherited: HashSet<usize>,
+}
+
+struct Offer<'a> {
+    station: &'a Station,
+    socket: &'a Listener,
+    taken: bool,
+}
+
+fn offers(station: &Station) -> impl Iterator<Item = Offer<'_>> {
+    station.sockets().iter().map(move |socket| Offer { station, socket, taken: false })
+}
+
+impl Offers<'_> {
+    /// All sockets that a service manager gave to the listener of this name.
+    fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
+        let fits = |offer: &Offer<'_>| offer.socket.is_named() && offer.station.name() == settings.name;
+        let mut found = Vec::new();
+        while let Some(socket) = self.take(settings, fits)? {
+            found.push(socket);
+        }
+        Ok(found)
+    }
+
+    fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
+        self.take(settings, |offer| offer.socket.is_at(place))
+    }
+
+    fn take(
+        &mut self,
+        settings: &config::Listener,
+        fits: impl Fn(&Offer<'_>) -> bool,
+    ) -> io::Result<Option<Listener>> {
+        let suits = |offer: &&mut Offer<'_>| {
+            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer)
+        };
+        let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
+        offer.taken = true;
+        self.inherited.insert(offer.station.number());
+        offer.socket.try_clone().map(Some)
+    }
+}

@@ -1,0 +1,82 @@
+//! Where a listener is to be bound, and what to say if that fails.
+
+use std::{io, net::ToSocketAddrs};
+
+use crate::{
+    config::{self, Address, Host},
+    error::{Exit, Failure},
+    peer::Peer,
+};
+
+/// All sockets that an address of the file stands for.
+pub(super) fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
+    let (host, ports) = match address {
+        Address::Path(path) => return Ok(vec![Peer::Path(path.as_path().into())]),
+        Address::Abstract(name) => return Ok(vec![Peer::Abstract(name.as_bytes().into())]),
+        Address::Inet { host, ports } => (host, ports.clone()),
+    };
+    let text = match host {
+        Host::Ip(ip) => return Ok(ports.map(|port| Peer::Inet((*ip, port).into())).collect()),
+        Host::Scoped(ip, zone) => format!("{ip}%{zone}"),
+        Host::Name(name) => name.clone(),
+    };
+    let mut found = Vec::new();
+    for port in ports {
+        let resolved = (text.as_str(), port).to_socket_addrs().map_err(|error| {
+            let name = &settings.name;
+            let cure = "check the name, or write the address as a number";
+            let text = format!("listener \"{name}\": cannot look up host `{text}`: {error}; {cure}");
+            Failure::new(Exit::Unavailable, text)
+        })?;
+        for address in resolved.map(Peer::Inet) {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the machine lacks the address family, the address or the directory.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOENT | libc::ENOTDIR)
+    )
+}
+
+pub(super) fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io::Error) -> Failure {
+    let (exit, cure) = match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => (
+            Exit::NoPermission,
+            match place {
+                Peer::Inet(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE, a device needs CAP_NET_RAW",
+                _ => {
+                    "; echod must be allowed to write to its directory, and to give the file to `socket-user`"
+                }
+            },
+        ),
+        Some(libc::EADDRINUSE) if matches!(place, Peer::Inet(_)) => {
+            (Exit::Unavailable, "; `ss -lnp` shows who holds it; stop that, or choose another port")
+        }
+        Some(libc::EADDRINUSE) => (Exit::Unavailable, "; stop who serves it, or choose another name"),
+        Some(libc::EADDRNOTAVAIL) => (
+            Exit::Unavailable,
+            "; this machine has no such address, see `ip address`; or set `optional = true`",
+        ),
+        Some(libc::EAFNOSUPPORT) => {
+            (Exit::Unavailable, "; this machine has no such protocol; or set `optional = true`")
+        }
+        Some(libc::ENOENT | libc::ENOTDIR) => (Exit::Unavailable, "; create its directory first"),
+        Some(libc::ENODEV) => (Exit::Unavailable, "; `ip link` shows the devices of this machine"),
+        _ => (Exit::Unavailable, ""),
+    };
+    let (name, url) = (&settings.name, place.url(settings.protocol));
+    Failure::new(exit, format!("listener \"{name}\": cannot bind {url}: {}{cure}", words(error)))
+}
+
+/// What went wrong, without Rust's " (os error 98)".
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
