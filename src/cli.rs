@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{
-    ArgAction, Parser,
+    ArgAction, Args, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
@@ -16,15 +16,19 @@ use crate::config::{Inputs, Log, LogFormat, LogLevel};
 #[derive(Clone, Debug, Parser)]
 #[command(version, after_help = KEYS, after_long_help = LONG_END)]
 pub struct Cli {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Read the listeners from a TOML file
-    #[arg(short, long, value_name = "FILE", help_heading = "What to serve")]
+    #[arg(short, long, value_name = "FILE", global = true, help_heading = "What to serve")]
     pub config: Option<PathBuf>,
 
     /// Serve a listener written as a URL, beside those of the file; may be repeated
     ///
     /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH and unix-datagram:@NAME.
     /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper.
-    #[arg(short, long, value_name = "URL", help_heading = "What to serve")]
+    #[arg(short, long, value_name = "URL", global = true, help_heading = "What to serve")]
     pub listen: Vec<String>,
 
     /// Check everything, print what would run, and exit
@@ -64,6 +68,27 @@ pub struct Cli {
     pub log_format: Option<LogFormat>,
 }
 
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Tell whether and why a listener lets somebody in, decision by decision
+    ///
+    /// The exit code is 0 for who is let in, as far as the limits allow, and 77 for who is refused.
+    Explain(Explain),
+}
+
+/// Whom `explain` is asked about.
+#[derive(Args, Clone, Debug)]
+pub struct Explain {
+    /// The listener, by its name
+    #[arg(long, value_name = "NAME")]
+    pub listener: String,
+
+    /// Who comes: an address, with a port or without; to a unix socket a user of this machine
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub from: String,
+}
+
 impl Cli {
     /// Where the settings come from.
     pub fn inputs(&self) -> Inputs {
@@ -96,6 +121,8 @@ Examples:
   echod -l 'unix:@test?service=upper&payload=text'
   echod -c echod.toml --check            is the file right?
   echod --print-config > echod.toml      a file to begin with
+  echod explain -c echod.toml --listener udp --from 192.0.2.7
+                                         would that address be let in?
 
 Modes, for ?mode= and the key `mode` (left out, it is epoll):
   iterative            one client after the other
@@ -121,7 +148,7 @@ Exit codes:
   66  the file cannot be read
   69  an address cannot be bound
   70  a fault of echod itself
-  77  permission denied
+  77  permission denied; explain: refused
   78  wrong configuration
 
 Every key of the file, with its meaning and default, is in config/echod.toml;

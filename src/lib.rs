@@ -24,6 +24,7 @@ pub mod watch;
 // The life around it.
 pub mod cli;
 pub mod config;
+pub mod explain;
 pub mod fork_server;
 pub mod generation;
 pub mod inetd;

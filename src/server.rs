@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use crate::{
     activation::Passed,
-    cli::Cli,
-    config::Config,
+    cli::{Cli, Command},
+    config::{self, Config, Environment},
     error::{Exit, Failure},
+    explain,
     generation::{Bound, load},
     inetd, logging, signals,
     station::Event,
@@ -25,6 +26,12 @@ use crate::{
 
 /// Does what the command line says, until it is done or a signal ends it.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
+    if let Some(Command::Explain(question)) = &cli.command {
+        let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
+        let answer = explain::explain(&loaded, question)?;
+        print(&answer.text)?;
+        return answer.refusal.map_or(Ok(()), Err);
+    }
     if cli.inetd {
         return inetd::serve(cli);
     }

@@ -29,6 +29,11 @@ impl Includes {
         includes
     }
 
+    /// All paths, as written.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The number of the source that `path` has become.
     pub(super) fn source(&self, path: &str) -> Result<usize, Trouble> {
         let missing = || Err(Trouble::new(format!("cannot read {}", super::quoted(path)), ""));

@@ -3,6 +3,7 @@
 use std::{
     env, fmt, fs,
     io::{self, IsTerminal},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -74,7 +75,9 @@ pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, Config
         .collect();
     let directory = inputs.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     let includes = Includes::open(&files, directory, &mut sources);
-    let loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
+    let mut loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
+    let included = includes.paths().map(|path| directory.join(path));
+    loaded.notes.extend(inputs.file.iter().cloned().chain(included).filter_map(|path| anybody_s(&path)));
     match faults.is_empty() {
         true => Ok(loaded),
         false => Err(ConfigError {
@@ -98,6 +101,17 @@ fn sources(inputs: &Inputs, faults: &mut Faults) -> Result<Vec<Source>, ConfigEr
     let first_url = usize::from(file.is_some());
     let urls = inputs.listen.iter().zip(first_url..).map(|(text, number)| url::source(text, number, faults));
     Ok(file.into_iter().chain(urls).collect())
+}
+
+/// A warning, if everybody may write to the file.
+fn anybody_s(path: &Path) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    (file.is_file() && file.mode() & 0o002 != 0).then(|| {
+        let path = path.display();
+        format!(
+            "{path} can be written by everybody, who could so change what is served; try `chmod o-w {path}`"
+        )
+    })
 }
 
 fn read(path: &Path) -> Result<Source, ConfigError> {

@@ -14,7 +14,7 @@ impl Config {
                 let Listener { name, protocol, mode, workers, service, .. } = listener;
                 let url = protocol.url(address);
                 let line = format!(
-                    "listener \"{name}\": {service} at {url}, mode {mode}, workers {workers}, {limits}"
+                    "listener \"{name}\": {service} at {url}, mode {mode}, workers {workers}{limits}"
                 );
                 text.push_str(&line);
                 text.push('\n');
@@ -68,7 +68,7 @@ impl Listener {
         if self.optional {
             limits.push("optional".to_owned());
         }
-        limits.join(", ")
+        limits.iter().map(|limit| format!(", {limit}")).collect()
     }
 }
 

@@ -8,6 +8,7 @@ mod listener;
 mod networks;
 mod reader;
 mod values;
+mod warnings;
 
 use std::collections::HashSet;
 
@@ -52,7 +53,8 @@ pub(super) fn validate(
     give_names(&mut drafts, faults);
     clash::check(&drafts, faults);
 
-    let notes = drafts.iter().flat_map(|draft| draft.notes().chain(draft.warning())).collect();
+    let notes =
+        drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener))).collect();
     let (listeners, origins): (Vec<_>, Vec<_>) = drafts
         .into_iter()
         .filter(|draft| !draft.listener.address.is_empty())

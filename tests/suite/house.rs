@@ -41,6 +41,7 @@ const LAYERS: &[&str] = &[
     "station",
     "generation",
     "supervisor",
+    "explain",
     "server",
     "lib",
 ];

@@ -11,6 +11,7 @@ mod common;
 mod config_cli;
 mod conformance;
 mod event_loops;
+mod explain;
 mod house;
 mod inetd;
 mod io_uring;

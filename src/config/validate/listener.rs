@@ -15,9 +15,6 @@ use crate::config::{
     quoted,
 };
 
-/// Some descriptors below 1024 are in use otherwise.
-const MOST_FOR_SELECT: u32 = 1000;
-
 /// What all listeners have in common.
 pub(super) struct Context<'a> {
     pub(super) sources: &'a [Source],
@@ -46,17 +43,6 @@ impl Draft {
         let Listener { name, protocol, .. } = &self.listener;
         self.left_out.iter().map(move |text| {
             format!("listener \"{name}\": left out {protocol}:{text}: there is no runtime directory for `%t`")
-        })
-    }
-
-    /// What is legal but unwise.
-    pub(super) fn warning(&self) -> Option<String> {
-        let Listener { name, mode, max_connections, .. } = &self.listener;
-        (*mode == Mode::Select && *max_connections > MOST_FOR_SELECT).then(|| {
-            format!(
-                "listener \"{name}\": max-connections is {max_connections}, but select watches no descriptor from 1024 \
-                 on: connections above will be closed; lower it to {MOST_FOR_SELECT}, or use mode epoll"
-            )
         })
     }
 

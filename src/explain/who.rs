@@ -1,0 +1,136 @@
+//! Who: networks, users and groups.
+
+use std::{
+    ffi::CString,
+    fmt::{self, Display},
+    net::{IpAddr, SocketAddr},
+};
+
+use nix::unistd::{Uid, User, getgrouplist};
+
+use super::{Case, Outcome, Step};
+use crate::{
+    admission::rules::{List, Rules},
+    config::{Owner, Protocol, everybody},
+    reason::Reason,
+};
+
+/// Somebody who comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visitor {
+    /// From an address, and from a port if that was said.
+    Inet(IpAddr, Option<u16>),
+    /// As a user of this machine, with the groups that it is in.
+    Local {
+        /// The name, or the number if it has none.
+        name: String,
+        /// The user.
+        user: u32,
+        /// All its groups.
+        groups: Vec<u32>,
+    },
+}
+
+impl Visitor {
+    /// Reads `192.0.2.7`, `192.0.2.7:4711`, `[2001:db8::1]:4711`, or for a unix socket a user.
+    pub(super) fn read(text: &str, protocol: Protocol) -> Result<Visitor, String> {
+        let shown = text.escape_debug();
+        match protocol {
+            Protocol::Tcp | Protocol::Udp => {
+                let bare = text.trim_start_matches('[').trim_end_matches(']').parse();
+                let whole = || text.parse::<SocketAddr>();
+                bare.map(|ip| Visitor::Inet(ip, None))
+                    .or_else(|_| whole().map(|address| Visitor::Inet(address.ip(), Some(address.port()))))
+                    .map_err(|_| {
+                        format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
+                    })
+            }
+            Protocol::Unix | Protocol::UnixDatagram => local(text).ok_or_else(|| {
+                format!("there is no user `{shown}`; to a unix socket comes a user of this machine, by name or number")
+            }),
+        }
+    }
+}
+
+fn local(text: &str) -> Option<Visitor> {
+    // A zero byte cannot be looked up.
+    let found = match text.parse() {
+        Ok(number) => User::from_uid(Uid::from_raw(number)).ok().flatten(),
+        Err(_) if text.is_empty() || text.contains('\0') => return None,
+        Err(_) => Some(User::from_name(text).ok().flatten()?),
+    };
+    let Some(found) = found else {
+        // A number without a name may well be the user of a process.
+        return Some(Visitor::Local { name: text.to_owned(), user: text.parse().ok()?, groups: Vec::new() });
+    };
+    let groups = CString::new(found.name.as_str()).ok().and_then(|name| getgrouplist(&name, found.gid).ok());
+    let groups = groups.unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect();
+    Some(Visitor::Local { name: found.name, user: found.uid.as_raw(), groups })
+}
+
+impl Display for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Visitor::Inet(ip, None) => write!(f, "{ip}"),
+            Visitor::Inet(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+            Visitor::Local { name, .. } => write!(f, "user {name}"),
+        }
+    }
+}
+
+/// `allow` and `deny`.
+pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let Visitor::Inet(ip, _) = case.visitor else { return };
+    let ip = ip.to_canonical();
+    let (allow, deny) = (&case.settings.allow, &case.settings.deny);
+    let verdict = Rules::new(allow, deny).judge(ip);
+    let decided = verdict.entry.map(|entry| match entry.list {
+        List::Allow => ("allow", allow[entry.number as usize], entry.number),
+        List::Deny => ("deny", deny[entry.number as usize], entry.number),
+    });
+    let outcome = verdict.result().map_or_else(Outcome::Refused, |()| Outcome::Pass);
+    steps.push(match decided {
+        Some(("allow", ..)) if *allow == everybody() && deny.is_empty() => {
+            case.step("allow", outcome, "everybody may come in")
+        }
+        Some((key, network, number)) => {
+            let place = case.origins.nth(key, number as usize).map(str::to_owned);
+            Step {
+                place,
+                ..case.step(key, outcome, format_args!("{network} is the longest that holds {ip}"))
+            }
+        }
+        None => case.step("allow", outcome, format_args!("no network in it holds {ip}")),
+    });
+}
+
+/// `allow-users` and `allow-groups`.
+pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let Visitor::Local { name, user, groups } = &case.visitor else { return };
+    let (allowed_users, allowed_groups) = (&case.settings.allow_users, &case.settings.allow_groups);
+    let at = |owners: &[Owner], ids: &[u32]| owners.iter().position(|owner| ids.contains(&owner.id));
+    let found = match (at(allowed_users, &[*user]), at(allowed_groups, groups)) {
+        (Some(number), _) => Some(("allow-users", number, format!("it names {name}"))),
+        (_, Some(number)) => {
+            let group = &allowed_groups[number].name;
+            Some(("allow-groups", number, format!("{name} is in group {group}")))
+        }
+        _ => None,
+    };
+    steps.push(match found {
+        Some((key, number, text)) => {
+            let place = case.origins.nth(key, number).map(str::to_owned);
+            Step { place, ..case.step(key, Outcome::Pass, text) }
+        }
+        None if allowed_users.is_empty() && allowed_groups.is_empty() => {
+            case.step("allow-users", Outcome::Pass, "everybody may come in")
+        }
+        None => {
+            let (key, text) = match allowed_users.is_empty() {
+                true => ("allow-groups", format!("{name} is in none of them")),
+                false => ("allow-users", format!("{name} is not in it, and in none of `allow-groups`")),
+            };
+            case.step(key, Outcome::Refused(Reason::User), text)
+        }
+    });
+}
