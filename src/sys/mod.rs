@@ -4,12 +4,15 @@
 pub mod accept;
 pub mod clock;
 pub mod credentials;
+pub mod error_queue;
 pub mod fork;
 pub mod interrupt;
 pub mod line;
 pub mod mmsg;
+pub mod names;
 pub mod poller;
 pub mod post;
 pub mod ring;
 pub mod shared;
+pub mod socket_filter;
 pub mod spawn;

@@ -1,0 +1,188 @@
+//! Addresses as recvmmsg(2) leaves them, and what its control data tells of where a datagram was sent to: looked at in
+//! place, without a copy. The layouts are those of ip(7), ipv6(7) and cmsg(3).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Room for any socket address.
+pub const NAME: usize = size_of::<libc::sockaddr_storage>();
+
+/// Room for any socket address, aligned as one.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+pub struct Name(pub [u8; NAME]);
+
+/// Who sent a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An address and a port.
+    Inet(IpAddr, u16),
+    /// A unix socket with a name.
+    Unix,
+    /// Nobody who could be answered: a unix socket without a name.
+    Nameless,
+}
+
+/// Where a datagram was sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The address in its header.
+    pub address: IpAddr,
+    /// The address of ours that an answer would leave from; another one where the datagram was for many. IPv4 only.
+    pub local: Option<Ipv4Addr>,
+}
+
+/// What the first `length` bytes of `name` say.
+pub fn origin(name: &Name, length: usize) -> Origin {
+    let bytes = &name.0;
+    match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
+        libc::AF_INET if length >= size_of::<libc::sockaddr_in>() => {
+            Origin::Inet(four(bytes, 4).into(), u16::from_be_bytes([bytes[2], bytes[3]]))
+        }
+        libc::AF_INET6 if length >= size_of::<libc::sockaddr_in6>() => {
+            Origin::Inet(sixteen(bytes, 8).into(), u16::from_be_bytes([bytes[2], bytes[3]]))
+        }
+        _ if length > size_of::<libc::sa_family_t>() => Origin::Unix,
+        _ => Origin::Nameless,
+    }
+}
+
+/// What control data with one `IP_PKTINFO` or `IPV6_PKTINFO` in it says.
+pub fn destination(control: &[u8]) -> Option<Destination> {
+    let data = control.get(HEADER..)?;
+    match kind(control) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= size_of::<libc::in_pktinfo>() => {
+            // The index of the interface, the local address, the address in the header.
+            Some(Destination { address: four(data, 8).into(), local: Some(four(data, 4)) })
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= size_of::<libc::in6_pktinfo>() => {
+            Some(Destination { address: sixteen(data, 0).into(), local: None })
+        }
+        _ => None,
+    }
+}
+
+/// Takes the interface out of control data, so that what is sent with it is routed like anything else. Bound to an interface, the
+/// kernel takes everybody whom it knows no route to for a neighbour, and holds the datagram in the send buffer while it looks for
+/// him: a few forged sources would keep all others from being answered. Only a link-local address needs its interface.
+pub fn forget_interface(control: &mut [u8]) {
+    let at = match destination(control) {
+        Some(Destination { local: Some(local), .. }) if !local.is_link_local() => HEADER,
+        Some(Destination { address: IpAddr::V6(address), .. }) if !address.is_unicast_link_local() => {
+            HEADER + 16
+        }
+        _ => return,
+    };
+    control[at..at + 4].fill(0);
+}
+
+/// Takes the address out of an `IPV6_PKTINFO`: what is sent with it leaves by the same interface, from an address that the
+/// kernel chooses. In an `IP_PKTINFO` the kernel has put one that can be sent from already.
+pub fn forget_destination(control: &mut [u8]) {
+    if let Some(Destination { address: IpAddr::V6(address), .. }) = destination(control) {
+        // Of an IPv4 address in IPv6 form, the form stays.
+        let from = if address.to_ipv4_mapped().is_some() { HEADER + 12 } else { HEADER };
+        control[from..HEADER + 16].fill(0);
+    }
+}
+
+/// A header of cmsg(3): a length, a level, a type.
+const HEADER: usize = size_of::<libc::cmsghdr>();
+
+fn kind(control: &[u8]) -> (i32, i32) {
+    (number(control, HEADER - 8).cast_signed(), number(control, HEADER - 4).cast_signed())
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes(part(bytes, at))
+}
+
+fn four(bytes: &[u8], at: usize) -> Ipv4Addr {
+    part::<4>(bytes, at).into()
+}
+
+fn sixteen(bytes: &[u8], at: usize) -> Ipv6Addr {
+    part::<16>(bytes, at).into()
+}
+
+fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut part = [0; N];
+    part.copy_from_slice(&bytes[at..at + N]);
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(start: &[u8]) -> Name {
+        let mut name = Name([0; NAME]);
+        name.0[..start.len()].copy_from_slice(start);
+        name
+    }
+
+    #[test]
+    fn sources_are_told_apart() {
+        let v4 = name(&[2, 0, 0x1e, 0x61, 192, 0, 2, 7]);
+        assert_eq!(origin(&v4, 16), Origin::Inet([192, 0, 2, 7].into(), 7777));
+        assert_eq!(origin(&name(&[1, 0, b'/', b'x', 0]), 5), Origin::Unix);
+        assert_eq!(origin(&name(&[1, 0, 0, b'x']), 4), Origin::Unix);
+        assert_eq!(origin(&name(&[1, 0]), 2), Origin::Nameless);
+        assert_eq!(origin(&name(&[]), 0), Origin::Nameless);
+        let mut v6 = name(&[10, 0, 0, 7]);
+        v6.0[8..24].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
+        assert_eq!(origin(&v6, 28), Origin::Inet(Ipv6Addr::LOCALHOST.into(), 7));
+    }
+
+    #[test]
+    fn an_interface_is_kept_for_link_local_addresses_only() {
+        for (local, left) in [([192, 0, 2, 1], 0), ([169, 254, 0, 1], 2)] {
+            let mut v4 = control(
+                libc::IPPROTO_IP,
+                libc::IP_PKTINFO,
+                &[&2_u32.to_ne_bytes()[..], &local, &local].concat(),
+            );
+            forget_interface(&mut v4);
+            assert_eq!((number(&v4, HEADER), destination(&v4).unwrap().local), (left, Some(local.into())));
+        }
+        for (local, left) in [("2001:db8::1", 0), ("::ffff:192.0.2.1", 0), ("fe80::1", 3)] {
+            let local: Ipv6Addr = local.parse().unwrap();
+            let data = [&local.octets()[..], &3_u32.to_ne_bytes()].concat();
+            let mut v6 = control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data);
+            forget_interface(&mut v6);
+            assert_eq!((number(&v6, HEADER + 16), destination(&v6).unwrap().address), (left, local.into()));
+        }
+        forget_interface(&mut []);
+    }
+
+    fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+        let length = HEADER + data.len();
+        [&length.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), data].concat()
+    }
+
+    #[test]
+    fn destinations_are_read_and_forgotten() {
+        let data = [&2_u32.to_ne_bytes()[..], &[192, 0, 2, 1], &[192, 0, 2, 255]].concat();
+        let mut v4 = control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data);
+        let local = Some(Ipv4Addr::new(192, 0, 2, 1));
+        let expected = Destination { address: [192, 0, 2, 255].into(), local };
+        assert_eq!(destination(&v4), Some(expected));
+        forget_destination(&mut v4);
+        assert_eq!(destination(&v4), Some(expected));
+
+        let v6 = |address: Ipv6Addr| {
+            let data = [&address.octets()[..], &3_u32.to_ne_bytes()].concat();
+            control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data)
+        };
+        for (address, left) in [("ff02::1", "::"), ("::ffff:192.0.2.255", "::ffff:0.0.0.0")] {
+            let mut control = v6(address.parse().unwrap());
+            let Some(Destination { address: read, local: None }) = destination(&control) else {
+                panic!("{address} was not read")
+            };
+            assert_eq!(read.to_string(), address);
+            forget_destination(&mut control);
+            assert_eq!(destination(&control).unwrap().address, left.parse::<IpAddr>().unwrap());
+        }
+        assert_eq!(destination(&[]), None);
+        assert_eq!(destination(&control(libc::IPPROTO_IP, libc::IP_TTL, &[64, 0, 0, 0])), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! A classic BPF program at a socket (`SO_ATTACH_FILTER`, socket(7)): the kernel drops what it refuses, and nobody is woken.
+
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::c_int,
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// One instruction: `struct sock_filter`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    /// What to do.
+    pub code: u16,
+    /// How many instructions to pass over if a condition holds.
+    pub yes: u8,
+    /// How many if it does not.
+    pub no: u8,
+    /// A number, or the place to load from.
+    pub k: u32,
+}
+
+/// How long the kernel allows a program to be (`BPF_MAXINSNS`).
+pub const LONGEST: usize = 4096;
+
+/// Attaches a program, in the place of one that may be there.
+///
+/// # Errors
+/// EINVAL if the kernel's checks find the program wrong, EPERM if there is one that is locked, ENOMEM.
+pub fn attach(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    let fd = socket.as_fd().as_raw_fd();
+    let size = size_of::<libc::sock_fprog>() as u32;
+    let option = (&raw const program).cast();
+    // SAFETY: the program has `length` instructions, laid out as the kernel's; it is only read, and copied.
+    match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, option, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Locks the program: nobody who has the socket can take it away or put another one in its place.
+pub fn lock(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, libc::SO_LOCK_FILTER)
+}
+
+/// Takes away the program, if there is one.
+pub fn detach(socket: &impl AsFd) -> io::Result<()> {
+    match set(socket, libc::SO_DETACH_FILTER) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn set(socket: &impl AsFd, option: c_int) -> io::Result<()> {
+    let yes: c_int = 1;
+    let (value, size) = ((&raw const yes).cast(), size_of::<c_int>() as u32);
+    // SAFETY: an `int`, which is only read.
+    match unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The program that is attached; empty if there is none.
+pub fn program(socket: &impl AsFd) -> io::Result<Vec<Instruction>> {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut program: Vec<Instruction> = Vec::new();
+    loop {
+        // This option counts in instructions, not in bytes.
+        let room = program.len() as u32;
+        let (mut size, option) = (room, program.as_mut_ptr().cast());
+        // SAFETY: the kernel writes no more than `size` instructions, which is the length of `program`, and with 0 none.
+        let got =
+            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, option, &raw mut size) };
+        match got {
+            0 if size == room => return Ok(program),
+            0 => program.resize(size as usize, Instruction { code: 0, yes: 0, no: 0, k: 0 }),
+            _ => return Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// How many datagrams the kernel dropped at this socket: refused by the filter, or with a wrong checksum, or because the
+/// receive buffer was full (`SO_MEMINFO`). It does not keep these apart.
+pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
+    // `SK_MEMINFO_DROPS` is the last of them.
+    let mut info = [0_u32; 9];
+    let mut size = size_of_val(&info) as u32;
+    let (fd, option) = (socket.as_fd().as_raw_fd(), info.as_mut_ptr().cast());
+    // SAFETY: the kernel writes no more than `size` bytes, which is the size of `info`.
+    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, option, &raw mut size) } {
+        0 => Ok(info[8]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, time::Duration};
+
+    use super::*;
+
+    const RETURN: u16 = 0x06;
+
+    #[test]
+    fn what_a_program_refuses_is_counted_and_the_program_stays() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let all = Instruction { code: RETURN, yes: 0, no: 0, k: u32::MAX };
+        let none = Instruction { k: 0, ..all };
+        attach(&socket, &[none]).unwrap();
+        assert_eq!(drops(&socket).unwrap(), 0);
+        let to = socket.local_addr().unwrap();
+        (0..3).for_each(|_| assert_eq!(socket.send_to(b"x", to).unwrap(), 1));
+        assert_eq!(drops(&socket).unwrap(), 3);
+        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        assert!(socket.recv(&mut [0]).is_err());
+        attach(&socket, &[all]).unwrap();
+        assert_eq!(socket.send_to(b"x", to).unwrap(), 1);
+        assert_eq!((drops(&socket).unwrap(), socket.recv(&mut [0]).unwrap()), (3, 1));
+        detach(&socket).unwrap();
+        detach(&socket).unwrap();
+        assert_eq!(program(&socket).unwrap(), []);
+        attach(&socket, &[none]).unwrap();
+        lock(&socket).unwrap();
+        assert_eq!(program(&socket).unwrap(), [none]);
+        let locked = [attach(&socket, &[all]), detach(&socket)].map(|result| result.unwrap_err().kind());
+        assert_eq!(locked, [io::ErrorKind::PermissionDenied; 2]);
+    }
+
+    #[test]
+    fn a_program_without_an_end_is_refused() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(attach(&socket, &[]).is_err());
+        assert!(attach(&socket, &[Instruction { code: 0, yes: 0, no: 0, k: 0 }]).is_err());
+    }
+}
