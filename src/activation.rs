@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     config::{self, Protocol},
     listener::Listener,
-    options,
+    options::{self, Whose},
     peer::Peer,
     sys::spawn::inherited,
 };
@@ -104,6 +104,9 @@ impl PassedSocket {
         // The process before may have left it otherwise.
         self.socket.set_nonblocking(false)?;
         options::when_bound(&self.socket, settings, &self.address)?;
+        if let Peer::Inet(address) = self.address {
+            options::guard(&self.socket, settings, address, Whose::Manager)?;
+        }
         Ok(Listener::adopt(self.socket, self.protocol)?.of_manager(true))
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     connection::{Connection, Context, SCRATCH},
     conversation::{self, Report},
     end::End,
+    guard::Guard,
     listener::{Listener, Refusal},
     logging::Seldom,
     peer::Peer,
@@ -61,6 +62,8 @@ pub struct Duty {
     pub rules: Option<Arc<Rules>>,
     /// How fast, and how many of each source, if that is limited.
     pub limits: Option<Arc<Limits>>,
+    /// Which datagrams are not to be answered, where that needs a guard. Forked processes share what it remembers.
+    pub guard: Option<Arc<Guard>>,
     /// The threads that serve it in this process.
     pub crew: Crew,
     /// Where they stand.
@@ -76,9 +79,11 @@ impl Duty {
         let service = service::new(&settings);
         let rules = Rules::of(&settings).map(Arc::new);
         let limits = Limits::of(&settings)?.map(Arc::new);
+        let guard = Guard::new(&settings)?.map(Arc::new);
         Ok(Duty {
             settings,
             service,
+            guard,
             stats,
             gate: Arc::new(gate),
             rules,
@@ -98,6 +103,7 @@ impl Duty {
             gate: Arc::new(self.gate.of_worker(busy, worker)?),
             rules: self.rules.clone(),
             limits: self.limits.clone(),
+            guard: self.guard.clone(),
             crew: Crew::default(),
             posts: Posts::default(),
             on_left: None,

@@ -29,6 +29,7 @@ use crate::{
     config,
     duty::Duty,
     error::{Exit, Failure},
+    guard,
     listener::Listener,
     logging,
     stats::Stats,
@@ -203,7 +204,8 @@ impl ForkServer {
     fn launch(&mut self) -> io::Result<()> {
         self.orders.rewind()?;
         let (said, say) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut handed = vec![self.orders.as_fd(), self.stats.as_fd(), say.as_fd()];
+        let mut handed =
+            vec![self.orders.as_fd(), self.stats.as_fd(), say.as_fd(), guard::own_ports()?.as_fd()];
         handed.extend(self.sockets.iter().map(AsFd::as_fd));
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
         self.said = Some(said.into());
@@ -246,6 +248,7 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     let mut handed = inherited(descriptors).map_err(failure)?.into_iter();
     let mut next = || handed.next().ok_or_else(|| failure(io::Error::other("a descriptor is missing")));
     let (orders, stats, mut say) = (File::from(next()?), next()?, File::from(next()?));
+    guard::adopt_own_ports(next()?).map_err(failure)?;
     let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
     logging::install(&orders.log);
     logging::log_panics();

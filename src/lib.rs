@@ -38,6 +38,7 @@ pub mod systemd;
 pub mod backoff;
 pub mod end;
 pub mod error;
+pub mod guard;
 pub mod logging;
 pub mod options;
 pub mod payload;

@@ -10,7 +10,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::{
     config::{self, Protocol},
     error::Failure,
-    options,
+    guard::{self, Place},
+    options::{self, Whose},
     peer::{Peer, Url},
     socket_file::SocketFile,
     sys::accept::accept_nonblocking,
@@ -118,7 +119,8 @@ impl Listener {
 
     /// As [`Listener::bind`], with `count` twins that share the port.
     fn bind_with_twins(settings: &config::Listener, place: &Peer, count: usize) -> io::Result<Listener> {
-        if !settings.reuse_port {
+        // Port 0 is always free.
+        if !settings.reuse_port && !matches!(place, Peer::Inet(address) if address.port() == 0) {
             // Among sockets that share a port the kernel would not notice another daemon's.
             drop(Listener::bind(settings, place)?);
         }
@@ -174,6 +176,10 @@ impl Listener {
             // Whoever had it before may have left it otherwise.
             socket.set_nonblocking(false)?;
             options::when_bound(socket, settings, &self.address)?;
+            if let Peer::Inet(address) = self.address {
+                let whose = if self.passed { Whose::Manager } else { Whose::Ours };
+                options::guard(socket, settings, address, whose)?;
+            }
             if !self.passed {
                 listen(socket, settings)?;
             }
@@ -199,6 +205,10 @@ impl Listener {
     /// A socket that is bound already, by another process of the daemon.
     pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
         let address = Peer::from(&socket.local_addr()?);
+        if let (Protocol::Udp, Peer::Inet(address)) = (protocol, &address) {
+            // An answer to a listener of our own would be answered.
+            guard::own_ports()?.insert(*address);
+        }
         Ok(Listener { socket, protocol, address, place: None, twins: Vec::new(), passed: false, file: None })
     }
 
@@ -236,6 +246,19 @@ impl Listener {
     /// Whether datagrams come with the address that they were sent to: only where the socket has several.
     pub fn has_many_addresses(&self) -> bool {
         matches!(self.address, Peer::Inet(address) if address.ip().is_unspecified())
+    }
+
+    /// Where it is bound, as the guard of datagrams sees it. A unix socket is nobody's but this machine's.
+    pub fn place(&self) -> Place {
+        match self.address {
+            Peer::Inet(address) => Place::of(address),
+            _ => Place::Loopback,
+        }
+    }
+
+    /// All sockets of its own that clients may reach: itself and its twins.
+    pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
+        std::iter::once(&self.socket).chain(&self.twins)
     }
 
     /// Where it is bound, with the real port.

@@ -71,8 +71,8 @@ reasons! {
     OwnListener = "own-listener", "its source is a listener of our own";
     /// Its source is a port where something sits that would answer the answer.
     SourcePort = "source-port", "its source port is in `deny-source-ports`";
-    /// The kernel's socket filter dropped it for one of the reasons above.
-    Filtered = "filtered", "the socket filter dropped it, for its source address or port";
+    /// Its source is a port that is answered seldom, and too many came from such ones.
+    Throttled = "throttled", "too many came from source ports that are answered seldom";
     /// Its answer would be longer than it is.
     Amplifying = "amplifying", "the answer would be longer than the request";
     /// Its source was answered again and again without a pause.

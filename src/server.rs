@@ -16,7 +16,7 @@ use crate::{
     error::{Exit, Failure},
     explain,
     generation::{Bound, load},
-    inetd, logging, signals,
+    guard, inetd, logging, signals,
     station::Event,
     strategy,
     supervisor::Supervisor,
@@ -67,6 +67,13 @@ fn serve(
     manager: Manager,
 ) -> Result<(), Failure> {
     use_all_descriptors();
+    // Processes that are started later share it, too.
+    guard::own_ports().map_err(|error| {
+        Failure::new(
+            Exit::Unavailable,
+            format!("cannot share memory with the processes of listeners: {error}"),
+        )
+    })?;
     let bound = Bound::first(&config, passed, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
     let (events, inbox) = mpsc::channel();

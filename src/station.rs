@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    config::{self, Mode},
+    config::{self, Mode, Protocol},
     duty::Duty,
     error::{Exit, Failure},
     fork_server::ForkServer,
@@ -18,7 +18,7 @@ use crate::{
     socket_file::SocketFile,
     stats::Stats,
     strategy,
-    sys::shared::Shared,
+    sys::{shared::Shared, socket_filter},
 };
 
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
@@ -98,6 +98,7 @@ impl Station {
     pub fn stop(&mut self) {
         // First of all nobody is to find it any more.
         self.files.clear();
+        self.count_undelivered();
         match &mut self.how {
             How::Threads(duty, kept) => {
                 kept.clear();
@@ -225,6 +226,7 @@ impl Station {
     pub fn end(&mut self) {
         self.ended = true;
         self.files.clear();
+        self.count_undelivered();
         if let How::Threads(_, kept) = &mut self.how {
             kept.clear();
         }
@@ -238,6 +240,20 @@ impl Station {
     /// What the log calls it.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// Asks the kernel how many datagrams it dropped before they could be received. It counts them itself, so asking when somebody
+    /// wants to know is enough.
+    pub fn count_undelivered(&self) {
+        let sockets = match &self.how {
+            How::Threads(_, kept) => kept,
+            How::Process(server) => server.sockets(),
+        };
+        if self.settings.protocol == Protocol::Udp && !sockets.is_empty() {
+            let drops = sockets.iter().flat_map(Listener::sockets);
+            let drops = drops.map(|socket| u64::from(socket_filter::drops(socket).unwrap_or(0)));
+            self.stats.undelivered.store(drops.sum(), Relaxed);
+        }
     }
 
     /// What happened so far.

@@ -54,6 +54,14 @@ pub struct Stats {
     pub truncated: AtomicU64,
     /// Answers dropped because the receiver's queue was full.
     pub dropped: AtomicU64,
+    /// Answers that a rule of the packet filter forbade.
+    pub forbidden: AtomicU64,
+    /// Answers to where no route leads.
+    pub unreachable: AtomicU64,
+    /// Answers that were too long for their way.
+    pub oversize: AtomicU64,
+    /// Datagrams that the kernel dropped before they were received.
+    pub undelivered: AtomicU64,
     refusals: [Refusals; Reason::ALL.len()],
     /// How often the process of a forking listener was asked for a sign of life.
     pub asked: AtomicU32,
@@ -173,7 +181,8 @@ impl fmt::Display for Stats {
         write!(
             f,
             "open {}, served {}, received {} bytes, sent {} bytes, errors {}, resets {}, idle-timeout {}, \
-             max-lifetime {}, max-bytes {}, died {}, exhausted {}, truncated {}, dropped {}",
+             max-lifetime {}, max-bytes {}, died {}, exhausted {}, truncated {}, dropped {}, forbidden {}, \
+             unreachable {}, oversize {}, undelivered {}",
             self.open.load(Relaxed),
             self.served.load(Relaxed),
             sum(|shard| &shard.received),
@@ -187,6 +196,10 @@ impl fmt::Display for Stats {
             self.exhausted.load(Relaxed),
             self.truncated.load(Relaxed),
             self.dropped.load(Relaxed),
+            self.forbidden.load(Relaxed),
+            self.unreachable.load(Relaxed),
+            self.oversize.load(Relaxed),
+            self.undelivered.load(Relaxed),
         )?;
         let refused = Reason::ALL.map(|reason| (reason, self.refused(reason)));
         write!(f, ", refused {}", refused.iter().map(|(_, count)| count).sum::<u64>())?;
@@ -204,7 +217,8 @@ mod tests {
     fn the_state_names_the_reasons_that_there_were() {
         let stats = Shared::<Stats>::new().unwrap();
         let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, idle-timeout 0, \
-                    max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, refused 0";
+                    max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, forbidden 0, \
+                    unreachable 0, oversize 0, undelivered 0, refused 0";
         assert_eq!(stats.to_string(), none);
         stats.refuse(Reason::Denied, 2);
         stats.refuse(Reason::LoopBreaker, 1);

@@ -209,6 +209,7 @@ impl<'a> Supervisor<'a> {
     fn report(&self) {
         self.manager.status(format_args!("{}, {}", self.state(), connections(self.open())));
         for station in &self.stations {
+            station.count_undelivered();
             let (name, state) = (station.name(), station.stats());
             let ended = match (station.has_ended(), station.is_superseded()) {
                 (true, _) => " (ended)",

@@ -105,6 +105,11 @@ listener! {
     max_bytes: Scalar = "max-bytes",
     payload: String = "payload",
     allow_amplification: bool = "allow-amplification",
+    deny_source_ports: Ports = "deny-source-ports",
+    allow_multicast: bool = "allow-multicast",
+    loop_breaker: i64 = "loop-breaker",
+    trusted: Texts = "trusted",
+    kernel_filter: bool = "kernel-filter",
     v6_only: bool = "v6-only",
     backlog: i64 = "backlog",
     reuse_address: bool = "reuse-address",
@@ -126,6 +131,9 @@ pub(super) enum Texts {
     /// A list.
     Many(Vec<Spanned<String>>),
 }
+
+/// `"a"`, `7`, or a list of such.
+pub(super) struct Ports(pub(super) Vec<Scalar>);
 
 /// A word or a plain value, for keys that take either.
 #[derive(Debug, PartialEq)]
@@ -156,6 +164,34 @@ impl<'de> Deserialize<'de> for Texts {
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Texts, A::Error> {
                 Vec::deserialize(SeqAccessDeserializer::new(list)).map(Texts::Many)
+            }
+        }
+
+        deserializer.deserialize_any(Shape)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Shape;
+
+        impl<'de> Visitor<'de> for Shape {
+            type Value = Ports;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word, a port or a list of ports")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Ports, E> {
+                Ok(Ports(vec![Scalar::Text(text.to_owned())]))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Ports, E> {
+                Ok(Ports(vec![Scalar::Number(number)]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Ports, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Ports)
             }
         }
 

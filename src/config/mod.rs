@@ -19,6 +19,7 @@ mod load;
 mod networks;
 mod origins;
 mod parse;
+mod ports;
 mod rate;
 mod report;
 mod units;
@@ -31,6 +32,7 @@ pub use choices::{Fallback, Mode, Protocol, ServiceKind, Trigger, WhenFull, Work
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
 pub use networks::everybody;
 pub use origins::Origins;
+pub use ports::{PortChoice, SourcePorts};
 pub use rate::{Period, Rate};
 
 /// Everything that the daemon was asked to do.
@@ -137,6 +139,16 @@ pub struct Listener {
     pub payload: Payload,
     /// Let a datagram's answer be longer than its request.
     pub allow_amplification: bool,
+    /// Source ports that are not answered: something may sit there that answers the answer.
+    pub deny_source_ports: SourcePorts,
+    /// Answer what was sent to a broadcast or multicast address.
+    pub allow_multicast: bool,
+    /// Withhold every answer of this number in a row to one source; 0 withholds none.
+    pub loop_breaker: u32,
+    /// Sources that are answered without an end, and may come from a loopback address to any listener.
+    pub trusted: Vec<IpNet>,
+    /// Let the kernel drop what the datagram alone condemns (`SO_ATTACH_FILTER`, socket(7)).
+    pub kernel_filter: bool,
     /// Serve IPv6 only on an IPv6 address (`IPV6_V6ONLY`, ipv6(7)).
     pub v6_only: bool,
     /// Connections that may wait to be accepted (listen(2)); 0 means the kernel's maximum.
@@ -248,6 +260,9 @@ const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(10);
 
 /// What `qotd` says unless the file says better.
 const DEFAULT_QUOTE: &str = "What you hear is what you said.";
+
+/// How many answers in a row make a loop, unless the file says better: an honest client loses 15 of a million, at most.
+const DEFAULT_LOOP_BREAKER: u32 = 65_536;
 
 /// Text of a user in a message, unable to draw anything of its own.
 fn quoted(text: &str) -> String {

@@ -98,15 +98,9 @@ impl Duty {
         limits.map_or(Ok(None), |limits| limits.connect(Source::Ip(source), clock::now()))
     }
 
-    /// Decides about a datagram of so many bytes that came at `now`, see [`Duty::time_of_batch`].
-    pub fn admit_datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
-        self.judge(source)?;
+    /// Takes a datagram of so many bytes that came at `now` off what its source may send.
+    pub fn limit_datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
         self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source, bytes, now))
-    }
-
-    /// The time at which a batch of datagrams came, if somebody asks for it.
-    pub fn time_of_batch(&self) -> u64 {
-        if self.limits.is_some() { clock::now() } else { 0 }
     }
 
     /// Whether clients wait in the backlog while all places are taken; otherwise they are told.

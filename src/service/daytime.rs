@@ -9,14 +9,13 @@ use super::{Event, Next, Service, Session};
 
 #[derive(Clone, Copy)]
 pub(super) struct Daytime {
-    amplify: bool,
     /// The clock, so that tests can hold it still.
     now: fn() -> SystemTime,
 }
 
 impl Daytime {
-    pub(super) fn new(amplify: bool) -> Self {
-        Daytime { amplify, now: SystemTime::now }
+    pub(super) fn new() -> Self {
+        Daytime { now: SystemTime::now }
     }
 
     /// Writes the line at the start of `buffer`, and returns its length.
@@ -37,8 +36,8 @@ impl Service for Daytime {
         Box::new(*self)
     }
 
-    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
-        super::whole_or_silent(self.write(buffer), request, self.amplify)
+    fn datagram(&self, buffer: &mut [u8], _request: usize) -> Option<usize> {
+        Some(self.write(buffer))
     }
 }
 
@@ -60,13 +59,13 @@ mod tests {
     /// 2026-11-23 06:15:18 UTC.
     const LINE: &[u8] = b"Monday, November 23, 2026 06:15:18-UTC\r\n";
 
-    fn stopped(amplify: bool) -> Daytime {
-        Daytime { amplify, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_414_518) }
+    fn stopped() -> Daytime {
+        Daytime { now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_414_518) }
     }
 
     #[test]
     fn a_connection_is_sent_the_line_at_once() {
-        let mut session = stopped(false).connect();
+        let mut session = stopped().connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(LINE.len()));
         assert_eq!(&buffer[..LINE.len()], LINE);
@@ -74,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_day_of_one_digit_has_no_zero_before_it() {
-        let epoch = Daytime { amplify: false, now: || SystemTime::UNIX_EPOCH };
+        let epoch = Daytime { now: || SystemTime::UNIX_EPOCH };
         let mut buffer = [0; 64];
         let n = epoch.write(&mut buffer);
         assert_eq!(&buffer[..n], b"Thursday, January 1, 1970 00:00:00-UTC\r\n");
@@ -82,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_clock_beyond_the_calendar_is_no_panic() {
-        let far = Daytime { amplify: false, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60) };
+        let far = Daytime { now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60) };
         let mut buffer = [0; 64];
         let n = far.write(&mut buffer);
         assert!(buffer[..n].ends_with(b"-UTC\r\n"));
@@ -90,18 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_is_answered_if_it_is_as_long_as_the_line() {
+    fn a_datagram_is_answered_by_the_whole_line() {
         let mut buffer = vec![0; 65_536];
-        let daytime = stopped(false);
-        assert_eq!(daytime.datagram(&mut buffer, 0), None);
-        assert_eq!(daytime.datagram(&mut buffer, LINE.len() - 1), None);
-        assert_eq!(daytime.datagram(&mut buffer, LINE.len()), Some(LINE.len()));
+        assert_eq!(stopped().datagram(&mut buffer, 0), Some(LINE.len()));
         assert_eq!(&buffer[..LINE.len()], LINE);
-    }
-
-    #[test]
-    fn with_amplification_any_datagram_is_answered() {
-        let mut buffer = vec![0; 65_536];
-        assert_eq!(stopped(true).datagram(&mut buffer, 0), Some(LINE.len()));
     }
 }

@@ -13,15 +13,14 @@ mod upper;
 
 /// The service that `listener` asks for.
 pub fn new(listener: &config::Listener) -> Box<dyn Service> {
-    let amplify = listener.allow_amplification;
     match listener.service {
         ServiceKind::Echo => Box::new(echo::Echo),
         ServiceKind::Upper => Box::new(upper::Upper),
         ServiceKind::Discard => Box::new(discard::Discard),
-        ServiceKind::Chargen => Box::new(chargen::Chargen::new(amplify)),
-        ServiceKind::Qotd => Box::new(qotd::Qotd::new(&listener.quote, amplify)),
-        ServiceKind::Daytime => Box::new(daytime::Daytime::new(amplify)),
-        ServiceKind::Time => Box::new(time::Time::new(amplify)),
+        ServiceKind::Chargen => Box::new(chargen::Chargen::new(listener.allow_amplification)),
+        ServiceKind::Qotd => Box::new(qotd::Qotd::new(&listener.quote)),
+        ServiceKind::Daytime => Box::new(daytime::Daytime::new()),
+        ServiceKind::Time => Box::new(time::Time::new()),
     }
 }
 
@@ -31,7 +30,8 @@ pub trait Service: Send + Sync {
     fn connect(&self) -> Box<dyn Session>;
 
     /// Answers one datagram: `buffer[..request]` is what arrived, the answer is made at the start of `buffer`.
-    /// Returns the length of the answer, which may be 0 (an empty datagram), or `None` for silence.
+    /// Returns the length of the answer, which may be 0 (an empty datagram), or `None` for silence. Whether an answer that is
+    /// longer than its request may be sent is not decided here.
     ///
     /// `buffer` holds at least [`LARGEST_DATAGRAM`] bytes.
     fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize>;
@@ -68,11 +68,5 @@ pub enum Next {
 
 pub use crate::sys::mmsg::LARGEST_DATAGRAM;
 
-/// A fixed answer to a datagram is sent whole or not at all: cut short it would be wrong, and longer than its request it
-/// would let whoever forges a source address aim more at the victim than he spends himself.
-fn whole_or_silent(answer: usize, request: usize, amplify: bool) -> Option<usize> {
-    (amplify || answer <= request).then_some(answer)
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

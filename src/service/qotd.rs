@@ -6,14 +6,12 @@ use super::{Event, Next, Service, Session};
 
 pub(super) struct Qotd {
     text: Arc<[u8]>,
-    amplify: bool,
 }
 
 impl Qotd {
     /// `quote` comes without its line end.
-    pub(super) fn new(quote: &str, amplify: bool) -> Self {
-        let text = format!("{quote}\r\n").into_bytes().into();
-        Qotd { text, amplify }
+    pub(super) fn new(quote: &str) -> Self {
+        Qotd { text: format!("{quote}\r\n").into_bytes().into() }
     }
 }
 
@@ -22,8 +20,8 @@ impl Service for Qotd {
         Box::new(Quote(Arc::clone(&self.text)))
     }
 
-    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
-        let answer = super::whole_or_silent(self.text.len(), request, self.amplify)?;
+    fn datagram(&self, buffer: &mut [u8], _request: usize) -> Option<usize> {
+        let answer = self.text.len();
         buffer[..answer].copy_from_slice(&self.text);
         Some(answer)
     }
@@ -51,26 +49,16 @@ mod tests {
 
     #[test]
     fn a_connection_is_sent_the_quote_at_once() {
-        let mut session = Qotd::new(QUOTE, false).connect();
+        let mut session = Qotd::new(QUOTE).connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(15));
         assert_eq!(&buffer[..15], b"Less is more.\r\n");
     }
 
     #[test]
-    fn a_datagram_is_answered_if_it_is_as_long_as_the_quote() {
+    fn a_datagram_is_answered_by_the_whole_quote() {
         let mut buffer = vec![b'x'; 65_536];
-        let qotd = Qotd::new(QUOTE, false);
-        assert_eq!(qotd.datagram(&mut buffer, 0), None);
-        assert_eq!(qotd.datagram(&mut buffer, 14), None);
-        assert_eq!(qotd.datagram(&mut buffer, 15), Some(15));
-        assert_eq!(&buffer[..15], b"Less is more.\r\n");
-    }
-
-    #[test]
-    fn with_amplification_any_datagram_is_answered() {
-        let mut buffer = vec![b'x'; 65_536];
-        assert_eq!(Qotd::new(QUOTE, true).datagram(&mut buffer, 0), Some(15));
+        assert_eq!(Qotd::new(QUOTE).datagram(&mut buffer, 0), Some(15));
         assert_eq!(&buffer[..15], b"Less is more.\r\n");
     }
 }

@@ -13,14 +13,13 @@ const ANSWER: usize = 4;
 
 #[derive(Clone, Copy)]
 pub(super) struct Time {
-    amplify: bool,
     /// The clock, so that tests can hold it still.
     now: fn() -> SystemTime,
 }
 
 impl Time {
-    pub(super) fn new(amplify: bool) -> Self {
-        Time { amplify, now: SystemTime::now }
+    pub(super) fn new() -> Self {
+        Time { now: SystemTime::now }
     }
 
     fn answer(self) -> [u8; ANSWER] {
@@ -37,10 +36,9 @@ impl Service for Time {
         Box::new(*self)
     }
 
-    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
-        let n = super::whole_or_silent(ANSWER, request, self.amplify)?;
-        buffer[..n].copy_from_slice(&self.answer());
-        Some(n)
+    fn datagram(&self, buffer: &mut [u8], _request: usize) -> Option<usize> {
+        buffer[..ANSWER].copy_from_slice(&self.answer());
+        Some(ANSWER)
     }
 }
 
@@ -61,15 +59,15 @@ mod tests {
     use super::*;
 
     /// The example of RFC 868: 2,629,584,000 is midnight of 1 May 1983.
-    fn may_1983(amplify: bool) -> Time {
-        Time { amplify, now: || SystemTime::UNIX_EPOCH + Duration::from_secs(420_595_200) }
+    fn may_1983() -> Time {
+        Time { now: || SystemTime::UNIX_EPOCH + Duration::from_secs(420_595_200) }
     }
 
     const MAY_1983: [u8; 4] = 2_629_584_000_u32.to_be_bytes();
 
     #[test]
     fn a_connection_is_sent_the_number_at_once() {
-        let mut session = may_1983(false).connect();
+        let mut session = may_1983().connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(4));
         assert_eq!(buffer[..4], MAY_1983);
@@ -77,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_number_wraps_in_2036() {
-        let mut time = may_1983(false);
+        let mut time = may_1983();
         time.now = || SystemTime::UNIX_EPOCH + Duration::from_secs(2_085_978_495);
         assert_eq!(time.answer(), [0xff; 4]);
         time.now = || SystemTime::UNIX_EPOCH + Duration::from_secs(2_085_978_496);
@@ -86,23 +84,15 @@ mod tests {
 
     #[test]
     fn a_clock_before_1900_is_no_panic() {
-        let mut time = may_1983(false);
+        let mut time = may_1983();
         time.now = || SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40);
         assert_eq!(time.answer(), [0; 4]);
     }
 
     #[test]
-    fn a_datagram_is_answered_if_it_is_as_long_as_the_number() {
+    fn a_datagram_is_answered_by_the_number() {
         let mut buffer = vec![0; 65_536];
-        assert_eq!(may_1983(false).datagram(&mut buffer, 0), None);
-        assert_eq!(may_1983(false).datagram(&mut buffer, 3), None);
-        assert_eq!(may_1983(false).datagram(&mut buffer, 4), Some(4));
+        assert_eq!(may_1983().datagram(&mut buffer, 0), Some(4));
         assert_eq!(buffer[..4], MAY_1983);
-    }
-
-    #[test]
-    fn with_amplification_an_empty_datagram_is_answered() {
-        let mut buffer = vec![0; 65_536];
-        assert_eq!(may_1983(true).datagram(&mut buffer, 0), Some(4));
     }
 }

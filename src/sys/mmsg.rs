@@ -2,7 +2,7 @@
 //!
 //! All headers, addresses and buffers are allocated once. An answer is made in the buffer of its request, and sent with
 //! the address and the control data (`IP_PKTINFO`, `IPV6_PKTINFO`) that the request came with, so that it leaves from
-//! the address and the interface that was asked.
+//! the address that was asked.
 
 #![allow(unsafe_code)]
 
@@ -14,12 +14,15 @@ use std::{
 
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::shared::Pages;
+use super::{
+    names::{self, Destination, NAME, Name, Origin},
+    shared::Pages,
+};
 
 /// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
 pub const LARGEST_DATAGRAM: usize = 65_536;
 
-/// Datagrams a system call moves at most.
+/// Datagrams a system call moves at most: a bit for each fits a word.
 pub const MOST: usize = 64;
 
 /// The distance of two buffers. Not a power of two: the first bytes of all buffers, which small datagrams use, would
@@ -32,19 +35,23 @@ const ROOM: usize = LARGEST_DATAGRAM;
 /// Requests received together, and the answers to them.
 pub struct Batch {
     buffers: Pages,
-    names: Box<[libc::sockaddr_storage]>,
+    names: Box<[Name]>,
     controls: Box<[Control]>,
     pieces: Box<[libc::iovec]>,
     requests: Box<[libc::mmsghdr]>,
     answers: Box<[libc::mmsghdr]>,
     received: usize,
     answered: usize,
+    /// A bit for each request that is not to be answered.
+    refused: u64,
 }
 
 /// Room for one `IPV6_PKTINFO` (32 bytes with its header), aligned as cmsg(3) wants it.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-struct Control([u8; 64]);
+struct Control([u8; CONTROL]);
+
+const CONTROL: usize = 64;
 
 // SAFETY: the pointers inside the headers lead to the boxes and pages beside them, which move along with the batch.
 unsafe impl Send for Batch {}
@@ -58,8 +65,16 @@ pub struct Sent {
     pub bytes: u64,
     /// Answers dropped because the receiver's queue or our send buffer was full (EAGAIN, ENOBUFS).
     pub dropped: u64,
+    /// Answers that a rule of the packet filter forbids (EPERM, EACCES).
+    pub forbidden: u64,
+    /// Answers to where no route leads (EHOSTUNREACH, ENETUNREACH).
+    pub unreachable: u64,
+    /// Answers that were too long for the way they had to go (EMSGSIZE).
+    pub oversize: u64,
     /// Answers that could not be sent for another reason.
     pub failed: u64,
+    /// A call failed that may have told of an earlier answer: the error queue of the socket says of which.
+    pub told: bool,
 }
 
 impl Batch {
@@ -68,9 +83,8 @@ impl Batch {
         let size = size.clamp(1, MOST);
         let mut batch = Batch {
             buffers: Pages::new(size * STRIDE)?,
-            // SAFETY: an address of no family is all zeroes.
-            names: vec![unsafe { std::mem::zeroed() }; size].into(),
-            controls: vec![Control([0; 64]); size].into(),
+            names: vec![Name([0; NAME]); size].into(),
+            controls: vec![Control([0; CONTROL]); size].into(),
             pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; 2 * size].into(),
             // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
             requests: vec![unsafe { std::mem::zeroed() }; size].into(),
@@ -78,6 +92,7 @@ impl Batch {
             answers: vec![unsafe { std::mem::zeroed() }; size].into(),
             received: size,
             answered: 0,
+            refused: 0,
         };
         batch.point(with_control);
         Ok(batch)
@@ -116,13 +131,14 @@ impl Batch {
         let most = most.clamp(1, self.size());
         // The kernel overwrote the lengths of those it filled the last time.
         for message in &mut self.requests[..self.received] {
-            message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
+            message.msg_hdr.msg_namelen = NAME as u32;
             if !message.msg_hdr.msg_control.is_null() {
-                message.msg_hdr.msg_controllen = size_of::<Control>();
+                message.msg_hdr.msg_controllen = CONTROL;
             }
         }
         self.received = 0;
         self.answered = 0;
+        self.refused = 0;
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
@@ -146,17 +162,48 @@ impl Batch {
         self.requests[i].msg_hdr.msg_flags & libc::MSG_TRUNC != 0
     }
 
-    /// Whether request `i` came from an address that can be answered; unix sockets without a name cannot.
-    pub fn answerable(&self, i: usize) -> bool {
-        self.requests[i].msg_hdr.msg_namelen as usize > size_of::<libc::sa_family_t>()
+    /// Who sent request `i`.
+    pub fn origin(&self, i: usize) -> Origin {
+        names::origin(&self.names[i], self.requests[i].msg_hdr.msg_namelen as usize)
     }
 
-    /// Who sent request `i`.
+    /// Where request `i` was sent to, if the socket tells.
+    pub fn destination(&self, i: usize) -> Option<Destination> {
+        let header = &self.requests[i].msg_hdr;
+        match header.msg_control.is_null() {
+            true => None,
+            false => names::destination(&self.controls[i].0[..header.msg_controllen.min(CONTROL)]),
+        }
+    }
+
+    /// Lets the kernel choose the address that the answer to request `i` leaves from: nothing can be sent from one that stands
+    /// for many.
+    pub fn forget_destination(&mut self, i: usize) {
+        let length = self.requests[i].msg_hdr.msg_controllen.min(CONTROL);
+        names::forget_destination(&mut self.controls[i].0[..length]);
+    }
+
+    /// Request `i` is not to be answered.
+    pub fn refuse(&mut self, i: usize) {
+        self.refused |= 1 << i;
+    }
+
+    /// Whether request `i` is not to be answered.
+    pub fn is_refused(&self, i: usize) -> bool {
+        self.refused & (1 << i) != 0
+    }
+
+    /// Whether there is nothing to answer.
+    pub fn is_all_refused(&self) -> bool {
+        self.refused.count_ones() as usize == self.received
+    }
+
+    /// Who sent request `i`, for people.
     pub fn source(&self, i: usize) -> SockAddr {
         let length = self.requests[i].msg_hdr.msg_namelen;
         let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: `sockaddr_storage` is one of the types that a `SockAddrStorage` can be seen as.
-        let view = unsafe { storage.view_as::<libc::sockaddr_storage>() };
+        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `Name`.
+        let view = unsafe { storage.view_as::<Name>() };
         *view = self.names[i];
         // SAFETY: the kernel wrote an address of this length into it.
         unsafe { SockAddr::new(storage, length) }
@@ -170,6 +217,9 @@ impl Batch {
     /// Answers request `i` with the first `length` bytes of its buffer, when [`Batch::send`] is called.
     pub fn answer(&mut self, i: usize, length: usize) {
         let request = self.requests[i].msg_hdr;
+        if !request.msg_control.is_null() {
+            names::forget_interface(&mut self.controls[i].0[..request.msg_controllen.min(CONTROL)]);
+        }
         let at = self.answered;
         let piece = &mut self.pieces[self.requests.len() + at];
         piece.iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
@@ -183,28 +233,47 @@ impl Batch {
     }
 
     /// Sends all answers, never waiting. One that the kernel refuses does not keep back the others.
-    pub fn send(&mut self, fd: BorrowedFd<'_>) -> Sent {
+    ///
+    /// With `feedback` (`IP_RECVERR`) a call may also fail because of an answer sent before, to somebody else: then this one is
+    /// tried again.
+    pub fn send(&mut self, fd: BorrowedFd<'_>, feedback: bool) -> Sent {
         let mut sent = Sent::default();
-        let mut at = 0;
+        // ECONNREFUSED tells of an earlier answer only; other errors may be about this one.
+        let (mut at, mut refused, mut tried) = (0, if feedback { MOST } else { 0 }, !feedback);
         while at < self.answered {
             let left = &mut self.answers[at..self.answered];
             let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
             // sendmmsg(2) only reads what they point at, and writes `msg_len`.
-            match unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags) } {
-                n if n > 0 => {
-                    let n = n as usize;
-                    sent.answers += n as u64;
-                    sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
-                    at += n;
-                }
-                _ => match io::Error::last_os_error().raw_os_error() {
-                    Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::ENOBUFS) => (sent.dropped, at) = (sent.dropped + 1, at + 1),
-                    _ => (sent.failed, at) = (sent.failed + 1, at + 1),
-                },
+            let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags) };
+            if n > 0 {
+                let n = n as usize;
+                sent.answers += n as u64;
+                sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
+                // Where the call ended early, one failed, and the error is gone with the call.
+                sent.told |= feedback && n < left.len();
+                (at, tried) = (at + n, !feedback);
+                continue;
             }
+            let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            match error {
+                libc::EINTR => continue,
+                libc::EAGAIN | libc::ENOBUFS => sent.dropped += 1,
+                libc::ECONNREFUSED if refused > 0 => {
+                    (refused, sent.told) = (refused - 1, true);
+                    continue;
+                }
+                _ if !tried => {
+                    (tried, sent.told) = (true, true);
+                    continue;
+                }
+                libc::EPERM | libc::EACCES => sent.forbidden += 1,
+                libc::EHOSTUNREACH | libc::ENETUNREACH => sent.unreachable += 1,
+                libc::EMSGSIZE => sent.oversize += 1,
+                _ => sent.failed += 1,
+            }
+            (at, tried) = (at + 1, !feedback);
         }
         self.answered = 0;
         sent

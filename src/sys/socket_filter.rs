@@ -73,10 +73,9 @@ pub fn program(socket: &impl AsFd) -> io::Result<Vec<Instruction>> {
         // This option counts in instructions, not in bytes.
         let room = program.len() as u32;
         let (mut size, option) = (room, program.as_mut_ptr().cast());
+        let size_of = &raw mut size;
         // SAFETY: the kernel writes no more than `size` instructions, which is the length of `program`, and with 0 none.
-        let got =
-            unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, option, &raw mut size) };
-        match got {
+        match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, option, size_of) } {
             0 if size == room => return Ok(program),
             0 => program.resize(size as usize, Instruction { code: 0, yes: 0, no: 0, k: 0 }),
             _ => return Err(io::Error::last_os_error()),

@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "end",
     "peer",
     "reason",
+    "guard",
     "socket_file",
     "options",
     "listener",

@@ -42,6 +42,12 @@ impl<'a> Reader<'a> {
         self.networks(&list).map(|(networks, _)| networks)
     }
 
+    /// Whose datagrams are nobody's danger.
+    pub(super) fn trusted(&mut self) -> Option<Vec<IpNet>> {
+        let list = List { key: "trusted", written: |keys| &keys.trusted, files: |_| &None };
+        self.networks(&list).map(|(networks, _)| networks)
+    }
+
     /// A list and its files are one setting: who writes either has neither from `[defaults]`.
     fn networks(&mut self, list: &List) -> Option<(Vec<IpNet>, Place)> {
         let is_written =

@@ -4,13 +4,13 @@ use std::borrow::Borrow;
 
 use super::{Fit, listener::Context, values};
 use crate::config::{
-    DEFAULT_COOL_DOWN, DEFAULT_QUOTE, DEFAULT_REFUSAL, Fallback, Keepalive, Listener, Mode, Payload,
-    Protocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
+    DEFAULT_COOL_DOWN, DEFAULT_LOOP_BREAKER, DEFAULT_QUOTE, DEFAULT_REFUSAL, Fallback, Keepalive, Listener,
+    Mode, Payload, Protocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     everybody,
     file::{self, Written},
     includes::Includes,
-    words,
+    ports, words,
 };
 
 /// A table of listener keys, and the source it is in.
@@ -163,6 +163,17 @@ impl<'a> Reader<'a> {
             allow_amplification: self
                 .value("allow-amplification", |keys| &keys.allow_amplification, switch)
                 .unwrap_or(false),
+            deny_source_ports: self
+                .value("deny-source-ports", |keys| &keys.deny_source_ports, ports::read)
+                .unwrap_or_default(),
+            allow_multicast: self
+                .value("allow-multicast", |keys| &keys.allow_multicast, switch)
+                .unwrap_or(false),
+            loop_breaker: self
+                .value("loop-breaker", |keys| &keys.loop_breaker, values::loop_breaker)
+                .unwrap_or(DEFAULT_LOOP_BREAKER),
+            trusted: self.trusted().unwrap_or_default(),
+            kernel_filter: self.value("kernel-filter", |keys| &keys.kernel_filter, switch).unwrap_or(true),
             v6_only: self.value("v6-only", |keys| &keys.v6_only, switch).unwrap_or(false),
             backlog: self.value("backlog", |keys| &keys.backlog, values::backlog).unwrap_or(0),
             reuse_address: self.value("reuse-address", |keys| &keys.reuse_address, switch).unwrap_or(true),

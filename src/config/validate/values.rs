@@ -156,6 +156,17 @@ pub(super) fn refusal(text: &str) -> Result<String, Trouble> {
     }
 }
 
+pub(super) fn loop_breaker(number: &i64) -> Result<u32, Trouble> {
+    match *number {
+        0 => Ok(0),
+        1 => Err(Trouble::new(
+            "`loop-breaker` of 1 would withhold every answer",
+            "write 0 to withhold none, or a number from 2 to 1000000000",
+        )),
+        number => within(number, 0, 1_000_000_000, "loop-breaker"),
+    }
+}
+
 /// listen(2) takes an `int`.
 pub(super) fn backlog(number: &i64) -> Result<u32, Trouble> {
     within(*number, 0, i64::from(i32::MAX), "backlog")

@@ -1,0 +1,216 @@
+//! Which datagrams are not to be answered. An echo of datagrams is the textbook's reflector: whoever forges a source address
+//! aims our answers, and two servers that answer each other never stop (CERT CA-1996-01, CVE-2024-2169).
+//!
+//! Decisions only, over source, destination and time: no socket and no log. The cheap ones come first. ARCHITECTURE.md tells
+//! what each of them is against.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    config::{self, PortChoice, Protocol, ServiceKind},
+    reason::Reason,
+    sys::{clock, names::Destination, shared::Slots, socket_filter::Instruction},
+};
+
+mod filter;
+mod interfaces;
+mod peers;
+mod ports;
+mod source;
+mod table;
+
+pub use ports::{OwnPorts, adopt_own_ports, own_ports};
+pub use source::plain;
+
+use peers::Peers;
+use ports::PortSet;
+use source::{Class, class};
+
+/// The guard of one listener.
+pub struct Guard {
+    ports: PortSet,
+    /// `deny-source-ports` has "reflectors": our own ports are some, wherever they are, and some others are answered seldom.
+    reflectors: bool,
+    allow_multicast: bool,
+    breaker: u32,
+    trusted: Vec<IpNet>,
+    /// The ports of all listeners.
+    own: &'static OwnPorts,
+    peers: Peers,
+    /// When those who are answered seldom have used up what they had, in nanoseconds.
+    throttle: Slots<AtomicU64>,
+}
+
+/// Where the socket is bound that a datagram came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A loopback address: only this machine gets there.
+    Loopback,
+    /// All addresses of the machine.
+    Wildcard,
+    /// One address, or one that stands for many.
+    Single(IpAddr),
+}
+
+/// What all datagrams of a batch have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Where they came to.
+    pub place: Place,
+    /// In nanoseconds.
+    pub now: u64,
+}
+
+/// Answers a second for all who are answered seldom together; so many may come at once.
+const SELDOM: u64 = 10;
+const SECOND: u64 = 1_000_000_000;
+
+impl Guard {
+    /// The guard of `listener`, if it needs one.
+    pub fn new(listener: &config::Listener) -> io::Result<Option<Guard>> {
+        if !needs_one(listener) {
+            return Ok(None);
+        }
+        Ok(Some(Guard {
+            ports: PortSet::new(&listener.deny_source_ports),
+            reflectors: listener.deny_source_ports.0.contains(&PortChoice::Reflectors),
+            allow_multicast: listener.allow_multicast,
+            breaker: listener.loop_breaker,
+            trusted: listener.trusted.clone(),
+            own: own_ports()?,
+            peers: Peers::new()?,
+            throttle: Slots::new(1)?,
+        }))
+    }
+
+    /// Whether a datagram from a [`plain`] `source` to `destination` could be honest. A loopback source is this machine, for the kernel
+    /// drops one that comes in from outside: it may come to all addresses of the machine, but is not expected at a single other
+    /// one. Where it was sent to is known only of
+    /// sockets with many addresses.
+    pub fn addresses(
+        &self,
+        round: &Round,
+        source: IpAddr,
+        destination: Option<Destination>,
+    ) -> Result<(), Reason> {
+        match class(source) {
+            Class::Nobody => return Err(Reason::SourceAddress),
+            Class::Loopback if matches!(round.place, Place::Single(_)) && !self.trusts(source) => {
+                return Err(Reason::SourceAddress);
+            }
+            Class::Unicast => match source {
+                IpAddr::V4(v4) if interfaces::is_broadcast(v4, round.now) => {
+                    return Err(Reason::SourceAddress);
+                }
+                _ => {}
+            },
+            Class::Loopback => {}
+        }
+        match self.allow_multicast || !self.is_for_many(round, destination) {
+            true => Ok(()),
+            false => Err(Reason::DestinationAddress),
+        }
+    }
+
+    /// Whether a datagram was sent to many machines at once.
+    pub fn is_for_many(&self, round: &Round, destination: Option<Destination>) -> bool {
+        let (address, local) = match (destination, round.place) {
+            (Some(destination), _) => (plain(destination.address), destination.local),
+            (None, Place::Single(address)) => (address, None),
+            (None, _) => return false,
+        };
+        let IpAddr::V4(v4) = address else { return address.is_multicast() };
+        // Where an answer would leave from another address than the one that was asked, that one is nobody's alone (ip(7)).
+        let is_shared = match local {
+            Some(local) => local != v4,
+            None => interfaces::is_broadcast_here(v4, round.now),
+        };
+        is_shared || class(address) == Class::Nobody
+    }
+
+    /// Whether something may sit at a [`plain`] `source` that answers an answer.
+    pub fn port(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
+        if self.own.contains(source.is_ipv6(), port) {
+            if class(source) == Class::Loopback || interfaces::is_ours(source, round.now) {
+                return Err(Reason::OwnListener);
+            }
+            if self.reflectors {
+                return Err(Reason::SourcePort);
+            }
+        }
+        if self.ports.contains(port) {
+            return Err(if port == 0 { Reason::Unanswerable } else { Reason::SourcePort });
+        }
+        if self.reflectors && ports::is_throttled(port) && !self.is_seldom(round.now) {
+            return Err(Reason::Throttled);
+        }
+        Ok(())
+    }
+
+    /// Whether a [`plain`] `source` was answered too often, or does not want to be. To be asked last: it counts.
+    pub fn peer(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
+        match round.place {
+            Place::Loopback => Ok(()),
+            _ if self.trusts(source) => Ok(()),
+            _ => self.peers.answer(source, port, round.now, self.breaker),
+        }
+    }
+
+    /// Notes that nobody listens at an address and port that was answered.
+    pub fn complain(&self, address: IpAddr, port: u16) {
+        self.peers.complain(plain(address), port, clock::now());
+    }
+
+    /// Seldom more than a few, and mostly none.
+    fn trusts(&self, source: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&source))
+    }
+
+    /// A bucket of [`SELDOM`] tokens as one number: when it is full again.
+    fn is_seldom(&self, now: u64) -> bool {
+        let token = SECOND / SELDOM;
+        let take = |full: u64| {
+            let later = full.max(now) + token;
+            (later <= now + SECOND).then_some(later)
+        };
+        self.throttle[0].fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+}
+
+/// A unix socket has the name that its peer gave it, and where nothing is answered there is nothing to guard.
+fn needs_one(listener: &config::Listener) -> bool {
+    listener.protocol == Protocol::Udp && listener.service != ServiceKind::Discard
+}
+
+/// Whether a socket of `listener` at `place` is to hear what became of its answers.
+pub fn wants_feedback(listener: &config::Listener, place: Place) -> bool {
+    needs_one(listener) && place != Place::Loopback
+}
+
+/// The socket filter for `listener`, if it is to have one.
+pub fn filter(listener: &config::Listener) -> Option<Vec<Instruction>> {
+    (needs_one(listener) && listener.kernel_filter)
+        .then(|| filter::compile(&PortSet::new(&listener.deny_source_ports)))
+        .flatten()
+}
+
+impl Place {
+    /// The place of a socket that is bound to `address`.
+    pub fn of(address: SocketAddr) -> Place {
+        let address = plain(address.ip());
+        match class(address) {
+            Class::Loopback => Place::Loopback,
+            _ if address.is_unspecified() => Place::Wildcard,
+            _ => Place::Single(address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

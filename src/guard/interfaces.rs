@@ -1,0 +1,107 @@
+//! The addresses of this machine (getifaddrs(3)). They are read when they are first asked for, once a minute as long as
+//! datagrams come, and when something suspicious came that a new address would explain, but not more often than every two
+//! seconds.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
+
+use super::source::plain;
+
+const SECOND: u64 = 1_000_000_000;
+
+/// What was read, and when.
+#[derive(Default)]
+struct Interfaces {
+    /// In nanoseconds; 0 for never.
+    read: u64,
+    /// Empty only where reading is forbidden.
+    addresses: Vec<IpAddr>,
+    broadcasts: Vec<Ipv4Addr>,
+}
+
+thread_local! {
+    /// Each thread and process has its own, so that nobody waits for anybody.
+    static KNOWN: RefCell<Interfaces> = RefCell::default();
+}
+
+/// Whether `address` is the broadcast address of an interface.
+pub(super) fn is_broadcast(address: Ipv4Addr, now: u64) -> bool {
+    KNOWN.with_borrow_mut(|known| {
+        known.refresh(now, 60 * SECOND);
+        known.broadcasts.contains(&address)
+    })
+}
+
+/// Whether `address` is one of ours. Where we may not know our addresses, any could be.
+pub(super) fn is_ours(address: IpAddr, now: u64) -> bool {
+    KNOWN.with_borrow_mut(|known| {
+        known.refresh(now, 2 * SECOND);
+        known.addresses.is_empty() || known.addresses.contains(&address)
+    })
+}
+
+/// As [`is_broadcast`], for an address that must be known to us one way or the other, because datagrams arrive at it.
+pub(super) fn is_broadcast_here(address: Ipv4Addr, now: u64) -> bool {
+    KNOWN.with_borrow_mut(|known| {
+        known.refresh(now, 60 * SECOND);
+        if !known.addresses.contains(&address.into()) {
+            known.refresh(now, 2 * SECOND);
+        }
+        known.broadcasts.contains(&address)
+    })
+}
+
+impl Interfaces {
+    /// Reads them if what is known is older than `age`. What cannot be read stays as it was.
+    fn refresh(&mut self, now: u64, age: u64) {
+        if self.read != 0 && now.saturating_sub(self.read) < age {
+            return;
+        }
+        self.read = now.max(1);
+        let Ok(all) = getifaddrs() else { return };
+        self.addresses.clear();
+        self.broadcasts.clear();
+        for interface in all {
+            self.addresses.extend(interface.address.as_ref().and_then(ip).map(plain));
+            if let Some(IpAddr::V4(broadcast)) = interface.broadcast.as_ref().and_then(ip) {
+                self.broadcasts.push(broadcast);
+            }
+        }
+        // An interface with a single address calls that its broadcast address.
+        self.broadcasts.retain(|broadcast| !self.addresses.contains(&IpAddr::V4(*broadcast)));
+    }
+}
+
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_ours_and_no_broadcast_address() {
+        let now = 5 * SECOND;
+        assert!(is_ours(Ipv4Addr::LOCALHOST.into(), now));
+        assert!(!is_ours(Ipv4Addr::new(192, 0, 2, 77).into(), now));
+        assert!(!is_broadcast(Ipv4Addr::LOCALHOST, now) && !is_broadcast_here(Ipv4Addr::LOCALHOST, now));
+    }
+
+    #[test]
+    fn what_is_young_is_not_read_again() {
+        let mut known = Interfaces::default();
+        known.refresh(SECOND, 2 * SECOND);
+        assert!(!known.addresses.is_empty());
+        known.addresses.clear();
+        known.refresh(3 * SECOND - 1, 2 * SECOND);
+        assert!(known.addresses.is_empty());
+        known.refresh(3 * SECOND, 2 * SECOND);
+        assert!(!known.addresses.is_empty());
+    }
+}

@@ -1,0 +1,140 @@
+//! What is remembered of those who were answered: how many times in a row, and whether they wanted it.
+//!
+//! **The loop breaker.** Two servers that answer each other conserve their datagrams: each one received causes one that is sent. So
+//! withholding a single answer takes one circulating datagram away for ever. Nobody else is harmed by the loss of one in many
+//! thousands.
+//!
+//! **Victims.** A host that was sent answers it never asked for says so: port unreachable. It is believed only if it was
+//! answered a moment ago, so that nobody can silence others by forged complaints alone.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    net::IpAddr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::table::{Entry, REPLACEABLE, Table};
+use crate::{reason::Reason, sys::shared::Slots};
+
+/// Sets of four: 65,536 sources, a megabyte at most.
+const SETS: usize = 16_384;
+/// Sets of four for those who complain.
+const COMPLAINTS: usize = 1024;
+
+/// In milliseconds. A pause so long ends a run.
+const PAUSE: u32 = 1000;
+/// Who complains must have been answered within this time.
+const ANSWERED: u32 = 5000;
+/// Complaints within this time count together.
+const WINDOW: u32 = 1000;
+/// So many of them silence us towards one address and port,
+const ENOUGH: u32 = 3;
+/// for so long.
+const SILENCE: u32 = 60_000;
+/// If so many ports of an address have been silenced within that time, all of it is.
+const PORTS: u32 = 10;
+
+/// The number of an entry that is to be left alone.
+const SILENT: u32 = REPLACEABLE + 1;
+
+/// All that is remembered, for a listener as a whole: threads and forked processes share it.
+pub(super) struct Peers {
+    hasher: RandomState,
+    answered: Table,
+    complaints: Table,
+    /// In milliseconds, when the last of the addresses that are silenced as a whole is free again; 0 if there is none.
+    addresses_until: Slots<AtomicU64>,
+}
+
+impl Peers {
+    /// Nothing is remembered yet.
+    pub(super) fn new() -> io::Result<Peers> {
+        Ok(Peers {
+            hasher: RandomState::new(),
+            answered: Table::new(SETS, ANSWERED, SILENCE)?,
+            complaints: Table::new(COMPLAINTS, SILENCE, SILENCE)?,
+            addresses_until: Slots::new(1)?,
+        })
+    }
+
+    /// Whether `address` and `port` may be answered at `now`, in nanoseconds. Withholds every answer of number `breaker` in a
+    /// row; 0 withholds none.
+    pub(super) fn answer(&self, address: IpAddr, port: u16, now: u64, breaker: u32) -> Result<(), Reason> {
+        let millis = millis(now);
+        if self.is_silenced_as_a_whole(address, now) {
+            return Err(Reason::Victim);
+        }
+        let most = if breaker == 0 { REPLACEABLE } else { breaker };
+        let mut withheld = false;
+        let entry = self.answered.change(self.key(address, Some(port)), millis, |entry| {
+            withheld = false;
+            let Some(entry) = entry else { return Entry { touched: millis, number: 1 } };
+            let age = entry.age(millis);
+            if entry.number == SILENT && age < SILENCE {
+                return entry;
+            }
+            let run = if age >= PAUSE || entry.number == SILENT { 1 } else { entry.number + 1 };
+            withheld = run >= most;
+            Entry { touched: millis, number: if withheld { 0 } else { run } }
+        });
+        match entry {
+            Some(Entry { number: SILENT, .. }) => Err(Reason::Victim),
+            _ if withheld && breaker > 0 => Err(Reason::LoopBreaker),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that nobody listens at `address` and `port`. True if they are not answered from now on.
+    pub(super) fn complain(&self, address: IpAddr, port: u16, now: u64) -> bool {
+        let (millis, key) = (millis(now), self.key(address, Some(port)));
+        let was_answered = |entry: Entry| entry.number != SILENT && entry.age(millis) <= ANSWERED;
+        if !self.answered.get(key).is_some_and(was_answered) {
+            return false;
+        }
+        if self.count(key, millis, WINDOW) < ENOUGH {
+            return false;
+        }
+        let silent = Entry { touched: millis, number: SILENT };
+        self.answered.change(key, millis, |_| silent);
+        let whole = self.key(address, None);
+        if self.count(whole, millis, SILENCE) >= PORTS {
+            self.answered.change(whole, millis, |_| silent);
+            self.addresses_until[0].store(now / MILLI + u64::from(SILENCE), Relaxed);
+        }
+        true
+    }
+
+    /// Counts a complaint; those that began longer than `window` ago do not count any more.
+    fn count(&self, key: u64, millis: u32, window: u32) -> u32 {
+        let counted = self.complaints.change(key, millis, |entry| match entry {
+            Some(entry) if entry.age(millis) < window => Entry { number: entry.number + 1, ..entry },
+            _ => Entry { touched: millis, number: 1 },
+        });
+        counted.map_or(0, |entry| entry.number)
+    }
+
+    fn is_silenced_as_a_whole(&self, address: IpAddr, now: u64) -> bool {
+        // Nearly always there is none, and nothing is to be looked up.
+        now / MILLI < self.addresses_until[0].load(Relaxed)
+            && self
+                .answered
+                .get(self.key(address, None))
+                .is_some_and(|entry| entry.number == SILENT && entry.age(millis(now)) < SILENCE)
+    }
+
+    /// Never 0, which marks a free place.
+    fn key(&self, address: IpAddr, port: Option<u16>) -> u64 {
+        self.hasher.hash_one((address, port)).max(1)
+    }
+}
+
+const MILLI: u64 = 1_000_000;
+
+/// The clock of the tables: milliseconds, which wrap after 49 days.
+fn millis(now: u64) -> u32 {
+    (now / MILLI) as u32
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_000_000 * SECOND;
+const HIM: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);
+
+fn ask(peers: &Peers, now: u64, breaker: u32) -> Result<(), Reason> {
+    peers.answer(HIM.0, HIM.1, now, breaker)
+}
+
+#[test]
+fn every_answer_of_that_number_in_a_row_is_withheld() {
+    let peers = Peers::new().unwrap();
+    for number in 1..=1000_u64 {
+        let expected = if number % 100 == 0 { Err(Reason::LoopBreaker) } else { Ok(()) };
+        assert_eq!(ask(&peers, START + number * SECOND / 2, 100), expected, "{number}");
+    }
+}
+
+#[test]
+fn a_pause_begins_anew() {
+    let peers = Peers::new().unwrap();
+    for round in 0..10 {
+        (0..99).for_each(|n| ask(&peers, START + round * 2 * SECOND + n * 1_000_000, 100).unwrap());
+    }
+}
+
+#[test]
+fn nothing_is_withheld_without_a_breaker() {
+    let peers = Peers::new().unwrap();
+    (0..200_000).for_each(|_| ask(&peers, START, 0).unwrap());
+}
+
+/// Many datagrams circulate between two servers without a guard of their own: each is gone in the end.
+#[test]
+fn a_loop_of_many_datagrams_dies() {
+    for circulating in [1, 5, 100] {
+        let peers = Peers::new().unwrap();
+        let (mut left, mut answers) = (circulating, 0);
+        while left > 0 {
+            match ask(&peers, START + answers * 10_000, 1000) {
+                Ok(()) => answers += 1,
+                Err(Reason::LoopBreaker) => left -= 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(answers, circulating * 999);
+    }
+}
+
+/// A million others at the same time neither save the loop nor lock anybody out.
+#[test]
+fn a_flood_does_not_hide_a_loop() {
+    let peers = Peers::new().unwrap();
+    let (mut others, mut withheld) = (0_u32, 0);
+    for number in 0..10_000_u64 {
+        let now = START + number * 20_000;
+        withheld += u64::from(ask(&peers, now, 1000).is_err());
+        for _ in 0..100 {
+            others += 1;
+            peers.answer(Ipv4Addr::from_bits(0x0a00_0000 + others).into(), 9, now, 1000).unwrap();
+        }
+    }
+    assert_eq!(withheld, 10);
+}
+
+#[test]
+fn three_complaints_in_a_second_silence_for_a_minute() {
+    let peers = Peers::new().unwrap();
+    let complain = |now| peers.complain(HIM.0, HIM.1, now);
+    ask(&peers, START, 0).unwrap();
+    assert_eq!([0, 1, 2].map(|n| complain(START + n)), [false, false, true]);
+    assert_eq!(ask(&peers, START + 3, 0), Err(Reason::Victim));
+    assert_eq!(ask(&peers, START + 59 * SECOND, 0), Err(Reason::Victim));
+    assert_eq!(peers.answer(HIM.0, HIM.1 + 1, START + 3, 0), Ok(()), "another port");
+    assert_eq!(ask(&peers, START + 61 * SECOND, 0), Ok(()));
+    assert_eq!(ask(&peers, START + 61 * SECOND + 1, 0), Ok(()));
+}
+
+#[test]
+fn slow_complaints_do_not_silence() {
+    let peers = Peers::new().unwrap();
+    for second in 0..20 {
+        ask(&peers, START + second * SECOND, 0).unwrap();
+        assert!(!peers.complain(HIM.0, HIM.1, START + second * SECOND + 1));
+    }
+}
+
+/// Whoever forges complaints can silence us only towards those whom we answer at that moment.
+#[test]
+fn who_was_not_answered_is_not_believed() {
+    let peers = Peers::new().unwrap();
+    (0..10).for_each(|n| assert!(!peers.complain(HIM.0, HIM.1, START + n)));
+    ask(&peers, START, 0).unwrap();
+    (0..10).for_each(|n| assert!(!peers.complain(HIM.0, HIM.1, START + 6 * SECOND + n)));
+    ask(&peers, START + 7 * SECOND, 0).unwrap();
+}
+
+#[test]
+fn ten_ports_silence_the_address() {
+    let peers = Peers::new().unwrap();
+    let other = Ipv4Addr::new(192, 0, 2, 2).into();
+    for port in 1..=10 {
+        assert_eq!(peers.answer(HIM.0, 999, START, 0), Ok(()), "before port {port}");
+        peers.answer(HIM.0, port, START, 0).unwrap();
+        (0..3).for_each(|n| _ = peers.complain(HIM.0, port, START + n));
+    }
+    assert_eq!(peers.answer(HIM.0, 999, START + 5, 0), Err(Reason::Victim));
+    assert_eq!(peers.answer(other, 999, START + 5, 0), Ok(()));
+    assert_eq!(peers.answer(HIM.0, 999, START + 61 * SECOND, 0), Ok(()));
+}

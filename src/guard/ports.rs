@@ -1,0 +1,162 @@
+//! Ports where something may sit that answers an answer.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    config::{PortChoice, SourcePorts},
+    sys::shared::{Shared, atomics},
+};
+
+/// Services that answer whatever reaches them: echo, discard, daytime, qotd, chargen, time, DNS, TFTP, portmapper, NTP, NetBIOS,
+/// SNMP, CLDAP, IKE. (Discard is silent, but nobody sends from its port either.)
+const REFLECTORS: [u16; 16] = [0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 138, 161, 389, 500];
+
+/// Services whose ports honest clients have, too: SSDP, WS-Discovery, mDNS, LLMNR, memcached. They are answered seldom.
+const THROTTLED: [u16; 5] = [1900, 3702, 5353, 5355, 11211];
+
+/// A set of ports, as ranges in their order with gaps between them.
+#[derive(Debug)]
+pub(super) struct PortSet(Vec<(u16, u16)>);
+
+impl PortSet {
+    /// The ports that `choices` name. Port 0 is always one of them: it cannot be answered.
+    pub(super) fn new(choices: &SourcePorts) -> PortSet {
+        let one = |port: u16| (port, port);
+        let mut all = vec![one(0)];
+        for choice in &choices.0 {
+            match choice {
+                PortChoice::Reflectors => all.extend(REFLECTORS.map(one)),
+                PortChoice::Privileged => all.push((0, 1023)),
+                PortChoice::Ports(ports) => all.push((*ports.start(), *ports.end())),
+            }
+        }
+        all.sort_unstable();
+        let mut ranges: Vec<(u16, u16)> = Vec::new();
+        for (first, last) in all {
+            match ranges.last_mut() {
+                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                _ => ranges.push((first, last)),
+            }
+        }
+        PortSet(ranges)
+    }
+
+    /// Whether `port` is in it. Most clients have a higher one than any of these.
+    pub(super) fn contains(&self, port: u16) -> bool {
+        port <= self.highest() && self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
+    }
+
+    /// The highest of them.
+    pub(super) fn highest(&self) -> u16 {
+        self.0.last().map_or(0, |range| range.1)
+    }
+
+    /// The first and last port of each range.
+    pub(super) fn ranges(&self) -> &[(u16, u16)] {
+        &self.0
+    }
+}
+
+/// Whether honest clients may have `port`, but a service that answers, too.
+pub(super) fn is_throttled(port: u16) -> bool {
+    THROTTLED.contains(&port)
+}
+
+atomics! {
+/// The ports that UDP listeners of this daemon are bound to, a bit for each.
+#[repr(C)]
+pub struct OwnPorts {
+    v4: [AtomicU64; 1024],
+    v6: [AtomicU64; 1024],
+}
+}
+
+static OWN: OnceLock<Shared<OwnPorts>> = OnceLock::new();
+
+/// The ports of all listeners of this daemon. One that was ours once stays in it.
+pub fn own_ports() -> io::Result<&'static Shared<OwnPorts>> {
+    if let Some(own) = OWN.get() {
+        return Ok(own);
+    }
+    // Of two that come first at once, one made it for nothing.
+    let fresh = Shared::new()?;
+    Ok(OWN.get_or_init(|| fresh))
+}
+
+/// Takes those that another process of the daemon handed over for its own.
+pub fn adopt_own_ports(file: OwnedFd) -> io::Result<()> {
+    let shared = Shared::open(file)?;
+    OWN.set(shared).map_err(|_| io::Error::other("the ports of the daemon are known already"))
+}
+
+impl OwnPorts {
+    /// Notes that a listener has this address. One at an IPv6 wildcard may serve IPv4, too.
+    pub fn insert(&self, address: SocketAddr) {
+        let both = address.is_ipv6() && address.ip().is_unspecified();
+        for (family, ipv6) in [(&self.v4, false), (&self.v6, true)] {
+            if both || address.is_ipv6() == ipv6 {
+                family[usize::from(address.port() / 64)].fetch_or(1 << (address.port() % 64), Relaxed);
+            }
+        }
+    }
+
+    /// Whether a listener has this port in that family of addresses.
+    pub fn contains(&self, ipv6: bool, port: u16) -> bool {
+        let family = if ipv6 { &self.v6 } else { &self.v4 };
+        family[usize::from(port / 64)].load(Relaxed) & (1 << (port % 64)) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_set_has_what_its_choices_name(choices in prop::collection::vec(choice(), 0..6)) {
+            let set = PortSet::new(&SourcePorts(choices.clone()));
+            for port in 0..=u16::MAX {
+                let named = choices.iter().any(|choice| match choice {
+                    PortChoice::Reflectors => REFLECTORS.contains(&port),
+                    PortChoice::Privileged => port < 1024,
+                    PortChoice::Ports(ports) => ports.contains(&port),
+                });
+                prop_assert_eq!(set.contains(port), named || port == 0, "{}", port);
+            }
+            let apart = |pair: &[(u16, u16)]| pair[0].1 + 1 < pair[1].0;
+            prop_assert!(set.ranges().windows(2).all(apart), "{:?}", set);
+        }
+    }
+
+    fn choice() -> impl Strategy<Value = PortChoice> {
+        let range = |a: u16, b: u16| PortChoice::Ports(a.min(b)..=a.max(b));
+        prop_oneof![
+            Just(PortChoice::Reflectors),
+            Just(PortChoice::Privileged),
+            any::<u16>().prop_map(|port| PortChoice::Ports(port..=port)),
+            (any::<u16>(), any::<u16>()).prop_map(move |(a, b)| range(a, b)),
+            (0..20_u16, 0..20_u16).prop_map(move |(a, b)| range(a, b)),
+        ]
+    }
+
+    #[test]
+    fn own_ports_are_kept_by_family() {
+        let own = Shared::<OwnPorts>::new().unwrap();
+        for text in ["127.0.0.1:7", "[::1]:65535", "[::]:9"] {
+            own.insert(text.parse().unwrap());
+        }
+        let v4: Vec<u16> = (0..=u16::MAX).filter(|port| own.contains(false, *port)).collect();
+        let v6: Vec<u16> = (0..=u16::MAX).filter(|port| own.contains(true, *port)).collect();
+        assert_eq!((v4, v6), (vec![7, 9], vec![9, 65535]));
+    }
+}
