@@ -12,6 +12,7 @@ mod config_cli;
 mod conformance;
 mod event_loops;
 mod explain;
+mod guards;
 mod house;
 mod inetd;
 mod io_uring;

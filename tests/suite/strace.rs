@@ -24,8 +24,8 @@ const LIMITS: &str = "idle-timeout = \"1h\"\nmax-lifetime = \"2h\"\nmax-bytes = 
 const LOOPS: [&str; 4] = ["select", "poll", "epoll", "edge"];
 
 /// Markers as strace prints them; as long as the echoes, and never their content.
-const BEGIN: &[u8] = b"BEGIN-COUNTING-HERE";
-const END: &[u8] = b"STOP-COUNTING-THERE";
+pub(crate) const BEGIN: &[u8] = b"BEGIN-COUNTING-HERE";
+pub(crate) const END: &[u8] = b"STOP-COUNTING-THERE";
 
 #[test]
 fn two_calls_for_each_echo() {
@@ -210,21 +210,21 @@ fn keys(mode: &str) -> String {
 }
 
 /// Attaching interrupts every call, and what a new connection brings about may take a moment: lets it all pass.
-fn settle(client: &Client) {
+pub(crate) fn settle(client: &Client) {
     (0..20).for_each(|_| client.echo(b"settle"));
     assert!(client.hears_nothing_for(Duration::from_millis(200)));
     (0..20).for_each(|_| client.echo(b"settle"));
 }
 
 /// An strace attached to a daemon and its family.
-struct Strace {
+pub(crate) struct Strace {
     child: Child,
     output: PathBuf,
 }
 
 impl Strace {
     /// Attaches; `None`, with a loud word, where that is impossible.
-    fn attach(daemon: &Echod) -> Option<Self> {
+    pub(crate) fn attach(daemon: &Echod) -> Option<Self> {
         let output = daemon.path("strace.out");
         let errors = daemon.path("strace.err");
         let family = daemon.family();
@@ -259,7 +259,7 @@ impl Strace {
     }
 
     /// Detaches, and lists the calls after the one that sent [`BEGIN`], before the one that sent [`END`].
-    fn calls_between(mut self, daemon: &Echod) -> Vec<String> {
+    pub(crate) fn calls_between(mut self, daemon: &Echod) -> Vec<String> {
         self.end();
         let text = fs::read_to_string(&self.output).unwrap();
         let is_sent = |line: &str, marker: &[u8]| {

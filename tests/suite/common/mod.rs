@@ -4,6 +4,7 @@ mod client;
 mod daemon;
 mod launch;
 mod manager;
+pub(crate) mod netns;
 pub(crate) mod proc;
 
 use std::time::{Duration, Instant};
