@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use crate::config::{Inputs, Log, LogFormat, LogLevel};
+use crate::config::{Inputs, Log, LogFormat, LogLevel, LogTarget};
 
 /// A standalone echo daemon: tcp, udp and unix sockets, each with its own concurrency mode and service.
 ///
@@ -46,6 +46,10 @@ pub struct Cli {
     /// What that client is answered; without it, echo
     #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd")]
     pub service: Option<String>,
+
+    /// Leave the terminal: exit once all are served, with the daemon in the background, or with what prevented that
+    #[arg(short, long, help_heading = "Output", conflicts_with_all = ["check", "print_config", "inetd"])]
+    pub daemonize: bool,
 
     /// Print a line of JSON for each socket on standard output, then close it, once all are served
     #[arg(long, help_heading = "Output", conflicts_with_all = ["check", "print_config"])]
@@ -106,6 +110,9 @@ impl Cli {
         let more = isize::from(i16::from(self.verbose) - i16::from(self.quiet));
         log.level = level.louder(more);
         log.format = self.log_format.unwrap_or(log.format);
+        if self.daemonize && log.target == LogTarget::Auto {
+            log.target = LogTarget::Syslog;
+        }
         Ok(())
     }
 }
@@ -148,6 +155,7 @@ Exit codes:
   66  the file cannot be read
   69  an address cannot be bound
   70  a fault of echod itself
+  75  the pid file is held by another process
   77  permission denied; explain: refused
   78  wrong configuration
 
@@ -188,7 +196,8 @@ mod tests {
 
     fn adjusted(arguments: &[&str], echod_log: Option<&str>) -> Result<Log, String> {
         let cli = Cli::try_parse_from(["echod"].iter().chain(arguments)).unwrap();
-        let mut log = Log { level: LogLevel::Info, format: LogFormat::Text };
+        let (format, target) = (LogFormat::Text, LogTarget::Auto);
+        let mut log = Log { level: LogLevel::Info, format, target, file: None };
         cli.adjust(&mut log, echod_log).map(|()| log)
     }
 
@@ -213,6 +222,8 @@ mod tests {
         assert_eq!(level(&["-qqqq", "-v"], None), LogLevel::Off);
         assert_eq!(level(&["-vvvvvv"], None), LogLevel::Trace);
         assert_eq!(adjusted(&["--log-format", "json"], None).unwrap().format, LogFormat::Json);
+        assert_eq!(adjusted(&[], None).unwrap().target, LogTarget::Auto);
+        assert_eq!(adjusted(&["--daemonize"], None).unwrap().target, LogTarget::Syslog);
     }
 
     #[test]

@@ -25,6 +25,16 @@ impl Failure {
 }
 
 impl Failure {
+    /// The same as one that cites a file.
+    pub fn cited(self) -> Self {
+        Failure { cited: true, ..self }
+    }
+
+    /// The same as one that was told already: only its exit code is left.
+    pub fn told(self) -> Self {
+        Failure { message: String::new(), plain: None, ..self }
+    }
+
     /// The message without colour, for the log.
     pub fn plain(&self) -> &str {
         self.plain.as_deref().unwrap_or(&self.message)
@@ -68,10 +78,21 @@ pub enum Exit {
     Unavailable = 69,
     /// A fault of the daemon itself (`EX_SOFTWARE`).
     Internal = 70,
+    /// Another process is in the way, and may be gone later.
+    TryAgain = 75,
     /// The user may not do this.
     NoPermission = 77,
     /// The configuration is wrong.
     Config = 78,
+}
+
+impl Exit {
+    /// The kind of failure that has this code.
+    pub fn from_code(code: u8) -> Option<Exit> {
+        use Exit::{Config, Internal, NoInput, NoPermission, TryAgain, Unavailable, Usage};
+        let all = [Usage, NoInput, Unavailable, Internal, TryAgain, NoPermission, Config];
+        all.into_iter().find(|exit| *exit as u8 == code)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -87,6 +108,8 @@ mod tests {
     #[test]
     fn codes_are_those_of_sysexits() {
         assert_eq!(ExitCode::from(Exit::Config), ExitCode::from(78));
+        assert_eq!(Exit::from_code(75), Some(Exit::TryAgain));
+        assert_eq!(Exit::from_code(1), None);
     }
 
     #[test]

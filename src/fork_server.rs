@@ -250,7 +250,7 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     let (orders, stats, mut say) = (File::from(next()?), next()?, File::from(next()?));
     guard::adopt_own_ports(next()?).map_err(failure)?;
     let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
-    logging::install(&orders.log);
+    logging::install(&orders.log)?;
     logging::log_panics();
     let protocol = orders.listener.protocol;
     let adopt = |(socket, passed): (OwnedFd, bool)| {

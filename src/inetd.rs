@@ -50,7 +50,7 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
         // What is written to standard error would be sent to the client.
         config.log.level = LogLevel::Off;
     }
-    logging::install(&config.log);
+    logging::install(&config.log)?;
     logging::log_panics();
     interrupt::on(libc::SIGTERM);
     let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;

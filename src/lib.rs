@@ -24,6 +24,7 @@ pub mod watch;
 // The life around it.
 pub mod cli;
 pub mod config;
+pub mod detach;
 pub mod explain;
 pub mod fork_server;
 pub mod generation;
@@ -43,6 +44,7 @@ pub mod logging;
 pub mod options;
 pub mod payload;
 pub mod peer;
+pub mod pid_file;
 pub mod proxy;
 pub mod reason;
 pub mod socket_file;

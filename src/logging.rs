@@ -1,10 +1,11 @@
-//! What is written to standard error: lines for people or one JSON object a line, never more than one line an event,
+//! What is written about what happens: lines for people or one JSON object a line, never more than one line an event,
 //! and nothing in it that acts on a terminal. A line that cannot be written is lost; the daemon goes on.
 
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
     io::{self, IsTerminal, Write as _},
+    path::Path,
     sync::{
         LazyLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,9 +18,12 @@ use log::{LevelFilter, Record, kv};
 use serde::Serialize;
 
 use crate::{
-    config::{Log, LogFormat, LogLevel},
+    config::{Log, LogFormat, LogLevel, LogTarget},
+    error::{Exit, Failure},
     payload::is_printable,
 };
+
+mod sink;
 
 /// The log that is in effect; a reload puts another one in its place.
 static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
@@ -45,27 +49,78 @@ fn read() -> RwLockReadGuard<'static, Option<env_logger::Logger>> {
     CURRENT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the macros of `log` write to standard error as `log` says; may be called again.
-pub fn install(log: &Log) {
+/// Makes the macros of `log` write as `log` says; may be called again.
+///
+/// # Errors
+/// If its target cannot be opened; then nothing has changed.
+pub fn install(log: &Log) -> Result<(), Failure> {
+    prepare(log).map(Prepared::install)
+}
+
+/// A log that is ready to be installed.
+pub struct Prepared(env_logger::Logger);
+
+/// Opens the target of a log.
+pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
     let mut builder = Builder::new();
     builder.filter_level(filter(log.level));
-    let plain = !io::stderr().is_terminal();
+    let plain = !matches!(log.target, LogTarget::Auto | LogTarget::Stderr) || !io::stderr().is_terminal();
     if plain {
         // "Always" leaves lines as they are: there is no style in them, which otherwise is looked for in every byte.
         builder.write_style(WriteStyle::Always);
         // With the target for terminals each line would ask again whether there is one.
         builder.target(Target::Pipe(Box::new(io::stderr())));
     }
-    match log.format {
+    let format = log.format;
+    match log.target {
+        LogTarget::Syslog => {
+            let sink = sink::Datagrams::syslog().map_err(|error| cannot_log("syslog", &error))?;
+            builder.target(Target::Pipe(Box::new(sink)));
+            builder.format(move |out, record| sink::write_syslog(out, record, format));
+        }
+        LogTarget::Journald => {
+            let sink = sink::Datagrams::journal().map_err(|error| cannot_log("the journal", &error))?;
+            builder.target(Target::Pipe(Box::new(sink)));
+            builder.format(move |out, record| sink::write_journal(out, record, format));
+        }
+        LogTarget::Auto | LogTarget::Stderr if sink::stderr_is_journal() => {
+            builder.format(move |out, record| sink::write_prefixed(out, record, format));
+        }
+        LogTarget::Auto | LogTarget::Stderr => lines(&mut builder, format, plain),
+        LogTarget::File => {
+            let path = log.file.as_deref().unwrap_or(Path::new("echod.log"));
+            let file = sink::file(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
+            builder.target(Target::Pipe(Box::new(file)));
+            lines(&mut builder, format, plain);
+        }
+    }
+    Ok(Prepared(builder.build()))
+}
+
+fn lines(builder: &mut Builder, format: LogFormat, plain: bool) {
+    match format {
         LogFormat::Text if plain => builder.format(write_plain),
         LogFormat::Text => builder.format(write_styled),
         LogFormat::Json => builder.format(write_json),
     };
-    let logger = builder.build();
-    log::set_max_level(logger.filter());
-    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
-    // It is there already where this is not the first call.
-    let _ = log::set_logger(&Current);
+}
+
+impl Prepared {
+    /// Puts it in the place of the log before.
+    pub fn install(self) {
+        log::set_max_level(self.0.filter());
+        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(self.0);
+        // It is there already where this is not the first call.
+        let _ = log::set_logger(&Current);
+    }
+}
+
+fn cannot_log(what: &str, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::NoPermission,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(exit, format!("cannot log to {what}: {error}; choose another `target` in `[log]`"))
 }
 
 /// Makes a panic, which ends one connection at most, a line of the log like any other.

@@ -13,6 +13,10 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(failure) => {
+            if failure.message.is_empty() {
+                // It was told already.
+                return failure.exit.into();
+            }
             // Without a standard error there is nobody to tell.
             let name = if failure.is_cited() { "" } else { "echod: " };
             let _ = writeln!(std::io::stderr(), "{name}{failure}");

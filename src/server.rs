@@ -12,11 +12,14 @@ use serde::Serialize;
 use crate::{
     activation::Passed,
     cli::{Cli, Command},
-    config::{self, Config, Environment},
+    config::{self, Config, Environment, LogTarget},
+    detach::{Detached, Report, detach},
     error::{Exit, Failure},
     explain,
     generation::{Bound, load},
-    guard, inetd, logging, signals,
+    guard, inetd, logging,
+    pid_file::PidFile,
+    signals,
     station::Event,
     strategy,
     supervisor::Supervisor,
@@ -49,14 +52,20 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     // Before a descriptor of ours could have the number of one that was announced and is not there.
     let passed = Passed::from_environment(&mut notes);
     strategy::settle(&mut config, &mut notes)?;
-    signals::block().map_err(internal)?;
-    logging::install(&config.log);
-    logging::log_panics();
-    let manager = Manager::from_environment();
-    if manager.watchdog().is_some() {
-        post::watch();
+    if !cli.daemonize {
+        return serve(cli, config, passed, notes, &mut None);
     }
-    serve(cli, config, passed, notes, manager)
+    match detach(config.log.target == LogTarget::Stderr)? {
+        Detached::Launcher(outcome) => outcome,
+        Detached::Daemon(report) => {
+            let mut report = Some(report);
+            let ended = serve(cli, config, passed, notes, &mut report);
+            ended.map_err(|failure| match report {
+                Some(report) => report.failed(failure),
+                None => failure,
+            })
+        }
+    }
 }
 
 fn serve(
@@ -64,8 +73,16 @@ fn serve(
     config: Config,
     passed: Passed,
     mut notes: Vec<String>,
-    manager: Manager,
+    report: &mut Option<Report>,
 ) -> Result<(), Failure> {
+    signals::block().map_err(internal)?;
+    let _pid_file = config.daemon.pid_file.as_deref().map(PidFile::take).transpose()?;
+    logging::install(&config.log)?;
+    logging::log_panics();
+    let manager = Manager::from_environment();
+    if manager.watchdog().is_some() {
+        post::watch();
+    }
     use_all_descriptors();
     // Processes that are started later share it, too.
     guard::own_ports().map_err(|error| {
@@ -89,6 +106,9 @@ fn serve(
         && let Err(error) = say(&announced)
     {
         warn!("cannot announce the sockets on standard output: {error}");
+    }
+    if let Some(report) = report.take() {
+        report.ready();
     }
     Supervisor::new(cli, config, stations, number, (events, inbox), manager).run()
 }

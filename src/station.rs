@@ -166,9 +166,11 @@ impl Station {
         self.files.clear();
     }
 
-    /// Whether it serves as these settings say. (A process of its own also logs as it was told.)
+    /// Whether it serves as these settings say. (A process of its own also logs as it was told: it is replaced
+    /// where a log file is to be opened again.)
     pub fn is_as(&self, settings: &config::Listener, log: &config::Log) -> bool {
-        self.settings == *settings && (self.settings.mode != Mode::Forking || self.log == *log)
+        let logs_as = || self.log == *log && log.target != config::LogTarget::File;
+        self.settings == *settings && (self.settings.mode != Mode::Forking || logs_as())
     }
 
     /// What the configuration says of it.

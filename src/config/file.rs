@@ -28,6 +28,7 @@ pub(super) struct File {
 pub(super) struct Daemon {
     pub(super) drain_timeout: Written<String>,
     pub(super) exit_idle_time: Written<String>,
+    pub(super) pid_file: Written<String>,
 }
 
 /// `[log]`.
@@ -36,16 +37,18 @@ pub(super) struct Daemon {
 pub(super) struct Log {
     pub(super) level: Written<String>,
     pub(super) format: Written<String>,
+    pub(super) target: Written<String>,
+    pub(super) file: Written<String>,
 }
 
 impl Daemon {
     /// Every key, in the order in which files are printed.
-    pub(super) const KEYS: &'static [&'static str] = &["drain-timeout", "exit-idle-time"];
+    pub(super) const KEYS: &'static [&'static str] = &["drain-timeout", "exit-idle-time", "pid-file"];
 }
 
 impl Log {
     /// Every key, in the order in which files are printed.
-    pub(super) const KEYS: &'static [&'static str] = &["level", "format"];
+    pub(super) const KEYS: &'static [&'static str] = &["level", "format", "target", "file"];
 }
 
 /// Defines [`Listener`] and its keys together, so that no list of them can forget one.

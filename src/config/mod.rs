@@ -4,7 +4,7 @@
 //! Every type here serialises in the words of the configuration file: `--print-config` prints a file that means the
 //! same, and a forking listener's process is handed its settings that way.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub use rate::{Period, Rate};
 pub struct Config {
     /// The process as a whole.
     pub daemon: Daemon,
-    /// What is written to standard error, and how.
+    /// What is written about what happens, how and where.
     pub log: Log,
     /// What is served, in the order of the file; entries with `enabled = false` are not among them.
     #[serde(rename = "listener")]
@@ -58,9 +58,11 @@ pub struct Daemon {
     /// Exit when nothing was served and nothing is open for so long (`handle_timeout`); never by default.
     #[serde(with = "units::optional_duration")]
     pub exit_idle_time: Option<Duration>,
+    /// The file that holds the process id, locked while the daemon lives.
+    pub pid_file: Option<PathBuf>,
 }
 
-/// `[log]`: what is written to standard error, and how.
+/// `[log]`: what is written about what happens, how and where.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Log {
@@ -68,6 +70,10 @@ pub struct Log {
     pub level: LogLevel,
     /// Lines for people, or one JSON object a line.
     pub format: LogFormat,
+    /// Where lines go.
+    pub target: LogTarget,
+    /// The file, for [`LogTarget::File`].
+    pub file: Option<PathBuf>,
 }
 
 /// One `[[listener]]`: where (protocol, address), how (mode, workers) and what (service).
@@ -257,6 +263,22 @@ const DEFAULT_REFUSAL: &str = "too many connections, try again later";
 
 /// How long a source that was over its rate is refused, unless the file says otherwise.
 const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(10);
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogTarget {
+    /// Standard error in the foreground, syslog for a daemon that has left its terminal.
+    Auto,
+    /// Standard error.
+    Stderr,
+    /// The syslog daemon, by /dev/log.
+    Syslog,
+    /// The journal, by its own protocol.
+    Journald,
+    /// A file.
+    File,
+}
 
 /// What `qotd` says unless the file says better.
 const DEFAULT_QUOTE: &str = "What you hear is what you said.";

@@ -13,7 +13,7 @@ mod warnings;
 use std::collections::HashSet;
 
 use super::{
-    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, Origins,
+    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, LogTarget, Origins,
     diagnostic::{Faults, Place, Source, Trouble},
     file::File,
     includes::Includes,
@@ -72,13 +72,26 @@ fn daemon(file: &File, faults: &mut Faults) -> Daemon {
         drain_timeout: values::head(&written.drain_timeout, values::duration, faults)
             .unwrap_or(std::time::Duration::from_secs(5)),
         exit_idle_time: values::head(&written.exit_idle_time, values::exit_idle_time, faults).flatten(),
+        pid_file: values::head(&written.pid_file, values::path, faults),
     }
 }
 
 fn log(file: &File, faults: &mut Faults) -> Log {
     let level = values::head(&file.log.level, |word| words::read("level", word), faults);
     let format = values::head(&file.log.format, |word| words::read("format", word), faults);
-    Log { level: level.unwrap_or(LogLevel::Info), format: format.unwrap_or(LogFormat::Text) }
+    let target = values::head(&file.log.target, |word| words::read("target", word), faults);
+    let path = values::head(&file.log.file, values::path, faults);
+    if let (Some(LogTarget::File), None, Some(written)) = (target, &file.log.file, &file.log.target) {
+        let trouble =
+            Trouble::new("this target needs a `file`", "add for example `file = \"/var/log/echod.log\"`");
+        faults.push(Place::new(0, written.span()), trouble);
+    }
+    Log {
+        level: level.unwrap_or(LogLevel::Info),
+        format: format.unwrap_or(LogFormat::Text),
+        target: target.unwrap_or(LogTarget::Auto),
+        file: path,
+    }
 }
 
 /// Names are for the log and for people's eyes, so each must mean one listener. Written ones come first; a listener

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, Keepalive, LogFormat, LogLevel, Mode, Payload, Protocol, ServiceKind, Trigger, WhenFull,
-    Workers, quoted, units,
+    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ServiceKind, Trigger,
+    WhenFull, Workers, quoted, units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -80,6 +80,7 @@ display_as_word!(
     Payload,
     LogLevel,
     LogFormat,
+    LogTarget,
     Keepalive,
     Workers
 );

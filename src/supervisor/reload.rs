@@ -5,6 +5,7 @@ use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
+    config::LogTarget,
     error::Failure,
     generation::{self, Bound},
     logging, strategy,
@@ -17,6 +18,12 @@ impl Supervisor<'_> {
             return;
         }
         self.manager.reloading();
+        if self.config.log.target == LogTarget::File
+            && let Err(failure) = logging::install(&self.config.log)
+        {
+            // It may have been rotated, whatever becomes of the rest.
+            warn!("the log file before stays open: {failure}");
+        }
         match self.next_generation() {
             Ok(()) => {
                 let state = self.state();
@@ -36,9 +43,13 @@ impl Supervisor<'_> {
     fn next_generation(&mut self) -> Result<(), Failure> {
         let (mut config, mut notes) = generation::load(self.cli)?;
         strategy::settle(&mut config, &mut notes)?;
+        if config.daemon.pid_file != self.config.daemon.pid_file {
+            notes.push("another `pid-file` counts from the next start on".to_owned());
+        }
+        let log = logging::prepare(&config.log)?;
         let mut bound = Bound::next(&config, &self.stations, &mut notes)?;
         // From here on nothing is refused any more.
-        logging::install(&config.log);
+        log.install();
         notes.iter().for_each(|note| warn!("{note}"));
         generation::retire(&config, &mut self.stations, &bound);
         bound.take_over(&mut self.stations);

@@ -8,6 +8,7 @@ pub mod error_queue;
 pub mod fork;
 pub mod interrupt;
 pub mod line;
+pub mod local_time;
 pub mod mmsg;
 pub mod names;
 pub mod poller;

@@ -18,6 +18,8 @@ const LAYERS: &[&str] = &[
     "payload",
     "cli",
     "error",
+    "pid_file",
+    "detach",
     "signals",
     "logging",
     "systemd",

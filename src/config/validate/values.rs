@@ -1,5 +1,6 @@
 //! The limits of single values, whatever stands around them.
 
+use std::path::PathBuf;
 use std::{fmt, time::Duration};
 
 use nix::unistd::{Group, User};
@@ -28,6 +29,15 @@ pub(super) fn as_written(value: &bool) -> Result<bool, Trouble> {
 
 pub(super) fn duration(text: &str) -> Result<Duration, Trouble> {
     units::read_duration(text)
+}
+
+/// The path of a file.
+pub(super) fn path(text: &str) -> Result<PathBuf, Trouble> {
+    match text {
+        "" => Err(Trouble::new("a path cannot be empty", "name a file, or leave the key out")),
+        text if text.contains('\0') => Err(Trouble::new("a path cannot hold a zero byte", "take it out")),
+        text => Ok(text.into()),
+    }
 }
 
 pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {

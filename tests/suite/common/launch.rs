@@ -147,6 +147,14 @@ impl Launch {
         finished
     }
 
+    /// Runs a command that leaves a daemon behind; what it printed on standard output, too.
+    pub(crate) fn detach(self) -> Finished {
+        let out = self.dir().join("stdout.log");
+        let mut child = self.spawn(Stdio::from(fs::File::create(&out).unwrap()));
+        let status = poll(|| child.try_wait().unwrap()).expect("the end of the process that detaches");
+        Finished { status, stdout: fs::read_to_string(out).unwrap(), stderr: self.stderr(), dir: self.dir }
+    }
+
     fn spawn(&self, stdout: Stdio) -> Child {
         let (sender, receiver) = UnixStream::pair().unwrap();
         let mut command = match self.shell {

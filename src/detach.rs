@@ -1,0 +1,89 @@
+//! `--daemonize`: the daemon leaves the terminal, and the process that was started there waits until it is ready, so that the
+//! shell learns from its exit status, and the user from its message, what became of it.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+};
+
+use daemonize::{Daemonize, Outcome, Stdio};
+use nix::{
+    fcntl::OFlag,
+    sys::stat::{Mode, umask},
+    unistd::pipe2,
+};
+
+use crate::error::{Exit, Failure};
+
+/// Which of the two processes this is now.
+pub enum Detached {
+    /// The one that was started: what became of the daemon.
+    Launcher(Result<(), Failure>),
+    /// The daemon.
+    Daemon(Report),
+}
+
+/// Tells the launcher what becomes of the daemon. Dropped without a word, it tells that it has ended.
+pub struct Report(File);
+
+impl Report {
+    /// All listeners are served.
+    pub fn ready(mut self) {
+        // It may have been interrupted; then nobody waits any more.
+        let _ = self.0.write_all(&[0]);
+        if let Ok(null) = File::options().write(true).open("/dev/null") {
+            let _ = nix::unistd::dup2_stdout(null);
+        }
+    }
+
+    /// The daemon cannot start; returns the failure as one that was told.
+    pub fn failed(mut self, failure: Failure) -> Failure {
+        let _ = self.0.write_all(&[failure.exit as u8, u8::from(failure.is_cited())]);
+        let _ = self.0.write_all(failure.message.as_bytes());
+        failure.told()
+    }
+}
+
+/// Goes on as a daemon in a session of its own. The working directory stays, so that relative paths mean what they did; so
+/// does standard error, if that is where the log goes. To be called before there is a second thread.
+pub fn detach(keep_stderr: bool) -> Result<Detached, Failure> {
+    let internal = |error: io::Error| Failure::new(Exit::Internal, format!("cannot detach: {error}"));
+    let directory = std::env::current_dir().map_err(internal)?;
+    let (read, write) = pipe2(OFlag::O_CLOEXEC).map_err(|error| internal(error.into()))?;
+    let mask = umask(Mode::empty());
+    umask(mask);
+    let daemon = Daemonize::new()
+        .working_directory(directory)
+        .umask(mask.bits())
+        .stdout(Stdio::keep())
+        .stderr(if keep_stderr { Stdio::keep() } else { Stdio::devnull() });
+    match daemon.execute() {
+        Outcome::Parent(parent) => {
+            drop(write);
+            parent.map_err(|error| internal(io::Error::other(error)))?;
+            Ok(Detached::Launcher(outcome(read.into()).unwrap_or_else(|error| Err(internal(error)))))
+        }
+        Outcome::Child(child) => {
+            let report = Report(write.into());
+            match child {
+                Ok(_) => Ok(Detached::Daemon(report)),
+                Err(error) => Err(report.failed(internal(io::Error::other(error)))),
+            }
+        }
+    }
+}
+
+/// Waits for the report, to its end.
+fn outcome(mut pipe: File) -> io::Result<Result<(), Failure>> {
+    let mut told = Vec::new();
+    pipe.read_to_end(&mut told)?;
+    Ok(match told.as_slice() {
+        [0, ..] => Ok(()),
+        [code, cited, message @ ..] => {
+            let exit = Exit::from_code(*code).unwrap_or(Exit::Internal);
+            let failure = Failure::new(exit, String::from_utf8_lossy(message));
+            Err(if *cited == 1 { failure.cited() } else { failure })
+        }
+        _ => Err(Failure::new(Exit::Internal, "the daemon ended before it was ready; see its log")),
+    })
+}

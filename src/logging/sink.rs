@@ -1,0 +1,153 @@
+//! Where log lines go, other than standard error: a file, the syslog daemon, or the journal. Each line is one write, and one
+//! that cannot be written is lost: nobody waits for a log.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
+    path::Path,
+    time::Duration,
+};
+
+use env_logger::fmt::Formatter;
+use log::{Level, Record};
+use nix::sys::stat::fstat;
+
+use super::{OneLine, json_line};
+use crate::{config::LogFormat, sys::local_time};
+
+/// Where the syslog daemon listens, syslog(3).
+const SYSLOG: &str = "/dev/log";
+
+/// Where the journal listens for its own protocol.
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// How long a line may wait for room.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The facility `daemon` of syslog(3).
+const DAEMON: u8 = 3 << 3;
+
+/// Opens a log file to append to it; made for its owner to write and its group to read.
+pub(super) fn file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+/// Sends each line as a datagram.
+pub(super) struct Datagrams {
+    socket: UnixDatagram,
+    to: &'static str,
+}
+
+impl Datagrams {
+    pub(super) fn syslog() -> io::Result<Datagrams> {
+        Self::to(SYSLOG)
+    }
+
+    pub(super) fn journal() -> io::Result<Datagrams> {
+        Self::to(JOURNAL)
+    }
+
+    fn to(to: &'static str) -> io::Result<Datagrams> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        // Connected for a moment, to see whether anybody is there; addressed each time, because they may be started again.
+        UnixDatagram::unbound()?
+            .connect(to)
+            .map_err(|error| io::Error::new(error.kind(), format!("{to}: {error}")))?;
+        Ok(Datagrams { socket, to })
+    }
+}
+
+impl Write for Datagrams {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Lost if nobody takes it.
+        let _ = self.socket.send_to(line, self.to);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether standard error is the journal's: `JOURNAL_STREAM` of systemd.exec(5) names its device and inode.
+pub(super) fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let own = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
+    own.is_ok_and(|own| own == stream)
+}
+
+/// A line of syslog as RFC 3164 has it, without the name of the machine, which the local daemon knows.
+pub(super) fn write_syslog(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let time = local_time::now();
+    let (priority, process) = (DAEMON | severity(record.level()), std::process::id());
+    write!(
+        out,
+        "<{priority}>{} {:>2} {:02}:{:02}:{:02} echod[{process}]: ",
+        MONTHS[time.month], time.day, time.hour, time.minute, time.second
+    )?;
+    write_body(out, record, format)
+}
+
+/// The journal's own protocol: a field a line. No message of ours has a line end in it.
+pub(super) fn write_journal(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
+    writeln!(out, "PRIORITY={}\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod", severity(record.level()))?;
+    if let Some(listener) = record.key_values().get("listener".into()) {
+        writeln!(out, "ECHOD_LISTENER={}", OneLine(&format_args!("{listener}")))?;
+    }
+    write!(out, "MESSAGE=")?;
+    write_body(out, record, format)?;
+    writeln!(out)
+}
+
+/// A line to a standard error that is the journal's: it has a clock of its own, and takes the priority from the beginning
+/// (sd-daemon(3)).
+pub(super) fn write_prefixed(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
+    write!(out, "<{}>", severity(record.level()))?;
+    write_body(out, record, format)?;
+    writeln!(out)
+}
+
+fn write_body(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
+    match format {
+        LogFormat::Text => write!(out, "{}", OneLine(record.args())),
+        LogFormat::Json => {
+            let time = out.timestamp_millis().to_string();
+            write!(out, "{}", json_line(time, record)?)
+        }
+    }
+}
+
+/// The severities of syslog(3).
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_log_file_is_appended_to_and_not_for_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "before\n").unwrap();
+        let mut log = file(&path).unwrap();
+        log.write_all(b"after\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "before\nafter\n");
+        std::fs::rename(&path, dir.path().join("log.1")).unwrap();
+        let again = file(&path).unwrap();
+        assert_eq!(again.metadata().unwrap().len(), 0);
+        assert_eq!(again.metadata().unwrap().mode() & 0o007, 0);
+    }
+}
