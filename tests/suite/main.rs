@@ -13,6 +13,7 @@ mod conformance;
 mod detach;
 mod event_loops;
 mod explain;
+mod flood;
 mod guards;
 mod house;
 mod inetd;

@@ -80,6 +80,23 @@ fn a_killed_process_gives_its_counts_back() {
     }
 }
 
+/// So does the owner of a forking listener: the next one begins with nothing open.
+#[test]
+fn a_killed_owner_gives_all_counts_back() {
+    for workers in ["", "2"] {
+        let (protocol, address, mode) = ("tcp", "127.0.0.1:0", "forking");
+        let daemon =
+            Combination { protocol, address, mode, workers }.start_with("", "max-connections-per-source = 1");
+        let client = daemon.client("it");
+        assert!(is_served(&client) && !is_served(&daemon.client("it")));
+        signal_process(daemon.children()[0], Signal::SIGKILL);
+        daemon.or_log(poll(|| (!is_served(&client)).then_some(())), "the end of its children");
+        let next = poll(|| Some(daemon.client("it")).filter(is_served));
+        let next = daemon.or_log(next, "a place at the next owner");
+        assert!(!is_served(&daemon.client("it")) && is_served(&next));
+    }
+}
+
 #[test]
 fn connections_come_in_at_the_rate_of_the_listener() {
     for way in streams("tcp", "127.0.0.1:0") {
