@@ -25,7 +25,7 @@ use crate::{
 const STREAMS: [(&str, &str); 2] = [("tcp", "127.0.0.1:0"), ("unix", "it.sock")];
 
 /// What the connection receives at once, at most.
-const FULL: usize = 65_536;
+const FULL: usize = 32_768;
 
 /// Each behaviour for each mode: a failure reads `event_loops::e08_half_close::edge`.
 macro_rules! in_every_mode {
