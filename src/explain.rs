@@ -10,6 +10,7 @@ use crate::{
     reason::Reason,
 };
 
+mod guards;
 mod limits;
 mod who;
 
@@ -56,7 +57,8 @@ impl Case<'_> {
 }
 
 /// The chain: each link adds the steps that it decides, in the order of the road.
-const CHAIN: [fn(&Case<'_>, &mut Vec<Step>); 3] = [who::networks, who::users, limits::limits];
+const CHAIN: [fn(&Case<'_>, &mut Vec<Step>); 6] =
+    [guards::source, who::networks, who::users, guards::port, limits::limits, guards::run];
 
 /// The answer to a question.
 pub struct Answer {

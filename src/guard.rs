@@ -13,7 +13,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    config::{self, PortChoice, Protocol, ServiceKind},
+    config::{self, PortChoice, Protocol, ServiceKind, SourcePorts},
     reason::Reason,
     sys::{clock, names::Destination, shared::Slots, socket_filter::Instruction},
 };
@@ -99,18 +99,12 @@ impl Guard {
         source: IpAddr,
         destination: Option<Destination>,
     ) -> Result<(), Reason> {
-        match class(source) {
-            Class::Nobody => return Err(Reason::SourceAddress),
-            Class::Loopback if matches!(round.place, Place::Single(_)) && !self.trusts(source) => {
-                return Err(Reason::SourceAddress);
-            }
-            Class::Unicast => match source {
-                IpAddr::V4(v4) if interfaces::is_broadcast(v4, round.now) => {
-                    return Err(Reason::SourceAddress);
-                }
-                _ => {}
-            },
-            Class::Loopback => {}
+        let is_broadcast = || match source {
+            IpAddr::V4(v4) => interfaces::is_broadcast(v4, round.now),
+            IpAddr::V6(_) => false,
+        };
+        if !may_come(&self.trusted, round.place, source) || is_broadcast() {
+            return Err(Reason::SourceAddress);
         }
         match self.allow_multicast || !self.is_for_many(round, destination) {
             true => Ok(()),
@@ -183,9 +177,31 @@ impl Guard {
     }
 }
 
-/// A unix socket has the name that its peer gave it, and where nothing is answered there is nothing to guard.
-fn needs_one(listener: &config::Listener) -> bool {
+/// Whether `listener` needs a guard. A unix socket has the name that its peer gave it, and where nothing is answered there is
+/// nothing to guard.
+pub fn needs_one(listener: &config::Listener) -> bool {
     listener.protocol == Protocol::Udp && listener.service != ServiceKind::Discard
+}
+
+/// Whether a [`plain`] `source` may be one of somebody who comes to `place`: not nobody's, and of a loopback address only where this
+/// machine may ask itself.
+pub fn may_come(trusted: &[IpNet], place: Place, source: IpAddr) -> bool {
+    let expected = !matches!(place, Place::Single(_));
+    match class(source) {
+        Class::Nobody => false,
+        Class::Loopback => expected || trusted.iter().any(|network| network.contains(&source)),
+        Class::Unicast => true,
+    }
+}
+
+/// Whether `deny-source-ports` has `port`.
+pub fn is_denied_port(choices: &SourcePorts, port: u16) -> bool {
+    PortSet::new(choices).contains(port)
+}
+
+/// Whether `port` is answered seldom.
+pub fn is_throttled_port(choices: &SourcePorts, port: u16) -> bool {
+    choices.0.contains(&PortChoice::Reflectors) && ports::is_throttled(port)
 }
 
 /// Whether a socket of `listener` at `place` is to hear what became of its answers.

@@ -125,7 +125,12 @@ impl Peers {
 
     /// Never 0, which marks a free place.
     fn key(&self, address: IpAddr, port: Option<u16>) -> u64 {
-        self.hasher.hash_one((address, port)).max(1)
+        let bits = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        // Two numbers are hashed quicker than the parts of an address.
+        self.hasher.hash_one((bits, port.map_or(u32::MAX, u32::from))).max(1)
     }
 }
 

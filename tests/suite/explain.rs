@@ -58,13 +58,17 @@ fn the_deciding_line_is_named() {
     assert_eq!(
         steps(&welcome),
         [
+            "pass source-address 127.0.0.9 may be somebody's (by default)",
             "pass allow 127.0.0.0/8 is the longest that holds 127.0.0.9 (echod.toml:8)",
+            "pass deny-source-ports port 4711 is not in reflectors; the ports of this daemon's own listeners are refused \
+             (by default)",
             "limit rate-per-source 1000/s from 127.0.0.9; who is over it is refused for 10s (echod.toml:11)",
+            "limit loop-breaker every answer of number 65536 in a row is withheld, but not at a loopback address (by default)",
         ]
     );
     let mapped = explain("lab", "::ffff:127.0.0.9");
-    assert!(steps(&mapped)[0].contains("127.0.0.0/8 is the longest that holds 127.0.0.9"));
-    assert!(steps(&explain("lab", "[2001:db8::7]:9"))[1].contains("from 2001:db8::/64;"));
+    assert!(steps(&mapped)[1].contains("127.0.0.0/8 is the longest that holds 127.0.0.9"));
+    assert!(steps(&explain("lab", "[2001:db8::7]:4711"))[3].contains("from 2001:db8::/64;"));
 }
 
 #[test]
@@ -72,10 +76,10 @@ fn the_first_refusal_is_marked() {
     let denied = explain("lab", "192.0.2.7");
     denied.expect(77, &["listener \"lab\" refuses 192.0.2.7 (denied): its address is in `deny`"]);
     let told = "REFUSED deny 192.0.2.0/24 is the longest that holds 192.0.2.7 (blocked:3)";
-    assert_eq!(steps(&denied)[0], told);
+    assert_eq!(steps(&denied)[1], told);
     let unknown = explain("lab", "203.0.113.7");
     unknown.expect(77, &["(not-allowed)"]);
-    assert_eq!(steps(&unknown)[0], "REFUSED allow no network in it holds 203.0.113.7 (echod.toml:8)");
+    assert_eq!(steps(&unknown)[1], "REFUSED allow no network in it holds 203.0.113.7 (echod.toml:8)");
 }
 
 #[test]
@@ -134,5 +138,51 @@ fn the_daemon_does_what_is_explained() {
         let client = Client::connect_from(&daemon.endpoint("web"), ip);
         let served = client.try_send(b"x").is_ok() && client.read(&mut [0]).is_ok_and(|length| length == 1);
         assert_eq!(served, code == 0, "{ip}");
+    }
+}
+
+const GUARDED: &str = "\
+[[listener]]
+name = \"it\"
+protocol = \"udp\"
+address = \"192.0.2.1:7\"
+deny-source-ports = [\"reflectors\", \"4000-4009\"]
+trusted = \"198.51.100.0/24\"
+";
+
+#[test]
+fn the_guard_of_datagrams_is_asked() {
+    for (from, code, step) in [
+        ("224.0.0.1:9999", 77, "REFUSED source-address nobody asks from 224.0.0.1 here (by default)"),
+        ("127.0.0.1:9999", 77, "REFUSED source-address nobody asks from 127.0.0.1 here (by default)"),
+        ("203.0.113.7:0", 77, "REFUSED deny-source-ports port 0 cannot be answered (echod.toml:5)"),
+        ("203.0.113.7:19", 77, "REFUSED deny-source-ports port 19 is in reflectors,4000-4009 (echod.toml:5)"),
+        (
+            "203.0.113.7:4005",
+            77,
+            "REFUSED deny-source-ports port 4005 is in reflectors,4000-4009 (echod.toml:5)",
+        ),
+        (
+            "203.0.113.7:5353",
+            0,
+            "limit deny-source-ports port 5353, with others like it, is answered 10 times a second",
+        ),
+        (
+            "203.0.113.7",
+            0,
+            "limit deny-source-ports depends on the port: refused are reflectors,4000-4009, and",
+        ),
+        ("203.0.113.7:9999", 0, "limit loop-breaker every answer of number 65536 in a row is withheld"),
+        (
+            "198.51.100.7:9999",
+            0,
+            "pass trusted 198.51.100.0/24 holds 198.51.100.7: answered without end (echod.toml:6)",
+        ),
+    ] {
+        let finished =
+            Launch::new().config(GUARDED).args(&["explain", "--listener", "it", "--from", from]).run();
+        finished.expect(code, &[]);
+        let found = steps(&finished).iter().any(|found| found.starts_with(step));
+        assert!(found, "{from}: {step}\n{}", finished.stdout);
     }
 }

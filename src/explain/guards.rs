@@ -1,0 +1,77 @@
+//! What the guard of a UDP listener says. Whether a loop is running, or a host complains, nobody can know beforehand.
+
+use super::{
+    Case,
+    Outcome::{Limit, Pass, Refused},
+    Step,
+    who::Visitor,
+};
+use crate::{
+    config::{Address, Host},
+    guard::{self, Place},
+    reason::Reason,
+};
+
+/// Whether the address is one that somebody could have.
+pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+    let ip = guard::plain(*ip);
+    let places: Vec<Place> = case.settings.address.iter().filter_map(place).collect();
+    let refused = |place: &Place| !guard::may_come(&case.settings.trusted, *place, ip);
+    steps.push(match (places.is_empty(), places.iter().all(refused), places.iter().any(refused)) {
+        (false, true, _) => case.step(
+            "source-address",
+            Refused(Reason::SourceAddress),
+            format_args!("nobody asks from {ip} here"),
+        ),
+        (false, false, true) => {
+            case.step("source-address", Limit, format_args!("{ip} is answered at some of the addresses only"))
+        }
+        _ => case.step("source-address", Pass, format_args!("{ip} may be somebody's")),
+    });
+}
+
+/// A name may mean any address.
+fn place(address: &Address) -> Option<Place> {
+    match address {
+        Address::Inet { host: Host::Ip(ip), .. } => Some(Place::of((*ip, 0).into())),
+        _ => None,
+    }
+}
+
+/// Whether something may sit at the port that answers an answer.
+pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let (Visitor::Inet(_, port), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+    let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
+    let own = "the ports of this daemon's own listeners are refused";
+    steps.push(match *port {
+        None => case.step(key, Limit, format_args!("depends on the port: refused are {ports}, and {own}")),
+        Some(0) => case.step(key, Refused(Reason::Unanswerable), "port 0 cannot be answered"),
+        Some(port) if guard::is_denied_port(ports, port) => {
+            case.step(key, Refused(Reason::SourcePort), format_args!("port {port} is in {ports}"))
+        }
+        Some(port) if guard::is_throttled_port(ports, port) => {
+            let text = format_args!("port {port}, with others like it, is answered 10 times a second");
+            case.step(key, Limit, text)
+        }
+        Some(port) => case.step(key, Pass, format_args!("port {port} is not in {ports}; {own}")),
+    });
+}
+
+/// How often it is answered in a row.
+pub(super) fn run(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+    let (ip, breaker) = (guard::plain(*ip), case.settings.loop_breaker);
+    steps.push(match case.settings.trusted.iter().find(|network| network.contains(&ip)) {
+        Some(network) => {
+            case.step("trusted", Pass, format_args!("{network} holds {ip}: answered without end"))
+        }
+        None if breaker == 0 => case.step("loop-breaker", Pass, "answers are withheld from nobody"),
+        None => {
+            let text = format_args!(
+                "every answer of number {breaker} in a row is withheld, but not at a loopback address"
+            );
+            case.step("loop-breaker", Limit, text)
+        }
+    });
+}
