@@ -177,3 +177,27 @@ fn networks_are_included() {
         &["nets:2:1", "127.0.0.2/8", "write `127.0.0.0/8`, or `127.0.0.2` if one address is meant"],
     );
 }
+
+/// A changed list, or a changed file of networks, counts from the reload on; who is in stays.
+#[test]
+fn a_reload_brings_new_rules() {
+    for way in streams("tcp", "127.0.0.1:0").filter(|way| way.mode != "iterative") {
+        let toml = |keys: &str| format!("{}deny-include = \"nets\"\n{keys}\n", way.listener("it"));
+        let launch = Launch::new().config(&toml(""));
+        let nets = launch.dir().join("nets");
+        std::fs::write(&nets, "127.0.0.2\n").unwrap();
+        let daemon = launch.start();
+        let from = |ip: &str| Client::connect_from(&daemon.endpoint("it"), ip);
+        let stays = from("127.0.0.3");
+        stays.echo(b"welcome");
+        assert!(from("127.0.0.2").is_ended());
+        std::fs::write(&nets, "127.0.0.3\n").unwrap();
+        daemon.reload(&toml(""));
+        assert!(from("127.0.0.3").is_ended(), "{way:?}");
+        from("127.0.0.2").echo(b"welcome");
+        daemon.reload(&toml("allow = \"127.0.0.4\""));
+        assert!(from("127.0.0.2").is_ended(), "{way:?}");
+        from("127.0.0.4").echo(b"welcome");
+        stays.echo(b"still here");
+    }
+}
