@@ -4,7 +4,7 @@
 //! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
 //! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use log::info;
 
@@ -17,6 +17,8 @@ use crate::{
     stats::Stats,
     sys::line::Line,
 };
+
+use preface::Preface;
 
 /// Bytes that are received at once, at most. What is sent on while the processor's nearest caches still hold it costs half
 /// as much: with twice as many, a long transfer took more than twice the time.
@@ -57,6 +59,10 @@ pub struct Connection {
     received: u64,
     sent: u64,
     peer: Peer,
+    /// While a header is awaited, or something came with it.
+    preface: Option<Box<Preface>>,
+    /// Whom the proxy speaks for.
+    carried: Option<SocketAddr>,
 }
 
 /// Bytes that are to be sent before the peer is read again.
@@ -67,7 +73,11 @@ struct Owed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Accepted; the session has not spoken yet.
+    /// Accepted; the header of a proxy comes first.
+    Prefaced,
+    /// Nothing comes first any more; whether the peer is let in is to be decided.
+    Introduced,
+    /// Let in; the session has not spoken yet.
     Opening,
     /// Nothing is owed; waiting for input.
     Listening,
@@ -82,6 +92,8 @@ enum Phase {
 /// What a connection waits for after [`Connection::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
+    /// For a decision: now it is known whom a proxy speaks for. Who is let in just advances.
+    Introduced,
     /// Input.
     Readable,
     /// Room to send.
@@ -107,6 +119,17 @@ pub enum Appetite {
     All,
 }
 
+impl Appetite {
+    /// Whether to read on after `n` bytes in a buffer that holds so many.
+    fn goes_on(self, n: usize, room: usize) -> bool {
+        match self {
+            Appetite::None | Appetite::Once => false,
+            Appetite::WhileFull => n == room,
+            Appetite::All => true,
+        }
+    }
+}
+
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(service: &dyn Service, peer: Peer) -> Connection {
@@ -119,6 +142,8 @@ impl Connection {
             received: 0,
             sent: 0,
             peer,
+            preface: None,
+            carried: None,
         }
     }
 
@@ -181,6 +206,21 @@ impl Connection {
                 self.finish(End::MaxBytes);
             }
             let event = match self.phase {
+                Phase::Prefaced if !hungry => return Ok(Wait::Readable),
+                Phase::Prefaced => match line.receive()? {
+                    None => return Ok(Wait::Readable),
+                    Some(n) => {
+                        if let Err(reason) = self.introduce(&line.buffer()[..n]) {
+                            return Ok(Wait::Closed(End::Refused(reason)));
+                        }
+                        hungry = appetite.goes_on(n, line.buffer().len());
+                        continue;
+                    }
+                },
+                Phase::Introduced => {
+                    self.phase = Phase::Opening;
+                    return Ok(Wait::Introduced);
+                }
                 Phase::Opening => Event::Opened,
                 Phase::Speaking => {
                     if self.talker {
@@ -188,16 +228,16 @@ impl Connection {
                     }
                     Event::Drained
                 }
+                Phase::Listening if self.preface.is_some() => match self.passed_on(line, context) {
+                    Some(n) => Event::Received(n),
+                    None => continue,
+                },
                 Phase::Listening if !hungry => return Ok(Wait::Readable),
                 Phase::Listening => match line.receive()? {
                     None => return Ok(Wait::Readable),
                     Some(0) => return Ok(Wait::Closed(self.end)),
                     Some(n) => {
-                        hungry = match appetite {
-                            Appetite::None | Appetite::Once => false,
-                            Appetite::WhileFull => n == line.buffer().len(),
-                            Appetite::All => true,
-                        };
+                        hungry = appetite.goes_on(n, line.buffer().len());
                         Event::Received(self.arrived(n, line, context))
                     }
                 },
@@ -250,7 +290,8 @@ impl Connection {
         if !bytes.is_empty() && context.settings.payload != config::Payload::Off {
             let shown = Shown::new(bytes, context.settings.payload);
             let (name, protocol) = (&context.settings.name, context.settings.protocol);
-            info!(listener = name.as_str(); "listener \"{name}\": {} {shown}", self.peer.url(protocol));
+            let source = self.peer.source(protocol, self.carried);
+            info!(listener = name.as_str(); "listener \"{name}\": {source} {shown}");
         }
         n
     }
@@ -293,6 +334,8 @@ impl Connection {
         Ok(())
     }
 }
+
+mod preface;
 
 #[cfg(test)]
 mod tests;

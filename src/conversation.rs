@@ -1,6 +1,7 @@
 //! The conversation of a thread or process that serves one connection and may wait for it.
 
 use std::{
+    net::SocketAddr,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -14,12 +15,13 @@ use socket2::Socket;
 use crate::{
     connection::{Appetite, Connection, Context, LINGER, Wait},
     end::End,
+    reason::Reason,
     sys::interrupt,
 };
 
 mod timed;
 
-use timed::Timed;
+use timed::{Limit, Timed};
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +32,11 @@ pub struct Report {
     pub sent: u64,
     /// Why it ended.
     pub end: End,
+    /// Whom a proxy spoke for.
+    pub carried: Option<SocketAddr>,
 }
 
-/// Serves `connection` to the end; `report` is kept up to date, so that it is right even after a panic.
+/// Serves `connection` to the end, if `introduce` lets in whom a proxy speaks for; `report` is kept up to date, so that it is right even after a panic.
 ///
 /// The socket blocks, so [`Connection::advance`] does all the waiting: a steady connection costs two system calls for
 /// each message. Only an interrupt makes the socket non-blocking; then the conversation is brought to its end here.
@@ -42,21 +46,41 @@ pub fn converse(
     scratch: &mut [u8],
     context: &Context<'_>,
     opened: Instant,
+    mut introduce: impl FnMut(&Connection) -> Result<(), Reason>,
     report: &mut Report,
 ) {
     let _attention = interrupt::attend(socket.as_fd());
     let mut line = Timed::new(socket, scratch, context.settings, opened);
+    if connection.is_prefaced() {
+        line.await_header(opened + context.settings.proxy_header_timeout);
+    }
     let mut lingering: Option<Instant> = None;
     let end = loop {
         let wait = connection.advance(&mut line, context, Appetite::All);
         (report.received, report.sent) = connection.totals();
-        if let Some(end) = line.expired() {
-            connection.finish(end);
-            lingering = Some(Instant::now() + LINGER);
-            continue;
+        match line.reached() {
+            None => {}
+            Some(Limit::Header) => match connection.preface_overdue() {
+                Ok(()) => continue,
+                Err(reason) => break End::Refused(reason),
+            },
+            Some(Limit::End(end)) => {
+                connection.finish(end);
+                lingering = Some(Instant::now() + LINGER);
+                line.release();
+                continue;
+            }
         }
         let flags = match wait {
             Wait::Closed(end) => break end,
+            Wait::Introduced => {
+                line.introduced();
+                report.carried = connection.carried();
+                match introduce(&connection) {
+                    Ok(()) => continue,
+                    Err(reason) => break End::Refused(reason),
+                }
+            }
             Wait::Turn => {
                 // A talker has always more to say, and one who lingers may be sent more for ever.
                 if interrupt::asked() && connection.is_talker() {

@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::{info, warn};
+use log::warn;
 use socket2::Socket;
 
 use crate::{
-    admission::{Gate, Permit, Worker, limits::Limits, rules::Rules},
+    admission::{Gate, Permit, Worker, limits::Limits, rules::Rules, sources::Place},
     config::{self, Workers},
     connection::{Connection, Context, SCRATCH},
     conversation::{self, Report},
@@ -135,23 +135,30 @@ impl Duty {
 
     /// Serves one connection in this thread, to its end. A service that panics loses this connection only.
     pub fn serve(&self, guest: Guest, scratch: &mut [u8]) {
-        let report = self.converse(&guest, scratch);
-        self.farewell(&guest.peer, guest.opened.elapsed(), report);
+        let Guest { socket, peer, mut permit, opened } = guest;
+        let report = self.converse(&socket, &peer, opened, scratch, |place| permit.hold(Some(place)));
+        self.farewell(&peer, opened.elapsed(), report);
+        // Its place is free when its descriptor is.
+        drop(socket);
     }
 
-    /// As [`Duty::serve`], but leaves the report to the caller.
-    pub fn converse(&self, guest: &Guest, scratch: &mut [u8]) -> Report {
-        let mut report = Report { received: 0, sent: 0, end: End::Panicked };
-        let connection = Connection::new(&*self.service, guest.peer.clone());
+    /// As [`Duty::serve`], but leaves to the caller the report, and the place of whom a proxy speaks for.
+    pub fn converse(
+        &self,
+        socket: &Socket,
+        peer: &Peer,
+        opened: Instant,
+        scratch: &mut [u8],
+        mut hold: impl FnMut(Place),
+    ) -> Report {
+        let mut report = Report { received: 0, sent: 0, end: End::Panicked, carried: None };
+        let connection = self.connection(peer.clone());
+        let introduce = |connection: &Connection| {
+            self.introduce(connection).map(|place| place.into_iter().for_each(&mut hold))
+        };
         let conversation = || {
-            conversation::converse(
-                connection,
-                &guest.socket,
-                scratch,
-                &self.context(),
-                guest.opened,
-                &mut report,
-            )
+            let context = self.context();
+            conversation::converse(connection, socket, scratch, &context, opened, introduce, &mut report)
         };
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));
@@ -170,24 +177,6 @@ impl Duty {
             );
         }
         rest.take()
-    }
-
-    /// Counts and logs the end of a connection.
-    pub fn farewell(&self, peer: &Peer, lasted: Duration, report: Report) {
-        self.stats.ended(report.end);
-        let Report { received, sent, end } = report;
-        let (name, url) = (self.settings.name.as_str(), peer.url(self.settings.protocol));
-        let time = Lasted(lasted);
-        match end {
-            End::Panicked | End::Killed(_) | End::Vanished => warn!(
-                listener = name;
-                "listener \"{name}\": {url} lost after {time}: {end}"
-            ),
-            _ => info!(
-                listener = name;
-                "listener \"{name}\": {url} closed after {time}, {received} bytes in, {sent} bytes out: {end}"
-            ),
-        }
     }
 }
 
@@ -331,16 +320,9 @@ impl LastGuests {
     }
 }
 
-/// A time for people: three digits are enough.
-pub struct Lasted(pub Duration);
-
-impl std::fmt::Display for Lasted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.3?}", self.0)
-    }
-}
-
 mod admit;
+mod farewell;
+mod proxied;
 mod refusal;
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::{
     io::{self, ErrorKind},
 };
 
+use crate::reason::Reason;
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -20,6 +22,8 @@ pub enum End {
     MaxLifetime,
     /// It had sent `max-bytes`, and they were answered.
     MaxBytes,
+    /// It was not let in: it came through a proxy that told something wrong, or of somebody who may not.
+    Refused(Reason),
     /// The peer reset the connection.
     PeerReset,
     /// A system call failed with this error number.
@@ -50,6 +54,7 @@ impl fmt::Display for End {
             End::IdleTimeout => f.write_str("idle-timeout"),
             End::MaxLifetime => f.write_str("max-lifetime"),
             End::MaxBytes => f.write_str("max-bytes"),
+            End::Refused(reason) => f.write_str(reason.line()),
             End::PeerReset => f.write_str("peer reset the connection"),
             End::Failed(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
             End::Panicked => f.write_str("the service panicked"),

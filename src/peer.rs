@@ -37,6 +37,11 @@ impl Peer {
     pub fn url(&self, protocol: Protocol) -> Url<'_> {
         Url { protocol, address: self }
     }
+
+    /// Writes who is served, and where it came from: a proxy speaks for whom it `carried` the address of.
+    pub fn source(&self, protocol: Protocol, carried: Option<SocketAddr>) -> Source<'_> {
+        Source { peer: self.url(protocol), carried: carried.map(Peer::Inet) }
+    }
 }
 
 /// An address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. What a peer chose is escaped.
@@ -66,5 +71,21 @@ impl fmt::Display for Url<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slashes = if matches!(self.address, Peer::Inet(_)) { "//" } else { "" };
         write!(f, "{}:{slashes}{}", self.protocol, self.address)
+    }
+}
+
+/// Who is served: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` where a proxy told.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    peer: Url<'a>,
+    carried: Option<Peer>,
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.carried {
+            Some(carried) => write!(f, "{} through {}", carried.url(Protocol::Tcp), self.peer),
+            None => self.peer.fmt(f),
+        }
     }
 }

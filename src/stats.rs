@@ -114,6 +114,8 @@ impl Stats {
                 self.died.fetch_add(1, Relaxed);
                 self.errors.fetch_add(1, Relaxed)
             }
+            // Counted by its reason.
+            End::Refused(_) => 0,
             End::PeerClosed | End::ServiceClosed | End::Stopped => 0,
         };
     }

@@ -20,6 +20,7 @@ mod networks;
 mod origins;
 mod parse;
 mod ports;
+mod proxy;
 mod rate;
 mod report;
 mod units;
@@ -33,6 +34,7 @@ pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
 pub use networks::everybody;
 pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};
+pub use proxy::{ProxyProtocol, loopback};
 pub use rate::{Period, Rate};
 
 /// Everything that the daemon was asked to do.
@@ -141,6 +143,13 @@ pub struct Listener {
     pub max_lifetime: Option<Duration>,
     /// End a connection that has sent so many bytes; 0 means no limit.
     pub max_bytes: u64,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// The proxies of a tcp listener whose headers are believed. Who may connect to a unix socket is trusted.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long such a header may take to come.
+    #[serde(with = "units::duration")]
+    pub proxy_header_timeout: Duration,
     /// Show in the log what each client wrote.
     pub payload: Payload,
     /// Let a datagram's answer be longer than its request.

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ServiceKind, Trigger,
-    WhenFull, Workers, quoted, units,
+    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, ServiceKind,
+    Trigger, WhenFull, Workers, quoted, units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -82,7 +82,8 @@ display_as_word!(
     LogFormat,
     LogTarget,
     Keepalive,
-    Workers
+    Workers,
+    ProxyProtocol
 );
 
 impl Serialize for Workers {

@@ -23,17 +23,17 @@ const SEEDS: u64 = 60;
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_a_level() {
-    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::Once));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::Once));
 }
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_an_edge() {
-    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::WhileFull));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::WhileFull));
 }
 
 #[test]
 fn the_echo_is_whole_when_everything_is_drained() {
-    (0..SEEDS).for_each(|seed| Storm::new(seed).rage(Appetite::All));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::All));
 }
 
 /// What was received is answered, also by a connection that was told to stop, which then waits for its peer's end.
@@ -64,6 +64,31 @@ fn who_is_stopped_answers_what_it_received() {
     }
 }
 
+/// What a proxy says in front is taken away and nothing else, however it is cut; so is what only looks like it.
+#[test]
+fn a_header_comes_first_and_the_rest_is_echoed() {
+    const LINE: &[u8] = b"PROXY TCP6 2001:db8::7 ::1 40000 7\r\n";
+    const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x05\x04\x00\x02ab";
+    let cases: [(&[u8], bool, bool); 6] = [
+        (LINE, false, true),
+        (BINARY, false, false),
+        (LINE, true, true),
+        (b"", true, false),
+        (b"PROXY\0", true, false),
+        (b"\r\n\r\n\0\r\nQUI", true, false),
+    ];
+    for seed in 0..SEEDS / 6 {
+        for (header, optional, is_carried) in cases {
+            for appetite in [Appetite::Once, Appetite::WhileFull, Appetite::All] {
+                let storm = Storm::prefaced(seed, header, optional);
+                let carried = storm.rage(appetite);
+                let expected = is_carried.then(|| "[2001:db8::7]:40000".parse().unwrap());
+                assert_eq!(carried, expected, "seed {seed}, {appetite:?}, {header:?}");
+            }
+        }
+    }
+}
+
 /// A client and a connection in one thread, who take turns at random.
 struct Storm {
     random: u64,
@@ -80,11 +105,31 @@ struct Storm {
     written: usize,
     closed: bool,
     echo: Vec<u8>,
+    /// How much of the bytes is for the connection alone.
+    header: usize,
 }
 
 impl Storm {
     fn new(seed: u64) -> Self {
-        let inputs = Inputs { file: None, listen: vec!["unix:@unused?name=it".into()] };
+        Self::with(seed, "off")
+    }
+
+    /// One in which `header` comes first. Where it is one it is not echoed.
+    fn prefaced(seed: u64, header: &[u8], optional: bool) -> Self {
+        let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
+        let context = Context { settings: &storm.settings, stats: &storm.stats };
+        storm.connection = Connection::new(&*service::new(&storm.settings), Peer::Unnamed).prefaced(&context);
+        storm.connection_advances(Appetite::None);
+        storm.bytes.splice(0..0, header.iter().copied());
+        if let crate::proxy::Reading::Whole { length, .. } = crate::proxy::read(&storm.bytes) {
+            storm.header = length;
+        }
+        storm
+    }
+
+    fn with(seed: u64, proxy_protocol: &str) -> Self {
+        let url = format!("unix:@unused?name=it&proxy-protocol={proxy_protocol}");
+        let inputs = Inputs { file: None, listen: vec![url] };
         let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
         let (client, socket) = UnixStream::pair().unwrap();
         let [client, socket] = [client, socket].map(|end| Socket::from(OwnedFd::from(end)));
@@ -104,6 +149,7 @@ impl Storm {
             written: 0,
             closed: false,
             echo: Vec::new(),
+            header: 0,
         };
         for _ in 0..8 {
             storm.next(1);
@@ -120,7 +166,7 @@ impl Storm {
         storm
     }
 
-    fn rage(mut self, appetite: Appetite) {
+    fn rage(mut self, appetite: Appetite) -> Option<SocketAddr> {
         let seed = self.random;
         let mut stuck = 0;
         while !matches!(self.wait, Wait::Closed(_)) {
@@ -137,9 +183,11 @@ impl Storm {
         }
         while self.client_reads() {}
         assert_eq!(self.wait, Wait::Closed(End::PeerClosed));
-        assert!(self.echo == self.bytes, "{appetite:?}, seed {seed}");
-        let length = self.bytes.len() as u64;
+        let expected = &self.bytes[self.header..];
+        assert!(self.echo == expected, "{appetite:?}, seed {seed}");
+        let length = expected.len() as u64;
         assert_eq!(self.connection.totals(), (length, length));
+        self.connection.carried()
     }
 
     /// Whether the client could do what came to its mind.
@@ -183,7 +231,7 @@ impl Storm {
     fn daemon_acts(&mut self, appetite: Appetite) -> bool {
         let flags = match self.wait {
             Wait::Closed(_) => return false,
-            Wait::Turn | Wait::Linger => return self.connection_advances(appetite),
+            Wait::Turn | Wait::Linger | Wait::Introduced => return self.connection_advances(appetite),
             Wait::Readable => PollFlags::POLLIN,
             Wait::Writable => PollFlags::POLLOUT,
         };

@@ -32,11 +32,22 @@ pub(super) struct Timed<'a> {
     idle: Option<Duration>,
     /// When `max-lifetime` is over.
     end: Option<Instant>,
+    /// When the header of a proxy is overdue.
+    header: Option<Instant>,
     /// The kernel's time-outs, of receiving and of sending.
     armed: [Duration; 2],
-    /// When the call began that waits; kept only where `end` is, without it the kernel's time-out is the idle time.
+    /// When the call began that waits; kept only where there is a deadline, without one the kernel's time-out is the idle time.
     began: Option<Instant>,
-    expired: Option<End>,
+    reached: Option<Limit>,
+}
+
+/// What was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// The time for the header of a proxy.
+    Header,
+    /// A limit that ends the connection.
+    End(End),
 }
 
 /// Which of the kernel's time-outs counts.
@@ -59,9 +70,10 @@ impl<'a> Timed<'a> {
             socket,
             idle: settings.idle_timeout,
             end: settings.max_lifetime.map(|time| opened + time),
+            header: None,
             armed: [Duration::MAX; 2],
             began: None,
-            expired: None,
+            reached: None,
         };
         if let Some(time) = settings.idle_timeout.into_iter().chain(settings.max_lifetime).min() {
             timed.arm(Side::Receive, time);
@@ -70,16 +82,32 @@ impl<'a> Timed<'a> {
         timed
     }
 
-    /// The limit that was reached, told once: from then on nothing waits, and nothing is limited.
-    pub(super) fn expired(&mut self) -> Option<End> {
-        let expired = self.expired.take()?;
-        self.release();
-        Some(expired)
+    /// Waits for the header of a proxy, until then.
+    pub(super) fn await_header(&mut self, until: Instant) {
+        self.header = Some(until);
+    }
+
+    /// The header has come, or nobody waits for it any more.
+    pub(super) fn introduced(&mut self) {
+        self.header = None;
+        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        match self.idle.into_iter().chain(left).min() {
+            Some(time) => self.arm(Side::Receive, time),
+            None => {
+                // Zero would be for ever, but that is what this says.
+                let _ = self.socket.set_read_timeout(None);
+            }
+        }
+    }
+
+    /// The limit that was reached, told once.
+    pub(super) fn reached(&mut self) -> Option<Limit> {
+        self.reached.take()
     }
 
     /// Makes calls return instead of waiting, and forgets the limits.
     pub(super) fn release(&mut self) {
-        (self.idle, self.end) = (None, None);
+        (self.idle, self.end, self.header) = (None, None, None);
         // If that fails the peer is gone.
         let _ = self.socket.set_nonblocking(true);
     }
@@ -90,7 +118,7 @@ impl<'a> Timed<'a> {
         side: Side,
         mut call: impl FnMut(&mut Direct<'a>) -> io::Result<Option<usize>>,
     ) -> io::Result<Option<usize>> {
-        if self.expired.is_some() || !self.begin(side) {
+        if self.reached.is_some() || !self.begin(side) {
             return Ok(None);
         }
         loop {
@@ -101,14 +129,21 @@ impl<'a> Timed<'a> {
         }
     }
 
-    /// Sees to it that the call does not wait beyond `max-lifetime`; false if that is over.
+    /// The next moment at which something is over, whatever moves, and what that is.
+    fn deadline(&self) -> Option<(Instant, Limit)> {
+        let end = self.end.map(|end| (end, Limit::End(End::MaxLifetime)));
+        let header = self.header.map(|header| (header, Limit::Header));
+        end.into_iter().chain(header).min_by_key(|(at, _)| *at)
+    }
+
+    /// Sees to it that the call does not wait beyond a deadline; false if that is over.
     fn begin(&mut self, side: Side) -> bool {
-        let Some(end) = self.end else { return true };
+        let Some((deadline, limit)) = self.deadline() else { return true };
         let now = Instant::now();
         self.began = Some(now);
-        let left = end.saturating_duration_since(now);
+        let left = deadline.saturating_duration_since(now);
         if left.is_zero() {
-            self.expired = Some(End::MaxLifetime);
+            self.reached = Some(limit);
             return false;
         }
         let armed = self.armed[side as usize];
@@ -120,25 +155,27 @@ impl<'a> Timed<'a> {
 
     /// Whether to make the call again, which would block, or did for as long as it may.
     fn goes_on(&mut self, side: Side) -> bool {
+        let deadline = self.deadline();
         // A socket that does not block because of an interrupt has nothing more; see `sys::interrupt`.
-        if interrupt::asked() || (self.idle.is_none() && self.end.is_none()) {
+        if interrupt::asked() || (self.idle.is_none() && deadline.is_none()) {
             return false;
         }
         let now = Instant::now();
-        let left = self.end.map(|end| end.saturating_duration_since(now));
-        let idle = match (self.idle, self.began) {
-            (Some(idle), Some(began)) => Some((began + idle).saturating_duration_since(now)),
-            (idle, _) => idle.map(|_| Duration::ZERO),
+        let left = deadline.map(|(at, limit)| (at.saturating_duration_since(now), limit));
+        let idle = self.idle.map(|idle| {
+            let since = self.began.filter(|_| deadline.is_some());
+            let rest = since.map_or(Duration::ZERO, |began| (began + idle).saturating_duration_since(now));
+            (rest, Limit::End(End::IdleTimeout))
+        });
+        // Of two that are over at once, the first.
+        let Some((time, limit)) = left.into_iter().chain(idle).min_by_key(|(time, _)| *time) else {
+            return false;
         };
-        self.expired = match (left, idle) {
-            (Some(Duration::ZERO), _) => Some(End::MaxLifetime),
-            (_, Some(Duration::ZERO)) => Some(End::IdleTimeout),
-            _ => None,
-        };
-        if let Some(time) = left.into_iter().chain(idle).min().filter(|_| self.expired.is_none()) {
-            self.arm(side, time);
+        match time.is_zero() {
+            true => self.reached = Some(limit),
+            false => self.arm(side, time),
         }
-        self.expired.is_none()
+        self.reached.is_none()
     }
 
     fn arm(&mut self, side: Side, time: Duration) {

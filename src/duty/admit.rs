@@ -1,7 +1,11 @@
 //! Admission: the one place that decides about somebody who was accepted. Whoever is refused is closed before any service
 //! runs.
 
-use std::{net::IpAddr, sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Instant,
+};
 
 use socket2::Socket;
 
@@ -58,7 +62,10 @@ impl Duty {
 
     /// Decides about a peer that was accepted, and takes the permit if it may stay.
     pub fn admit(&self, socket: &Socket, peer: &Peer, permit: &mut Option<Permit>) -> Result<Permit, Reason> {
+        // Of whom a proxy speaks is decided later.
+        let awaits_header = self.awaits_header(peer)?;
         match peer {
+            Peer::Inet(_) if awaits_header => {}
             Peer::Inet(address) => self.judge(address.ip())?,
             Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => self.judge_user(socket)?,
         }
@@ -66,7 +73,7 @@ impl Duty {
             return Err(Reason::Full);
         };
         if let Some(limits) = &self.limits {
-            match self.limit(limits, socket, peer) {
+            match self.limit(limits, socket, peer, awaits_header) {
                 Ok(place) => taken.hold(place),
                 Err(reason) => {
                     *permit = Some(taken);
@@ -78,9 +85,16 @@ impl Duty {
     }
 
     /// What a connection takes of the limits: first of its source, so that one alone cannot use up those of the listener.
-    fn limit(&self, limits: &Limits, socket: &Socket, peer: &Peer) -> Result<Option<Place>, Reason> {
+    fn limit(
+        &self,
+        limits: &Limits,
+        socket: &Socket,
+        peer: &Peer,
+        awaits_header: bool,
+    ) -> Result<Option<Place>, Reason> {
         let now = clock::now();
         let source = match peer {
+            _ if awaits_header => None,
             Peer::Inet(address) => Some(Source::Ip(address.ip())),
             // Who cannot be asked for is under the limits of the listener alone.
             _ => peer_user(socket).ok().map(Source::User),
@@ -112,7 +126,12 @@ impl Duty {
     pub fn bury(&self, worker: &Worker) {
         self.stats.died.fetch_add(1, Relaxed);
         self.stats.open.fetch_sub(worker.open.swap(0, Relaxed), Relaxed);
-        let place = worker.place.swap(0, Relaxed);
+        self.take_back(&worker.place);
+    }
+
+    /// Takes back the place of a source that a process has told of in `place`: one more than its number.
+    pub fn take_back(&self, place: &AtomicU32) {
+        let place = place.swap(0, Relaxed);
         if let (Some(limits), Some(place)) = (&self.limits, place.checked_sub(1)) {
             limits.leave(place);
         }

@@ -1,11 +1,11 @@
 //! What holds for every service, whatever the peer sends.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, Trigger, Workers};
+use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, ProxyProtocol, Trigger, Workers};
 
 pub(crate) const KINDS: [ServiceKind; 7] = [
     ServiceKind::Echo,
@@ -107,6 +107,9 @@ pub(crate) fn service(kind: ServiceKind, quote: String, allow_amplification: boo
         idle_timeout: None,
         max_lifetime: None,
         max_bytes: 0,
+        proxy_protocol: ProxyProtocol::Off,
+        trusted_proxies: Vec::new(),
+        proxy_header_timeout: Duration::from_secs(3),
         payload: Payload::Off,
         allow_amplification,
         deny_source_ports: Default::default(),

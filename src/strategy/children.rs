@@ -125,11 +125,14 @@ impl<'a> Children<'a> {
 
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, guest: Guest, scratch: &mut [u8]) {
-        let (duty, peer, opened) = (self.duty, guest.peer.clone(), guest.opened);
-        let slot = self.run(self.sockets, |slot| slot.tell(duty.converse(&guest, scratch)));
-        // Dropping the guest's socket here leaves it to the child alone.
+        let (duty, Guest { socket, peer, permit, opened }) = (self.duty, guest);
+        let slot = self.run(self.sockets, |slot| {
+            let hold = |place| slot.hold(place);
+            slot.tell(duty.converse(&socket, &peer, opened, scratch, hold));
+        });
+        // Dropping the socket here leaves it to the child alone.
         if let Some((pid, slot)) = slot {
-            let child = Child { slot, peer: Some(peer), opened, _permit: guest.permit };
+            let child = Child { slot, peer: Some(peer), opened, _permit: permit };
             self.alive.insert(pid, child);
         }
     }
@@ -139,7 +142,7 @@ impl<'a> Children<'a> {
         // The answer leaves from the socket that was asked.
         let slot = self.run(&[], |slot| {
             answer();
-            slot.tell(Report { received: 0, sent: 0, end: End::ServiceClosed });
+            slot.tell(Report { received: 0, sent: 0, end: End::ServiceClosed, carried: None });
         });
         if let Some((pid, slot)) = slot {
             let child = Child { slot, peer: None, opened: Instant::now(), _permit: permit };
@@ -205,6 +208,7 @@ impl<'a> Children<'a> {
         while let Some((pid, status)) = self.family.reap() {
             let Some(child) = self.alive.remove(&pid) else { continue };
             let report = self.slots[child.slot].told(status);
+            self.duty.take_back(self.slots[child.slot].place());
             self.free.push(child.slot);
             match child.peer {
                 Some(peer) => self.gone.push((peer, child.opened.elapsed(), report)),

@@ -24,7 +24,6 @@ use crate::{
     end::End,
     listener::Listener,
     sys::{
-        line::Line,
         mmsg::Batch,
         poller::{Event, Interest, Poller},
         post::Post,
@@ -88,7 +87,7 @@ struct Visitor {
     /// Whether its key is in `again` already.
     queued: bool,
     opened: Instant,
-    _permit: Permit,
+    permit: Permit,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,25 +206,27 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     /// Lets a connection do what it can.
     fn advance(&mut self, event: Event, key: u64) -> io::Result<()> {
         // It may have ended since the event happened.
-        let Some(Visitor { socket, connection, queued, .. }) = self.guests.get_mut(key) else {
-            return Ok(());
-        };
-        if *queued {
+        let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
+        if visitor.queued {
             // Its turn comes.
             return Ok(());
         }
         let appetite = match P::EDGE {
             false if !event.hangup => Appetite::Once,
             // The kernel tells of room for more, which nobody waits for.
-            true if !event.readable && !event.hangup && !connection.owes() => return Ok(()),
+            true if !event.readable && !event.hangup && !visitor.connection.owes() => return Ok(()),
             // On a unix socket a receive also stops behind descriptors that were sent along (unix(7)).
             true if !event.hangup && self.duty.settings.protocol == Protocol::Tcp => Appetite::WhileFull,
             _ => Appetite::All,
         };
-        let before = connection.totals();
-        let wait = step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, appetite);
+        let (before, prefaced) = (visitor.connection.totals(), visitor.connection.is_prefaced());
+        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, appetite);
+        let connection = &visitor.connection;
         if connection.totals() != before {
             self.limits.moved(key);
+        }
+        if prefaced && !connection.is_prefaced() {
+            self.limits.introduced(key);
         }
         self.settle(key, wait)
     }
@@ -233,23 +234,18 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     /// Sees to it that a connection is told of what it waits for.
     fn settle(&mut self, key: u64, mut wait: Wait) -> io::Result<()> {
         let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
-        let Visitor { socket, connection, interest, queued, .. } = visitor;
-        while self.stopping && wait == Wait::Readable && !connection.ending() {
+        while self.stopping && wait == Wait::Readable && !visitor.connection.ending() {
             // Perhaps it was not hungry: what has arrived is answered first.
-            wait =
-                step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, Appetite::All);
+            wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::All);
             if wait == Wait::Readable {
-                connection.stop();
-                wait = step(
-                    connection,
-                    &mut self.poller.line(socket, &mut self.scratch),
-                    self.duty,
-                    Appetite::All,
-                );
+                visitor.connection.stop();
+                wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::All);
             }
         }
+        let Visitor { socket, connection, interest, queued, .. } = visitor;
         let wanted = match wait {
-            Wait::Readable => Interest::Read,
+            // Who is introduced has gone on, see `step`.
+            Wait::Introduced | Wait::Readable => Interest::Read,
             Wait::Writable => Interest::Write,
             Wait::Turn => {
                 if self.stopping && connection.is_talker() {
@@ -284,7 +280,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
-        let report = Report { received, sent, end };
+        let report = Report { received, sent, end, carried: connection.carried() };
         self.duty.farewell(connection.peer(), opened.elapsed(), report);
     }
 
@@ -298,28 +294,6 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         Ok(())
     }
 
-    /// Does what is due.
-    fn expire(&mut self) -> io::Result<()> {
-        while let Some((key, end)) = self.limits.reached() {
-            if let Some(visitor) = self.guests.get_mut(key) {
-                visitor.connection.finish(end);
-            }
-            // Who does not read gets no more time than who lingers.
-            self.lingering.push_back((Instant::now() + LINGER, key));
-            self.advance(Event { key, readable: true, hangup: true }, key)?;
-        }
-        while let Some(&(due, key)) = self.lingering.front()
-            && due <= Instant::now()
-        {
-            self.lingering.pop_front();
-            if let Some(visitor) = self.guests.get_mut(key) {
-                let end = visitor.connection.reason();
-                self.bid_farewell(key, end);
-            }
-        }
-        self.look_at_rest()
-    }
-
     fn look_at_rest(&mut self) -> io::Result<()> {
         match self.aside {
             Some(Aside::Short(until)) if until <= Instant::now() => self.watch_listeners(),
@@ -328,9 +302,29 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 }
 
-/// Lets a connection do what it can. A service that panics loses this connection only.
-fn step(connection: &mut Connection, line: &mut impl Line, duty: &Duty, appetite: Appetite) -> Wait {
-    // What the panic left half done is not looked at again.
-    let step = || connection.advance(line, &duty.context(), appetite);
-    catch_unwind(AssertUnwindSafe(step)).unwrap_or(Wait::Closed(End::Panicked))
+impl Visitor {
+    /// Lets it do what it can. A service that panics loses this connection only.
+    fn step<P: Poller>(
+        &mut self,
+        poller: &mut P,
+        scratch: &mut [u8],
+        duty: &Duty,
+        appetite: Appetite,
+    ) -> Wait {
+        let Visitor { socket, connection, permit, .. } = self;
+        let line = &mut poller.line(socket, scratch);
+        // What the panic left half done is not looked at again.
+        let step = || match connection.advance(line, &duty.context(), appetite) {
+            Wait::Introduced => match duty.introduce(connection) {
+                Ok(place) => {
+                    place.into_iter().for_each(|place| permit.hold(Some(place)));
+                    // There may be no more that would be told.
+                    connection.advance(line, &duty.context(), Appetite::All)
+                }
+                Err(reason) => Wait::Closed(End::Refused(reason)),
+            },
+            wait => wait,
+        };
+        catch_unwind(AssertUnwindSafe(step)).unwrap_or(Wait::Closed(End::Panicked))
+    }
 }

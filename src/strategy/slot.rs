@@ -1,13 +1,18 @@
 //! What a forked child tells its parent about the connection it served: in memory that both see.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use nix::sys::wait::WaitStatus;
 
-use crate::{conversation::Report, end::End, sys::shared::atomics};
+use crate::{
+    admission::sources::Place, conversation::Report, end::End, reason::Reason, sys::shared::atomics,
+};
 
 atomics! {
 /// What a child tells its parent about the connection it served.
@@ -16,17 +21,63 @@ pub(super) struct Slot {
     received: AtomicU64,
     sent: AtomicU64,
     end: AtomicU64,
+    /// One more than the number of the place that it took of its source's.
+    place: AtomicU32,
+    carried: Carried,
 }
+}
+
+atomics! {
+/// Whom a proxy spoke for: an IPv6 address, perhaps one that stands for IPv4, and a port.
+#[repr(C)]
+struct Carried {
+    high: AtomicU64,
+    low: AtomicU64,
+    /// One more than the port; 0 if there is none.
+    port: AtomicU64,
+}
+}
+
+impl Carried {
+    fn tell(&self, carried: Option<SocketAddr>) {
+        let bits = match carried.as_ref().map(SocketAddr::ip) {
+            Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped().to_bits(),
+            Some(IpAddr::V6(ip)) => ip.to_bits(),
+            None => 0,
+        };
+        self.high.store((bits >> 64) as u64, Relaxed);
+        self.low.store(bits as u64, Relaxed);
+        self.port.store(carried.map_or(0, |address| u64::from(address.port()) + 1), Relaxed);
+    }
+
+    fn told(&self) -> Option<SocketAddr> {
+        let port = self.port.load(Relaxed).checked_sub(1)?;
+        let bits = u128::from(self.high.load(Relaxed)) << 64 | u128::from(self.low.load(Relaxed));
+        Some(SocketAddr::new(Ipv6Addr::from_bits(bits).to_canonical(), port as u16))
+    }
 }
 
 impl Slot {
     pub(super) fn clear(&self) {
         self.end.store(0, Relaxed);
+        self.carried.tell(None);
+    }
+
+    /// Leaves a place to the parent to give back, who does so even if the child is killed.
+    pub(super) fn hold(&self, place: Place) {
+        self.place.store(place.number() + 1, Relaxed);
+        std::mem::forget(place);
+    }
+
+    /// Where the child told of the place that it took, for [`Duty::take_back`](crate::duty::Duty::take_back).
+    pub(super) fn place(&self) -> &AtomicU32 {
+        &self.place
     }
 
     pub(super) fn tell(&self, report: Report) {
         self.received.store(report.received, Relaxed);
         self.sent.store(report.sent, Relaxed);
+        self.carried.tell(report.carried);
         let end = match report.end {
             End::PeerClosed => 1,
             End::ServiceClosed => 2,
@@ -36,6 +87,7 @@ impl Slot {
             End::IdleTimeout => 7,
             End::MaxLifetime => 8,
             End::MaxBytes => 9,
+            End::Refused(reason) => 10 | (reason as u64) << 32,
             End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
             End::Killed(_) | End::Vanished => 0,
         };
@@ -55,8 +107,12 @@ impl Slot {
             (_, 7) => End::IdleTimeout,
             (_, 8) => End::MaxLifetime,
             (_, 9) => End::MaxBytes,
+            (_, 10) => {
+                Reason::ALL.get((end >> 32) as usize).map_or(End::Vanished, |reason| End::Refused(*reason))
+            }
             _ => End::Vanished,
         };
-        Report { received: self.received.load(Relaxed), sent: self.sent.load(Relaxed), end }
+        let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));
+        Report { received, sent, end, carried: self.carried.told() }
     }
 }

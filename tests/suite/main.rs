@@ -24,6 +24,7 @@ mod log_lines;
 mod log_targets;
 mod matrix;
 mod panics;
+mod proxy;
 mod python;
 mod rates;
 mod reload;

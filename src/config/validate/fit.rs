@@ -84,7 +84,8 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
     match key {
         "nodelay" | "keepalive" => Some((&[Tcp], "take it out; only `tcp` has it")),
         "backlog" => Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections that wait")),
-        "idle-timeout" | "max-lifetime" | "max-bytes" => {
+        "trusted-proxies" => Some((&[Tcp], "take it out; a unix listener trusts whoever may connect")),
+        "idle-timeout" | "max-lifetime" | "max-bytes" | "proxy-protocol" | "proxy-header-timeout" => {
             Some((&[Tcp, Unix], "take it out; only `tcp` and `unix` have connections"))
         }
         // On a UDP socket it would let another daemon take the port without a word.

@@ -8,11 +8,11 @@ use super::{
     values,
 };
 use crate::config::{
-    Environment, Listener, Mode, Protocol, Workers,
+    Environment, Listener, Mode, Protocol, ProxyProtocol, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     file::{self, Scalar},
     includes::Includes,
-    quoted,
+    proxy, quoted,
 };
 
 /// What all listeners have in common.
@@ -91,6 +91,7 @@ pub(super) fn draft(
     reader.check_own_keys(context);
     let name = reader.value("name", |keys| &keys.name, values::name);
     let settings = reader.settings(protocol.unwrap_or(Protocol::Tcp), mode, service);
+    let proxies = reader.place_of_unnamed_proxies(&settings);
     let (origins, faults) = (reader.origins, reader.faults);
 
     if context.complete && own.keys.protocol.is_none() && context.defaults.keys.protocol.is_none() {
@@ -110,7 +111,12 @@ pub(super) fn draft(
         }
         None => addresses::Bound::default(),
     };
-    let (address, places) = bound.addresses.into_iter().unzip();
+    let (address, places): (Vec<_>, _) = bound.addresses.into_iter().unzip();
+    if let Some(place) = proxies.filter(|_| !address.iter().all(proxy::is_local)) {
+        let title = "anybody could claim any address: this listener trusts proxies, and does not say which";
+        let cure = "add for example `trusted-proxies = [\"192.0.2.1\"]`, or serve on 127.0.0.1 only";
+        faults.push(place, Trouble::new(title, cure));
+    }
     enabled.then(|| Draft {
         name: name
             .is_some()
@@ -124,6 +130,18 @@ pub(super) fn draft(
 }
 
 impl Reader<'_> {
+    /// Where the PROXY protocol is switched on without a list of proxies.
+    fn place_of_unnamed_proxies(&self, settings: &Listener) -> Option<Place> {
+        let find = |table: Table<'_>| {
+            let is_named = table.keys.trusted_proxies.is_some();
+            let switch = table.keys.proxy_protocol.as_ref().map(|word| Place::new(table.source, word.span()));
+            (is_named, switch)
+        };
+        let (own, defaults) = (find(self.own), find(self.defaults));
+        let is_on = settings.proxy_protocol != ProxyProtocol::Off && settings.protocol == Protocol::Tcp;
+        own.1.or(defaults.1).filter(|_| is_on && !own.0 && !defaults.0)
+    }
+
     /// Refuses keys that are written on the listener itself but mean nothing there.
     fn check_own_keys(&mut self, context: &Context<'_>) {
         let keys = self.own.keys;

@@ -48,6 +48,13 @@ impl<'a> Reader<'a> {
         self.networks(&list).map(|(networks, _)| networks)
     }
 
+    /// Whose headers of the PROXY protocol are believed, if the file says so.
+    pub(super) fn trusted_proxies(&mut self) -> Option<Vec<IpNet>> {
+        let key = "trusted-proxies";
+        let list = List { key, written: |keys| &keys.trusted_proxies, files: |_| &None };
+        self.networks(&list).map(|(networks, _)| networks)
+    }
+
     /// A list and its files are one setting: who writes either has neither from `[defaults]`.
     fn networks(&mut self, list: &List) -> Option<(Vec<IpNet>, Place)> {
         let is_written =

@@ -1,11 +1,11 @@
 //! The values of one listener: its own keys, then those of `[defaults]`, then what the daemon would choose.
 
-use std::borrow::Borrow;
+use std::{borrow::Borrow, time::Duration};
 
 use super::{Fit, listener::Context, values};
 use crate::config::{
     DEFAULT_COOL_DOWN, DEFAULT_LOOP_BREAKER, DEFAULT_QUOTE, DEFAULT_REFUSAL, Fallback, Keepalive, Listener,
-    Mode, Payload, Protocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
+    Mode, Payload, Protocol, ProxyProtocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
     everybody,
     file::{self, Written},
@@ -159,6 +159,21 @@ impl<'a> Reader<'a> {
                 )
                 .flatten(),
             max_bytes: self.value("max-bytes", |keys| &keys.max_bytes, values::max_bytes).unwrap_or(0),
+            proxy_protocol: self
+                .value(
+                    "proxy-protocol",
+                    |keys| &keys.proxy_protocol,
+                    |word: &str| words::read("proxy-protocol", word),
+                )
+                .unwrap_or(ProxyProtocol::Off),
+            trusted_proxies: self.trusted_proxies().unwrap_or_else(crate::config::loopback),
+            proxy_header_timeout: self
+                .value(
+                    "proxy-header-timeout",
+                    |keys| &keys.proxy_header_timeout,
+                    values::proxy_header_timeout,
+                )
+                .unwrap_or(Duration::from_secs(3)),
             payload: self.value("payload", |keys| &keys.payload, word).unwrap_or(Payload::Off),
             allow_amplification: self
                 .value("allow-amplification", |keys| &keys.allow_amplification, switch)

@@ -56,6 +56,9 @@ pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
 /// Shorter ones are slips of the pen; the kernel's timers are not much finer either.
 const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 
+/// A header is one packet, which a network may lose a few times.
+const LONGEST_HEADER: Duration = Duration::from_secs(60);
+
 /// How long a connection may be idle, or live.
 pub(super) fn time_limit(key: &str, text: &str) -> Result<Option<Duration>, Trouble> {
     match text {
@@ -67,6 +70,17 @@ pub(super) fn time_limit(key: &str, text: &str) -> Result<Option<Duration>, Trou
             )),
             time => Ok(Some(time)),
         },
+    }
+}
+
+/// How long the header of a proxy may take. It always has an end, or silent clients would use up all places.
+pub(super) fn proxy_header_timeout(text: &str) -> Result<Duration, Trouble> {
+    match units::read_duration(text)? {
+        time if (SHORTEST_LIMIT..=LONGEST_HEADER).contains(&time) => Ok(time),
+        _ => Err(Trouble::new(
+            format!("{} is no time for `proxy-header-timeout`", quoted(text)),
+            "write a time from \"1ms\" to \"1m\"",
+        )),
     }
 }
 

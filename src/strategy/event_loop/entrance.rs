@@ -8,9 +8,9 @@ use std::{
 
 use log::warn;
 
-use super::{Aside, EventLoop, FREED, TURN, Visitor, step};
+use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
-    connection::{Appetite, Connection},
+    connection::Appetite,
     datagram,
     duty::{Guest, Rest},
     listener::{Listener, Refusal},
@@ -49,11 +49,11 @@ impl<P: Poller> EventLoop<'_, P> {
                     self.rest = Rest::default();
                     self.admit(Visitor {
                         socket,
-                        connection: Connection::new(&*self.duty.service, peer),
+                        connection: self.duty.connection(peer),
                         interest: Interest::Read,
                         queued: false,
                         opened,
-                        _permit: permit,
+                        permit,
                     })?;
                 }
                 Ok(None) => self.rest = Rest::default(),
@@ -82,11 +82,10 @@ impl<P: Poller> EventLoop<'_, P> {
             self.turn_away(&visitor, &error);
             return Ok(());
         }
-        let Visitor { socket, connection, .. } = &mut visitor;
-        let wait =
-            step(connection, &mut self.poller.line(socket, &mut self.scratch), self.duty, Appetite::None);
+        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::None);
+        let prefaced = visitor.connection.is_prefaced();
         let key = self.guests.insert(visitor);
-        self.limits.start(key);
+        self.limits.start(key, prefaced);
         self.settle(key, wait)
     }
 

@@ -1,9 +1,16 @@
 //! How long the connections of an event loop may live, and be idle. Where nothing is limited nothing is done: no clock is
 //! read, and the loop waits as long as it takes.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
-use crate::{config, end::End, strategy::timers::Timers};
+use super::EventLoop;
+use crate::{
+    config::{self, ProxyProtocol},
+    connection::{Appetite, LINGER, Wait},
+    end::End,
+    strategy::timers::Timers,
+    sys::poller::{Event, Poller},
+};
 
 /// The time limits of a listener, and how its connections stand.
 pub(super) struct TimeLimits {
@@ -11,6 +18,16 @@ pub(super) struct TimeLimits {
     now: Instant,
     idle: Option<Timers>,
     lifetime: Option<Timers>,
+    /// Of those whose header is awaited.
+    header: Option<Timers>,
+}
+
+/// What was reached.
+pub(super) enum Limit {
+    /// The time for the header of a proxy.
+    Header,
+    /// A limit that ends the connection.
+    End(End),
 }
 
 impl TimeLimits {
@@ -19,20 +36,33 @@ impl TimeLimits {
             now: Instant::now(),
             idle: settings.idle_timeout.map(|time| Timers::new(time, true)),
             lifetime: settings.max_lifetime.map(|time| Timers::new(time, false)),
+            header: (settings.proxy_protocol != ProxyProtocol::Off)
+                .then(|| Timers::new(settings.proxy_header_timeout, false)),
         }
     }
 
     /// Begins a turn.
     pub(super) fn tick(&mut self) {
-        if self.idle.is_some() || self.lifetime.is_some() {
+        if self.idle.is_some() || self.lifetime.is_some() || self.header.is_some() {
             self.now = Instant::now();
         }
     }
 
-    /// Of a connection that has just come.
-    pub(super) fn start(&mut self, key: u64) {
+    /// Of a connection that has just come, perhaps with a header in front.
+    pub(super) fn start(&mut self, key: u64, prefaced: bool) {
         let now = self.now;
-        self.all().for_each(|(timers, _)| timers.start(key, now));
+        for (timers, limit) in self.all() {
+            if prefaced || !matches!(limit, Limit::Header) {
+                timers.start(key, now);
+            }
+        }
+    }
+
+    /// The header has come.
+    pub(super) fn introduced(&mut self, key: u64) {
+        if let Some(header) = &mut self.header {
+            header.stop(key);
+        }
     }
 
     /// Something has moved.
@@ -49,19 +79,60 @@ impl TimeLimits {
 
     /// When somebody may be at a limit.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.idle.iter().chain(&self.lifetime).filter_map(Timers::next).min()
+        self.idle.iter().chain(&self.lifetime).chain(&self.header).filter_map(Timers::next).min()
     }
 
     /// Somebody who is at a limit, and at which.
-    pub(super) fn reached(&mut self) -> Option<(u64, End)> {
+    fn reached(&mut self) -> Option<(u64, Limit)> {
         let now = self.now;
-        let (key, end) = self.all().find_map(|(timers, end)| Some((timers.due(now)?, end)))?;
-        self.stop(key);
-        Some((key, end))
+        self.all().find_map(|(timers, limit)| Some((timers.due(now)?, limit)))
     }
 
-    fn all(&mut self) -> impl Iterator<Item = (&mut Timers, End)> {
-        let idle = self.idle.iter_mut().map(|timers| (timers, End::IdleTimeout));
-        idle.chain(self.lifetime.iter_mut().map(|timers| (timers, End::MaxLifetime)))
+    fn all(&mut self) -> impl Iterator<Item = (&mut Timers, Limit)> {
+        let idle = self.idle.iter_mut().map(|timers| (timers, Limit::End(End::IdleTimeout)));
+        let lifetime = self.lifetime.iter_mut().map(|timers| (timers, Limit::End(End::MaxLifetime)));
+        idle.chain(lifetime).chain(self.header.iter_mut().map(|timers| (timers, Limit::Header)))
+    }
+}
+
+impl<P: Poller> EventLoop<'_, P> {
+    /// Does what is due.
+    pub(super) fn expire(&mut self) -> io::Result<()> {
+        while let Some((key, limit)) = self.limits.reached() {
+            match limit {
+                Limit::End(end) => self.end_at_limit(key, end)?,
+                Limit::Header => self.miss_header(key)?,
+            }
+        }
+        while let Some(&(due, key)) = self.lingering.front()
+            && due <= Instant::now()
+        {
+            self.lingering.pop_front();
+            if let Some(visitor) = self.guests.get_mut(key) {
+                let end = visitor.connection.reason();
+                self.bid_farewell(key, end);
+            }
+        }
+        self.look_at_rest()
+    }
+
+    fn end_at_limit(&mut self, key: u64, end: End) -> io::Result<()> {
+        self.limits.stop(key);
+        if let Some(visitor) = self.guests.get_mut(key) {
+            visitor.connection.finish(end);
+        }
+        // Who does not read gets no more time than who lingers.
+        self.lingering.push_back((Instant::now() + LINGER, key));
+        self.advance(Event { key, readable: true, hangup: true }, key)
+    }
+
+    fn miss_header(&mut self, key: u64) -> io::Result<()> {
+        let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
+        let wait = match visitor.connection.preface_overdue() {
+            // Somebody who needs none: from now on it is a connection like any other.
+            Ok(()) => visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::None),
+            Err(reason) => Wait::Closed(End::Refused(reason)),
+        };
+        self.settle(key, wait)
     }
 }

@@ -9,6 +9,7 @@ mod service_datagram;
 mod service_stream;
 mod stream;
 mod stream_limits;
+mod stream_proxy;
 mod stream_stop;
 
 use crate::common::Echod;
@@ -128,12 +129,17 @@ macro_rules! stream_services {
     };
 }
 
-/// What ends a connection that neither side has ended.
+/// What ends a connection that neither side has ended, and what may come before it begins.
 macro_rules! stream_limits {
     ($socket:expr, $mode:expr, $workers:expr) => {
         tests! { stream_limits, $socket, $mode, $workers,
             idle_timeout idle_timeout_of_a_client_that_does_not_read idle_timeout_spares_the_active max_lifetime
             max_lifetime_of_a_silent_client max_lifetime_of_a_talk max_bytes a_limited_client_is_told_the_end
+        }
+        mod proxy {
+            tests! { stream_proxy, $socket, $mode, $workers,
+                required in_pieces broken slow optional optional_and_silent with_limits stopped
+            }
         }
     };
 }
@@ -202,6 +208,7 @@ macro_rules! stream_modes {
                 stream!($socket, "io-uring", "");
                 concurrent!($socket, "io-uring", "");
                 stream_services!($socket, "io-uring");
+                stream_limits!($socket, "io-uring", "");
                 mod workers_2 { stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
             }
         }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Combination;
-use crate::common::{Client, Echod, LONG, pattern};
+use crate::common::{Client, Echod, LONG, pattern, poll};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -32,14 +32,30 @@ pub(super) fn idle_timeout_of_a_client_that_does_not_read(combination: Combinati
 
 /// Whoever is active stays, however long.
 pub(super) fn idle_timeout_spares_the_active(combination: Combination) {
-    let daemon = combination.start_with("", "idle-timeout = \"2s\"\nmax-lifetime = \"1h\"");
-    let (active, since) = (daemon.client("it"), Instant::now());
-    while since.elapsed() < Duration::from_secs(3) {
-        active.echo(b"still here");
-        assert!(active.hears_nothing_for(Duration::from_millis(20)));
-    }
-    drop(active);
-    expect_ended(&daemon, "idle-timeout", 0);
+    const IDLE: Duration = Duration::from_secs(1);
+    let daemon = combination.start_with("", "idle-timeout = \"1s\"\nmax-lifetime = \"1h\"");
+    // On a busy machine this client itself may be held up for so long: then it has another try.
+    let is_spared = (0..20).any(|_| {
+        let (client, since) = (daemon.client("it"), Instant::now());
+        let (mut last, mut longest) = (since, Duration::ZERO);
+        while since.elapsed() < 2 * IDLE {
+            let before = Instant::now();
+            let sent = client.try_send(b"here");
+            longest = longest.max(last.elapsed());
+            last = before;
+            if sent.is_err() || !client.read(&mut [0; 4]).is_ok_and(|n| n > 0) {
+                assert!(
+                    longest >= IDLE,
+                    "ended after {:?}, without a pause over {longest:?}",
+                    since.elapsed()
+                );
+                return false;
+            }
+            client.hears_nothing_for(Duration::from_millis(20));
+        }
+        true
+    });
+    assert!(is_spared, "never spared\n{}", daemon.log());
 }
 
 /// A client that never pauses is ended all the same.
@@ -109,9 +125,10 @@ pub(super) fn a_limited_client_is_told_the_end(combination: Combination) {
 #[track_caller]
 fn expect_ended(daemon: &Echod, limit: &str, count: u64) {
     daemon.wait_state("it", |state| state[limit] == count && state["open"] == 0);
-    let log = daemon.log();
-    let told = log.lines().filter(|line| line.contains("closed after") && line.ends_with(limit)).count();
-    assert_eq!(told as u64, count, "{log}");
+    let told = |line: &&str| line.contains("closed after") && line.ends_with(limit);
+    // The line may come a moment after the count.
+    let told = poll(|| (daemon.log().lines().filter(told).count() as u64 == count).then_some(()));
+    daemon.or_log(told, &format!("{count} lines about {limit}"));
 }
 
 impl Client {

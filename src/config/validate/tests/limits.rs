@@ -20,6 +20,11 @@ fn values_have_limits() {
         ("tcp", "max-bytes = -1"),
         ("tcp", "max-bytes = true"),
         ("unix", "max-bytes = \"lots\""),
+        ("tcp", "proxy-protocol = \"v2\""),
+        ("tcp", "trusted-proxies = \"10.0.0.1/8\""),
+        ("tcp", "proxy-header-timeout = \"off\""),
+        ("unix", "proxy-header-timeout = \"0s\""),
+        ("unix", "proxy-header-timeout = \"2m\""),
         ("tcp", "backlog = -1"),
         ("tcp", "backlog = 2147483648"),
         ("tcp", "keepalive = \"0s\""),
@@ -63,6 +68,9 @@ fn keys_must_fit_their_listener() {
         ("udp", "127.0.0.1:7", "idle-timeout = \"off\""),
         ("unix-datagram", "/x", "max-lifetime = \"1h\""),
         ("udp", "127.0.0.1:7", "max-bytes = 0"),
+        ("udp", "127.0.0.1:7", "proxy-protocol = \"off\""),
+        ("unix-datagram", "/x", "proxy-header-timeout = \"1s\""),
+        ("unix", "/x", "trusted-proxies = \"::1\""),
         ("udp", "127.0.0.1:7", "backlog = 0"),
         ("unix-datagram", "/x", "backlog = 0"),
         ("unix", "/x", "v6-only = false"),
@@ -130,4 +138,27 @@ fn addresses_must_not_clash() {
         faults(twice),
         ["3:23 tcp://[::1]:7 is served twice: choose another port, or set `reuse-port = true` for both"]
     );
+}
+
+/// Whose headers are believed must be said, unless only this machine can connect.
+#[test]
+fn proxies_must_be_named() {
+    let toml =
+        |address: &str, more: &str| listener("tcp", address, &format!("proxy-protocol = \"required\"{more}"));
+    for address in ["127.0.0.2:7", "[::1]:7", "localhost:7"] {
+        assert_eq!(good(&toml(address, "")).config.listeners[0].trusted_proxies, crate::config::loopback());
+    }
+    for address in ["0.0.0.0:7", "[::]:7", "192.0.2.1:7", "[fe80::1%lo]:7", "proxy.example:7"] {
+        let found = faults(&toml(address, ""));
+        assert_eq!(found.len(), 1, "{address}");
+        assert!(found[0].starts_with("2:18 anybody could claim any address"), "{found:?}");
+        let named = "\ntrusted-proxies = [\"192.0.2.0/24\", \"2001:db8::1\"]";
+        let listeners = good(&toml(address, named)).config.listeners;
+        let trusted = listeners[0].trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(trusted, ["192.0.2.0/24", "2001:db8::1/128"]);
+    }
+    good("[defaults]\nproxy-protocol = \"optional\"\n[[listener]]\nprotocol = \"unix\"\naddress = \"/x\"\n");
+    let inherited =
+        "[defaults]\nproxy-protocol = \"optional\"\n[[listener]]\nprotocol = \"tcp\"\naddress = \"[::]:7\"\n";
+    assert!(faults(inherited)[0].starts_with("2:18 anybody could claim any address"));
 }

@@ -1,0 +1,106 @@
+//! What comes before a conversation that a proxy passes on: its header, which the session never sees. What arrives
+//! with it is kept for the session.
+
+use std::net::SocketAddr;
+
+use super::{Connection, Context, Phase};
+use crate::{
+    config::ProxyProtocol,
+    proxy::{self, Reading},
+    reason::Reason,
+    sys::line::Line,
+};
+
+/// The bytes of a header, as far as they have come; then those that came with it.
+pub(super) struct Preface {
+    bytes: Vec<u8>,
+    /// Whether there may be none.
+    optional: bool,
+}
+
+impl Preface {
+    pub(super) fn new(optional: bool) -> Preface {
+        Preface { bytes: Vec::new(), optional }
+    }
+
+    /// Takes in what has arrived; nothing means the end of file. `None` if more is needed, else whom the proxy speaks for, if
+    /// it says so.
+    pub(super) fn take(&mut self, arrived: &[u8]) -> Option<Result<Option<SocketAddr>, Reason>> {
+        self.bytes.extend_from_slice(arrived);
+        match proxy::read(&self.bytes) {
+            Reading::Part if !arrived.is_empty() => None,
+            Reading::Whole { length, source } => {
+                self.bytes.drain(..length);
+                Some(Ok(source))
+            }
+            // It looked like a header; but it is all that there will be, and belongs to the session.
+            Reading::Part | Reading::Absent if self.optional => Some(Ok(None)),
+            Reading::Part | Reading::Absent | Reading::Broken => Some(Err(Reason::ProxyHeader)),
+        }
+    }
+
+    /// The time for a header is over: who has said nothing yet may just be a silent client.
+    pub(super) fn overdue(&self) -> Result<(), Reason> {
+        match self.optional && self.bytes.is_empty() {
+            true => Ok(()),
+            false => Err(Reason::ProxyTimeout),
+        }
+    }
+
+    /// Moves what came with the header to the start of `buffer`, as much as fits; tells how much that is.
+    pub(super) fn pass_on(&mut self, buffer: &mut [u8]) -> usize {
+        let n = self.bytes.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&self.bytes[..n]);
+        self.bytes.drain(..n);
+        n
+    }
+
+    /// Whether all was passed on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Connection {
+    /// Awaits the header of a proxy, before the session hears of anything.
+    pub fn prefaced(self, context: &Context<'_>) -> Connection {
+        let optional = context.settings.proxy_protocol == ProxyProtocol::Optional;
+        Connection { phase: Phase::Prefaced, preface: Some(Box::new(Preface::new(optional))), ..self }
+    }
+
+    /// Whom a proxy speaks for, once that is known.
+    pub fn carried(&self) -> Option<SocketAddr> {
+        self.carried
+    }
+
+    /// Whether the header of a proxy is still awaited.
+    pub fn is_prefaced(&self) -> bool {
+        self.phase == Phase::Prefaced
+    }
+
+    /// Says that the time for the header of a proxy is over. A silent client that needs none goes on without.
+    pub fn preface_overdue(&mut self) -> Result<(), Reason> {
+        self.preface.as_ref().map_or(Ok(()), |preface| preface.overdue())?;
+        self.phase = Phase::Introduced;
+        Ok(())
+    }
+
+    /// Takes in what has arrived of a header.
+    pub(super) fn introduce(&mut self, arrived: &[u8]) -> Result<(), Reason> {
+        if let Some(decided) = self.preface.as_mut().and_then(|preface| preface.take(arrived)) {
+            self.carried = decided?;
+            self.phase = Phase::Introduced;
+        }
+        Ok(())
+    }
+
+    /// What came with a header, as if it arrived now.
+    pub(super) fn passed_on(&mut self, line: &mut impl Line, context: &Context<'_>) -> Option<usize> {
+        let preface = self.preface.as_mut()?;
+        let n = preface.pass_on(line.buffer());
+        if preface.is_empty() {
+            self.preface = None;
+        }
+        (n > 0).then(|| self.arrived(n, line, context))
+    }
+}

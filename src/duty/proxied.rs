@@ -1,0 +1,51 @@
+//! Those who come through a proxy: whose headers are believed, and who is let in once they have told whom they speak for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Duty;
+use crate::{
+    admission::sources::Place, config::ProxyProtocol, connection::Connection, peer::Peer, reason::Reason,
+};
+
+impl Duty {
+    /// A connection to a peer that was let in.
+    pub fn connection(&self, peer: Peer) -> Connection {
+        let prefaced = self.awaits_header(&peer).unwrap_or(false);
+        let connection = Connection::new(&*self.service, peer);
+        if prefaced { connection.prefaced(&self.context()) } else { connection }
+    }
+
+    /// Whether a peer is to begin with the header of a proxy, or why it may not come without being one.
+    pub(super) fn awaits_header(&self, peer: &Peer) -> Result<bool, Reason> {
+        let is_needed = match self.settings.proxy_protocol {
+            ProxyProtocol::Off => return Ok(false),
+            ProxyProtocol::Optional => false,
+            ProxyProtocol::Required => true,
+        };
+        match is_needed && !self.trusts(peer) {
+            true => Err(Reason::UntrustedProxy),
+            false => Ok(self.trusts(peer)),
+        }
+    }
+
+    fn trusts(&self, peer: &Peer) -> bool {
+        match address(peer) {
+            Some(ip) => self.settings.trusted_proxies.iter().any(|network| network.contains(&ip)),
+            None => true,
+        }
+    }
+
+    /// Decides about whom a connection is for, now that a proxy has told; a proxy that speaks for itself is meant itself. The
+    /// place of that source is to be kept as long as the connection.
+    pub fn introduce(&self, connection: &Connection) -> Result<Option<Place>, Reason> {
+        let carried = connection.carried().as_ref().map(SocketAddr::ip);
+        carried.or(address(connection.peer())).map_or(Ok(None), |source| self.admit_address(source))
+    }
+}
+
+fn address(peer: &Peer) -> Option<IpAddr> {
+    match peer {
+        Peer::Inet(address) => Some(address.ip().to_canonical()),
+        Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => None,
+    }
+}
