@@ -28,7 +28,7 @@ use crate::{
         post::Posts,
         shared::{Pages, Shared, Slots},
     },
-    watch::{Patience, Ready, Watch},
+    watch::{LAST_CALL, Patience, Ready, Watch},
 };
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
@@ -273,9 +273,6 @@ impl<'a> Door<'a> {
     }
 }
 
-/// Enough to accept a whole backlog; where clients keep coming there is no last one.
-const GATHERING: Duration = Duration::from_millis(50);
-
 /// Those who had come, but were not accepted, when a pool was told to stop.
 pub struct LastGuests(Vec<(Socket, Peer)>);
 
@@ -284,7 +281,7 @@ impl LastGuests {
     pub fn gather(duty: &Duty, sockets: &[Listener]) -> LastGuests {
         let mut last = Vec::new();
         let streams = if duty.settings.protocol.is_stream() { sockets } else { &[] };
-        let end = Instant::now() + GATHERING;
+        let end = Instant::now() + LAST_CALL;
         for socket in streams {
             // If that fails there is no time to wait for them.
             let mut ready = socket.set_nonblocking(true).is_ok();
