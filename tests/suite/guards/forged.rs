@@ -48,6 +48,36 @@ fn what_no_honest_client_sends_is_refused() {
     });
 }
 
+/// As routes, firewalls and buffers have it.
+#[test]
+fn answers_that_cannot_be_sent_are_counted_by_reason() {
+    let routes = "ip route add prohibit 198.51.100.0/25 && ip route add unreachable 198.51.100.128/25";
+    in_namespace(&format!("{NETWORK} && {routes}"), || {
+        for way in datagrams("0.0.0.0:4001") {
+            let daemon = way.start();
+            let (forger, us) = (Forger::new(), "192.0.2.1:4001".parse().unwrap());
+            (0..3).for_each(|_| forger.send("198.51.100.7:9999", us, b"forbidden"));
+            (0..4).for_each(|_| forger.send("198.51.100.207:9999", us, b"unreachable"));
+            (0..5).for_each(|_| forger.send("203.0.113.7:9999", us, b"no route"));
+            echo(us);
+            daemon.wait_state("it", |state| {
+                ["served", "sent", "forbidden", "unreachable", "errors"].map(|key| state[key])
+                    == [13, 7, 3, 9, 0]
+            });
+        }
+    });
+    for mode in ["iterative", "epoll"] {
+        let daemon = Echod::start(&format!(
+            "[[listener]]\nname = \"it\"\nprotocol = \"unix-datagram\"\naddress = \"it.sock\"\nmode = \"{mode}\"\n\
+             send-buffer = 1\n"
+        ));
+        let client = daemon.client("it");
+        client.send(&[0; 60_000]);
+        client.echo(b"short enough");
+        daemon.wait_state("it", |state| ["oversize", "errors"].map(|key| state[key]) == [1, 0]);
+    }
+}
+
 /// Asks from the machine itself.
 #[track_caller]
 fn echo(to: SocketAddr) {

@@ -3,7 +3,7 @@
 use super::{client, echo, has_nothing, port};
 use crate::{
     access::datagrams,
-    common::eventually,
+    common::{Echod, eventually},
     strace::{BEGIN, END, Strace, settle},
 };
 
@@ -45,5 +45,31 @@ fn a_denied_port_wakes_nobody() {
         let calls = strace.calls_between(&daemon);
         assert!(calls.len() < 30, "{way:?}: {} calls: {:?}", calls.len(), &calls[..30]);
         assert!(!calls.iter().any(|call| call.contains("DENIED")), "{way:?}");
+    }
+}
+
+/// The guard goes by the new list at once. The filter is locked: what it dropped it goes on to drop, and that is said.
+#[test]
+fn a_reload_cannot_open_a_locked_filter() {
+    for mode in ["epoll", "forking"] {
+        let (first, second) = (client(), client());
+        let toml = |ports: &str| {
+            format!(
+                "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\
+                 deny-source-ports = {ports}\n"
+            )
+        };
+        let daemon = Echod::start(&toml(&format!("{}", port(&first))));
+        let to = daemon.endpoint("it").inet();
+        echo(&second, to, b"welcome");
+        daemon.reload(&toml(&format!("{}", port(&second))));
+        daemon.wait_log(|line| {
+            line.contains("cannot attach a socket filter") && line.contains("restart echod")
+        });
+        first.send_to(b"echo me", to).unwrap();
+        second.send_to(b"echo me", to).unwrap();
+        echo(&client(), to, b"welcome");
+        daemon.wait_state("it", |state| ["source-port", "undelivered"].map(|key| state[key]) == [1, 1]);
+        assert!(has_nothing(&first) && has_nothing(&second), "{mode}");
     }
 }

@@ -43,7 +43,7 @@ fn until_quiet(daemon: &Echod, least: u64) -> u64 {
 }
 
 #[test]
-fn two_listeners_of_one_daemon_never_begin() {
+fn d10_two_listeners_of_one_daemon_never_begin() {
     in_namespace(TWO, || {
         let daemon =
             Echod::start(&(listener("it", "192.0.2.1:4001", "") + &listener("other", "192.0.2.2:4002", "")));
@@ -73,7 +73,7 @@ fn two_daemons_with_the_same_port_never_begin() {
 
 /// Neither knows the other: only the loop breaker is left.
 #[test]
-fn two_daemons_end_within_a_run_for_each_datagram() {
+fn d10_two_daemons_end_within_a_run_for_each_datagram() {
     in_namespace(TWO, || {
         for (mode, breaker, circulating) in
             [("epoll", 65_536, 1), ("epoll", 1000, 5), ("threading", 1000, 100), ("forking", 1000, 100)]
