@@ -1,0 +1,61 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_echod_global_optspecs
+    string join \n c/config= l/listen= check print-config inetd service= d/daemonize announce v/verbose q/quiet log-level= log-format= h/help V/version
+end
+
+function __fish_echod_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_echod_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_echod_using_subcommand
+    set -l cmd (__fish_echod_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c echod -n "__fish_echod_needs_command" -s c -l config -d 'Read the listeners from a TOML file' -r -F
+complete -c echod -n "__fish_echod_needs_command" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
+complete -c echod -n "__fish_echod_needs_command" -l service -d 'What that client is answered; without it, echo' -r -f -a "echo\t''
+upper\t''
+discard\t''
+chargen\t''
+qotd\t''
+daytime\t''
+time\t''"
+complete -c echod -n "__fish_echod_needs_command" -l log-level -d 'Log up to this level, whatever the file and ECHOD_LOG say' -r -f -a "off\t''
+error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c echod -n "__fish_echod_needs_command" -l log-format -d 'Write log lines for people or for programs' -r -f -a "text\t''
+json\t''"
+complete -c echod -n "__fish_echod_needs_command" -l check -d 'Check everything, print what would run, and exit'
+complete -c echod -n "__fish_echod_needs_command" -l print-config -d 'Print the configuration with every value that is in effect, as TOML, and exit'
+complete -c echod -n "__fish_echod_needs_command" -l inetd -d 'Serve the client on standard input, and exit: for inetd, or a socket unit with Accept=yes'
+complete -c echod -n "__fish_echod_needs_command" -s d -l daemonize -d 'Leave the terminal: exit once all are served, with the daemon in the background, or with what prevented that'
+complete -c echod -n "__fish_echod_needs_command" -l announce -d 'Print a line of JSON for each socket on standard output, then close it, once all are served'
+complete -c echod -n "__fish_echod_needs_command" -s v -l verbose -d 'Log one level more; may be repeated'
+complete -c echod -n "__fish_echod_needs_command" -s q -l quiet -d 'Log one level less; may be repeated'
+complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
+complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Tell whether and why a listener lets somebody in, decision by decision'
+complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'Who comes: an address, with a port or without; to a unix socket a user of this machine' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
+complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "explain" -d 'Tell whether and why a listener lets somebody in, decision by decision'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
