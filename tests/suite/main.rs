@@ -30,6 +30,7 @@ mod python;
 mod rates;
 mod reload;
 mod service_manager;
+mod storm;
 mod strace;
 mod survival;
 mod unix_files;

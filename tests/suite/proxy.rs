@@ -52,6 +52,19 @@ fn rules_see_the_carried_address() {
     }
 }
 
+#[test]
+fn rules_see_the_carried_address_at_a_unix_socket() {
+    for (mode, more) in MODES {
+        let daemon = Echod::start(&format!(
+            "[[listener]]\nname = \"it\"\nprotocol = \"unix\"\naddress = \"it.sock\"\nmode = \"{mode}\"\n{more}\n\
+             proxy-protocol = \"required\"\nallow = \"203.0.113.0/24\"\n"
+        ));
+        through(&daemon, "203.0.113.7").echo(b"let in");
+        assert!(through(&daemon, "198.51.100.1").is_ended());
+        daemon.wait_state("it", |state| state["not-allowed"] == 1 && state["open"] == 0);
+    }
+}
+
 /// All come through one proxy, and each has its own limit; it is free again however a connection ends.
 #[test]
 fn limits_count_the_carried_address() {

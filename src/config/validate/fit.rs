@@ -1,6 +1,6 @@
 //! Which keys mean something for which listener.
 
-use crate::config::{Address, Listener, Mode, Protocol, ServiceKind, diagnostic::Trouble};
+use crate::config::{Address, Listener, Mode, Protocol, ProxyProtocol, ServiceKind, diagnostic::Trouble};
 
 /// The choices of a listener that decide which of its keys mean something. An unknown choice fits everything.
 #[derive(Clone, Copy, Default)]
@@ -10,6 +10,8 @@ pub(in crate::config) struct Fit {
     pub(super) service: Option<ServiceKind>,
     /// There is no socket file: all the addresses are abstract names.
     pub(super) abstract_only: bool,
+    /// Clients may come through a proxy, which tells their address.
+    pub(super) proxied: bool,
 }
 
 impl Fit {
@@ -20,6 +22,7 @@ impl Fit {
             mode: Some(listener.mode),
             service: Some(listener.service),
             abstract_only: listener.address.iter().all(|address| matches!(address, Address::Abstract(_))),
+            proxied: listener.proxy_protocol != ProxyProtocol::Off,
         }
     }
 
@@ -39,6 +42,7 @@ impl Fit {
         let wrong =
             |what: String, cure: &str| Some(Trouble::new(format!("`{key}` does not fit {what}"), cure));
         match (protocols(key), self.protocol) {
+            (_, Some(Protocol::Unix)) if self.proxied && is_about_addresses(key) => {}
             (Some((protocols, cure)), Some(protocol)) if !protocols.contains(&protocol) => {
                 return wrong(format!("protocol `{protocol}`"), cure);
             }
@@ -76,6 +80,10 @@ impl Fit {
             _ => None,
         }
     }
+}
+
+fn is_about_addresses(key: &str) -> bool {
+    matches!(key, "allow" | "allow-include" | "deny" | "deny-include")
 }
 
 /// The protocols that have `key`, if not all do.

@@ -87,7 +87,8 @@ pub(super) fn draft(
     let (enabled, optional) = (reader.enabled(), reader.optional());
     let texts = own.keys.address.as_ref().map(addresses::texts).unwrap_or_default();
     let abstract_only = !texts.is_empty() && texts.iter().all(|(text, _)| text.starts_with('@'));
-    reader.fit = Fit { protocol, mode: Some(mode), service: Some(service), abstract_only };
+    let proxied = reader.proxy_protocol() != ProxyProtocol::Off;
+    reader.fit = Fit { protocol, mode: Some(mode), service: Some(service), abstract_only, proxied };
     reader.check_own_keys(context);
     let name = reader.value("name", |keys| &keys.name, values::name);
     let settings = reader.settings(protocol.unwrap_or(Protocol::Tcp), mode, service);

@@ -70,6 +70,11 @@ impl<'a> Reader<'a> {
         self.value("service", |keys| &keys.service, read).unwrap_or(ServiceKind::Echo)
     }
 
+    pub(super) fn proxy_protocol(&mut self) -> ProxyProtocol {
+        let read = |word: &str| words::read("proxy-protocol", word);
+        self.value("proxy-protocol", |keys| &keys.proxy_protocol, read).unwrap_or(ProxyProtocol::Off)
+    }
+
     pub(super) fn enabled(&mut self) -> bool {
         self.value("enabled", |keys| &keys.enabled, values::as_written).unwrap_or(true)
     }
@@ -159,13 +164,7 @@ impl<'a> Reader<'a> {
                 )
                 .flatten(),
             max_bytes: self.value("max-bytes", |keys| &keys.max_bytes, values::max_bytes).unwrap_or(0),
-            proxy_protocol: self
-                .value(
-                    "proxy-protocol",
-                    |keys| &keys.proxy_protocol,
-                    |word: &str| words::read("proxy-protocol", word),
-                )
-                .unwrap_or(ProxyProtocol::Off),
+            proxy_protocol: self.proxy_protocol(),
             trusted_proxies: self.trusted_proxies().unwrap_or_else(crate::config::loopback),
             proxy_header_timeout: self
                 .value(

@@ -140,6 +140,15 @@ fn addresses_must_not_clash() {
     );
 }
 
+/// Clients of a unix listener have addresses only if a proxy tells them.
+#[test]
+fn a_unix_listener_behind_a_proxy_has_lists_of_networks() {
+    let keys = "deny = \"192.0.2.0/24\"\nproxy-protocol = \"required\"";
+    let listeners = good(&listener("unix", "/x", keys)).config.listeners;
+    assert_eq!(listeners[0].deny.len(), 1);
+    assert_eq!(faults(&listener("unix", "/x", "deny = \"192.0.2.0/24\"")).len(), 1);
+}
+
 /// Whose headers are believed must be said, unless only this machine can connect.
 #[test]
 fn proxies_must_be_named() {
