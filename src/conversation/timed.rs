@@ -1,9 +1,10 @@
 //! A line on which nobody waits for longer than the listener allows.
 //!
 //! The kernel keeps the time: SO_RCVTIMEO and SO_SNDTIMEO (socket(7)) are set once, so a message costs no call more. For
-//! `idle-timeout` alone they are exact, since every call begins when something has moved. For `max-lifetime` they are
-//! never longer than what is left of it: when less is left they are halved, so they are set anew a few dozen times in the
-//! whole life of a connection, not at each message. One that ends early is set to the rest, and the call is made again.
+//! `idle-timeout` alone they are exact, since every call begins when something has moved. For `max-lifetime` they are a
+//! small part of what is left of it, so small that many calls in a row cannot wait longer than that: only then the clock is
+//! looked at, and they are set anew when they have become too large a part, a few dozen times in the whole life of a
+//! connection. One that ends early is set to the rest, and the call is made again.
 
 use std::{
     io,
@@ -25,6 +26,9 @@ use crate::{
 /// The kernel counts in ticks of a few milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// So many calls are made without a look at the clock: in a process of its own that is memory which is not near otherwise.
+const CALLS: u32 = 16;
+
 /// A line by system calls, with time limits if the listener has any.
 pub(super) struct Timed<'a> {
     line: Direct<'a>,
@@ -38,6 +42,8 @@ pub(super) struct Timed<'a> {
     armed: [Duration; 2],
     /// When the call began that waits; kept only where there is a deadline, without one the kernel's time-out is the idle time.
     began: Option<Instant>,
+    /// How many calls are left before the clock is looked at.
+    calls: u32,
     reached: Option<Limit>,
 }
 
@@ -73,9 +79,11 @@ impl<'a> Timed<'a> {
             header: None,
             armed: [Duration::MAX; 2],
             began: None,
+            calls: 0,
             reached: None,
         };
-        if let Some(time) = settings.idle_timeout.into_iter().chain(settings.max_lifetime).min() {
+        let part = settings.max_lifetime.map(|time| time / (4 * CALLS));
+        if let Some(time) = settings.idle_timeout.into_iter().chain(part).min() {
             timed.arm(Side::Receive, time);
             timed.arm(Side::Send, time);
         }
@@ -89,8 +97,8 @@ impl<'a> Timed<'a> {
 
     /// The header has come, or nobody waits for it any more.
     pub(super) fn introduced(&mut self) {
-        self.header = None;
-        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        (self.header, self.calls) = (None, 0);
+        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()) / (4 * CALLS));
         match self.idle.into_iter().chain(left).min() {
             Some(time) => self.arm(Side::Receive, time),
             None => {
@@ -139,6 +147,10 @@ impl<'a> Timed<'a> {
     /// Sees to it that the call does not wait beyond a deadline; false if that is over.
     fn begin(&mut self, side: Side) -> bool {
         let Some((deadline, limit)) = self.deadline() else { return true };
+        if let Some(calls) = self.calls.checked_sub(1) {
+            (self.calls, self.began) = (calls, None);
+            return true;
+        }
         let now = Instant::now();
         self.began = Some(now);
         let left = deadline.saturating_duration_since(now);
@@ -146,11 +158,23 @@ impl<'a> Timed<'a> {
             self.reached = Some(limit);
             return false;
         }
-        let armed = self.armed[side as usize];
-        if left < armed && armed > SHORTEST {
-            self.arm(side, left / 2);
+        match limit {
+            Limit::Header if left < self.armed[side as usize] => self.arm(side, left),
+            Limit::Header => {}
+            Limit::End(_) => self.calls = self.spare(left),
         }
         true
+    }
+
+    /// How many calls cannot wait for more than half of what is `left`, once the time-outs are a small part of it.
+    fn spare(&mut self, left: Duration) -> u32 {
+        let most = left / (2 * CALLS);
+        for side in [Side::Receive, Side::Send] {
+            if self.armed[side as usize] > most.max(SHORTEST) {
+                self.arm(side, most / 2);
+            }
+        }
+        if most > SHORTEST { CALLS } else { 0 }
     }
 
     /// Whether to make the call again, which would block, or did for as long as it may.
@@ -161,10 +185,14 @@ impl<'a> Timed<'a> {
             return false;
         }
         let now = Instant::now();
+        // Without a look at the clock, it has waited for just as long as it may.
+        let began =
+            *self.began.get_or_insert_with(|| now.checked_sub(self.armed[side as usize]).unwrap_or(now));
+        self.calls = 0;
         let left = deadline.map(|(at, limit)| (at.saturating_duration_since(now), limit));
         let idle = self.idle.map(|idle| {
-            let since = self.began.filter(|_| deadline.is_some());
-            let rest = since.map_or(Duration::ZERO, |began| (began + idle).saturating_duration_since(now));
+            // Without a deadline the kernel's time-out is the idle time.
+            let rest = deadline.map_or(Duration::ZERO, |_| (began + idle).saturating_duration_since(now));
             (rest, Limit::End(End::IdleTimeout))
         });
         // Of two that are over at once, the first.
