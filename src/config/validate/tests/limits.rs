@@ -39,6 +39,12 @@ fn values_have_limits() {
         ("tcp", "payload = \"txt\""),
         ("tcp", "service = \"ecko\""),
         ("tcp", "service = \"qotd\"\nquote = \"\\u001b[31m\""),
+        ("udp", "loop-breaker = 1"),
+        ("udp", "loop-breaker = -1"),
+        ("udp", "loop-breaker = 1000000001"),
+        ("udp", "deny-source-ports = \"echo\""),
+        ("udp", "deny-source-ports = [7, 65536]"),
+        ("udp", "trusted = \"192.0.2.1/24\""),
         ("unix", "socket-mode = \"10000\""),
         ("unix", "socket-mode = \"rw\""),
         ("unix", "socket-user = \"\""),
@@ -48,7 +54,7 @@ fn values_have_limits() {
         ("unix", "socket-user = 4294967295"),
         ("unix", "socket-group = \"no such group\""),
     ] {
-        let address = if protocol == "tcp" { "127.0.0.1:7" } else { "/x" };
+        let address = if protocol == "unix" { "/x" } else { "127.0.0.1:7" };
         let found = faults(&listener(protocol, address, key));
         assert_eq!(found.len(), 1, "{key}: {found:?}");
         assert!(found[0].starts_with(['2', '3']) && !found[0].ends_with(": "), "{key}: {found:?}");
@@ -64,6 +70,11 @@ fn values_have_limits() {
 fn keys_must_fit_their_listener() {
     for (protocol, address, key) in [
         ("udp", "127.0.0.1:7", "nodelay = true"),
+        ("tcp", "127.0.0.1:7", "loop-breaker = 0"),
+        ("tcp", "127.0.0.1:7", "trusted = []"),
+        ("unix", "/x", "deny-source-ports = \"none\""),
+        ("unix-datagram", "/x", "allow-multicast = true"),
+        ("unix-datagram", "/x", "kernel-filter = false"),
         ("unix", "/x", "keepalive = \"off\""),
         ("udp", "127.0.0.1:7", "idle-timeout = \"off\""),
         ("unix-datagram", "/x", "max-lifetime = \"1h\""),
