@@ -23,7 +23,7 @@ use crate::{
     station::Event,
     strategy,
     supervisor::Supervisor,
-    sys::post,
+    sys::{code, post},
     systemd::Manager,
 };
 
@@ -110,6 +110,8 @@ fn serve(
     if let Some(report) = report.take() {
         report.ready();
     }
+    // It takes a little memory more if that fails.
+    let _ = code::forget();
     Supervisor::new(cli, config, stations, number, (events, inbox), manager).run()
 }
 

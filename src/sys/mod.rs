@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod clock;
+pub mod code;
 pub mod credentials;
 pub mod error_queue;
 pub mod fork;
