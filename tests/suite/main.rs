@@ -33,4 +33,5 @@ mod service_manager;
 mod storm;
 mod strace;
 mod survival;
+mod units;
 mod unix_files;
