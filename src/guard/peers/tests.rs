@@ -55,7 +55,8 @@ fn a_loop_of_many_datagrams_dies() {
 fn a_flood_does_not_hide_a_loop() {
     let peers = Peers::new().unwrap();
     let (mut others, mut withheld) = (0_u32, 0);
-    for number in 0..10_000_u64 {
+    // A few more than ten runs: a newcomer may push out one that has just begun, which then begins again.
+    for number in 0..10_050_u64 {
         let now = START + number * 20_000;
         withheld += u64::from(ask(&peers, now, 1000).is_err());
         for _ in 0..100 {
