@@ -99,6 +99,13 @@ impl Bound {
         self.listeners.iter().map(|(settings, sockets)| (settings, sockets.as_slice()))
     }
 
+    /// An address that others than this machine can reach, if there is one.
+    pub fn public(&self) -> Option<String> {
+        let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
+        let is_public = |socket: &&Listener| matches!(socket.address(), Peer::Inet(address) if !address.ip().to_canonical().is_loopback());
+        sockets.into_iter().find(is_public).map(|socket| socket.url().to_string())
+    }
+
     /// Whether the sockets of a station are among these.
     pub fn inherits(&self, station: &Station) -> bool {
         self.inherited.contains(&station.number())

@@ -29,6 +29,7 @@ pub mod explain;
 pub mod fork_server;
 pub mod generation;
 pub mod inetd;
+pub mod privileges;
 pub mod server;
 pub mod signals;
 pub mod station;

@@ -54,8 +54,8 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if self.is_there() {
-            // Where we may not do that any more, the file is left; nobody holds it.
-            let _ = fs::remove_file(&self.path);
+            // Where a daemon that gave up root may not do that any more it is left behind, empty; nobody holds it.
+            let _ = fs::remove_file(&self.path).or_else(|_| self.file.set_len(0));
         }
     }
 }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use log::{info, warn};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::{
@@ -19,6 +18,7 @@ use crate::{
     generation::{Bound, load},
     guard, inetd, logging,
     pid_file::PidFile,
+    privileges::{self, use_all_descriptors},
     signals,
     station::Event,
     strategy,
@@ -83,7 +83,7 @@ fn serve(
     if manager.watchdog().is_some() {
         post::watch();
     }
-    use_all_descriptors();
+    use_all_descriptors(&config);
     // Processes that are started later share it, too.
     guard::own_ports().map_err(|error| {
         Failure::new(
@@ -93,6 +93,7 @@ fn serve(
     })?;
     let bound = Bound::first(&config, passed, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
+    privileges::give_up(&config, bound.public().as_deref())?;
     let (events, inbox) = mpsc::channel();
     signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     let (words, announced) = (bound.words(), announcements(&bound));
@@ -113,16 +114,6 @@ fn serve(
     // It takes a little memory more if that fails.
     let _ = code::forget();
     Supervisor::new(cli, config, stations, number, (events, inbox), manager).run()
-}
-
-/// The soft limit of open files guards programs that use select(2); the hard one is what the administrator allows.
-fn use_all_descriptors() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
-    }
 }
 
 /// A bound socket, as `--announce` prints it.

@@ -29,6 +29,8 @@ pub(super) struct Daemon {
     pub(super) drain_timeout: Written<String>,
     pub(super) exit_idle_time: Written<String>,
     pub(super) pid_file: Written<String>,
+    pub(super) user: Written<Scalar>,
+    pub(super) group: Written<Scalar>,
 }
 
 /// `[log]`.
@@ -43,7 +45,8 @@ pub(super) struct Log {
 
 impl Daemon {
     /// Every key, in the order in which files are printed.
-    pub(super) const KEYS: &'static [&'static str] = &["drain-timeout", "exit-idle-time", "pid-file"];
+    pub(super) const KEYS: &'static [&'static str] =
+        &["drain-timeout", "exit-idle-time", "pid-file", "user", "group"];
 }
 
 impl Log {

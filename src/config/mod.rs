@@ -62,6 +62,10 @@ pub struct Daemon {
     pub exit_idle_time: Option<Duration>,
     /// The file that holds the process id, locked while the daemon lives.
     pub pid_file: Option<PathBuf>,
+    /// The user to become once all sockets are bound.
+    pub user: Option<Owner>,
+    /// The group to become then; that of the user by default.
+    pub group: Option<Owner>,
 }
 
 /// `[log]`: what is written about what happens, how and where.

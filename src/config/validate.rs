@@ -73,6 +73,8 @@ fn daemon(file: &File, faults: &mut Faults) -> Daemon {
             .unwrap_or(std::time::Duration::from_secs(5)),
         exit_idle_time: values::head(&written.exit_idle_time, values::exit_idle_time, faults).flatten(),
         pid_file: values::head(&written.pid_file, values::path, faults),
+        user: values::head(&written.user, values::user, faults),
+        group: values::head(&written.group, values::group, faults),
     }
 }
 

@@ -5,7 +5,7 @@ use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
-    config::LogTarget,
+    config::{Config, Daemon, LogTarget},
     error::Failure,
     generation::{self, Bound},
     logging, strategy,
@@ -43,8 +43,13 @@ impl Supervisor<'_> {
     fn next_generation(&mut self) -> Result<(), Failure> {
         let (mut config, mut notes) = generation::load(self.cli)?;
         strategy::settle(&mut config, &mut notes)?;
-        if config.daemon.pid_file != self.config.daemon.pid_file {
-            notes.push("another `pid-file` counts from the next start on".to_owned());
+        let whole = |config: &Config| {
+            let Daemon { pid_file, user, group, .. } = config.daemon.clone();
+            (pid_file, user, group)
+        };
+        if whole(&config) != whole(&self.config) {
+            notes
+                .push("new values of `pid-file`, `user` and `group` count from the next start on".to_owned());
         }
         let log = logging::prepare(&config.log)?;
         let mut bound = Bound::next(&config, &self.stations, &mut notes)?;

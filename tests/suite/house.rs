@@ -20,6 +20,7 @@ const LAYERS: &[&str] = &[
     "error",
     "pid_file",
     "detach",
+    "privileges",
     "signals",
     "logging",
     "systemd",

@@ -25,6 +25,7 @@ mod log_targets;
 mod matrix;
 mod pages;
 mod panics;
+mod privileges;
 mod proxy;
 mod python;
 mod rates;

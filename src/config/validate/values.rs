@@ -1,7 +1,6 @@
 //! The limits of single values, whatever stands around them.
 
-use std::path::PathBuf;
-use std::{fmt, time::Duration};
+use std::{borrow::Borrow, fmt, path::PathBuf, time::Duration};
 
 use nix::unistd::{Group, User};
 
@@ -13,13 +12,15 @@ use crate::config::{
 };
 
 /// Reads a value of `[daemon]` or `[log]`, which are in the first source only.
-pub(super) fn head<V>(
-    written: &Written<String>,
-    read: impl Fn(&str) -> Result<V, Trouble>,
+pub(super) fn head<T: Borrow<U>, U: ?Sized, V>(
+    written: &Written<T>,
+    read: impl Fn(&U) -> Result<V, Trouble>,
     faults: &mut Faults,
 ) -> Option<V> {
     let written = written.as_ref()?;
-    read(written.get_ref()).map_err(|trouble| faults.push(Place::new(0, written.span()), trouble)).ok()
+    read(written.get_ref().borrow())
+        .map_err(|trouble| faults.push(Place::new(0, written.span()), trouble))
+        .ok()
 }
 
 /// A value that is right as it is.

@@ -1,0 +1,134 @@
+//! Giving up root: after every socket is bound, and before the first byte is served. For good, and verified.
+
+use std::{io, os::unix::fs::chown};
+
+use log::{info, warn};
+use nix::{
+    errno::Errno,
+    sys::resource::{Resource, getrlimit, setrlimit},
+    unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
+};
+
+use crate::{
+    config::{self, Config, LogTarget, Mode},
+    error::{Exit, Failure},
+};
+
+/// Descriptors that the daemon needs beside those of connections.
+const OWN: u64 = 32;
+
+/// Descriptors that a listener needs beside those of its connections: sockets and their duplicates, pollers, bells.
+const OF_LISTENER: u64 = 16;
+
+/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach.
+pub fn give_up(config: &Config, public: Option<&str>) -> Result<(), Failure> {
+    let Some((user, group)) = wanted(&config.daemon)? else {
+        if let Some(address) = public.filter(|_| geteuid().is_root()) {
+            warn!(
+                "serving {address} as root: set `user` in [daemon] to give that up once all sockets are bound"
+            );
+        }
+        return Ok(());
+    };
+    if is(user, group) {
+        return Ok(());
+    }
+    if !geteuid().is_root() {
+        let name =
+            config.daemon.user.as_ref().or(config.daemon.group.as_ref()).map_or("", |owner| &owner.name);
+        let text = format!(
+            "cannot become `{name}`: only root can; start echod as root, or leave `user` and `group` out"
+        );
+        return Err(Failure::new(Exit::NoPermission, text));
+    }
+    if let (LogTarget::File, Some(path)) = (config.log.target, &config.log.file) {
+        // It is to be opened again when it was rotated.
+        let given = chown(path, Some(user.as_raw()), Some(group.as_raw()));
+        given.map_err(|error| cannot(&format!("give {} to them", path.display()), &error))?;
+    }
+    become_them(user, group).map_err(|error| cannot("give up root", &error.into()))?;
+    verify(user, group)?;
+    info!("gave up root: now user {user}, group {group}, no other groups");
+    Ok(())
+}
+
+/// The user and group to become.
+fn wanted(daemon: &config::Daemon) -> Result<Option<(Uid, Gid)>, Failure> {
+    let group = daemon.group.as_ref().map(|group| Gid::from_raw(group.id));
+    let Some(user) = &daemon.user else {
+        return Ok(group.map(|group| (geteuid(), group)));
+    };
+    let uid = Uid::from_raw(user.id);
+    let found = || User::from_uid(uid).ok().flatten().map(|user| user.gid);
+    match group.or_else(found) {
+        Some(group) => Ok(Some((uid, group))),
+        None => {
+            let text = format!(
+                "cannot become user `{}`: it has no entry that names its group; set `group` too",
+                user.name
+            );
+            Err(Failure::new(Exit::Config, text))
+        }
+    }
+}
+
+/// Whether this process is that already, whatever other groups it has.
+fn is(user: Uid, group: Gid) -> bool {
+    let users = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [user; 3]);
+    users && getresgid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [group; 3])
+}
+
+/// In this order: without root neither the groups nor the group could be changed any more. Each acts on the whole process.
+fn become_them(user: Uid, group: Gid) -> nix::Result<()> {
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)
+}
+
+fn verify(user: Uid, group: Gid) -> Result<(), Failure> {
+    let others = getgroups().map_err(|error| cannot("verify that root was given up", &error.into()))?;
+    let only = others.is_empty() || others == [group];
+    let root = Uid::from_raw(0);
+    let back = !user.is_root() && setresuid(root, root, root) != Err(Errno::EPERM);
+    match is(user, group) && only && !back {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::Internal,
+            "cannot give up root: it could be taken back; the system is at fault",
+        )),
+    }
+}
+
+fn cannot(what: &str, error: &io::Error) -> Failure {
+    Failure::new(Exit::NoPermission, format!("cannot {what}: {error}"))
+}
+
+/// Raises the limit of open files as far as the administrator allows: the soft limit guards programs that use select(2). Says
+/// so where that is less than the listeners may need.
+pub fn use_all_descriptors(config: &Config) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let needed = needed(config);
+    if soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+    }
+    // Whoever may, raises the hard limit, too.
+    if needed > hard && setrlimit(Resource::RLIMIT_NOFILE, needed, needed).is_err() {
+        warn!(
+            "the limit of open files is {hard}, but with `max-connections` of all listeners it may take {needed}: set \
+             LimitNOFILE={needed} in its unit or `ulimit -n {needed}`, or lower `max-connections`"
+        );
+    }
+}
+
+/// How many descriptors the daemon's own process needs at most. (The processes of forking listeners need few each.)
+fn needed(config: &Config) -> u64 {
+    let of = |listener: &config::Listener| {
+        let stream = listener.protocol.is_stream() && listener.mode != Mode::Forking;
+        OF_LISTENER
+            + 4 * listener.pool() as u64
+            + if stream { u64::from(listener.max_connections) } else { 0 }
+    };
+    OWN + config.listeners.iter().map(of).sum::<u64>()
+}

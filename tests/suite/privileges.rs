@@ -1,0 +1,136 @@
+//! Giving up root, and the limit of open files.
+
+use std::fs;
+
+use nix::{sys::signal::Signal, unistd::geteuid};
+
+use crate::common::{Echod, Launch, proc};
+
+fn it(more: &str) -> String {
+    format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n{more}\n")
+}
+
+fn is_root() -> bool {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: root is needed to give it up");
+    }
+    geteuid().is_root()
+}
+
+/// Every id of a process, and its groups.
+fn ids(pid: i32) -> [String; 3] {
+    ["Uid", "Gid", "Groups"]
+        .map(|key| proc::status(pid, key).unwrap().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn root_is_given_up_by_everyone() {
+    if !is_root() {
+        return;
+    }
+    for mode in ["epoll", "threading", "forking"] {
+        let toml =
+            format!("[daemon]\nuser = \"nobody\"\ngroup = 1234\n{}", it(&format!("mode = \"{mode}\"")));
+        let mut daemon = Launch::new().config(&toml).start();
+        let client = daemon.client("it");
+        client.echo(b"hello");
+        let nobody = ["65534 65534 65534 65534", "1234 1234 1234 1234", ""].map(str::to_owned);
+        for pid in daemon.family() {
+            assert_eq!(ids(pid), nobody, "{mode}");
+            let capabilities = proc::status(pid, "CapEff").unwrap() + &proc::status(pid, "CapPrm").unwrap();
+            assert!(capabilities.bytes().all(|digit| digit == b'0'), "{mode}: {capabilities}");
+        }
+        for task in fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap() {
+            let thread = task.unwrap().file_name().to_str().unwrap().parse().unwrap();
+            assert_eq!(ids(thread), nobody, "each thread has ids of its own");
+        }
+        drop(client);
+        daemon.stop();
+    }
+}
+
+/// A port that only root can have is bound before, and kept over a reload afterwards.
+#[test]
+fn what_needs_root_is_done_before() {
+    if !is_root() {
+        return;
+    }
+    let script = "exec unshare --net sh -c 'ip link set lo up 2>/dev/null; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let tried = std::process::Command::new("unshare").args(["--net", "true"]).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return eprintln!("SKIPPED: no network namespace can be made here");
+    }
+    let toml = |more: &str| {
+        let port = it(more).replace("127.0.0.1:0", "127.0.0.1:7");
+        let file = "[[listener]]\nname = \"file\"\nprotocol = \"unix\"\naddress = \"it.sock\"\n";
+        format!("[daemon]\nuser = \"nobody\"\n[log]\ntarget = \"file\"\nfile = \"log\"\n{port}{file}")
+    };
+    let launch = Launch::new().config(&toml("")).shell(script);
+    // What it reads again must be readable for the user that it has become.
+    fs::set_permissions(launch.dir(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut daemon = launch.start();
+    daemon.client("file").echo(b"hello");
+    fs::write(daemon.path("echod.toml"), toml("service = \"upper\"")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let read = || fs::read_to_string(daemon.path("log")).unwrap();
+    crate::common::eventually("the reload", || read().contains("reloaded: serving 2").then_some(()));
+    assert!(read().contains("gave up root: now user 65534"), "{}", read());
+    assert_eq!(ids(daemon.pid())[0], "65534 65534 65534 65534");
+    daemon.stop();
+}
+
+#[test]
+fn only_root_can_become_another_user() {
+    if !is_root() {
+        let toml = format!("[daemon]\nuser = \"root\"\n{}", it(""));
+        return Launch::new().config(&toml).run().expect(77, &["cannot become `root`: only root can"]);
+    }
+    let toml = format!("[daemon]\nuser = 54321\n{}", it(""));
+    Launch::new().config(&toml).run().expect(78, &["cannot become user `54321`", "set `group` too"]);
+}
+
+#[test]
+fn an_unknown_user_is_cited() {
+    let toml = |key: &str| format!("[daemon]\n{key} = \"no-such-one\"\n{}", it(""));
+    Launch::new()
+        .config(&toml("user"))
+        .run()
+        .expect(78, &["echod.toml:2:8", "there is no user `no-such-one`"]);
+    Launch::new()
+        .config(&toml("group"))
+        .run()
+        .expect(78, &["echod.toml:2:9", "there is no group `no-such-one`"]);
+}
+
+#[test]
+fn root_on_a_public_address_is_warned() {
+    if !is_root() {
+        return;
+    }
+    let warned = |address: &str| {
+        let daemon = Launch::new().args(&["-l", &format!("tcp://{address}?name=it")]).start();
+        daemon.client("it").echo(b"hello");
+        daemon.log().contains(" as root: set `user` in [daemon]")
+    };
+    assert!(warned("0.0.0.0:0"));
+    assert!(!warned("127.0.0.1:0"));
+    assert!(!warned("[::1]:0"));
+}
+
+#[test]
+fn too_few_descriptors_are_told_with_the_cure() {
+    let script = "ulimit -n 500; exec setpriv --bounding-set -sys_resource \"$0\" \"$@\"";
+    let script = if geteuid().is_root() { script } else { "ulimit -n 500; exec \"$0\" \"$@\"" };
+    if geteuid().is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
+        return eprintln!("SKIPPED: setpriv is not installed, no limit was too low");
+    }
+    let limited = |most: u32| -> Echod {
+        Launch::new().config(&it(&format!("max-connections = {most}"))).shell(script).start()
+    };
+    let daemon = limited(1000);
+    let line = daemon.wait_log(|line| line.contains("the limit of open files is 500"));
+    assert!(line.contains("LimitNOFILE=1052"), "{line}");
+    let enough = limited(400);
+    enough.client("it").echo(b"hello");
+    assert!(!enough.log().contains(" WARN "), "{}", enough.log());
+}
