@@ -138,6 +138,31 @@ fn socket_units_and_listeners_have_the_same_names() {
     passed.iter().for_each(|name| assert!(activated.contains(&format!("echod-{name}.socket")), "{name}"));
 }
 
+/// What is installed serves this machine, until its administrator says otherwise.
+#[test]
+fn the_service_and_its_sockets_are_for_this_machine() {
+    let config = fs::read_to_string(root().join("config/service.toml")).unwrap();
+    let config: toml::Table = config.parse().unwrap();
+    let mut addresses = Vec::new();
+    for listener in config["listener"].as_array().unwrap() {
+        match &listener["address"] {
+            toml::Value::Array(list) => {
+                addresses.extend(list.iter().map(|one| one.as_str().unwrap().to_owned()))
+            }
+            one => addresses.push(one.as_str().unwrap().to_owned()),
+        }
+    }
+    for unit in units() {
+        let text = fs::read_to_string(folder().join(unit)).unwrap();
+        let listens = text.lines().filter(|line| line.starts_with("Listen"));
+        addresses.extend(listens.map(|line| line.split_once('=').unwrap().1.to_owned()));
+    }
+    assert_eq!(addresses.len(), 12, "{addresses:?}");
+    let near = ["127.0.0.1:", "[::1]:", "%t/", "/run/echod/"];
+    let is_near = |address: &String| near.iter().any(|prefix| address.starts_with(prefix));
+    assert!(addresses.iter().all(is_near), "{addresses:?}");
+}
+
 /// Every service and socket in systemd/.
 fn units() -> Vec<String> {
     let names =
