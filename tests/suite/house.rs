@@ -116,6 +116,16 @@ fn every_key_is_in_the_readme() {
 }
 
 #[test]
+fn every_reason_for_a_refusal_is_in_the_readme() {
+    let (readme, reasons) = (read("README.md"), read("src/reason.rs"));
+    let word = |line: &'static str| line.trim().split_once(" = \"")?.1.split('"').next();
+    let words: Vec<&str> = reasons.leak().lines().filter_map(word).collect();
+    assert!(words.len() > 15, "{words:?}");
+    let missing: Vec<_> = words.iter().filter(|word| !readme.contains(&format!("`{word}`"))).collect();
+    assert!(missing.is_empty(), "README.md does not explain {missing:?}");
+}
+
+#[test]
 fn every_option_is_in_the_readme() {
     let help = Command::new(env!("CARGO_BIN_EXE_echod")).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
