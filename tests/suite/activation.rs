@@ -311,8 +311,10 @@ fn systemd_socket_activate_starts_it() {
         eprintln!("SKIPPED: systemd-socket-activate is not installed");
         return;
     };
-    eventually("the socket", || path.exists().then_some(()));
-    Client::connect(&Endpoint::Unix(path.clone())).echo(b"the first client starts it");
+    // Bound, its file is there; but clients are let in only once it listens.
+    let first = eventually("the socket", || Client::try_connect(&Endpoint::Unix(path.clone())).ok());
+    first.echo(b"the first client starts it");
+    drop(first);
     Client::connect(&Endpoint::Unix(path.clone())).echo(b"and is not the last");
     crate::survival::signal_process(process.id().try_into().unwrap(), Signal::SIGTERM);
     assert!(process.wait().unwrap().success());

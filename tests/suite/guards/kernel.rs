@@ -43,7 +43,8 @@ fn a_denied_port_wakes_nobody() {
         // A call with many messages is written down when it has ended, which it may not have done yet.
         settle(&marker);
         let calls = strace.calls_between(&daemon);
-        assert!(calls.len() < 30, "{way:?}: {} calls: {:?}", calls.len(), &calls[..30]);
+        // One for each would be a thousand. A process for a datagram makes some more calls for the markers.
+        assert!(calls.len() < 100, "{way:?}: {} calls: {:?}", calls.len(), &calls[..30]);
         assert!(!calls.iter().any(|call| call.contains("DENIED")), "{way:?}");
     }
 }
