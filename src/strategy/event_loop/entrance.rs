@@ -33,12 +33,16 @@ impl<P: Poller> EventLoop<'_, P> {
         for _ in 0..TURN {
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-            let mut permit = gate.try_enter();
-            if permit.is_none() && self.duty.lets_wait() {
-                return match gate.wait_for_place(&self.bell) {
-                    true => self.step_aside(Aside::Full),
-                    false => continue,
-                };
+            let mut permit = None;
+            // Where nobody waits, a place that is taken before somebody is there for it would be missing in another loop.
+            if self.duty.lets_wait() {
+                permit = gate.try_enter();
+                if permit.is_none() {
+                    return match gate.wait_for_place(&self.bell) {
+                        true => self.step_aside(Aside::Full),
+                        false => continue,
+                    };
+                }
             }
             if gate.claim(1) == 0 {
                 self.claim_again(number);
