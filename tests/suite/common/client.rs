@@ -95,10 +95,16 @@ impl Client {
     /// A client that comes from another address of this machine.
     #[track_caller]
     pub(crate) fn connect_from(to: &Endpoint, ip: &str) -> Self {
-        let client = Self::unbound(to).unwrap();
-        client.socket.bind(&SocketAddr::new(ip.parse().unwrap(), 0).into()).unwrap();
-        uninterrupted(|| client.socket.connect(&to.parts().0)).unwrap();
-        client
+        loop {
+            let client = Self::unbound(to).unwrap();
+            client.socket.bind(&SocketAddr::new(ip.parse().unwrap(), 0).into()).unwrap();
+            let port = client.socket.local_addr().unwrap().as_socket().unwrap().port();
+            // From another address the listener's own port may be had as well, and is not to be answered.
+            if port != to.inet().port() {
+                uninterrupted(|| client.socket.connect(&to.parts().0)).unwrap();
+                return client;
+            }
+        }
     }
 
     pub(crate) fn is_datagram(&self) -> bool {
