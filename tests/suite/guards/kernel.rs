@@ -43,8 +43,9 @@ fn a_denied_port_wakes_nobody() {
         // A call with many messages is written down when it has ended, which it may not have done yet.
         settle(&marker);
         let calls = strace.calls_between(&daemon);
-        // One for each would be a thousand. A process for a datagram makes some more calls for the markers.
-        assert!(calls.len() < 100, "{way:?}: {} calls: {:?}", calls.len(), &calls[..30]);
+        // Where each datagram has a process, that of a marker makes calls of its own.
+        let most = if way.workers.contains("per-request") { 100 } else { 30 };
+        assert!(calls.len() < most, "{way:?}: {} calls: {:?}", calls.len(), &calls[..30]);
         assert!(!calls.iter().any(|call| call.contains("DENIED")), "{way:?}");
     }
 }
