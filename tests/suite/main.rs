@@ -23,6 +23,7 @@ mod limits;
 mod log_lines;
 mod log_targets;
 mod matrix;
+mod packages;
 mod pages;
 mod panics;
 mod privileges;

@@ -1,0 +1,112 @@
+//! What packaging/ says about the packages, held against what there is to install. Whether they can be installed is for
+//! packaging/test-packages.sh to see.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+
+/// Folders of files that users are to have, each of them.
+const SHIPPED: [&str; 4] = ["systemd", "man", "completions", "config"];
+
+#[test]
+fn the_packages_are_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = read("packaging/debian/changelog");
+    let latest = changelog.lines().next().unwrap();
+    assert!(latest.starts_with(&format!("echod ({version}-1) ")), "{latest}");
+}
+
+#[test]
+fn every_file_for_users_is_in_the_deb() {
+    let sources: Vec<_> = assets().into_iter().map(|[source, ..]| source).collect();
+    let missing = missing(&sources);
+    assert!(missing.is_empty(), "not among the assets of package.metadata.deb in Cargo.toml: {missing:?}");
+}
+
+/// The one file with settings, programs and everything else, as their permissions tell them apart.
+#[test]
+fn what_the_deb_installs_is_readable_and_no_more() {
+    for [source, target, mode] in assets() {
+        let expected = if target.starts_with("usr/bin/") { "755" } else { "644" };
+        assert_eq!(mode, expected, "{source}");
+        assert!(target.starts_with("usr/") || target == "etc/echod/echod.toml", "{target}");
+    }
+}
+
+/// Only the service is enabled and started, and what runs is never stopped before the new files are there.
+#[test]
+fn the_deb_starts_the_service_alone_and_restarts_it_after_an_upgrade() {
+    let deb = deb();
+    let mut told = BTreeSet::new();
+    for unit in deb["systemd-units"].as_array().unwrap() {
+        let name = unit["unit-name"].as_str().unwrap();
+        let is_service = name == "echod";
+        for key in ["enable", "start", "restart-after-upgrade"] {
+            assert_eq!(unit[key].as_bool(), Some(is_service), "{key} of {name}");
+        }
+        assert_eq!(unit["stop-on-upgrade"].as_bool(), Some(false), "{name}");
+        told.insert(name.to_owned());
+    }
+    let units =
+        files("systemd").into_iter().filter(|unit| unit.ends_with(".service") || unit.ends_with(".socket"));
+    let units: BTreeSet<_> =
+        units.map(|unit| Path::new(&unit).file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(told, units);
+}
+
+/// The files for users that none of `sources` names; a `*` in them stands for any text without a slash.
+fn missing(sources: &[String]) -> Vec<String> {
+    let names = |pattern: &str, file: &str| match pattern.split_once('*') {
+        None => pattern == file,
+        Some((start, end)) => {
+            let middle = file.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+            middle.is_some_and(|middle| !middle.contains('/'))
+        }
+    };
+    let all: Vec<_> = SHIPPED.iter().flat_map(|folder| files(folder)).collect();
+    assert!(all.len() > 15, "these cannot be all the files: {all:?}");
+    all.into_iter().filter(|file| !sources.iter().any(|source| names(source, file))).collect()
+}
+
+/// Source, target and mode of everything in the deb.
+fn assets() -> Vec<[String; 3]> {
+    let deb = deb();
+    let assets = deb["assets"].as_array().unwrap().iter();
+    let words = |asset: &Value| {
+        let words = asset.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned());
+        <[String; 3]>::try_from(words.collect::<Vec<_>>()).unwrap()
+    };
+    assets.map(words).collect()
+}
+
+fn deb() -> Table {
+    let manifest: Table = read("Cargo.toml").parse().unwrap();
+    manifest["package"]["metadata"]["deb"].as_table().unwrap().clone()
+}
+
+/// Every file in `folder` and below it, as a path from the root of the repository.
+fn files(folder: &str) -> Vec<String> {
+    let (mut files, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => files.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()),
+            }
+        }
+    }
+    files
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
