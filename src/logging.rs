@@ -25,6 +25,8 @@ use crate::{
 
 mod sink;
 
+pub use sink::{print_error, stderr_is_journal};
+
 /// The log that is in effect; a reload puts another one in its place.
 static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
 

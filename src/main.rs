@@ -1,12 +1,12 @@
 //! The command: argv, run, exit code. An error is printed here, once.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 use echod::{
     cli::Cli,
     error::{Exit, Failure},
-    fork_server, server,
+    fork_server, logging, server,
 };
 
 fn main() -> ExitCode {
@@ -17,9 +17,8 @@ fn main() -> ExitCode {
                 // It was told already.
                 return failure.exit.into();
             }
-            // Without a standard error there is nobody to tell.
             let name = if failure.is_cited() { "" } else { "echod: " };
-            let _ = writeln!(std::io::stderr(), "{name}{failure}");
+            logging::print_error(&format!("{name}{failure}"));
             failure.exit.into()
         }
     }
@@ -34,6 +33,10 @@ fn run() -> Result<ExitCode, Failure> {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        Err(told) if logging::stderr_is_journal() && told.use_stderr() => {
+            logging::print_error(&told.to_string());
+            return Ok(Exit::Usage.into());
+        }
         Err(told) => {
             let _ = told.print();
             return Ok(if told.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS });

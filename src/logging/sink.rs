@@ -72,10 +72,22 @@ impl Write for Datagrams {
 }
 
 /// Whether standard error is the journal's: `JOURNAL_STREAM` of systemd.exec(5) names its device and inode.
-pub(super) fn stderr_is_journal() -> bool {
+pub fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let own = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
     own.is_ok_and(|own| own == stream)
+}
+
+/// Prints to standard error why the daemon cannot go on: in the journal these lines are errors, like those of the log.
+pub fn print_error(text: &str) {
+    let text = if stderr_is_journal() { prefixed(text, Level::Error) } else { text.to_owned() };
+    // Without a standard error there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn prefixed(text: &str, level: Level) -> String {
+    let lines: Vec<_> = text.lines().map(|line| format!("<{}>{line}", severity(level))).collect();
+    lines.join("\n")
 }
 
 /// A line of syslog as RFC 3164 has it, without the name of the machine, which the local daemon knows.

@@ -66,6 +66,22 @@ fn lines_for_the_journal_have_priorities() {
     assert!(log.lines().all(|line| line.starts_with('<')), "{log}");
 }
 
+/// Also what is said before there is a log: why the daemon does not start.
+#[test]
+fn what_prevents_a_start_is_an_error_in_the_journal() {
+    let script = "JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec \"$0\" \"$@\"";
+    let run = |arguments: &[&str]| Launch::new().args(arguments).shell(script).run();
+    for (arguments, exit, word) in [
+        (["-l", "tcp://127.0.0.1:0?max-conections=3"], 78, "did you mean"),
+        (["-l", "unix:/nowhere/echod.sock"], 69, "cannot bind"),
+        (["--listne", "tcp://127.0.0.1:0"], 64, "--listen"),
+    ] {
+        let outcome = run(&arguments);
+        outcome.expect(exit, &[word]);
+        assert!(outcome.stderr.lines().all(|line| line.starts_with("<3>")), "{}", outcome.stderr);
+    }
+}
+
 /// In a mount namespace of its own, because the addresses of both daemons are fixed.
 const SYSLOG: &str = "exec unshare --mount sh -ec '
     mkdir dev; for each in null log; do touch dev/$each; done
