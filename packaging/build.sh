@@ -115,4 +115,23 @@ make_deb() {
     PACKAGE=$(cargo deb --quiet --locked --no-build --no-strip --deb-revision "$1" --output "$OUTPUT/")
 }
 
+make_rpm() {
+    local work=$OUTPUT/rpmbuild
+    rm -rf "$work"
+    rpmbuild -bb --quiet packaging/echod.spec \
+        --define "_topdir $work" \
+        --define "_rpmdir $OUTPUT" \
+        --define "_build_name_fmt %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm" \
+        --define "_buildhost localhost" \
+        --define "use_source_date_epoch_as_buildtime 1" \
+        --define "vendor The echod developers" \
+        --define "packager The echod developers <developers@echod.invalid>" \
+        --define "echod_source $PWD" \
+        --define "echod_binary $(realpath "${CARGO_TARGET_DIR:-target}")/release/echod" \
+        --define "echod_libraries $OUTPUT/libraries.txt" \
+        --define "echod_revision $1"
+    rm -rf "$work"
+    PACKAGE=$OUTPUT/echod-$(sed -n 's/^Version: *//p' packaging/echod.spec)-$1.$(rpm --eval '%{_target_cpu}').rpm
+}
+
 main "$@"

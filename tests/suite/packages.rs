@@ -18,6 +18,11 @@ fn the_packages_are_of_this_version() {
     let changelog = read("packaging/debian/changelog");
     let latest = changelog.lines().next().unwrap();
     assert!(latest.starts_with(&format!("echod ({version}-1) ")), "{latest}");
+    let spec = read("packaging/echod.spec");
+    let told = spec.lines().find_map(|line| line.strip_prefix("Version:")).map(str::trim);
+    assert_eq!(told, Some(version));
+    let latest = spec.lines().find(|line| line.starts_with("* ")).unwrap();
+    assert!(latest.ends_with(&format!(" - {version}-1")), "{latest}");
 }
 
 #[test]
@@ -25,6 +30,15 @@ fn every_file_for_users_is_in_the_deb() {
     let sources: Vec<_> = assets().into_iter().map(|[source, ..]| source).collect();
     let missing = missing(&sources);
     assert!(missing.is_empty(), "not among the assets of package.metadata.deb in Cargo.toml: {missing:?}");
+}
+
+/// It takes whole folders; what it then lists is compared with them by rpmbuild.
+#[test]
+fn every_file_for_users_is_in_the_rpm() {
+    let spec = read("packaging/echod.spec");
+    let words = spec.split_whitespace().map(|word| word.trim_end_matches(';').to_owned());
+    let missing = missing(&words.collect::<Vec<_>>());
+    assert!(missing.is_empty(), "not in the %install of packaging/echod.spec: {missing:?}");
 }
 
 /// The one file with settings, programs and everything else, as their permissions tell them apart.
