@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_echod_global_optspecs
-    string join \n c/config= l/listen= check print-config inetd service= d/daemonize announce v/verbose q/quiet log-level= log-format= h/help V/version
+    string join \n c/config= l/listen= check print-config inetd service= probe= d/daemonize announce v/verbose q/quiet log-level= log-format= h/help V/version
 end
 
 function __fish_echod_needs_command
@@ -33,6 +33,7 @@ chargen\t''
 qotd\t''
 daytime\t''
 time\t''"
+complete -c echod -n "__fish_echod_needs_command" -l probe -d 'Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69' -r
 complete -c echod -n "__fish_echod_needs_command" -l log-level -d 'Log up to this level, whatever the file and ECHOD_LOG say' -r -f -a "off\t''
 error\t''
 warn\t''

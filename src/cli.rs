@@ -47,6 +47,12 @@ pub struct Cli {
     #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd")]
     pub service: Option<String>,
 
+    /// Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69
+    ///
+    /// A check of health. The URL is that of --listen, without parameters; the service must be echo.
+    #[arg(long, value_name = "URL", help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "inetd", "daemonize", "announce"])]
+    pub probe: Option<String>,
+
     /// Leave the terminal: exit once all are served, with the daemon in the background, or with what prevented that
     #[arg(short, long, help_heading = "Output", conflicts_with_all = ["check", "print_config", "inetd"])]
     pub daemonize: bool,
@@ -153,7 +159,7 @@ Exit codes:
   0   stopped as asked, or nothing was left to serve
   64  wrong command line
   66  the file cannot be read
-  69  an address cannot be bound
+  69  an address cannot be bound; --probe: no echo
   70  a fault of echod itself
   75  the pid file is held by another process
   77  permission denied; explain: refused

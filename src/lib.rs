@@ -30,6 +30,7 @@ pub mod fork_server;
 pub mod generation;
 pub mod inetd;
 pub mod privileges;
+pub mod probe;
 pub mod server;
 pub mod signals;
 pub mod station;

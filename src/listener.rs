@@ -1,11 +1,11 @@
 //! One bound socket of any protocol; accept(2) and its error table. It unlinks only its own socket file.
 
 use std::{
-    io::{self, ErrorKind},
+    io,
     os::fd::{AsFd, BorrowedFd},
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     config::{self, Protocol},
@@ -19,8 +19,8 @@ use crate::{
 
 mod places;
 
-pub use places::words;
-use places::{cannot_bind, is_absent, places};
+use places::{cannot_bind, is_absent};
+pub use places::{places, words};
 
 /// A socket that clients can reach.
 #[derive(Debug)]
@@ -95,14 +95,9 @@ pub fn bind_or_adopt(
 
 impl Listener {
     fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
-        let (domain, address) = match place {
-            Peer::Inet(address) => (Domain::for_address(*address), SockAddr::from(*address)),
-            Peer::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
-            Peer::Abstract(name) => (Domain::UNIX, abstract_address(name)?),
-            Peer::Unnamed => return Err(ErrorKind::AddrNotAvailable.into()),
-        };
+        let address = place.socket_address()?;
         let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-        let socket = Socket::new(domain, kind, None)?;
+        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
         options::before_bind(&socket, settings, place)?;
         let file = match place {
             Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings)?),
@@ -319,10 +314,4 @@ fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
     let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
     // The kernel lowers it to net.core.somaxconn.
     socket.listen(if backlog == 0 { i32::MAX } else { backlog })
-}
-
-fn abstract_address(name: &[u8]) -> io::Result<SockAddr> {
-    let mut path = vec![0];
-    path.extend_from_slice(name);
-    SockAddr::unix(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&path))
 }

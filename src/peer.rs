@@ -1,6 +1,13 @@
 //! The address of a peer, or where a socket is bound, and how it is written.
 
-use std::{fmt, net::SocketAddr, path::Path};
+use std::{
+    ffi::OsStr,
+    fmt,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 use socket2::SockAddr;
 
@@ -33,6 +40,19 @@ impl From<&SockAddr> for Peer {
 }
 
 impl Peer {
+    /// As system calls take it.
+    ///
+    /// # Errors
+    /// If it is unnamed, or too long for a unix socket.
+    pub fn socket_address(&self) -> io::Result<SockAddr> {
+        match self {
+            Peer::Inet(address) => Ok(SockAddr::from(*address)),
+            Peer::Path(path) => SockAddr::unix(path),
+            Peer::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &**name].concat())),
+            Peer::Unnamed => Err(ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+
     /// Writes it as a URL.
     pub fn url(&self, protocol: Protocol) -> Url<'_> {
         Url { protocol, address: self }

@@ -19,7 +19,7 @@ use crate::{
     guard, inetd, logging,
     pid_file::PidFile,
     privileges::{self, use_all_descriptors},
-    signals,
+    probe, signals,
     station::Event,
     strategy,
     supervisor::Supervisor,
@@ -34,6 +34,9 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         let answer = explain::explain(&loaded, question)?;
         print(&answer.text)?;
         return answer.refusal.map_or(Ok(()), Err);
+    }
+    if let Some(url) = &cli.probe {
+        return print(&probe::probe(url)?);
     }
     if cli.inetd {
         return inetd::serve(cli);

@@ -67,17 +67,35 @@ pub enum ErrorKind {
 /// Reads and checks everything that `inputs` name.
 pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
     let mut faults = Faults::default();
-    let mut sources = sources(inputs, &mut faults)?;
+    let sources = sources(inputs, &mut faults)?;
+    check(sources, inputs.file.as_deref(), environment, faults)
+}
+
+/// Reads and checks a URL alone, that of another option than `--listen`.
+pub fn load_url(option: &str, url: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let mut faults = Faults::default();
+    let source = Source { name: option.to_owned(), ..url::source(url, 0, &mut faults) };
+    check(vec![source], None, environment, faults)
+}
+
+fn check(
+    mut sources: Vec<Source>,
+    file: Option<&Path>,
+    environment: &Environment,
+    mut faults: Faults,
+) -> Result<Loaded, ConfigError> {
     let files: Vec<_> = sources
         .iter()
         .enumerate()
         .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
         .collect();
-    let directory = inputs.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
     let includes = Includes::open(&files, directory, &mut sources);
     let mut loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
     let included = includes.paths().map(|path| directory.join(path));
-    loaded.notes.extend(inputs.file.iter().cloned().chain(included).filter_map(|path| anybody_s(&path)));
+    loaded.notes.extend(
+        file.iter().map(|path| path.to_path_buf()).chain(included).filter_map(|path| anybody_s(&path)),
+    );
     match faults.is_empty() {
         true => Ok(loaded),
         false => Err(ConfigError {

@@ -30,7 +30,7 @@ mod words;
 
 pub use address::{Address, Host};
 pub use choices::{Fallback, Mode, Protocol, ServiceKind, Trigger, WhenFull, Workers};
-pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load};
+pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};

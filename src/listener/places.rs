@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// All sockets that an address of the file stands for.
-pub(super) fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
+pub fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
     let (host, ports) = match address {
         Address::Path(path) => return Ok(vec![Peer::Path(path.as_path().into())]),
         Address::Abstract(name) => return Ok(vec![Peer::Abstract(name.as_bytes().into())]),

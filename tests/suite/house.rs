@@ -46,6 +46,7 @@ const LAYERS: &[&str] = &[
     "generation",
     "supervisor",
     "explain",
+    "probe",
     "server",
     "lib",
 ];

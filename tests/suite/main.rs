@@ -27,6 +27,7 @@ mod packages;
 mod pages;
 mod panics;
 mod privileges;
+mod probe;
 mod proxy;
 mod python;
 mod rates;

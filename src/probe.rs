@@ -1,0 +1,125 @@
+//! `echod --probe URL`: sends a listener one message, as any client would, and wants it back. It is the check of health for a place
+//! where nothing but this program is installed.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    io::{self, ErrorKind, Read, Write},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::{
+    config::{self, Address, Environment, Protocol},
+    error::{Exit, Failure},
+    listener::{places, words},
+    peer::Peer,
+};
+
+/// How long an answer may take, from the first attempt to connect.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks the listener at `url`; the answer is a line for people.
+///
+/// # Errors
+/// If the URL is wrong, or names more than one socket; if there is no echo.
+pub fn probe(url: &str) -> Result<String, Failure> {
+    let usage = |what| Failure::new(Exit::Usage, format!("cannot probe {}: {what}", url.escape_debug()));
+    if url.contains('?') {
+        return Err(usage("what is behind the `?` is the server's to say; take it out"));
+    }
+    let listener = config::load_url("--probe", url, &Environment::from_process())?.config.listeners.remove(0);
+    let address = &listener.address[0];
+    if let Address::Inet { ports, .. } = address
+        && (*ports.start() == 0 || ports.start() != ports.end())
+    {
+        return Err(usage("a probe goes to one port; write its number"));
+    }
+    // A name may have several addresses; as for any client, one that answers is enough.
+    let mut troubles = Vec::new();
+    for place in places(&listener, address)? {
+        let url = place.url(listener.protocol);
+        match ask(&place, listener.protocol) {
+            Ok((bytes, time)) => return Ok(format!("{url}: {bytes} bytes came back after {time:?}\n")),
+            Err(trouble) => troubles.push(format!("cannot probe {url}: {trouble}")),
+        }
+    }
+    Err(Failure::new(Exit::Unavailable, troubles.join("\n       ")))
+}
+
+/// Why there was no echo.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// What a call said.
+    Failed(String),
+    /// Nothing came, or not enough.
+    Silent { received: usize },
+    /// The end came before the answer.
+    Closed { received: usize },
+    /// Something else came.
+    Other(Vec<u8>),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            // What the time-out of sending makes of connect(2), if the other end says nothing.
+            Some(libc::EINPROGRESS) => Self::Silent { received: 0 },
+            // Of a unix socket: of clients that wait to be accepted, or of datagrams.
+            Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {PATIENCE:?}")),
+            _ => Self::Failed(words(&error)),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let echo = "a probe wants an echo, which no service but `echo` gives";
+        match self {
+            Self::Failed(words) => write!(f, "{words}; `echod --check` says what would be served where"),
+            Self::Silent { received: 0 } => write!(f, "no answer within {PATIENCE:?}; {echo}"),
+            Self::Silent { received } => write!(f, "only {received} bytes came back within {PATIENCE:?}"),
+            Self::Closed { received } => write!(f, "closed after {received} bytes of the answer; {echo}"),
+            Self::Other(answer) => write!(f, "it answered \"{}\"; {echo}", answer.escape_ascii()),
+        }
+    }
+}
+
+/// Sends a message and waits until it has come back: how long it is, and how long that took.
+fn ask(place: &Peer, protocol: Protocol) -> Result<(usize, Duration), Trouble> {
+    let begun = Instant::now();
+    let address = place.socket_address()?;
+    let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
+    let mut socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
+    if protocol == Protocol::UnixDatagram {
+        // It needs a name to be answered: an empty one lets the kernel choose, see "Autobind feature" in unix(7).
+        socket.bind(&SockAddr::unix("")?)?;
+    }
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.connect(&address)?;
+    // Nobody could have answered it before it was sent.
+    let message = format!("echod probe {:016x}\n", RandomState::new().hash_one(begun));
+    socket.write_all(message.as_bytes())?;
+    let mut answer = [0; 64];
+    let mut received = 0;
+    while received < message.len() {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(Trouble::Silent { received });
+        }
+        socket.set_read_timeout(Some(left))?;
+        received += match socket.read(&mut answer[received..]) {
+            Ok(0) if protocol.is_stream() => return Err(Trouble::Closed { received }),
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        // Datagrams come whole, or are others.
+        let expected = if protocol.is_stream() { received.min(message.len()) } else { message.len() };
+        if answer[..received] != message.as_bytes()[..expected] {
+            return Err(Trouble::Other(answer[..received].to_vec()));
+        }
+    }
+    Ok((received, begun.elapsed()))
+}
