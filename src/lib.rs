@@ -25,6 +25,7 @@ pub mod watch;
 pub mod cli;
 pub mod config;
 pub mod detach;
+pub mod digits;
 pub mod explain;
 pub mod fork_server;
 pub mod generation;

@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::{self, Write as _},
+    fmt::Write as _,
     io::{self, IsTerminal, Write as _},
     path::Path,
     sync::{
-        LazyLock, PoisonError, RwLock, RwLockReadGuard,
+        Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -23,31 +23,36 @@ use crate::{
     payload::is_printable,
 };
 
+mod gather;
 mod sink;
+mod text;
+
+pub use gather::Gathering;
+use gather::{Lines, Stream};
 
 pub use sink::{print_error, stderr_is_journal};
 
 /// The log that is in effect; a reload puts another one in its place.
-static CURRENT: RwLock<Option<env_logger::Logger>> = RwLock::new(None);
+static CURRENT: RwLock<Option<Prepared>> = RwLock::new(None);
 
 /// What the macros of `log` know: hands every record to the log that is in effect.
 struct Current;
 
 impl log::Log for Current {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        read().as_ref().is_some_and(|logger| logger.enabled(metadata))
+        read().as_ref().is_some_and(|log| log.logger.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(logger) = read().as_ref() {
-            logger.log(record);
+        if let Some(log) = read().as_ref() {
+            log.logger.log(record);
         }
     }
 
     fn flush(&self) {}
 }
 
-fn read() -> RwLockReadGuard<'static, Option<env_logger::Logger>> {
+fn read() -> RwLockReadGuard<'static, Option<Prepared>> {
     CURRENT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -60,18 +65,35 @@ pub fn install(log: &Log) -> Result<(), Failure> {
 }
 
 /// A log that is ready to be installed.
-pub struct Prepared(env_logger::Logger);
+pub struct Prepared {
+    logger: env_logger::Logger,
+    /// Where its lines may go several at a time.
+    stream: Option<Arc<Stream>>,
+}
 
 /// Opens the target of a log.
 pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
     let mut builder = Builder::new();
     builder.filter_level(filter(log.level));
     let plain = !matches!(log.target, LogTarget::Auto | LogTarget::Stderr) || !io::stderr().is_terminal();
+    let stream = match log.target {
+        _ if !plain => None,
+        LogTarget::Syslog | LogTarget::Journald => None,
+        LogTarget::Auto | LogTarget::Stderr => Some(Stream::Stderr),
+        LogTarget::File => {
+            let path = log.file.as_deref().unwrap_or(Path::new("echod.log"));
+            let file = sink::file(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
+            Some(Stream::File(file))
+        }
+    };
+    let stream = stream.map(Arc::new);
     if plain {
         // "Always" leaves lines as they are: there is no style in them, which otherwise is looked for in every byte.
         builder.write_style(WriteStyle::Always);
+    }
+    if let Some(stream) = &stream {
         // With the target for terminals each line would ask again whether there is one.
-        builder.target(Target::Pipe(Box::new(io::stderr())));
+        builder.target(Target::Pipe(Box::new(Lines(Arc::clone(stream)))));
     }
     let format = log.format;
     match log.target {
@@ -88,15 +110,9 @@ pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
         LogTarget::Auto | LogTarget::Stderr if sink::stderr_is_journal() => {
             builder.format(move |out, record| sink::write_prefixed(out, record, format));
         }
-        LogTarget::Auto | LogTarget::Stderr => lines(&mut builder, format, plain),
-        LogTarget::File => {
-            let path = log.file.as_deref().unwrap_or(Path::new("echod.log"));
-            let file = sink::file(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
-            builder.target(Target::Pipe(Box::new(file)));
-            lines(&mut builder, format, plain);
-        }
+        LogTarget::Auto | LogTarget::Stderr | LogTarget::File => lines(&mut builder, format, plain),
     }
-    Ok(Prepared(builder.build()))
+    Ok(Prepared { logger: builder.build(), stream })
 }
 
 fn lines(builder: &mut Builder, format: LogFormat, plain: bool) {
@@ -110,8 +126,8 @@ fn lines(builder: &mut Builder, format: LogFormat, plain: bool) {
 impl Prepared {
     /// Puts it in the place of the log before.
     pub fn install(self) {
-        log::set_max_level(self.0.filter());
-        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(self.0);
+        log::set_max_level(self.logger.filter());
+        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(self);
         // It is there already where this is not the first call.
         let _ = log::set_logger(&Current);
     }
@@ -181,43 +197,24 @@ fn filter(level: LogLevel) -> LevelFilter {
 
 /// The message says all that the key-values say, so people are not shown them again.
 fn write_plain(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let time = out.timestamp_seconds();
-    writeln!(out, "{time} {:<5} {}", record.level(), OneLine(record.args()))
+    text::write_time(out)?;
+    text::with_message(*record.args(), |message| {
+        for part in [" ", text::level(record.level()), " ", message, "\n"] {
+            out.write_all(part.as_bytes())?;
+        }
+        Ok(())
+    })
 }
 
 fn write_styled(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let (time, level) = (out.timestamp_seconds(), record.level());
-    let style = out.default_level_style(level);
-    writeln!(out, "{time} {style}{level:<5}{style:#} {}", OneLine(record.args()))
+    let (time, level) = (out.timestamp_seconds(), text::level(record.level()));
+    let style = out.default_level_style(record.level());
+    text::with_message(*record.args(), |message| writeln!(out, "{time} {style}{level}{style:#} {message}"))
 }
 
 fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let time = out.timestamp_millis();
     writeln!(out, "{}", json_line(time.to_string(), record)?)
-}
-
-/// A message in which every character that could act on the log is escaped. Messages cite names and addresses that
-/// others have chosen, such as the path of a unix peer.
-struct OneLine<'a>(&'a fmt::Arguments<'a>);
-
-impl fmt::Display for OneLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escape(f), "{}", self.0)
-    }
-}
-
-struct Escape<'a, 'f>(&'a mut fmt::Formatter<'f>);
-
-impl fmt::Write for Escape<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_printable) {
-            return self.0.write_str(text);
-        }
-        text.chars().try_for_each(|c| match is_printable(c) {
-            true => self.0.write_char(c),
-            false => write!(self.0, "{}", c.escape_debug()),
-        })
-    }
 }
 
 /// The shape of a JSON line; every key-value of the record is a field of its own.
@@ -280,15 +277,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_message_stays_one_harmless_line() {
-        let message = "peer \"a\\b\" grüßt\n2026-11-23T06:31:12Z ERROR forged \u{1b}[31m\u{202e}";
-        assert_eq!(
-            OneLine(&format_args!("{message}")).to_string(),
-            "peer \"a\\b\" grüßt\\n2026-11-23T06:31:12Z ERROR forged \\u{1b}[31m\\u{202e}"
-        );
-    }
 
     #[test]
     fn every_key_value_is_a_field_of_the_json_line() {

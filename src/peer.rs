@@ -4,14 +4,14 @@ use std::{
     ffi::OsStr,
     fmt,
     io::{self, ErrorKind},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::ffi::OsStrExt,
     path::Path,
 };
 
 use socket2::SockAddr;
 
-use crate::config::Protocol;
+use crate::{config::Protocol, digits::Digits};
 
 /// The address of a peer, or where a socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,16 @@ impl fmt::Display for Peer {
         match self {
             // An IPv4 client of a dual-stack socket is written as one.
             Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
-                (std::net::IpAddr::V4(ip), port) => write!(f, "{ip}:{port}"),
+                (IpAddr::V4(ip), port) => {
+                    let [first, rest @ ..] = ip.octets().map(Digits);
+                    first.fmt(f)?;
+                    for octet in rest {
+                        f.write_str(".")?;
+                        octet.fmt(f)?;
+                    }
+                    f.write_str(":")?;
+                    Digits(port).fmt(f)
+                }
                 _ => write!(f, "{address}"),
             },
             Peer::Path(path) => write!(f, "{}", path.to_string_lossy().escape_debug()),
@@ -89,8 +98,9 @@ pub struct Url<'a> {
 
 impl fmt::Display for Url<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let slashes = if matches!(self.address, Peer::Inet(_)) { "//" } else { "" };
-        write!(f, "{}:{slashes}{}", self.protocol, self.address)
+        self.protocol.fmt(f)?;
+        f.write_str(if matches!(self.address, Peer::Inet(_)) { "://" } else { ":" })?;
+        self.address.fmt(f)
     }
 }
 

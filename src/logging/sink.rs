@@ -13,7 +13,7 @@ use env_logger::fmt::Formatter;
 use log::{Level, Record};
 use nix::sys::stat::fstat;
 
-use super::{OneLine, json_line};
+use super::{json_line, text::with_message};
 use crate::{config::LogFormat, sys::local_time};
 
 /// Where the syslog daemon listens, syslog(3).
@@ -108,7 +108,7 @@ pub(super) fn write_syslog(out: &mut Formatter, record: &Record<'_>, format: Log
 pub(super) fn write_journal(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     writeln!(out, "PRIORITY={}\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod", severity(record.level()))?;
     if let Some(listener) = record.key_values().get("listener".into()) {
-        writeln!(out, "ECHOD_LISTENER={}", OneLine(&format_args!("{listener}")))?;
+        with_message(format_args!("{listener}"), |name| writeln!(out, "ECHOD_LISTENER={name}"))?;
     }
     write!(out, "MESSAGE=")?;
     write_body(out, record, format)?;
@@ -125,7 +125,7 @@ pub(super) fn write_prefixed(out: &mut Formatter, record: &Record<'_>, format: L
 
 fn write_body(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     match format {
-        LogFormat::Text => write!(out, "{}", OneLine(record.args())),
+        LogFormat::Text => with_message(*record.args(), |message| out.write_all(message.as_bytes())),
         LogFormat::Json => {
             let time = out.timestamp_millis().to_string();
             write!(out, "{}", json_line(time, record)?)

@@ -23,6 +23,7 @@ use crate::{
     duty::{Duty, Rest},
     end::End,
     listener::Listener,
+    logging::Gathering,
     sys::{
         mmsg::Batch,
         poller::{Event, Interest, Poller},
@@ -77,6 +78,8 @@ struct EventLoop<'a, P> {
     rest: Rest,
     stopping: bool,
     post: Post<'a>,
+    /// What is logged in one turn, written at its end.
+    lines: Gathering,
 }
 
 /// One connection. Dropping it closes the socket and gives its place back.
@@ -127,6 +130,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             rest: Rest::default(),
             stopping: false,
             post,
+            lines: Gathering::begin(),
         };
         events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         events.watch_listeners()?;
@@ -158,6 +162,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 
     fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.lines.write();
         let patience = self.patience();
         let until =
             self.duty.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));

@@ -12,6 +12,7 @@ use std::{
 const LAYERS: &[&str] = &[
     "sys",
     "backoff",
+    "digits",
     "config",
     "service",
     "proxy",
