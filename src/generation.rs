@@ -8,7 +8,7 @@ use log::{info, warn};
 use crate::{
     activation::Passed,
     cli::Cli,
-    config::{self, Config, Environment},
+    config::{self, Config, Environment, Loaded},
     error::{Exit, Failure},
     listener::{self, Listener},
     peer::Peer,
@@ -16,12 +16,11 @@ use crate::{
 };
 
 /// Reads what is to be served.
-pub fn load(cli: &Cli) -> Result<(Config, Vec<String>), Failure> {
-    let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
-    let mut config = loaded.config;
+pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
+    let mut loaded = config::load(&cli.inputs(), environment)?;
     let level = std::env::var("ECHOD_LOG").ok();
-    cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
-    Ok((config, loaded.notes))
+    cli.adjust(&mut loaded.config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
+    Ok(loaded)
 }
 
 /// Listeners that have their sockets and are not served yet.

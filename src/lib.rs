@@ -32,6 +32,7 @@ pub mod generation;
 pub mod inetd;
 pub mod privileges;
 pub mod probe;
+pub mod sandbox;
 pub mod server;
 pub mod signals;
 pub mod station;

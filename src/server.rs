@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     sync::mpsc,
 };
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::{
     activation::Passed,
     cli::{Cli, Command},
-    config::{self, Config, Environment, LogTarget},
+    config::{self, Config, Environment, Loaded, LogTarget},
     detach::{Detached, Report, detach},
     error::{Exit, Failure},
     explain,
@@ -19,7 +20,9 @@ use crate::{
     guard, inetd, logging,
     pid_file::PidFile,
     privileges::{self, use_all_descriptors},
-    probe, signals,
+    probe,
+    sandbox::Sandbox,
+    signals,
     station::Event,
     strategy,
     supervisor::Supervisor,
@@ -41,7 +44,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.inetd {
         return inetd::serve(cli);
     }
-    let (mut config, mut notes) = load(cli)?;
+    let Loaded { mut config, mut notes, files, .. } = load(cli, &Environment::from_process())?;
     if cli.check || cli.print_config {
         // Without a standard error there is nobody to tell.
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
@@ -56,13 +59,13 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     let passed = Passed::from_environment(&mut notes);
     strategy::settle(&mut config, &mut notes)?;
     if !cli.daemonize {
-        return serve(cli, config, passed, notes, &mut None);
+        return serve(cli, config, &files, passed, notes, &mut None);
     }
     match detach(config.log.target == LogTarget::Stderr)? {
         Detached::Launcher(outcome) => outcome,
         Detached::Daemon(report) => {
             let mut report = Some(report);
-            let ended = serve(cli, config, passed, notes, &mut report);
+            let ended = serve(cli, config, &files, passed, notes, &mut report);
             ended.map_err(|failure| match report {
                 Some(report) => report.failed(failure),
                 None => failure,
@@ -74,6 +77,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
 fn serve(
     cli: &Cli,
     config: Config,
+    files: &[PathBuf],
     passed: Passed,
     mut notes: Vec<String>,
     report: &mut Option<Report>,
@@ -97,6 +101,7 @@ fn serve(
     let bound = Bound::first(&config, passed, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
     privileges::give_up(&config, bound.public().as_deref())?;
+    let sandbox = Sandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
     signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     let (words, announced) = (bound.words(), announcements(&bound));
@@ -116,7 +121,7 @@ fn serve(
     }
     // It takes a little memory more if that fails.
     let _ = code::forget();
-    Supervisor::new(cli, config, stations, number, (events, inbox), manager).run()
+    Supervisor::new(cli, config, sandbox, stations, number, (events, inbox), manager).run()
 }
 
 /// A bound socket, as `--announce` prints it.

@@ -14,6 +14,7 @@ use crate::{
     cli::Cli,
     config::Config,
     error::{Exit, Failure},
+    sandbox::Sandbox,
     station::{Event, Station},
     systemd::Manager,
 };
@@ -33,6 +34,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 pub struct Supervisor<'a> {
     cli: &'a Cli,
     config: Config,
+    sandbox: Sandbox,
     stations: Vec<Station>,
     /// That of the station that was started last.
     number: usize,
@@ -61,6 +63,7 @@ impl<'a> Supervisor<'a> {
     pub fn new(
         cli: &'a Cli,
         config: Config,
+        sandbox: Sandbox,
         stations: Vec<Station>,
         number: usize,
         (events, inbox): (Sender<Event>, Receiver<Event>),
@@ -72,6 +75,7 @@ impl<'a> Supervisor<'a> {
         Supervisor {
             cli,
             config,
+            sandbox,
             stations,
             number,
             events,

@@ -70,6 +70,16 @@ pub enum Fallback {
     Epoll,
 }
 
+/// Whether the daemon locks itself in once all is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// It can do what its user can.
+    Off,
+    /// It can reach and call only what it needs, as far as the kernel can see to that.
+    On,
+}
+
 /// How many threads or processes share a listener's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {

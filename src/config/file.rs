@@ -31,6 +31,7 @@ pub(super) struct Daemon {
     pub(super) pid_file: Written<String>,
     pub(super) user: Written<Scalar>,
     pub(super) group: Written<Scalar>,
+    pub(super) sandbox: Written<String>,
 }
 
 /// `[log]`.
@@ -46,7 +47,7 @@ pub(super) struct Log {
 impl Daemon {
     /// Every key, in the order in which files are printed.
     pub(super) const KEYS: &'static [&'static str] =
-        &["drain-timeout", "exit-idle-time", "pid-file", "user", "group"];
+        &["drain-timeout", "exit-idle-time", "pid-file", "user", "group", "sandbox"];
 }
 
 impl Log {

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
+    Environment,
     diagnostic::{Source, Trouble},
     file::{File, Listener, Texts},
     networks,
@@ -15,13 +16,18 @@ pub(super) struct Includes(BTreeMap<String, Result<usize, Trouble>>);
 
 impl Includes {
     /// Reads all that `files` name, and adds them to `sources`. A path counts from `directory`.
-    pub(super) fn open(files: &[File], directory: &Path, sources: &mut Vec<Source>) -> Self {
+    pub(super) fn open(
+        files: &[File],
+        directory: &Path,
+        environment: &Environment,
+        sources: &mut Vec<Source>,
+    ) -> Self {
         let mut includes = Self::default();
         let listeners = files.iter().flat_map(|file| file.listener.iter().map(|written| written.get_ref()));
         for listener in files.iter().map(|file| &file.defaults).chain(listeners) {
             for path in paths(listener) {
                 includes.0.entry(path.to_owned()).or_insert_with(|| {
-                    sources.push(networks::open(&directory.join(path))?);
+                    sources.push(networks::open(&directory.join(path), environment)?);
                     Ok(sources.len() - 1)
                 });
             }

@@ -31,6 +31,8 @@ pub struct Inputs {
 pub struct Environment {
     /// The directory that `%t` stands for.
     pub runtime_directory: Option<PathBuf>,
+    /// Whether a sandbox lets the process read in a few directories only.
+    pub sandboxed: bool,
 }
 
 /// A valid configuration.
@@ -42,6 +44,8 @@ pub struct Loaded {
     pub origins: Vec<Origins>,
     /// What was left out because it is optional, a line for the log each.
     pub notes: Vec<String>,
+    /// The files that were read.
+    pub files: Vec<PathBuf>,
 }
 
 /// Why there is no configuration, with all that is wrong, ready to be printed as it is: it begins with `error: `.
@@ -67,7 +71,7 @@ pub enum ErrorKind {
 /// Reads and checks everything that `inputs` name.
 pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
     let mut faults = Faults::default();
-    let sources = sources(inputs, &mut faults)?;
+    let sources = sources(inputs, environment, &mut faults)?;
     check(sources, inputs.file.as_deref(), environment, faults)
 }
 
@@ -90,12 +94,11 @@ fn check(
         .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
         .collect();
     let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let includes = Includes::open(&files, directory, &mut sources);
+    let includes = Includes::open(&files, directory, environment, &mut sources);
     let mut loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
     let included = includes.paths().map(|path| directory.join(path));
-    loaded.notes.extend(
-        file.iter().map(|path| path.to_path_buf()).chain(included).filter_map(|path| anybody_s(&path)),
-    );
+    loaded.files = file.map(Path::to_path_buf).into_iter().chain(included).collect();
+    loaded.notes.extend(loaded.files.iter().filter_map(|path| anybody_s(path)));
     match faults.is_empty() {
         true => Ok(loaded),
         false => Err(ConfigError {
@@ -110,9 +113,13 @@ fn check(
 const DEFAULT: &str = include_str!("../../config/echod.toml");
 
 /// The file first, so that its `[daemon]`, `[log]` and `[defaults]` are those of the first source.
-fn sources(inputs: &Inputs, faults: &mut Faults) -> Result<Vec<Source>, ConfigError> {
+fn sources(
+    inputs: &Inputs,
+    environment: &Environment,
+    faults: &mut Faults,
+) -> Result<Vec<Source>, ConfigError> {
     let file = match &inputs.file {
-        Some(path) => Some(read(path)?),
+        Some(path) => Some(read(path, environment)?),
         None if inputs.listen.is_empty() => Some(Source::toml("echod.toml (built in)", DEFAULT)),
         None => None,
     };
@@ -132,8 +139,8 @@ fn anybody_s(path: &Path) -> Option<String> {
     })
 }
 
-fn read(path: &Path) -> Result<Source, ConfigError> {
-    let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+fn read(path: &Path, environment: &Environment) -> Result<Source, ConfigError> {
+    let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, environment, &error))?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::toml(path.display().to_string(), text)),
         Err(error) => {
@@ -153,7 +160,18 @@ impl Environment {
             variable("RUNTIME_DIRECTORY").and_then(|list| list.split(':').next().map(PathBuf::from));
         let of_session = || variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
         let of_root = || nix::unistd::geteuid().is_root().then(|| PathBuf::from("/run"));
-        Self { runtime_directory: of_service.or_else(of_session).or_else(of_root) }
+        Self { runtime_directory: of_service.or_else(of_session).or_else(of_root), sandboxed: false }
+    }
+
+    /// What to do where the permission to read a file is missing.
+    pub(super) fn cure(&self) -> &'static str {
+        match self.sandboxed {
+            true => {
+                "make it readable for the user of the daemon; if it is in another directory than before, restart echod, whose \
+                 sandbox reads only where it read when it started"
+            }
+            false => "make it readable for the user of the daemon",
+        }
     }
 }
 
@@ -168,12 +186,11 @@ impl ConfigError {
         &self.plain
     }
 
-    fn unreadable(path: &Path, error: &io::Error) -> Self {
+    fn unreadable(path: &Path, environment: &Environment, error: &io::Error) -> Self {
         let (kind, what) = match error.kind() {
-            io::ErrorKind::PermissionDenied => (
-                ErrorKind::PermissionDenied,
-                "permission denied; make it readable for the user of the daemon".into(),
-            ),
+            io::ErrorKind::PermissionDenied => {
+                (ErrorKind::PermissionDenied, format!("permission denied; {}", environment.cure()))
+            }
             io::ErrorKind::NotFound => (
                 ErrorKind::Unreadable,
                 "there is no such file; without `--config` the default is used".into(),

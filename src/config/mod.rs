@@ -29,7 +29,7 @@ mod validate;
 mod words;
 
 pub use address::{Address, Host};
-pub use choices::{Fallback, Mode, Protocol, ServiceKind, Trigger, WhenFull, Workers};
+pub use choices::{Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use origins::Origins;
@@ -66,6 +66,8 @@ pub struct Daemon {
     pub user: Option<Owner>,
     /// The group to become then; that of the user by default.
     pub group: Option<Owner>,
+    /// Whether the daemon locks itself in before it serves.
+    pub sandbox: Sandbox,
 }
 
 /// `[log]`: what is written about what happens, how and where.

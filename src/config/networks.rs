@@ -9,6 +9,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
+    Environment,
     diagnostic::{Faults, Place, Source, Trouble},
     quoted,
 };
@@ -70,7 +71,7 @@ pub(super) fn read_list(text: &str, source: usize, faults: &mut Faults) -> Vec<(
 }
 
 /// Opens a file of networks.
-pub(super) fn open(path: &Path) -> Result<Source, Trouble> {
+pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Trouble> {
     let name = path.display().to_string();
     let trouble =
         |what: &str, cure: &str| Trouble::new(format!("cannot read {}: {what}", quoted(&name)), cure);
@@ -78,9 +79,7 @@ pub(super) fn open(path: &Path) -> Result<Source, Trouble> {
         io::ErrorKind::NotFound => {
             trouble("there is no such file", "a path counts from the configuration file")
         }
-        io::ErrorKind::PermissionDenied => {
-            trouble("permission denied", "make it readable for the user of the daemon")
-        }
+        io::ErrorKind::PermissionDenied => trouble("permission denied", environment.cure()),
         io::ErrorKind::IsADirectory => trouble("it is a directory", "name a file in it"),
         _ => trouble(&error.to_string(), ""),
     })?;

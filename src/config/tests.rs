@@ -11,7 +11,7 @@ use super::*;
 const ECHOD: &str = include_str!("../../config/echod.toml");
 
 fn environment() -> Environment {
-    Environment { runtime_directory: Some(PathBuf::from("/run/test")) }
+    Environment { runtime_directory: Some(PathBuf::from("/run/test")), sandboxed: false }
 }
 
 fn load_text(toml: &str) -> Config {

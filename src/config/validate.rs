@@ -13,7 +13,7 @@ mod warnings;
 use std::collections::HashSet;
 
 use super::{
-    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, LogTarget, Origins,
+    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, LogTarget, Origins, Sandbox,
     diagnostic::{Faults, Place, Source, Trouble},
     file::File,
     includes::Includes,
@@ -63,7 +63,7 @@ pub(super) fn validate(
     if listeners.is_empty() && faults.is_empty() {
         faults.push_whole(nothing_to_serve(sources, files));
     }
-    Loaded { config: Config { daemon, log, listeners }, origins, notes }
+    Loaded { config: Config { daemon, log, listeners }, origins, notes, files: Vec::new() }
 }
 
 fn daemon(file: &File, faults: &mut Faults) -> Daemon {
@@ -75,6 +75,8 @@ fn daemon(file: &File, faults: &mut Faults) -> Daemon {
         pid_file: values::head(&written.pid_file, values::path, faults),
         user: values::head(&written.user, values::user, faults),
         group: values::head(&written.group, values::group, faults),
+        sandbox: values::head(&written.sandbox, |word: &str| words::read("choice", word), faults)
+            .unwrap_or(Sandbox::Off),
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, ServiceKind,
-    Trigger, WhenFull, Workers, quoted, units,
+    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox,
+    ServiceKind, Trigger, WhenFull, Workers, quoted, units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -76,6 +76,7 @@ display_as_word!(
     Protocol,
     Mode,
     Trigger,
+    Sandbox,
     ServiceKind,
     Payload,
     LogLevel,

@@ -1,14 +1,19 @@
 //! SIGHUP: the configuration is read again, and the next generation of listeners takes over. Until all of it is known to
 //! work nothing changes; what does not work is told, and the old generation goes on.
 
+use std::path::Path;
+
 use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
-    config::{Config, Daemon, LogTarget},
+    config::{self, Config, Daemon, Environment, Loaded, LogTarget},
     error::Failure,
     generation::{self, Bound},
-    logging, strategy,
+    listener::Listener,
+    logging,
+    peer::Peer,
+    strategy,
 };
 
 impl Supervisor<'_> {
@@ -41,15 +46,20 @@ impl Supervisor<'_> {
     }
 
     fn next_generation(&mut self) -> Result<(), Failure> {
-        let (mut config, mut notes) = generation::load(self.cli)?;
+        let environment =
+            Environment { sandboxed: self.sandbox.hides_files(), ..Environment::from_process() };
+        let Loaded { mut config, mut notes, .. } = generation::load(self.cli, &environment)?;
+        self.sandbox.admits_modes(&config, false)?;
         strategy::settle(&mut config, &mut notes)?;
+        self.sandbox.admits_modes(&config, true)?;
+        self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
         let whole = |config: &Config| {
-            let Daemon { pid_file, user, group, .. } = config.daemon.clone();
-            (pid_file, user, group)
+            let Daemon { pid_file, user, group, sandbox, .. } = config.daemon.clone();
+            (pid_file, user, group, sandbox)
         };
         if whole(&config) != whole(&self.config) {
-            notes
-                .push("new values of `pid-file`, `user` and `group` count from the next start on".to_owned());
+            let keys = "`pid-file`, `user`, `group` and `sandbox`";
+            notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
         let mut bound = Bound::next(&config, &self.stations, &mut notes)?;
@@ -66,5 +76,15 @@ impl Supervisor<'_> {
         self.config = config;
         self.tend();
         Ok(())
+    }
+
+    /// Whether there is a socket for that listener and path, so that none has to be made.
+    fn has_bound(&self, settings: &config::Listener, path: &Path) -> bool {
+        let current = self.stations.iter().filter(|station| !station.is_superseded());
+        let place = Peer::Path(path.into());
+        current.into_iter().any(|station| {
+            let is_passed = |socket: &Listener| socket.is_named() && station.name() == settings.name;
+            station.sockets().iter().any(|socket| socket.is_at(&place) || is_passed(socket))
+        })
     }
 }

@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "pid_file",
     "detach",
     "privileges",
+    "sandbox",
     "signals",
     "logging",
     "systemd",

@@ -4,13 +4,13 @@ use std::process::{Command, Stdio};
 
 use crate::common::Launch;
 
-/// Denies io_uring_setup(2), as containers do (number 425 on every architecture), and becomes its arguments.
+/// Denies the system call of the number `CALL`, as containers do, and becomes its arguments.
 const DENY: &str = r#"
 import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
 step = lambda code, jt, jf, k: struct.pack("HBBI", code, jt, jf, k)
 # Load the number; equal: refuse with EPERM; allow.
-program = step(0x20, 0, 0, 0) + step(0x15, 0, 1, 425) + step(0x06, 0, 0, 0x00050001) + step(0x06, 0, 0, 0x7fff0000)
+program = step(0x20, 0, 0, 0) + step(0x15, 0, 1, int(os.environ["CALL"])) + step(0x06, 0, 0, 0x00050001) + step(0x06, 0, 0, 0x7fff0000)
 memory = ctypes.create_string_buffer(program)
 head = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(memory)))
 if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, head, 0, 0):
@@ -18,19 +18,22 @@ if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, head, 0, 0):
 os.execv(sys.argv[1], sys.argv[1:])
 "#;
 
+/// io_uring_setup(2) on every architecture.
+const IO_URING_SETUP: i64 = 425;
+
 /// A launch in such a sandbox; `None`, loudly, where there is no Python.
-fn denied() -> Option<Launch> {
+pub(crate) fn denied(call: i64) -> Option<Launch> {
     let python = Command::new("python3").arg("-c").stdin(Stdio::null()).arg("").status();
     if !python.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: python3 is not installed, so nothing can deny io_uring");
+        eprintln!("SKIPPED: python3 is not installed, so nothing can deny a system call");
         return None;
     }
-    Some(Launch::new().env("DENY", DENY).shell("exec python3 -c \"$DENY\" \"$0\" \"$@\""))
+    Some(Launch::new().env("DENY", DENY).env("CALL", call).shell("exec python3 -c \"$DENY\" \"$0\" \"$@\""))
 }
 
 #[test]
 fn denied_it_says_so_and_how_to_cure_it() {
-    let Some(launch) = denied() else { return };
+    let Some(launch) = denied(IO_URING_SETUP) else { return };
     let failed = launch.args(&["--listen", "tcp://127.0.0.1:0?name=it&mode=io-uring"]).try_start();
     let Err(failed) = failed else { panic!("it started") };
     let words = [
@@ -43,7 +46,7 @@ fn denied_it_says_so_and_how_to_cure_it() {
 
 #[test]
 fn denied_it_falls_back_where_it_may() {
-    let Some(launch) = denied() else { return };
+    let Some(launch) = denied(IO_URING_SETUP) else { return };
     let mut daemon = launch
         .config(
             "[defaults]\nfallback = \"epoll\"\n\

@@ -32,6 +32,7 @@ mod proxy;
 mod python;
 mod rates;
 mod reload;
+mod sandbox;
 mod service_manager;
 mod storm;
 mod strace;

@@ -13,7 +13,7 @@ fn try_load(toml: &str, listen: &[&str]) -> Result<Loaded, ConfigError> {
     let file = directory.path().join("f.toml");
     fs::write(&file, toml).unwrap();
     let listen = listen.iter().map(|url| url.to_string()).collect();
-    let environment = Environment { runtime_directory: Some(PathBuf::from("/run/test")) };
+    let environment = Environment { runtime_directory: Some(PathBuf::from("/run/test")), sandboxed: false };
     load(&Inputs { file: Some(file), listen }, &environment)
 }
 

@@ -16,7 +16,11 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Client, Endpoint, Launch, launch::log_path, poll, proc};
+use super::{
+    Client, Endpoint, Launch,
+    launch::{locked_in, log_path},
+    poll, proc,
+};
 
 /// A daemon that is ready. Dropped, it is killed, and none of its family may be left.
 pub(crate) struct Echod {
@@ -89,7 +93,7 @@ impl Echod {
     #[track_caller]
     pub(crate) fn reload(&self, toml: &str) {
         // In one step: it may be reading just now, for an earlier signal.
-        fs::write(self.path("new.toml"), toml).unwrap();
+        fs::write(self.path("new.toml"), locked_in(toml)).unwrap();
         fs::rename(self.path("new.toml"), self.path("echod.toml")).unwrap();
         let told = || self.log().lines().filter(|line| line.contains("reloaded: ")).count();
         let before = told();

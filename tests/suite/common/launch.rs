@@ -108,6 +108,7 @@ impl Launch {
 
     /// Starts a daemon and waits until it is ready or has failed.
     pub(crate) fn try_start(mut self) -> Result<Echod, Finished> {
+        self.lock_in();
         self.args.push("--announce".to_owned());
         let mut child = self.spawn(Stdio::piped());
         let stdout = child.stdout.take().unwrap();
@@ -148,11 +149,24 @@ impl Launch {
     }
 
     /// Runs a command that leaves a daemon behind; what it printed on standard output, too.
-    pub(crate) fn detach(self) -> Finished {
+    pub(crate) fn detach(mut self) -> Finished {
+        self.lock_in();
         let out = self.dir().join("stdout.log");
         let mut child = self.spawn(Stdio::from(fs::File::create(&out).unwrap()));
         let status = poll(|| child.try_wait().unwrap()).expect("the end of the process that detaches");
         Finished { status, stdout: fs::read_to_string(out).unwrap(), stderr: self.stderr(), dir: self.dir }
+    }
+
+    /// With `ECHOD_TEST_SANDBOX=on` every daemon that is to stay is in its sandbox: what the suite asks of it must work there, too.
+    fn lock_in(&mut self) {
+        let file = self.dir().join("echod.toml");
+        let has = |words: [&str; 2]| self.args.iter().any(|arg| words.contains(&arg.as_str()));
+        if let Ok(toml) = fs::read_to_string(&file) {
+            fs::write(file, locked_in(&toml)).unwrap();
+        } else if is_locked_in() && has(["--listen", "-l"]) && !has(["--config", "-c"]) {
+            let launch = std::mem::replace(self, Self::new());
+            *self = launch.config(&locked_in(""));
+        }
     }
 
     fn spawn(&self, stdout: Stdio) -> Child {
@@ -240,6 +254,23 @@ impl Finished {
         for word in words {
             assert!(self.stderr.contains(word), "no {word:?} in:\n{}", self.stderr);
         }
+    }
+}
+
+/// Whether every daemon that is to stay is to be in its sandbox.
+pub(crate) fn is_locked_in() -> bool {
+    std::env::var("ECHOD_TEST_SANDBOX").is_ok_and(|value| value == "on")
+}
+
+/// The same configuration, with the sandbox on if the whole suite is to be run so and it does not say anything itself.
+pub(crate) fn locked_in(toml: &str) -> String {
+    if !is_locked_in() || toml.contains("\nsandbox = ") {
+        return toml.to_owned();
+    }
+    let key = "[daemon]\nsandbox = \"on\"\n";
+    match toml.contains("[daemon]\n") {
+        true => toml.replacen("[daemon]\n", key, 1),
+        false => key.to_owned() + toml,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
-pub(crate) use launch::{Finished, Launch};
+pub(crate) use launch::{Finished, Launch, is_locked_in, locked_in};
 pub(crate) use manager::Manager;
 
 /// How long anything may take before a test gives up: far more than it ever needs, so that only a hang meets it.

@@ -69,7 +69,7 @@ fn load_with(keys: &str, nets: &str) -> Result<Loaded, Vec<String>> {
     let file = directory.path().join("f.toml");
     fs::write(&file, listener("udp", "[::1]:7", keys)).unwrap();
     let inputs = Inputs { file: Some(file), listen: Vec::new() };
-    let environment = Environment { runtime_directory: Some(PathBuf::from("/run/test")) };
+    let environment = Environment { runtime_directory: Some(PathBuf::from("/run/test")), sandboxed: false };
     load(&inputs, &environment).map_err(|error| {
         let cut = format!("{}/", directory.path().display());
         error.plain().replace(&cut, "").split("\n\n").map(short).collect()

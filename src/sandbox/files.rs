@@ -1,0 +1,191 @@
+//! The files and directories that can be reached, as a Landlock ruleset (landlock(7)).
+//!
+//! A rule is about an inode and what is beneath it. Files are replaced while the daemon runs (a configuration by its editor, a log
+//! when it is rotated, a socket file by the next one), so the rules are about their directories. What was opened before stays
+//! as it is, and a unix socket that others have bound can be connected to by its name, such as /dev/log.
+
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    make_bitflags,
+};
+
+use super::calls::Needs;
+use crate::config::{Address, Config, LogTarget};
+
+type Rights = BitFlags<AccessFs>;
+
+/// What is known of Landlock here: rights that a later kernel knows are not asked for.
+const KNOWN: ABI = ABI::V7;
+
+/// To look at files and directories.
+const READ: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+
+/// To execute programs, too.
+const RUN: Rights = make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
+
+/// To make a log file, and write to it.
+pub(super) const LOG: Rights = make_bitflags!(AccessFs::{WriteFile | MakeReg});
+
+/// To make a unix socket, to remove it, and to lock its directory meanwhile.
+pub(super) const SOCKET: Rights = make_bitflags!(AccessFs::{MakeSock | RemoveFile | ReadDir});
+
+/// To remove a file.
+const REMOVE: Rights = make_bitflags!(AccessFs::{RemoveFile});
+
+/// What the C library reads to look up hosts and users and to tell the time, and the standard library to count the cores that
+/// we may use. All of /etc, because files there are replaced; what is secret there is not for our user.
+const SYSTEM: [&str; 10] = [
+    "/etc",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+    "/usr/share/zoneinfo",
+    "/run/systemd/resolve",
+    "/run/systemd/userdb",
+    "/run/nscd",
+    "/var/lib/extrausers",
+    "/var/lib/sss/mc",
+];
+
+/// Where libraries are that are loaded when a name is looked up, beside those that are loaded already.
+const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
+
+/// Over TCP we connect to a name server only, which may say that an answer is too long for a datagram.
+const DOMAIN: u16 = 53;
+
+/// What can be reached.
+pub(super) struct Reach {
+    /// The number of the kernel's interface.
+    version: ABI,
+    paths: usize,
+    /// By device and inode.
+    rights: BTreeMap<(u64, u64), Rights>,
+}
+
+/// Leaves no more than the files in use reachable.
+///
+/// # Errors
+/// Says why the kernel does not do it, and what to do.
+pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: Needs) -> Result<Reach, String> {
+    let (mut rights, mut opened) = (BTreeMap::<_, Rights>::new(), Vec::new());
+    for (path, of_path) in rules(config, files, needs) {
+        // What is not there need not be reached.
+        let (Ok(found), Ok(descriptor)) = (fs::metadata(&path), PathFd::new(&path)) else { continue };
+        // A pipe, such as /dev/stderr may be, is nowhere, and can always be opened again.
+        if found.file_type().is_fifo() || found.file_type().is_socket() {
+            continue;
+        }
+        let of_path = if found.is_dir() { of_path } else { of_path & AccessFs::from_file(KNOWN) };
+        *rights.entry((found.dev(), found.ino())).or_default() |= of_path;
+        opened.push((descriptor, of_path));
+    }
+    let paths = rights.len();
+    let status = enforce(opened).map_err(|error| error.to_string())?;
+    match (status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
+            Err("it is switched off; add `landlock` to `lsm=` of the kernel's command line".to_owned())
+        }
+        (RulesetStatus::NotEnforced, _) | (_, LandlockStatus::NotEnabled | LandlockStatus::NotImplemented) => Err(
+            "this kernel is older than Linux 5.13 or was built without it, or the sandbox that echod runs in denies it: allow it there".to_owned(),
+        ),
+        (_, LandlockStatus::Available { effective_abi, .. }) => {
+            Ok(Reach { version: effective_abi.min(KNOWN), paths, rights })
+        }
+    }
+}
+
+fn enforce(rules: Vec<(PathFd, Rights)>) -> Result<RestrictionStatus, RulesetError> {
+    // New ports are a reload's to bind, so binding is free; abstract names are those of clients and of the service manager.
+    let mut ruleset = Ruleset::default()
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::ConnectTcp)?
+        .scope(Scope::Signal)?
+        .create()?
+        .add_rule(NetPort::new(DOMAIN, AccessNet::ConnectTcp))?;
+    for (descriptor, rights) in rules {
+        ruleset = ruleset.add_rule(PathBeneath::new(descriptor, rights))?;
+    }
+    ruleset.restrict_self()
+}
+
+/// What is to be reached, and how.
+fn rules(config: &Config, files: &[PathBuf], needs: Needs) -> BTreeMap<PathBuf, Rights> {
+    let mut rules = BTreeMap::<PathBuf, Rights>::new();
+    let mut allow = |path: PathBuf, rights| *rules.entry(path).or_default() |= rights;
+    SYSTEM.into_iter().chain(LIBRARIES).for_each(|path| allow(path.into(), READ));
+    allow("/dev/null".into(), READ | AccessFs::WriteFile);
+    let links = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime"].map(PathBuf::from);
+    files.iter().chain(&links).flat_map(|file| places(file)).for_each(|place| allow(place, READ));
+    let run = if needs.forking { RUN } else { READ };
+    loaded().into_iter().for_each(|directory| allow(directory, run));
+    if needs.forking {
+        allow("/proc/self/exe".into(), RUN);
+    }
+    if let Some(path) = &config.daemon.pid_file {
+        allow(directory(path), REMOVE);
+    }
+    if let (LogTarget::File, Some(path)) = (config.log.target, &config.log.file) {
+        // The file itself, too: /dev/stderr is not in its directory.
+        allow(path.clone(), LOG);
+        allow(directory(path), LOG);
+    }
+    for address in config.listeners.iter().flat_map(|listener| &listener.address) {
+        if let Address::Path(path) = address {
+            allow(directory(path), SOCKET);
+        }
+    }
+    rules
+}
+
+/// Where a file is, and where it is if it is a link: for other files of the same name are to be read as well. One at the root
+/// stands for itself, for everything is beneath the root.
+fn places(file: &Path) -> Vec<PathBuf> {
+    let real = fs::canonicalize(file).ok();
+    let place = |file: &Path| {
+        let directory = directory(file);
+        let is_root = fs::canonicalize(&directory).is_ok_and(|directory| directory == Path::new("/"));
+        if is_root { file.to_owned() } else { directory }
+    };
+    std::iter::once(place(file)).chain(real.as_deref().map(place)).collect()
+}
+
+fn directory(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => ".".into(),
+    }
+}
+
+/// The directories of the libraries that are loaded, the loader itself among them: lines such as
+/// `7f0-7f5 r-xp 00001000 fe:00 4711 /usr/lib/libc.so.6`.
+fn loaded() -> Vec<PathBuf> {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let own = std::env::current_exe().ok();
+    let code = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.contains('x')));
+    let files = code.filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])));
+    files.filter(|file| own.as_deref() != Some(*file)).map(directory).collect()
+}
+
+impl Reach {
+    /// Whether a file may be made at `path`. Where its directory does not exist somebody else says so.
+    pub(super) fn admits(&self, path: &Path, wanted: Rights) -> bool {
+        let Ok(real) = fs::canonicalize(directory(path)) else { return true };
+        let granted = real.ancestors().chain([path]).filter_map(|place| fs::metadata(place).ok());
+        let granted = granted.filter_map(|place| self.rights.get(&(place.dev(), place.ino())));
+        granted.fold(Rights::empty(), |sum, rights| sum | *rights).contains(wanted)
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "landlock (ABI {}: {} paths)", self.version, self.paths)
+    }
+}
