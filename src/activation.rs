@@ -8,11 +8,17 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     config::{self, Protocol},
-    listener::Listener,
-    options::{self, Whose},
+    keeping::Label,
+    listener::{Listener, Whose},
+    options,
     peer::Peer,
     sys::spawn::inherited,
 };
+
+mod kept;
+
+pub use kept::Kept;
+use kept::KeptSocket;
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: u32 = 3;
@@ -21,6 +27,8 @@ const FIRST: u32 = 3;
 #[derive(Default)]
 pub struct Passed {
     sockets: Vec<PassedSocket>,
+    /// Those that are not of a socket unit.
+    pub kept: Kept,
 }
 
 struct PassedSocket {
@@ -64,9 +72,14 @@ impl Passed {
 
     fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<String>) {
         match kind(&socket) {
-            Ok((protocol, address)) => {
-                self.sockets.push(PassedSocket { name: name.to_owned(), socket, protocol, address });
-            }
+            Ok((protocol, address)) => match Label::read(name, &socket) {
+                Some(label) => {
+                    self.kept.push(KeptSocket { name: name.to_owned(), label, socket, protocol, address });
+                }
+                None => {
+                    self.sockets.push(PassedSocket { name: name.to_owned(), socket, protocol, address });
+                }
+            },
             Err(why) => notes.push(format!("closed the passed descriptor \"{name}\": {why}")),
         }
     }
@@ -105,9 +118,9 @@ impl PassedSocket {
         self.socket.set_nonblocking(false)?;
         options::when_bound(&self.socket, settings, &self.address)?;
         if let Peer::Inet(address) = self.address {
-            options::guard(&self.socket, settings, address, Whose::Manager)?;
+            options::guard(&self.socket, settings, address)?;
         }
-        Ok(Listener::adopt(self.socket, self.protocol)?.of_manager(true))
+        Ok(Listener::adopt(self.socket, self.protocol)?.of(Whose::Manager))
     }
 }
 

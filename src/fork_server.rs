@@ -30,7 +30,7 @@ use crate::{
     duty::Duty,
     error::{Exit, Failure},
     guard,
-    listener::Listener,
+    listener::{Listener, Whose},
     logging,
     stats::Stats,
     strategy::{self, HAND_OVER},
@@ -54,8 +54,8 @@ const LEFT: &[u8; 1] = b"L";
 struct Orders {
     log: config::Log,
     listener: config::Listener,
-    /// Whether each of the sockets is the service manager's.
-    passed: Vec<bool>,
+    /// Whose each of the sockets is.
+    whose: Vec<Whose>,
 }
 
 /// The daemon's end: starts the process, and starts it again should it die.
@@ -82,8 +82,10 @@ impl ForkServer {
         sockets: Vec<Listener>,
     ) -> io::Result<ForkServer> {
         let mut orders = File::from(memfd_create(c"echod-orders", MFdFlags::MFD_CLOEXEC)?);
-        let passed = sockets.iter().map(Listener::is_passed).collect();
-        let text = Orders { log: log.clone(), listener: listener.clone(), passed };
+        // Those that event loops had before a reload or a restart are served as well.
+        let whose =
+            sockets.iter().flat_map(|listener| listener.sockets().map(|_| listener.whose())).collect();
+        let text = Orders { log: log.clone(), listener: listener.clone(), whose };
         serde_json::to_writer(&mut orders, &text)?;
         let mut server = ForkServer {
             name: listener.name.clone(),
@@ -109,8 +111,11 @@ impl ForkServer {
         }
     }
 
-    /// Tells the process to answer what has arrived, and to end.
-    pub fn stop(&mut self) {
+    /// Tells the process to answer what has arrived, and to end. What waits at its sockets is `left` to those who have them next.
+    pub fn stop(&mut self, left: bool) {
+        if left {
+            self.signal(HAND_OVER);
+        }
         self.stopping = true;
         self.due = None;
         self.sockets.clear();
@@ -150,6 +155,11 @@ impl ForkServer {
     /// The sockets, for another generation.
     pub fn sockets(&self) -> &[Listener] {
         &self.sockets
+    }
+
+    /// Closes the sockets: nobody is to wait in them.
+    pub fn close(&mut self) {
+        self.sockets.clear();
     }
 
     /// Ends the process and all its children at once.
@@ -206,7 +216,7 @@ impl ForkServer {
         let (said, say) = pipe2(OFlag::O_CLOEXEC)?;
         let mut handed =
             vec![self.orders.as_fd(), self.stats.as_fd(), say.as_fd(), guard::own_ports()?.as_fd()];
-        handed.extend(self.sockets.iter().map(AsFd::as_fd));
+        handed.extend(self.sockets.iter().flat_map(Listener::sockets).map(AsFd::as_fd));
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
         self.said = Some(said.into());
         Ok(())
@@ -253,13 +263,13 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     logging::install(&orders.log)?;
     logging::log_panics();
     let protocol = orders.listener.protocol;
-    let adopt = |(socket, passed): (OwnedFd, bool)| {
-        let listener = Listener::adopt(socket.into(), protocol)?.of_manager(passed);
+    let adopt = |(socket, whose): (OwnedFd, Whose)| {
+        let listener = Listener::adopt(socket.into(), protocol)?.of(whose);
         // The process before may have left it otherwise.
         listener.set_nonblocking(false)?;
         Ok(listener)
     };
-    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.passed).map(adopt).collect();
+    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.whose).map(adopt).collect();
     let sockets = sockets.map_err(failure)?;
     let stats = Arc::new(Shared::open(stats).map_err(failure)?);
     let name = orders.listener.name.clone();

@@ -1,7 +1,7 @@
 //! A generation: what one reading of the configuration made of the listeners. The first is bound at start; a reload makes
 //! the next one, which keeps what has not changed and takes over the sockets of what has.
 
-use std::{collections::HashSet, io, sync::mpsc::Sender};
+use std::{collections::HashSet, io, sync::mpsc::Sender, time::Duration};
 
 use log::{info, warn};
 
@@ -10,9 +10,10 @@ use crate::{
     cli::Cli,
     config::{self, Config, Environment, Loaded},
     error::{Exit, Failure},
-    listener::{self, Listener},
+    keeping::Store,
+    listener::{self, Listener, Site, Whose},
     peer::Peer,
-    station::{Event, Station},
+    station::{Event, Heir, Station},
 };
 
 /// Reads what is to be served.
@@ -32,28 +33,74 @@ pub struct Bound {
 
 impl Bound {
     /// Sockets for all listeners of the first generation: passed by the service manager, by name first (whoever is named is
-    /// not to lose its socket to one that has its address), or bound.
-    pub fn first(config: &Config, mut passed: Passed, notes: &mut Vec<String>) -> Result<Bound, Failure> {
+    /// not to lose its socket to one that has its address), kept from the daemon before, or bound.
+    pub fn first(
+        config: &Config,
+        mut passed: Passed,
+        store: &mut Store,
+        notes: &mut Vec<String>,
+    ) -> Result<Bound, Failure> {
         let named: io::Result<Vec<_>> =
             config.listeners.iter().map(|settings| passed.named(settings)).collect();
         let named = named.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
         })?;
+        let mut sites = Vec::new();
+        for (settings, named) in config.listeners.iter().zip(&named) {
+            sites.push(if named.is_empty() { listener::sites(settings)? } else { Vec::new() });
+        }
+        let mut kept = std::mem::take(&mut passed.kept);
+        for (settings, site) in places(config, &mut sites) {
+            site.adopt(|place| passed.at(settings, place));
+            site.adopt(|place| kept.at(settings, place));
+        }
+        for (settings, site) in places(config, &mut sites) {
+            site.adopt(|place| kept.at_any_port(settings, place));
+        }
+        // Before the first is bound: what is closed may be in its way.
+        let patience = kept.close(store);
         let mut listeners = Vec::new();
-        for (settings, named) in config.listeners.iter().zip(named) {
-            let sockets = match named.is_empty() {
-                true => listener::bind_or_adopt(settings, |place| passed.at(settings, place), notes)?,
-                false => named,
-            };
-            listeners.push((settings.clone(), sockets));
+        for ((settings, named), sites) in config.listeners.iter().zip(named).zip(sites) {
+            let bound = listener::bind(settings, sites, patience, notes)?;
+            listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
         passed.close();
-        Bound { listeners, inherited: HashSet::new() }.not_empty(false)
+        let mut bound = Bound { listeners, inherited: HashSet::new() }.not_empty(false)?;
+        bound.share_out(store.room(), store.room(), notes);
+        Ok(bound)
+    }
+
+    /// Says which sockets of our own the service manager is to keep, where it has `room` left of so many `places`: all of a listener,
+    /// or none.
+    fn share_out(&mut self, mut room: usize, places: usize, notes: &mut Vec<String>) {
+        let mut left_out = 0;
+        for (_, sockets) in &mut self.listeners {
+            let ours: Vec<_> = sockets.iter_mut().filter(|socket| socket.whose() != Whose::Manager).collect();
+            let count: usize = ours.iter().map(|socket| socket.sockets().count()).sum();
+            let keep = count > 0 && count <= room;
+            if keep {
+                room -= count;
+            } else {
+                left_out += count;
+            }
+            ours.into_iter().for_each(|socket| socket.keep(keep));
+        }
+        if places > 0 && left_out > 0 {
+            notes.push(format!(
+                "the service manager keeps {places} sockets over a restart, {left_out} more are bound anew and refuse clients \
+                 meanwhile; raise FileDescriptorStoreMax= of the service"
+            ));
+        }
     }
 
     /// Sockets for the listeners of the next generation that are not served as `config` says: those that `stations` have at
-    /// the same place, or new ones. Nothing has changed yet when this fails.
-    pub fn next(config: &Config, stations: &[Station], notes: &mut Vec<String>) -> Result<Bound, Failure> {
+    /// the same place, or new ones. Nothing has changed yet when this fails. The service manager keeps as many as it has `places` for.
+    pub fn next(
+        config: &Config,
+        stations: &[Station],
+        places: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<Bound, Failure> {
         let current = || stations.iter().filter(|station| !station.is_superseded());
         let kept: HashSet<&str> =
             current().filter(|station| is_kept(config, station)).map(Station::name).collect();
@@ -69,7 +116,11 @@ impl Bound {
                 )
             })?;
             let sockets = match named.is_empty() {
-                true => listener::bind_or_adopt(settings, |place| offers.at(settings, place), notes)?,
+                true => {
+                    let mut sites = listener::sites(settings)?;
+                    sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
+                    listener::bind(settings, sites, Duration::ZERO, notes)?
+                }
                 false => named,
             };
             listeners.push((settings.clone(), sockets));
@@ -81,7 +132,11 @@ impl Bound {
                 notes.push(format!("listener \"{name}\": its socket stays as it was bound, new values of {keys} count from the next start on"));
             }
         }
-        Bound { listeners, inherited: offers.inherited }.not_empty(!kept.is_empty())
+        let mut bound = Bound { listeners, inherited: offers.inherited }.not_empty(!kept.is_empty())?;
+        let stay =
+            current().filter(|station| kept.contains(station.name())).flat_map(Station::keepsakes).count();
+        bound.share_out(places.saturating_sub(stay), places, notes);
+        Ok(bound)
     }
 
     fn not_empty(mut self, others: bool) -> Result<Bound, Failure> {
@@ -178,7 +233,7 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
         } else {
             info!("listener \"{}\": not served any more", station.name());
             station.supersede();
-            station.stop();
+            station.stop(Heir::Nobody);
         }
     }
     for station in stations.iter_mut().filter(|station| bound.inherits(station)) {
@@ -186,6 +241,17 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
             warn!("listener \"{}\": still accepts by its old rules", station.name());
         }
     }
+}
+
+/// Every site, with the listener it is of.
+fn places<'a>(
+    config: &'a Config,
+    sites: &'a mut [Vec<Site>],
+) -> impl Iterator<Item = (&'a config::Listener, &'a mut Site)> {
+    let of_one = |(settings, sites): (&'a config::Listener, &'a mut Vec<Site>)| {
+        sites.iter_mut().map(move |site| (settings, site))
+    };
+    config.listeners.iter().zip(sites).flat_map(of_one)
 }
 
 /// What the configuration says of the listener that a station serves.

@@ -30,6 +30,7 @@ pub mod explain;
 pub mod fork_server;
 pub mod generation;
 pub mod inetd;
+pub mod keeping;
 pub mod privileges;
 pub mod probe;
 pub mod sandbox;

@@ -5,22 +5,24 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use crate::{
     config::{self, Protocol},
-    error::Failure,
     guard::{self, Place},
-    options::{self, Whose},
+    options,
     peer::{Peer, Url},
     socket_file::SocketFile,
     sys::accept::accept_nonblocking,
 };
 
+mod binding;
 mod places;
+mod whose;
 
-use places::{cannot_bind, is_absent};
+pub use binding::{Site, bind, sites};
 pub use places::{places, words};
+pub use whose::Whose;
 
 /// A socket that clients can reach.
 #[derive(Debug)]
@@ -32,8 +34,7 @@ pub struct Listener {
     place: Option<Peer>,
     /// Sockets bound to the same port, for event loops that want one of their own.
     twins: Vec<Socket>,
-    /// Whether it is the service manager's: then it is not shut down, because it serves on when we are gone.
-    passed: bool,
+    whose: Whose,
     // After the socket: the file goes away once nobody can connect any more.
     file: Option<SocketFile>,
 }
@@ -51,87 +52,11 @@ pub enum Refusal {
     Broken(io::Error),
 }
 
-/// Binds all sockets of one entry of the configuration: every address of a name, every port of a range.
-///
-/// # Errors
-/// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
-/// address that this machine does not have is left out, and said in `notes`.
-pub fn bind(settings: &config::Listener, notes: &mut Vec<String>) -> Result<Vec<Listener>, Failure> {
-    bind_or_adopt(settings, |_| Ok(None), notes)
-}
-
-/// As [`bind`], but sockets that `adopt` finds for a place are used as they are.
-pub fn bind_or_adopt(
-    settings: &config::Listener,
-    mut adopt: impl FnMut(&Peer) -> io::Result<Option<Listener>>,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Listener>, Failure> {
-    // Event loops share a port by sockets of their own; others share the socket.
-    let twins = if settings.mode.is_event_loop() { settings.pool() - 1 } else { 0 };
-    let mut bound = Vec::new();
-    for address in &settings.address {
-        for place in places(settings, address)? {
-            let twins = if matches!(place, Peer::Inet(_)) { twins } else { 0 };
-            let listener = match (adopt(&place).transpose(), twins) {
-                (Some(adopted), _) => adopted,
-                (None, 0) => Listener::bind(settings, &place),
-                (None, count) => Listener::bind_with_twins(settings, &place, count),
-            };
-            match listener {
-                Ok(listener) => bound.push(Listener { place: Some(place), ..listener }),
-                Err(error) if settings.optional && is_absent(&error) => {
-                    notes.push(format!(
-                        "listener \"{}\": left out {}: {error}",
-                        settings.name,
-                        place.url(settings.protocol)
-                    ));
-                }
-                Err(error) => return Err(cannot_bind(settings, &place, &error)),
-            }
-        }
-    }
-    Ok(bound)
-}
-
 impl Listener {
-    fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
-        let address = place.socket_address()?;
-        let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
-        options::before_bind(&socket, settings, place)?;
-        let file = match place {
-            Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings)?),
-            _ => {
-                socket.bind(&address)?;
-                None
-            }
-        };
-        listen(&socket, settings)?;
-        let mut listener = Listener::adopt(socket, settings.protocol)?;
-        listener.file = file;
-        Ok(listener)
-    }
-
-    /// As [`Listener::bind`], with `count` twins that share the port.
-    fn bind_with_twins(settings: &config::Listener, place: &Peer, count: usize) -> io::Result<Listener> {
-        // Port 0 is always free.
-        if !settings.reuse_port && !matches!(place, Peer::Inet(address) if address.port() == 0) {
-            // Among sockets that share a port the kernel would not notice another daemon's.
-            drop(Listener::bind(settings, place)?);
-        }
-        let shared = config::Listener { reuse_port: true, ..settings.clone() };
-        let mut listener = Listener::bind(&shared, place)?;
-        let place = listener.address.clone();
-        for _ in 0..count {
-            listener.twins.push(Listener::bind(&shared, &place)?.socket);
-        }
-        Ok(listener)
-    }
-
     /// A socket for another event loop: one of the twins, or this socket itself once more.
     pub fn twin(&mut self) -> io::Result<Listener> {
         let socket = self.twins.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
-        Ok(Listener::adopt(socket, self.protocol)?.of_manager(self.passed))
+        Ok(Listener::adopt(socket, self.protocol)?.of(self.whose))
     }
 
     /// The socket alone.
@@ -139,29 +64,43 @@ impl Listener {
         self.socket
     }
 
-    /// The same, said to be the service manager's or not.
-    pub fn of_manager(self, passed: bool) -> Listener {
-        Listener { passed, ..self }
+    /// The same as somebody else's.
+    pub fn of(self, whose: Whose) -> Listener {
+        Listener { whose, ..self }
     }
 
-    /// Whether it is the service manager's.
-    pub fn is_passed(&self) -> bool {
-        self.passed
+    /// Whose it is.
+    pub fn whose(&self) -> Whose {
+        self.whose
+    }
+
+    /// Says whether the service manager is to keep a socket that we made. One that is ours alone is never told otherwise: its
+    /// filter is locked.
+    pub fn keep(&mut self, kept: bool) {
+        self.whose = if kept { Whose::Kept } else { Whose::Ours };
+        self.seal();
+    }
+
+    fn seal(&self) {
+        if self.whose == Whose::Ours && self.protocol == Protocol::Udp {
+            // Without the lock it is as good a filter.
+            self.sockets().for_each(|socket| _ = options::seal(socket));
+        }
     }
 
     /// The socket and its twins, each as a listener.
     pub fn separate(mut self) -> Vec<Listener> {
-        let (protocol, passed) = (self.protocol, self.passed);
+        let (protocol, whose) = (self.protocol, self.whose);
         let twins = std::mem::take(&mut self.twins).into_iter();
         let twins: Vec<_> = twins.filter_map(|twin| Listener::adopt(twin, protocol).ok()).collect();
-        std::iter::once(self).chain(twins.into_iter().map(|twin| twin.of_manager(passed))).collect()
+        std::iter::once(self).chain(twins.into_iter().map(|twin| twin.of(whose))).collect()
     }
 
     /// The same sockets once more, without the file.
     pub fn try_clone(&self) -> io::Result<Listener> {
         let twins: io::Result<Vec<Socket>> = self.twins.iter().map(Socket::try_clone).collect();
         let place = self.place.clone();
-        let listener = Listener::adopt(self.socket.try_clone()?, self.protocol)?.of_manager(self.passed);
+        let listener = Listener::adopt(self.socket.try_clone()?, self.protocol)?.of(self.whose);
         Ok(Listener { twins: twins?, place, ..listener })
     }
 
@@ -172,13 +111,13 @@ impl Listener {
             socket.set_nonblocking(false)?;
             options::when_bound(socket, settings, &self.address)?;
             if let Peer::Inet(address) = self.address {
-                let whose = if self.passed { Whose::Manager } else { Whose::Ours };
-                options::guard(socket, settings, address, whose)?;
+                options::guard(socket, settings, address)?;
             }
-            if !self.passed {
-                listen(socket, settings)?;
+            if self.whose != Whose::Manager {
+                options::listen(socket, settings)?;
             }
         }
+        self.seal();
         Ok(())
     }
 
@@ -189,7 +128,7 @@ impl Listener {
 
     /// Whether a service manager gave it to us by the name of the listener.
     pub fn is_named(&self) -> bool {
-        self.place.is_none() && self.passed
+        self.place.is_none() && self.whose == Whose::Manager
     }
 
     /// The kind of socket.
@@ -204,7 +143,8 @@ impl Listener {
             // An answer to a listener of our own would be answered.
             guard::own_ports()?.insert(*address);
         }
-        Ok(Listener { socket, protocol, address, place: None, twins: Vec::new(), passed: false, file: None })
+        let (place, twins, whose, file) = (None, Vec::new(), Whose::Ours, None);
+        Ok(Listener { socket, protocol, address, place, twins, whose, file })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
@@ -226,7 +166,7 @@ impl Listener {
     /// Refuses all clients from now on, also where other processes have a copy of this socket; but not if it is the service
     /// manager's: there they wait for the next daemon.
     pub fn refuse(&self) {
-        if self.passed {
+        if self.whose == Whose::Manager {
             return;
         }
         // It fails only where that has been done before.
@@ -304,14 +244,4 @@ fn refusal(error: io::Error) -> Refusal {
         ) => Refusal::Again,
         _ => Refusal::Broken(error),
     }
-}
-
-/// Lets clients connect, or changes how many of them may wait.
-fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
-    if !settings.protocol.is_stream() {
-        return Ok(());
-    }
-    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
-    // The kernel lowers it to net.core.somaxconn.
-    socket.listen(if backlog == 0 { i32::MAX } else { backlog })
 }

@@ -4,14 +4,14 @@
 use std::{io, net::SocketAddr};
 
 use log::warn;
-use socket2::{Domain, Socket, TcpKeepalive};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use crate::{
     config::{self, Address, Host, Keepalive, Protocol},
     guard::{self, Place},
     peer::Peer,
     sys::{
-        error_queue,
+        buffer_lock, error_queue,
         socket_filter::{self, Instruction},
     },
 };
@@ -31,7 +31,7 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
     if address.is_ipv6() {
         socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
     }
-    guard(socket, settings, *address, Whose::Ours)
+    guard(socket, settings, *address)
 }
 
 /// Sets what can be set at any time on a socket that is bound to `place`, or is to be.
@@ -63,28 +63,24 @@ pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) ->
     Ok(())
 }
 
-/// Whose a socket is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// We made it.
-    Ours,
-    /// It was passed to us, and will be to the next one, who may be told otherwise.
-    Manager,
+/// Lets clients connect, or changes how many of them may wait.
+pub fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
+    if !settings.protocol.is_stream() {
+        return Ok(());
+    }
+    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
+    // The kernel lowers it to net.core.somaxconn.
+    socket.listen(if backlog == 0 { i32::MAX } else { backlog })
 }
 
 /// What the kernel does for the guard of a listener: it drops what the datagram alone condemns, and tells what became of answers.
-pub fn guard(
-    socket: &Socket,
-    settings: &config::Listener,
-    address: SocketAddr,
-    whose: Whose,
-) -> io::Result<()> {
+pub fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> io::Result<()> {
     if settings.protocol != Protocol::Udp {
         return Ok(());
     }
     error_queue::enable(socket, address.is_ipv6(), guard::wants_feedback(settings, Place::of(address)))?;
     // The guard decides the same. Without the filter it only has more to do.
-    if let Err(error) = filter(socket, &guard::filter(settings).unwrap_or_default(), whose) {
+    if let Err(error) = filter(socket, &guard::filter(settings).unwrap_or_default()) {
         let name = &settings.name;
         let cure = match error.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -98,18 +94,61 @@ pub fn guard(
 }
 
 /// Puts `program` in the place of what is there.
-fn filter(socket: &Socket, program: &[Instruction], whose: Whose) -> io::Result<()> {
+fn filter(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
     if socket_filter::program(socket)? == program {
         return Ok(());
     }
-    match (program, whose) {
-        ([], _) => socket_filter::detach(socket),
-        (program, Whose::Manager) => socket_filter::attach(socket, program),
-        (program, Whose::Ours) => {
-            socket_filter::attach(socket, program)?;
-            socket_filter::lock(socket)
-        }
+    match program {
+        [] => socket_filter::detach(socket),
+        program => socket_filter::attach(socket, program),
     }
+}
+
+/// Locks the filter of a socket that nobody will be told anything else about. Without a filter there is nothing to lock: one may
+/// come with a reload.
+pub fn seal(socket: &Socket) -> io::Result<()> {
+    if socket_filter::program(socket)?.is_empty() {
+        return Ok(());
+    }
+    socket_filter::lock(socket)
+}
+
+/// Makes a socket that an echod before this one has bound to `place` as one that is bound now.
+///
+/// # Errors
+/// With the name of the key where that cannot be done to a socket that is bound.
+pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
+    let fixed = |key: &str| Err(io::Error::other(format!("`{key}` has another value now")));
+    let grown = buffer_lock::is_set(socket)?;
+    if grown.receive && settings.receive_buffer == 0 {
+        return fixed("receive-buffer");
+    }
+    if grown.send && settings.send_buffer == 0 {
+        return fixed("send-buffer");
+    }
+    if let Peer::Inet(inet) = place {
+        let only_v6 = settings.v6_only || also_v4(settings, inet.port());
+        // Bound to one address it is that address's only, whatever was asked.
+        if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
+            return fixed("v6-only");
+        }
+        if socket.device()?.unwrap_or_default() != settings.device.as_bytes() {
+            return fixed("device");
+        }
+        if settings.protocol == Protocol::Tcp {
+            if settings.keepalive == Keepalive::On {
+                // A new socket has what the kernel is set to.
+                let usual = Socket::new(socket.domain()?, Type::STREAM, None)?.tcp_keepalive_time()?;
+                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(usual))?;
+            }
+            socket.set_reuse_address(settings.reuse_address)?;
+        }
+        guard(socket, settings, *inet)?;
+    }
+    when_bound(socket, settings, place)?;
+    // The process before has left it otherwise.
+    socket.set_nonblocking(false)?;
+    listen(socket, settings)
 }
 
 /// Whether the same listener also binds the IPv4 wildcard to this port: then `[::]` must leave IPv4 to it.

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::PathBuf,
+    rc::Rc,
     sync::mpsc,
 };
 
@@ -17,7 +18,9 @@ use crate::{
     error::{Exit, Failure},
     explain,
     generation::{Bound, load},
-    guard, inetd, logging,
+    guard, inetd,
+    keeping::Store,
+    logging,
     pid_file::PidFile,
     privileges::{self, use_all_descriptors},
     probe,
@@ -86,7 +89,8 @@ fn serve(
     let _pid_file = config.daemon.pid_file.as_deref().map(PidFile::take).transpose()?;
     logging::install(&config.log)?;
     logging::log_panics();
-    let manager = Manager::from_environment();
+    let manager = Rc::new(Manager::from_environment());
+    let mut store = Store::new(Rc::clone(&manager), passed.kept.names());
     if manager.watchdog().is_some() {
         post::watch();
     }
@@ -98,7 +102,7 @@ fn serve(
             format!("cannot share memory with the processes of listeners: {error}"),
         )
     })?;
-    let bound = Bound::first(&config, passed, &mut notes)?;
+    let bound = Bound::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
     privileges::give_up(&config, bound.public().as_deref())?;
     let sandbox = Sandbox::enter(&config, files);
@@ -121,7 +125,8 @@ fn serve(
     }
     // It takes a little memory more if that fails.
     let _ = code::forget();
-    Supervisor::new(cli, config, sandbox, stations, number, (events, inbox), manager).run()
+    let to_manager = (manager, store);
+    Supervisor::new(cli, config, sandbox, stations, number, (events, inbox), to_manager).run()
 }
 
 /// A bound socket, as `--announce` prints it.

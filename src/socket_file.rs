@@ -16,12 +16,22 @@ use crate::config;
 /// How long to wait for another process that is binding in the same directory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A socket file that this process made. Dropped, it is removed, unless another file stands in its place by now.
+/// The file of a socket of ours. Dropped, it is removed, unless another file stands in its place by now, or it stays because its
+/// socket does.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    id: FileId,
+    stays: bool,
+}
+
+/// Device and inode: no two files that exist at the same time have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
 }
 
 impl SocketFile {
@@ -46,30 +56,65 @@ impl SocketFile {
             remove_stale(socket, address, path)?;
             socket.bind(address)?;
         }
-        let made = fs::symlink_metadata(path)?;
-        let file = SocketFile { path: std::path::absolute(path)?, device: made.dev(), inode: made.ino() };
-        let user = settings.socket_user.as_ref().map(|user| user.id);
-        let group = settings.socket_group.as_ref().map(|group| group.id);
-        if user.is_some() || group.is_some() {
-            chown(path, user, group)?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(settings.socket_mode))?;
+        let id = FileId::of(&fs::symlink_metadata(path)?);
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false };
+        permit(path, settings)?;
         Ok(file)
+    }
+
+    /// The file of a socket that an echod before this one has bound to `path`, with the owner and the permissions of now.
+    ///
+    /// # Errors
+    /// If it is not there any more, or another file is.
+    pub fn find(path: &Path, id: FileId, settings: &config::Listener) -> io::Result<SocketFile> {
+        if FileId::of(&fs::symlink_metadata(path)?) != id {
+            return Err(io::Error::other("another file has its path"));
+        }
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: true };
+        permit(path, settings)?;
+        Ok(file)
+    }
+
+    /// Removes the file at `path` if it is that one.
+    pub fn remove(path: &Path, id: FileId) {
+        drop(SocketFile { path: path.to_owned(), id, stays: false });
+    }
+
+    /// Which file it is.
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Says whether it stays when it is dropped.
+    pub fn stay(&mut self, stays: bool) {
+        self.stays = stays;
     }
 
     /// Whether it is the file at that path.
     pub fn is_at(&self, path: &Path) -> bool {
         std::path::absolute(path).is_ok_and(|path| path == self.path)
     }
+}
 
-    fn is(&self, found: &Metadata) -> bool {
-        (found.dev(), found.ino()) == (self.device, self.inode)
+impl FileId {
+    fn of(found: &Metadata) -> FileId {
+        FileId { device: found.dev(), inode: found.ino() }
     }
+}
+
+/// Gives it the owner and the permissions that the configuration says.
+fn permit(path: &Path, settings: &config::Listener) -> io::Result<()> {
+    let user = settings.socket_user.as_ref().map(|user| user.id);
+    let group = settings.socket_group.as_ref().map(|group| group.id);
+    if user.is_some() || group.is_some() {
+        chown(path, user, group)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(settings.socket_mode))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| self.is(&found)) {
+        if !self.stays && fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id) {
             // Nothing is left to be done if that fails, and the next start takes a stale file over.
             let _ = fs::remove_file(&self.path);
         }

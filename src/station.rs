@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use socket2::Socket;
+
 use crate::{
     config::{self, Mode, Protocol},
     duty::Duty,
     error::{Exit, Failure},
     fork_server::ForkServer,
-    listener::Listener,
+    keeping::Label,
+    listener::{Listener, Whose},
+    peer::Peer,
     socket_file::SocketFile,
     stats::Stats,
     strategy,
@@ -45,6 +49,19 @@ pub struct Station {
     how: How,
     ended: bool,
     superseded: bool,
+    /// Whether its sockets are kept for others while it stops.
+    leaves: bool,
+}
+
+/// Who serves the sockets of a station that stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Heir {
+    /// Nobody.
+    Nobody,
+    /// Those that the service manager made, whoever it starts for them.
+    Manager,
+    /// Those that it keeps as well, the next daemon.
+    Daemon,
 }
 
 enum How {
@@ -81,8 +98,8 @@ impl Station {
                 How::Threads(duty, kept?)
             }
         };
-        let (log, ended, superseded) = (log.clone(), false, false);
-        Ok(Station { number, settings, log, stats, files, how, ended, superseded })
+        let (log, ended, superseded, leaves) = (log.clone(), false, false, false);
+        Ok(Station { number, settings, log, stats, files, how, ended, superseded, leaves })
     }
 
     /// Waits until clients are served. (Threads need no time for that.)
@@ -94,17 +111,28 @@ impl Station {
         })
     }
 
-    /// Stops: no new clients, what has arrived is answered.
-    pub fn stop(&mut self) {
-        // First of all nobody is to find it any more.
-        self.files.clear();
+    /// Stops: no new clients, what has arrived is answered. What waits at its sockets is answered, too, or left to an heir.
+    pub fn stop(&mut self, heir: Heir) {
+        let is_left = |socket: &Listener| match socket.whose() {
+            Whose::Ours => false,
+            Whose::Kept => heir == Heir::Daemon,
+            Whose::Manager => heir != Heir::Nobody,
+        };
+        self.leaves = !self.superseded && self.sockets().iter().all(is_left);
+        if !self.leaves {
+            // First of all nobody is to find it any more.
+            self.remove_files();
+        }
         self.count_undelivered();
         match &mut self.how {
             How::Threads(duty, kept) => {
                 kept.clear();
+                if self.leaves {
+                    duty.gate.hand_over();
+                }
                 duty.stop();
             }
-            How::Process(server) => server.stop(),
+            How::Process(server) => server.stop(self.leaves),
         }
     }
 
@@ -163,7 +191,27 @@ impl Station {
 
     /// Removes the files of its sockets.
     pub fn remove_files(&mut self) {
+        self.leave_files(false);
         self.files.clear();
+    }
+
+    /// Says whether the files of its sockets stay when this daemon ends.
+    pub fn leave_files(&mut self, stay: bool) {
+        self.files.iter_mut().for_each(|file| file.stay(stay));
+    }
+
+    /// What the service manager is to keep over a restart: each with the name that the next daemon knows it by.
+    pub fn keepsakes(&self) -> impl Iterator<Item = (Label, &Socket)> {
+        let is_served = !self.ended && !self.superseded;
+        let kept = self.sockets().iter().filter(move |socket| is_served && socket.whose() == Whose::Kept);
+        kept.flat_map(move |listener| {
+            let file = match listener.address() {
+                Peer::Path(path) => self.files.iter().find(|file| file.is_at(path)).map(SocketFile::id),
+                _ => None,
+            };
+            let label = move |socket| Some((Label::new(socket, file, self.name()).ok()?, socket));
+            listener.sockets().filter_map(label)
+        })
     }
 
     /// Whether it serves as these settings say. (A process of its own also logs as it was told: it is replaced
@@ -227,10 +275,13 @@ impl Station {
     /// Marks it as ended.
     pub fn end(&mut self) {
         self.ended = true;
-        self.files.clear();
+        if !self.leaves {
+            self.remove_files();
+        }
         self.count_undelivered();
-        if let How::Threads(_, kept) = &mut self.how {
-            kept.clear();
+        match &mut self.how {
+            How::Threads(_, kept) => kept.clear(),
+            How::Process(server) => server.close(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    rc::Rc,
     sync::mpsc::{Receiver, Sender},
     time::{Duration, Instant},
 };
@@ -14,8 +15,9 @@ use crate::{
     cli::Cli,
     config::Config,
     error::{Exit, Failure},
+    keeping::Store,
     sandbox::Sandbox,
-    station::{Event, Station},
+    station::{Event, Heir, Station},
     systemd::Manager,
 };
 
@@ -46,7 +48,9 @@ pub struct Supervisor<'a> {
     told: bool,
     failure: Option<Failure>,
     idle: Idle,
-    manager: Manager,
+    manager: Rc<Manager>,
+    /// What of our sockets the service manager keeps.
+    store: Store,
     watchdog: Option<Watchdog>,
     /// When the service manager is told again of a drain.
     tell: Option<Instant>,
@@ -67,7 +71,7 @@ impl<'a> Supervisor<'a> {
         stations: Vec<Station>,
         number: usize,
         (events, inbox): (Sender<Event>, Receiver<Event>),
-        manager: Manager,
+        (manager, store): (Rc<Manager>, Store),
     ) -> Supervisor<'a> {
         let idle = Idle { activity: 0, since: Instant::now() };
         let watchdog = manager.watchdog().map(Watchdog::new);
@@ -85,6 +89,7 @@ impl<'a> Supervisor<'a> {
             failure: None,
             idle,
             manager,
+            store,
             watchdog,
             tell,
         }
@@ -92,6 +97,7 @@ impl<'a> Supervisor<'a> {
 
     /// Waits until all listeners have ended, or the time to drain is over.
     pub fn run(mut self) -> Result<(), Failure> {
+        self.keep_sockets();
         self.manager.ready(format_args!("{}", self.state()));
         loop {
             if self.stations.iter().all(Station::has_ended) {
@@ -112,7 +118,7 @@ impl<'a> Supervisor<'a> {
                 }
                 Some(Event::Signal(signal)) => {
                     self.told = true;
-                    self.drain(&format!("told to stop ({})", name_of(signal)));
+                    self.drain(&format!("told to stop ({})", name_of(signal)), Heir::Daemon);
                 }
                 Some(Event::Ended(number, ended)) => self.ended(number, ended),
                 None if self.deadline.is_some_and(|end| end <= Instant::now()) => {
@@ -143,7 +149,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn tend(&mut self) {
+        let serving = self.serving();
         self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::tend);
+        if self.serving() < serving {
+            self.keep_sockets();
+        }
         self.forget();
     }
 
@@ -152,7 +162,17 @@ impl<'a> Supervisor<'a> {
         self.stations.retain(|station| !(station.has_ended() && station.is_superseded()));
     }
 
-    fn drain(&mut self, why: &str) {
+    /// Brings what the service manager keeps up to date. Once we stop it keeps what it has, for the next daemon.
+    fn keep_sockets(&mut self) {
+        if self.deadline.is_some() {
+            return;
+        }
+        self.store.settle(self.stations.iter().flat_map(Station::keepsakes));
+        let kept = |station: &Station| station.keepsakes().next().is_some();
+        self.stations.iter_mut().for_each(|station| station.leave_files(kept(station)));
+    }
+
+    fn drain(&mut self, why: &str, heir: Heir) {
         if self.deadline.is_some() {
             return;
         }
@@ -160,9 +180,10 @@ impl<'a> Supervisor<'a> {
         let open = self.open();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
+        // First of all: who comes from now on is the heir's, if there is one.
+        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(|station| station.stop(heir));
         self.manager.stopping(time + MARGIN, format_args!("{}", self.drain_state()));
         self.tell = self.manager.listens().then(|| Instant::now() + TOLD);
-        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::stop);
         // A process that was to be started again has ended with that.
         self.tend();
     }
@@ -198,9 +219,13 @@ impl<'a> Supervisor<'a> {
     }
 
     fn state(&self) -> String {
-        let serves = |station: &&Station| !station.has_ended() && !station.is_superseded();
-        let serving = self.stations.iter().filter(serves).count();
+        let serving = self.serving();
         format!("serving {serving} listener{}", if serving == 1 { "" } else { "s" })
+    }
+
+    fn serving(&self) -> usize {
+        let serves = |station: &&Station| !station.has_ended() && !station.is_superseded();
+        self.stations.iter().filter(serves).count()
     }
 
     fn drain_state(&self) -> String {
@@ -229,12 +254,14 @@ impl<'a> Supervisor<'a> {
             return;
         };
         station.end();
+        let name = station.name().to_owned();
+        self.keep_sockets();
         let Err(cause) = ended else { return self.forget() };
-        let text = format!("listener \"{}\": cannot serve: {cause}", station.name());
+        let text = format!("listener \"{name}\": cannot serve: {cause}");
         error!("{text}");
         self.failure = Some(Failure::new(Exit::Unavailable, text));
         if self.deadline.is_none() {
-            self.drain("a listener has failed");
+            self.drain("a listener has failed", Heir::Daemon);
         }
     }
 
@@ -249,7 +276,9 @@ impl<'a> Supervisor<'a> {
         if open > 0 || activity != self.idle.activity {
             self.idle = Idle { activity, since: Instant::now() };
         } else if self.idle.since.elapsed() >= time {
-            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"));
+            // No other one is started until somebody asks for it.
+            self.store.settle([]);
+            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"), Heir::Manager);
         }
     }
 }

@@ -2,8 +2,10 @@
 //! call.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     os::{
+        fd::{AsRawFd, BorrowedFd},
         linux::net::SocketAddrExt,
         unix::{
             ffi::OsStrExt,
@@ -14,7 +16,10 @@ use std::{
 };
 
 use log::warn;
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg},
+    time::{ClockId, clock_gettime},
+};
 
 use crate::logging::Seldom;
 
@@ -26,21 +31,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Manager {
     to: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
+    room: usize,
 }
 
 impl Manager {
     /// The manager whom the environment names: `NOTIFY_SOCKET` is a path or `@` and an abstract name; `WATCHDOG_USEC`
-    /// counts if `WATCHDOG_PID` is this process or absent.
+    /// counts if `WATCHDOG_PID` is this process or absent; `FDSTORE` is how many descriptors it keeps.
     pub fn from_environment() -> Manager {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Manager::default();
         };
         match connection(name.as_bytes()) {
             Ok(to) => {
-                let number = |name| std::env::var(name).ok()?.parse().ok();
+                let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
                 let watchdog =
                     interval(number("WATCHDOG_USEC"), number("WATCHDOG_PID"), std::process::id().into());
-                Manager { to: Some(to), watchdog }
+                Manager { to: Some(to), watchdog, room: number("FDSTORE").unwrap_or(0) as usize }
             }
             Err(error) => {
                 let name = name.to_string_lossy();
@@ -93,6 +99,31 @@ impl Manager {
     /// All are alive.
     pub fn ping(&self, status: fmt::Arguments<'_>) {
         self.tell(format_args!("WATCHDOG=1\nSTATUS={status}"));
+    }
+
+    /// How many descriptors it keeps over a restart; 0 if it does not say that it keeps any.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Lets it keep a copy of `descriptor` under this name, until it is told otherwise or the service is stopped. It does not
+    /// look at the state of it meanwhile.
+    pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let Some((socket, to)) = &self.to else { return Ok(()) };
+        let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
+        let to = match (to.as_pathname(), to.as_abstract_name()) {
+            (Some(path), _) => UnixAddr::new(path)?,
+            (None, name) => UnixAddr::new_abstract(name.unwrap_or_default())?,
+        };
+        let passed = [descriptor.as_raw_fd()];
+        let (text, passed) = ([IoSlice::new(message.as_bytes())], [ControlMessage::ScmRights(&passed)]);
+        sendmsg(socket.as_raw_fd(), &text, &passed, MsgFlags::MSG_NOSIGNAL, Some(&to))?;
+        Ok(())
+    }
+
+    /// Has it close what it keeps under this name.
+    pub fn let_go(&self, name: &str) {
+        self.tell(format_args!("FDSTOREREMOVE=1\nFDNAME={name}"));
     }
 
     /// One message is one datagram.
@@ -149,7 +180,7 @@ mod tests {
             (UnixDatagram::bind_addr(&abstract_name).unwrap(), name),
         ];
         for (end, name) in ends {
-            let manager = Manager { to: Some(connection(name.as_bytes()).unwrap()), watchdog: None };
+            let manager = Manager { to: Some(connection(name.as_bytes()).unwrap()), watchdog: None, room: 0 };
             manager.ready(format_args!("serving {}", 1));
             let mut buffer = [0; 100];
             let length = end.recv(&mut buffer).unwrap();

@@ -62,7 +62,7 @@ impl Supervisor<'_> {
             notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
-        let mut bound = Bound::next(&config, &self.stations, &mut notes)?;
+        let mut bound = Bound::next(&config, &self.stations, self.store.room(), &mut notes)?;
         // From here on nothing is refused any more.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));
@@ -74,6 +74,7 @@ impl Supervisor<'_> {
         words.iter().for_each(|line| info!("{line}"));
         failures.iter().for_each(|failure| error!("{failure}"));
         self.config = config;
+        self.keep_sockets();
         self.tend();
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! well-kept crates do not offer in a form this daemon can use.
 
 pub mod accept;
+pub mod buffer_lock;
 pub mod clock;
 pub mod code;
 pub mod credentials;

@@ -17,8 +17,9 @@ use nix::{
 };
 
 /// What a service manager tells the daemon, and nobody else (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)).
-const OF_THE_DAEMON: [&str; 7] = [
+const OF_THE_DAEMON: [&str; 8] = [
     "NOTIFY_SOCKET",
+    "FDSTORE",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_FDS",

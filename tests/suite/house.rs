@@ -33,6 +33,7 @@ const LAYERS: &[&str] = &[
     "socket_file",
     "options",
     "listener",
+    "keeping",
     "activation",
     "stats",
     "connection",

@@ -18,6 +18,7 @@ mod guards;
 mod house;
 mod inetd;
 mod io_uring;
+mod keeping;
 mod life;
 mod limits;
 mod log_lines;

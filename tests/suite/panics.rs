@@ -95,7 +95,8 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
     interrupt::on(interrupt::SIGNAL);
     let inputs = Inputs { file: None, listen: vec![url.to_owned()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let sockets = listener::bind(&settings, &mut Vec::new()).unwrap();
+    let sites = listener::sites(&settings).unwrap();
+    let sockets = listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap();
     let Peer::Inet(address) = *sockets[0].address() else { panic!("{url} is no internet address") };
     let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
     duty.service = Box::new(Fragile);

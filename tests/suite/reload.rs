@@ -86,6 +86,22 @@ fn a_changed_listener_keeps_its_socket_and_its_clients() {
     }
 }
 
+/// Loops with sockets of their own leave them to modes that have no use for several: each has its share of the clients.
+#[test]
+fn the_sockets_of_several_loops_are_all_served_on() {
+    for protocol in ["tcp", "udp"] {
+        for mode in ["forking", "threading", "iterative", "poll"] {
+            let mut daemon = Echod::start(&listener("it", protocol, "workers = 3"));
+            let endpoint = daemon.endpoint("it");
+            for mode in [mode, "epoll", mode] {
+                daemon.reload(&listener("it", protocol, &format!("mode = \"{mode}\"")));
+                (0..16).for_each(|_| Client::connect(&endpoint).echo(b"wherever the kernel leads it"));
+            }
+            daemon.stop();
+        }
+    }
+}
+
 #[test]
 fn an_unchanged_listener_notices_nothing() {
     let kept =

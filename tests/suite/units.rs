@@ -138,6 +138,18 @@ fn socket_units_and_listeners_have_the_same_names() {
     passed.iter().for_each(|name| assert!(activated.contains(&format!("echod-{name}.socket")), "{name}"));
 }
 
+/// The unit offers a place for every socket, and says how many also where systemd does not (before 254).
+#[test]
+fn the_service_has_room_for_its_sockets() {
+    let unit = fs::read_to_string(folder().join("echod.service")).unwrap();
+    let number = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.parse::<u32>().ok());
+    let room = number("FileDescriptorStoreMax=").unwrap();
+    assert_eq!(number("Environment=FDSTORE="), Some(room));
+    assert!(room >= 6 * 64, "six addresses, with as many event loops as a large machine has cores");
+    // What is kept would be lost with the directory.
+    assert!(unit.contains("\nRuntimeDirectoryPreserve=yes\n"));
+}
+
 /// What is installed serves this machine, until its administrator says otherwise.
 #[test]
 fn the_service_and_its_sockets_are_for_this_machine() {

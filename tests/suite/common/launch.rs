@@ -111,6 +111,8 @@ impl Launch {
         self.lock_in();
         self.args.push("--announce".to_owned());
         let mut child = self.spawn(Stdio::piped());
+        // It has them now, and whoever passed them may want to see them closed.
+        self.passed.clear();
         let stdout = child.stdout.take().unwrap();
         let (sender, lines) = mpsc::channel();
         // The end of the channel is the end of standard output, which is what says "ready".
@@ -190,6 +192,7 @@ impl Launch {
             "XDG_RUNTIME_DIR",
             "RUNTIME_DIRECTORY",
             "NOTIFY_SOCKET",
+            "FDSTORE",
             "LISTEN_FDS",
             "LISTEN_PID",
             "LISTEN_FDNAMES",

@@ -1,10 +1,19 @@
 //! The service manager's end of sd_notify(3).
 
-use std::os::{
-    linux::net::SocketAddrExt,
-    unix::net::{SocketAddr, UnixDatagram},
+use std::{
+    io::{self, IoSliceMut},
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
 };
 
+use echod::sys::spawn::inherited;
+use nix::{
+    cmsg_space,
+    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg},
+};
 use tempfile::TempDir;
 
 use super::{PATIENCE, client::uninterrupted};
@@ -40,10 +49,25 @@ impl Manager {
     /// The next message.
     #[track_caller]
     pub(crate) fn next(&self) -> String {
+        self.receive().expect("a message for the service manager").0
+    }
+
+    /// The next message, and the descriptor that came with it.
+    pub(crate) fn receive(&self) -> io::Result<(String, Option<OwnedFd>)> {
         let mut buffer = [0; 4096];
-        let received = uninterrupted(|| self.socket.recv(&mut buffer));
-        let length = received.expect("a message for the service manager");
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
+        let mut space = cmsg_space!(RawFd);
+        let (length, descriptor) = uninterrupted(|| {
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+            let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+            let passed = message.cmsgs()?.find_map(|control| match control {
+                ControlMessageOwned::ScmRights(passed) => passed.first().copied(),
+                _ => None,
+            });
+            Ok((message.bytes, passed))
+        })?;
+        let descriptor = descriptor.map(|raw: RawFd| inherited(&raw.to_string()).unwrap().remove(0));
+        Ok((String::from_utf8(buffer[..length].to_vec()).unwrap(), descriptor))
     }
 
     /// The next message that has this line.
@@ -59,13 +83,13 @@ impl Manager {
 
     /// The messages that have arrived.
     pub(crate) fn arrived(&self) -> Vec<String> {
-        self.socket.set_nonblocking(true).unwrap();
-        let mut messages = Vec::new();
-        let mut buffer = [0; 4096];
-        while let Ok(length) = self.socket.recv(&mut buffer) {
-            messages.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
-        }
-        self.socket.set_nonblocking(false).unwrap();
+        self.set_nonblocking(true);
+        let messages = std::iter::from_fn(|| Some(self.receive().ok()?.0)).collect();
+        self.set_nonblocking(false);
         messages
+    }
+
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.socket.set_nonblocking(nonblocking).unwrap();
     }
 }

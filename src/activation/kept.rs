@@ -1,0 +1,139 @@
+//! Sockets of the echod before this one, which the service manager kept. Whoever connected in between waits in them. They are found
+//! by address, like those of a socket unit, but were made by an echod: what the configuration says now is to count, and one that
+//! cannot be made so is bound anew.
+
+use std::{io, time::Duration};
+
+use log::info;
+use socket2::Socket;
+
+use super::is_same;
+use crate::{
+    config::{self, Protocol},
+    keeping::{Label, Store},
+    listener::{Listener, Whose},
+    options,
+    peer::Peer,
+    socket_file::SocketFile,
+};
+
+/// How long the manager may take to close what it is told to close.
+const TO_CLOSE: Duration = Duration::from_secs(2);
+
+/// Those that no listener has taken yet.
+#[derive(Default)]
+pub struct Kept {
+    sockets: Vec<KeptSocket>,
+    /// Those that a listener wanted, and why it cannot have them.
+    unfit: Vec<(KeptSocket, io::Error)>,
+    /// How many have been taken.
+    taken: usize,
+}
+
+pub(super) struct KeptSocket {
+    pub(super) name: String,
+    pub(super) label: Label,
+    pub(super) socket: Socket,
+    pub(super) protocol: Protocol,
+    pub(super) address: Peer,
+}
+
+impl Kept {
+    pub(super) fn push(&mut self, kept: KeptSocket) {
+        self.sockets.push(kept);
+    }
+
+    /// The names that they are kept by.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.sockets.iter().map(|kept| kept.name.clone())
+    }
+
+    /// Those that are bound to `place`.
+    pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
+        self.take(settings, place, |kept| is_same(&kept.address, place))
+    }
+
+    /// Where any port will do: those that the listener of this name had.
+    pub fn at_any_port(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
+        let Peer::Inet(wanted) = place else { return Ok(None) };
+        let fits = |kept: &KeptSocket| {
+            let is_there = matches!(kept.address, Peer::Inet(bound) if bound.ip() == wanted.ip());
+            is_there && kept.protocol == settings.protocol && kept.label.is_for(&settings.name)
+        };
+        if wanted.port() != 0 {
+            return Ok(None);
+        }
+        match self.sockets.iter().find(|kept| fits(kept)).map(|kept| kept.address.clone()) {
+            Some(address) => self.take(settings, place, |kept| kept.address == address),
+            None => Ok(None),
+        }
+    }
+
+    /// The first that `fits` and can be used; the others, which share its port, are its twins.
+    fn take(
+        &mut self,
+        settings: &config::Listener,
+        place: &Peer,
+        fits: impl Fn(&KeptSocket) -> bool,
+    ) -> io::Result<Option<Listener>> {
+        let fits = |kept: &mut KeptSocket| kept.protocol == settings.protocol && fits(kept);
+        let (mut file, mut usable) = (None, Vec::new());
+        for kept in self.sockets.extract_if(.., fits) {
+            match kept.renew(settings, place) {
+                Ok(found) => {
+                    file = found;
+                    usable.push(kept.socket);
+                }
+                Err(error) => self.unfit.push((kept, error)),
+            }
+        }
+        let mut usable = usable.into_iter();
+        let Some(first) = usable.next() else { return Ok(None) };
+        let twins: Vec<Socket> = usable.collect();
+        self.taken += 1 + twins.len();
+        let mut listener = Listener::adopt(first, settings.protocol)?.of(Whose::Kept).with_twins(twins);
+        file.into_iter().for_each(|file| listener.set_file(file));
+        // They serve, if perhaps not as many as there could be.
+        let _ = listener.complete_twins(settings);
+        Ok(Some(listener))
+    }
+
+    /// Closes what no listener has taken, also in the `store`; returns how long its addresses may be taken yet.
+    pub fn close(self, store: &mut Store) -> Duration {
+        let unwanted = |kept| (kept, "no listener has its address any more".to_owned());
+        let unfit = self.unfit.into_iter().map(|(kept, error)| (kept, error.to_string()));
+        let closed: Vec<_> = self.sockets.into_iter().map(unwanted).chain(unfit).collect();
+        if self.taken > 0 {
+            info!("kept over the restart: {} socket{}", self.taken, if self.taken == 1 { "" } else { "s" });
+        }
+        for (kept, why) in &closed {
+            info!("closed the kept socket {}: {why}", kept.address.url(kept.protocol));
+            store.let_go(&kept.name);
+            kept.end();
+        }
+        if closed.is_empty() { Duration::ZERO } else { TO_CLOSE }
+    }
+}
+
+impl KeptSocket {
+    /// Makes it what the configuration says now; returns its file.
+    fn renew(&self, settings: &config::Listener, place: &Peer) -> io::Result<Option<SocketFile>> {
+        options::renew(&self.socket, settings, place)?;
+        match (&self.address, self.label.file()) {
+            (Peer::Path(path), Some(id)) => SocketFile::find(path, id, settings).map(Some),
+            (Peer::Path(_), None) => Err(io::Error::other("it is not known which file it has")),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whoever waits in it is refused at once, though the manager may take a moment to close its copy.
+    fn end(&self) {
+        if self.protocol.is_stream() {
+            // It fails only where that has been done before.
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        }
+        if let (Peer::Path(path), Some(id)) = (&self.address, self.label.file()) {
+            SocketFile::remove(path, id);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Sockets that the service manager keeps for the next echod: its store of descriptors (sd_notify(3), `FDSTORE=1`). Clients that
+//! come after this process has stopped wait in them, so a restart refuses nobody.
+//!
+//! The manager gives them back among those that it passes, each by the name it was kept by. This is all that the next process
+//! learns but for the socket itself.
+
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write},
+    io,
+    os::fd::AsFd,
+    rc::Rc,
+};
+
+use log::warn;
+use nix::sys::stat::fstat;
+use socket2::Socket;
+
+use crate::{socket_file::FileId, systemd::Manager};
+
+/// What the names of all kept sockets begin with.
+const PREFIX: &str = "kept.";
+
+/// The longest name that the manager takes (`FDNAME=`).
+const LONGEST: usize = 255;
+
+/// The name by which a socket is kept: `kept.SOCKET.DEVICE.INODE.LISTENER`, where SOCKET is the number that the kernel gave the
+/// socket itself, and device and inode are those of its file, or 0.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Label {
+    socket: u64,
+    file: Option<FileId>,
+    listener: String,
+}
+
+impl Label {
+    /// The label of a socket with this file that serves a listener.
+    pub fn new(socket: &Socket, file: Option<FileId>, listener: &str) -> io::Result<Label> {
+        Ok(Label { socket: number(socket)?, file, listener: printable(listener) })
+    }
+
+    /// Reads a name; `None` if `socket` is not the one that it is the name of.
+    pub fn read(name: &str, socket: &Socket) -> Option<Label> {
+        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+        let mut parts = name.strip_prefix(PREFIX)?.splitn(4, '.');
+        let mut next = || parts.next();
+        let (own, device, inode, listener) =
+            (hex(next()?)?, hex(next()?)?, hex(next()?)?, next()?.to_owned());
+        let file = (inode != 0).then_some(FileId { device, inode });
+        let label = Label { socket: own, file, listener };
+        number(socket).is_ok_and(|number| number == own).then_some(label)
+    }
+
+    /// The file of the socket.
+    pub fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    /// Whether it was kept for the listener of this name.
+    pub fn is_for(&self, listener: &str) -> bool {
+        self.listener == printable(listener)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FileId { device, inode } = self.file.unwrap_or(FileId { device: 0, inode: 0 });
+        write!(f, "{PREFIX}{:x}.{device:x}.{inode:x}.{}", self.socket, self.listener)
+    }
+}
+
+fn number(socket: &impl AsFd) -> io::Result<u64> {
+    Ok(fstat(socket)?.st_ino)
+}
+
+/// A name in the characters that the manager takes, and no longer than fits behind three numbers.
+fn printable(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'%' | b':' | ..=b' ' | 0x7f.. => _ = write!(text, "%{byte:02x}"),
+            byte => text.push(char::from(byte)),
+        }
+    }
+    text.truncate(LONGEST - PREFIX.len() - 3 * 17);
+    text
+}
+
+/// What the manager keeps of us.
+pub struct Store {
+    manager: Rc<Manager>,
+    names: BTreeSet<String>,
+}
+
+impl Store {
+    /// A store that has sockets by these `names` from before.
+    pub fn new(manager: Rc<Manager>, names: impl IntoIterator<Item = String>) -> Store {
+        Store { manager, names: names.into_iter().collect() }
+    }
+
+    /// How many sockets it has room for in all.
+    pub fn room(&self) -> usize {
+        self.manager.room()
+    }
+
+    /// Has the manager keep `wanted`, and nothing else.
+    pub fn settle<'a>(&mut self, wanted: impl IntoIterator<Item = (Label, &'a Socket)>) {
+        let wanted: Vec<_> = wanted.into_iter().map(|(label, socket)| (label.to_string(), socket)).collect();
+        let is_wanted = |name: &String| wanted.iter().any(|(label, _)| label == name);
+        // Those first: a socket that has got another name is not kept twice.
+        let unwanted: Vec<String> = self.names.iter().filter(|name| !is_wanted(name)).cloned().collect();
+        unwanted.iter().for_each(|name| self.let_go(name));
+        for (name, socket) in wanted {
+            if self.names.contains(&name) {
+                continue;
+            }
+            match self.manager.keep(&name, socket.as_fd()) {
+                Ok(()) => _ = self.names.insert(name),
+                Err(error) => {
+                    warn!(
+                        "cannot give a socket to the service manager, which was to keep it over a restart: {error}"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Has the manager close what it keeps by this name.
+    pub fn let_go(&mut self, name: &str) {
+        if self.names.remove(name) {
+            self.manager.let_go(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_label_is_read_as_it_was_written_and_only_of_its_socket() {
+        let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let (ours, other) = (socket(), socket());
+        let file = Some(FileId { device: 26, inode: u64::MAX });
+        for name in ["it", "tcp://[::1]:7", "a.b%c d", "Gruß", &"long: ".repeat(100)] {
+            for file in [None, file] {
+                let label = Label::new(&ours, file, name).unwrap();
+                let written = label.to_string();
+                let fits = |c: char| c.is_ascii_graphic() && c != ':';
+                assert!(written.len() <= LONGEST && written.chars().all(fits), "{written}");
+                assert_eq!(Label::read(&written, &ours.try_clone().unwrap()).as_ref(), Some(&label));
+                assert!(label.is_for(name) && !label.is_for("another"));
+                assert_eq!(Label::read(&written, &other), None);
+            }
+        }
+        for name in ["", "kept", "kept.", "kept.1.2.3", "tcp", "kept.x.0.0.it", "kept..0.0.it"] {
+            assert_eq!(Label::read(name, &ours), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! From an entry of the configuration to its sockets: every address of a name, every port of a range is a site. A site has a
+//! socket already, or one is bound there.
+
+use std::{
+    io::{self, ErrorKind},
+    thread,
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Socket, Type};
+
+use super::{
+    Listener,
+    places::{cannot_bind, is_absent, places},
+};
+use crate::{config, error::Failure, options, peer::Peer, socket_file::SocketFile};
+
+/// Where one socket of a listener is to be, and the socket once there is one.
+pub struct Site {
+    /// Where.
+    pub place: Peer,
+    found: Option<io::Result<Listener>>,
+}
+
+/// All sites of one entry of the configuration, without sockets. A host name is looked up here.
+pub fn sites(settings: &config::Listener) -> Result<Vec<Site>, Failure> {
+    let mut sites = Vec::new();
+    for address in &settings.address {
+        sites.extend(places(settings, address)?.into_iter().map(|place| Site { place, found: None }));
+    }
+    Ok(sites)
+}
+
+impl Site {
+    /// Uses the socket that `find` has for this place, unless there is one.
+    pub fn adopt(&mut self, find: impl FnOnce(&Peer) -> io::Result<Option<Listener>>) {
+        if self.found.is_none() {
+            self.found = find(&self.place).transpose();
+        }
+    }
+}
+
+/// Binds sockets at all sites that have none. A place that is taken may become free within `patience`.
+///
+/// # Errors
+/// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
+/// address that this machine does not have is left out, and said in `notes`.
+pub fn bind(
+    settings: &config::Listener,
+    sites: Vec<Site>,
+    patience: Duration,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Listener>, Failure> {
+    let mut bound = Vec::new();
+    for Site { place, found } in sites {
+        let listener = found.unwrap_or_else(|| insist(patience, || Listener::bind(settings, &place)));
+        match listener {
+            Ok(listener) => bound.push(Listener { place: Some(place), ..listener }),
+            Err(error) if settings.optional && is_absent(&error) => {
+                notes.push(format!(
+                    "listener \"{}\": left out {}: {error}",
+                    settings.name,
+                    place.url(settings.protocol)
+                ));
+            }
+            Err(error) => return Err(cannot_bind(settings, &place, &error)),
+        }
+    }
+    Ok(bound)
+}
+
+fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let end = Instant::now() + patience;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// How many twins a socket at `place` is to have: event loops share a port by sockets of their own, others share the socket.
+fn twins(settings: &config::Listener, place: &Peer) -> usize {
+    match place {
+        Peer::Inet(_) if settings.mode.is_event_loop() => settings.pool() - 1,
+        _ => 0,
+    }
+}
+
+impl Listener {
+    fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
+        match twins(settings, place) {
+            0 => Listener::bind_one(settings, place),
+            count => Listener::bind_with_twins(settings, place, count),
+        }
+    }
+
+    fn bind_one(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
+        let address = place.socket_address()?;
+        let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
+        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
+        options::before_bind(&socket, settings, place)?;
+        let file = match place {
+            Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings)?),
+            _ => {
+                socket.bind(&address)?;
+                None
+            }
+        };
+        options::listen(&socket, settings)?;
+        let mut listener = Listener::adopt(socket, settings.protocol)?;
+        listener.file = file;
+        Ok(listener)
+    }
+
+    /// As [`Listener::bind_one`], with `count` twins that share the port.
+    fn bind_with_twins(settings: &config::Listener, place: &Peer, count: usize) -> io::Result<Listener> {
+        // Port 0 is always free.
+        if !settings.reuse_port && !matches!(place, Peer::Inet(address) if address.port() == 0) {
+            // Among sockets that share a port the kernel would not notice another daemon's.
+            drop(Listener::bind_one(settings, place)?);
+        }
+        let shared = config::Listener { reuse_port: true, ..settings.clone() };
+        let mut listener = Listener::bind_one(&shared, place)?;
+        listener.add_twins(&shared, count)?;
+        Ok(listener)
+    }
+
+    fn add_twins(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
+        for _ in 0..count {
+            self.twins.push(Listener::bind_one(shared, &self.address)?.socket);
+        }
+        Ok(())
+    }
+
+    /// The sockets of one address that an echod before this one has left, the first of which is `self`.
+    pub fn with_twins(self, twins: Vec<Socket>) -> Listener {
+        Listener { twins, ..self }
+    }
+
+    /// Binds the twins that a kept socket lacks for as many event loops as there are now. There may also be more than those: they
+    /// are served as well. Loops without a socket of their own share one.
+    pub fn complete_twins(&mut self, settings: &config::Listener) -> io::Result<()> {
+        if !matches!(self.address, Peer::Inet(_)) {
+            return Ok(());
+        }
+        let lacking = twins(settings, &self.address).saturating_sub(self.twins.len());
+        let shares = settings.reuse_port || !self.twins.is_empty() || lacking > 0;
+        self.sockets().try_for_each(|socket| socket.set_reuse_port(shares))?;
+        self.add_twins(&config::Listener { reuse_port: true, ..settings.clone() }, lacking)
+    }
+}

@@ -1,0 +1,72 @@
+//! Restarts while clients keep coming.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    thread,
+};
+
+use super::{MODES, PROTOCOLS, Store, assert_quiet};
+use crate::common::{Client, Echod, Endpoint, poll};
+
+/// Ends the load, also when the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// One client after the other, until it is over. Who connects is answered, or ended politely by a daemon that stops; a
+/// datagram is answered in any case.
+fn come_and_go(endpoint: &Endpoint, over: &AtomicBool, served: &AtomicU32) {
+    while !over.load(Relaxed) {
+        // Panics if it is refused, or if nothing is heard in time.
+        let client = Client::connect(endpoint);
+        client.send(b"hello");
+        let mut answer = [0; 5];
+        match client.read(&mut answer) {
+            Ok(5) if answer == *b"hello" => _ = served.fetch_add(1, Relaxed),
+            // Accepted by a daemon that was told to stop before the request came.
+            Ok(0) if !client.is_datagram() => {}
+            other => panic!("{other:?} {answer:?}"),
+        }
+    }
+}
+
+/// Waits until this daemon has served some, and the manager has heard it.
+#[track_caller]
+fn wait_served(daemon: &Echod, store: &mut Store, served: &AtomicU32) {
+    let before = served.load(Relaxed);
+    daemon.or_log(poll(|| (served.load(Relaxed) > before + 20).then_some(())), "clients to be served");
+    store.catch_up();
+}
+
+#[test]
+fn not_one_connect_is_refused_and_no_datagram_lost() {
+    for protocol in PROTOCOLS {
+        let Some(mut store) = Store::new() else { return };
+        let toml = |store: &Store, turn: usize| {
+            let (mode, workers) = MODES[turn % MODES.len()];
+            store.listener(protocol, &format!("mode = \"{mode}\"\n{workers}"))
+        };
+        let mut daemon = store.start(&toml(&store, 0));
+        let endpoint = daemon.endpoint("it");
+        let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
+        thread::scope(|scope| {
+            let _over = Over(&over);
+            for _ in 0..4 {
+                scope.spawn(|| come_and_go(&endpoint, &over, &served));
+            }
+            for turn in 1..=MODES.len() {
+                wait_served(&daemon, &mut store, &served);
+                daemon.stop();
+                assert_quiet(&daemon);
+                daemon = store.start(&toml(&store, turn));
+            }
+            wait_served(&daemon, &mut store, &served);
+        });
+        daemon.stop();
+        assert!(served.load(Relaxed) > 200, "only {served:?} were served");
+    }
+}
