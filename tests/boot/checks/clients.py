@@ -71,7 +71,7 @@ class Load:
     def passes(self, more=50):
         """Waits until so much more has been done, or something went wrong."""
         until = self.count + more
-        eventually(f"the load to go on", lambda: self.count >= until or bool(self.faults))
+        eventually("the load to go on", lambda: self.count >= until or bool(self.faults))
 
     def __enter__(self):
         for thread in self.threads:

@@ -5,7 +5,7 @@ import signal
 
 from checks import check, expect, expect_that
 from checks.clients import TCP, UNIX, connect, receive
-from checks.machine import CONFIG, UNIT, Journal, config, eventually, main_pid, processes, run, serve, show, systemctl
+from checks.machine import CONFIG, UNIT, Journal, config, main_pid, processes, run, serve, show, systemctl
 from checks.watchdog import comes_back
 
 

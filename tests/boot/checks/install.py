@@ -28,7 +28,7 @@ def units_are_understood():
 
 def verify():
     man = "yes" if shutil.which("man") else "no"
-    return run("systemd-analyze", "verify", f"--man={man}", UNIT, *SOCKETS)
+    return run("systemd-analyze", "verify", f"--man={man}", UNIT, *SOCKETS, with_errors=True)
 
 
 @check

@@ -19,13 +19,13 @@ DROP_INS = pathlib.Path(f"/etc/systemd/system/{UNIT}.d")
 PATIENCE = 30
 
 
-def run(*command, may_fail=False):
-    """What a command prints; it must succeed."""
+def run(*command, may_fail=False, with_errors=False):
+    """What a command prints, on standard error as well if so; it must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
     if done.returncode != 0 and not may_fail:
         told = (done.stdout + done.stderr).strip()
         raise Wrong(f"expected `{' '.join(command)}` to succeed, saw exit code {done.returncode}: {told}")
-    return done.stdout.strip()
+    return (done.stdout + (done.stderr if with_errors else "")).strip()
 
 
 def systemctl(*words):

@@ -1,10 +1,13 @@
 """An upgrade of the package while it is used, and its removal."""
 
 import os
+import shutil
 
 from checks import check, expect, expect_that
-from checks.clients import TCP, UNIX, Load, comes_and_goes, connect
-from checks.machine import CONFIG, SOCKETS, UNIT, activate, config, eventually, main_pid, processes, run, serve, show
+from checks.clients import TCP, UNIX, Load, comes_and_goes, echo_everywhere
+from checks.machine import CONFIG, DROP_INS, SOCKETS, activate, config, is_alive, processes, run, show, systemctl
+
+LEFT = ["/etc/echod", "/run/echod", "/usr/bin/echod", "/etc/systemd/system/multi-user.target.wants/echod.service"]
 
 
 @check
@@ -23,10 +26,15 @@ def upgrade_under_load():
 
 @check
 def removal():
-    """Removed, it is stopped; purged, nothing of it is left."""
-    serve()
-    left = processes()
+    """Removed, it is stopped, and so are its sockets; purged, nothing of it is left but the user."""
+    activate()
+    echo_everywhere()
+    there = processes()
     run("dpkg", "--remove", "echod")
-    expect_that(not any(os.path.exists(f"/proc/{pid}") for pid in left), "no process to be left", left)
+    expect("processes that are left", {pid for pid in there if is_alive(pid)}, set())
+    expect("the sockets", [show("ActiveState", unit) for unit in SOCKETS], ["inactive"] * 4)
+    expect("units in a failed state", systemctl("list-units", "--failed", "--plain", "--no-legend"), "")
+    expect_that(CONFIG.exists(), "the configuration to stay", "nothing")
     run("dpkg", "--purge", "echod")
-    expect_that(not CONFIG.exists(), "the configuration to be gone", str(CONFIG))
+    shutil.rmtree(DROP_INS)  # These were ours.
+    expect("what is left of it", [path for path in LEFT if os.path.exists(path)], [])

@@ -7,7 +7,7 @@ import pathlib
 import signal
 
 from checks import check, expect_that
-from checks.clients import TCP, UNIX, connect, echo_everywhere, receive
+from checks.clients import TCP, connect, echo_everywhere, receive
 from checks.machine import Journal, config, eventually, is_alive, main_pid, processes, serve, show
 
 # Long enough for a busy machine, short enough for a test.
@@ -16,7 +16,9 @@ SOON = {"soon.conf": "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n"}
 
 @check
 def feeds():
-    """As long as all answer it is fed: the status with the number of connections comes with each ping."""
+    """It is on, and as long as all answer it is fed: the status with the number of connections comes with each ping."""
+    serve()
+    expect_that(show("WatchdogUSec") not in ("0", "infinity"), "the unit to have a watchdog", show("WatchdogUSec"))
     serve(config(defaults='mode = "forking"'), SOON)
     pid = main_pid()
     with connect(TCP) as client:
