@@ -8,6 +8,11 @@ from checks.clients import TCP, UNIX, Load, comes_and_goes, echo, echo_everywher
 from checks.machine import CONFIG, UNIT, Journal, config, eventually, main_pid, packaged, run, serve, show, systemctl
 
 MORE = '\n[[listener]]\nname = "more"\nprotocol = "tcp"\naddress = "127.0.0.1:7007"\n'
+# What the sandbox is to leave open must be there at the start.
+WIDE = "".join(
+    f'\n[[listener]]\nname = "{mode}"\nprotocol = "tcp"\naddress = "127.0.0.1:{port}"\nmode = "{mode}"\n'
+    for mode, port in (("forking", 7001), ("io-uring", 7002))
+)
 MORE_PLACE = (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 7007))
 
 
@@ -45,7 +50,7 @@ def bad():
 @check
 def under_load():
     """Thirty reloads, in which listeners come, go and change their mode: no byte of an open connection is lost, nobody refused."""
-    serve(config(more=MORE))
+    serve(config(more=WIDE + MORE))
     pid = main_pid()
     modes = ["epoll", "threading", "forking", "poll", "io-uring", "select"]
     works = [stays(TCP), stays(UNIX), stays(TCP), comes_and_goes(TCP), comes_and_goes(UNIX), comes_and_goes(TCP)]
@@ -53,7 +58,7 @@ def under_load():
         for number in range(30):
             there = number % 2 == 1
             mode = modes[number // 5]
-            reload_with(config(defaults=f'mode = "{mode}"', more=MORE if there else ""))
+            reload_with(config(defaults=f'mode = "{mode}"', more=WIDE + (MORE if there else "")))
             eventually(f"that port 7007 is served after reload {number}", is_served, there)
             load.passes(more=30)
     expect("the main process", main_pid(), pid)
