@@ -19,9 +19,9 @@ thread_local! {
     static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Chooses another shard for the next process to be forked.
-pub fn turn_shard() {
-    MINE.set(MINE.get().wrapping_add(1) % SHARDS);
+/// Has this process count in another shard than those with other numbers, as far as there are enough.
+pub fn use_shard(number: usize) {
+    MINE.set(number % SHARDS);
 }
 
 atomics! {

@@ -27,6 +27,9 @@ use crate::{
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
 pub const LAST_CALL: Duration = Duration::from_millis(30);
 
+/// So many descriptors are polled on the stack.
+const FEW: usize = 8;
+
 /// The sockets that a worker waits at.
 pub struct Watch<'a> {
     sockets: Vec<&'a Listener>,
@@ -126,19 +129,26 @@ impl<'a> Watch<'a> {
         if self.gate.is_exhausted() {
             return Ready::Closed;
         }
-        match ppoll(&mut self.polled, patience.time.map(TimeSpec::from), patience.blocked) {
+        // A copy on the stack, if it is short: in a process that forks, every other page that is written to must be copied.
+        let mut few: [_; FEW] =
+            std::array::from_fn(|i| self.polled.get(i).unwrap_or(&self.polled[0]).clone());
+        let polled = match few.get_mut(..self.polled.len()) {
+            Some(few) => few,
+            None => &mut self.polled[..],
+        };
+        match ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked) {
             Ok(0) | Err(Errno::EINTR) => return Ready::Nothing,
             // Only a lack of kernel memory is left (poll(2)): the sockets will tell.
             Err(_) => return Ready::Socket(self.sockets[0]),
             Ok(_) => {}
         }
-        let closed = self.polled[0].any().unwrap_or(false);
+        let closed = polled[0].any().unwrap_or(false);
+        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        let count = self.sockets.len();
+        let next = (1..=count).map(|step| (self.last + step) % count).find(|&i| ready(&polled[i + 1]));
         if self.is_over(closed) {
             return Ready::Closed;
         }
-        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-        let count = self.sockets.len();
-        let next = (1..=count).map(|step| (self.last + step) % count).find(|&i| ready(&self.polled[i + 1]));
         match next {
             // What came before the end is still served, but not more than `max-requests`.
             Some(i) if !self.gate.is_exhausted() => {

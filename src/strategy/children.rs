@@ -1,7 +1,6 @@
 //! The processes of a forking listener: forked, told to stop, reaped.
 
 use std::{
-    collections::HashMap,
     fs::File,
     io,
     os::fd::AsFd,
@@ -12,6 +11,7 @@ use log::{error, warn};
 use nix::unistd::Pid;
 
 use super::{
+    brood::Brood,
     family::{Family, cause},
     slot::Slot,
 };
@@ -32,7 +32,7 @@ use crate::{
 const HEED: u32 = 64;
 
 /// So many connections that have ended are logged together, at most.
-const FAREWELLS: usize = 64;
+const FAREWELLS: usize = 32;
 
 /// Without a request for so long, it is quiet.
 const BUSY: Duration = Duration::from_millis(10);
@@ -49,8 +49,7 @@ pub(super) struct Children<'a> {
     family: Family,
     told: bool,
     slots: Slots<Slot>,
-    free: Vec<usize>,
-    alive: HashMap<Pid, Child>,
+    alive: Brood<Child>,
     /// Connections that have ended and are not logged yet.
     gone: Vec<(Peer, Duration, Report)>,
     forked: u32,
@@ -59,7 +58,6 @@ pub(super) struct Children<'a> {
 }
 
 struct Child {
-    slot: usize,
     /// Of a connection; a datagram's process says nothing when it ends.
     peer: Option<Peer>,
     opened: Instant,
@@ -76,9 +74,8 @@ impl<'a> Children<'a> {
             family: Family::new()?,
             told: false,
             slots: Slots::new(most)?,
-            free: (0..most).rev().collect(),
-            alive: HashMap::new(),
-            gone: Vec::new(),
+            alive: Brood::new(most),
+            gone: Vec::with_capacity(FAREWELLS),
             forked: 0,
             busy: false,
         })
@@ -126,27 +123,26 @@ impl<'a> Children<'a> {
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, guest: Guest, scratch: &mut [u8]) {
         let (duty, Guest { socket, peer, permit, opened }) = (self.duty, guest);
-        let slot = self.run(self.sockets, |slot| {
+        let forked = self.run(self.sockets, |slot| {
             let hold = |place| slot.hold(place);
             slot.tell(duty.converse(&socket, &peer, opened, scratch, hold));
         });
         // Dropping the socket here leaves it to the child alone.
-        if let Some((pid, slot)) = slot {
-            let child = Child { slot, peer: Some(peer), opened, _permit: permit };
-            self.alive.insert(pid, child);
+        if let Some((slot, pid)) = forked {
+            self.alive.insert(slot, pid, Child { peer: Some(peer), opened, _permit: permit });
         }
     }
 
     /// Answers a datagram in a child.
     pub(super) fn answer(&mut self, permit: Permit, mut answer: impl FnMut()) {
         // The answer leaves from the socket that was asked.
-        let slot = self.run(&[], |slot| {
+        let forked = self.run(&[], |slot| {
             answer();
             slot.tell(Report { received: 0, sent: 0, end: End::ServiceClosed, carried: None });
         });
-        if let Some((pid, slot)) = slot {
-            let child = Child { slot, peer: None, opened: Instant::now(), _permit: permit };
-            self.alive.insert(pid, child);
+        if let Some((slot, pid)) = forked {
+            let child = Child { peer: None, opened: Instant::now(), _permit: permit };
+            self.alive.insert(slot, pid, child);
         }
     }
 
@@ -200,16 +196,15 @@ impl<'a> Children<'a> {
         if self.family.is_told_to_stop() && !self.told {
             self.told = true;
             self.duty.gate.close();
-            self.family.stop(self.alive.keys());
+            self.family.stop(self.alive.pids());
         }
         if self.family.is_told_to_hand_over() {
             self.duty.gate.hand_over();
         }
         while let Some((pid, status)) = self.family.reap() {
-            let Some(child) = self.alive.remove(&pid) else { continue };
-            let report = self.slots[child.slot].told(status);
-            self.duty.take_back(self.slots[child.slot].place());
-            self.free.push(child.slot);
+            let Some((slot, child)) = self.alive.remove(pid) else { continue };
+            let report = self.slots[slot].told(status);
+            self.duty.take_back(self.slots[slot].place());
             match child.peer {
                 Some(peer) => self.gone.push((peer, child.opened.elapsed(), report)),
                 None if report.end != End::ServiceClosed => {
@@ -228,15 +223,14 @@ impl<'a> Children<'a> {
     /// While clients keep coming, the deaths of children can wait: looking after each at once would take the parent off
     /// and on the processor once more for every connection.
     fn patience(&self) -> Patience {
-        let full = self.free.is_empty();
-        self.family.patience(self.busy.then_some(BUSY), !self.busy || full)
+        self.family.patience(self.busy.then_some(BUSY), !self.busy || self.alive.is_full())
     }
 
     /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory.
-    fn run(&mut self, sockets: &[Listener], mut work: impl FnMut(&Slot)) -> Option<(Pid, usize)> {
+    fn run(&mut self, sockets: &[Listener], mut work: impl FnMut(&Slot)) -> Option<(usize, Pid)> {
         loop {
             // There are as many slots as permits.
-            let number = self.free.pop()?;
+            let number = self.alive.free()?;
             let slot = &self.slots[number];
             slot.clear();
             let forked = self.family.fork(|| {
@@ -251,11 +245,10 @@ impl<'a> Children<'a> {
             let error = match forked {
                 Ok(pid) => {
                     self.busy = true;
-                    return Some((pid, number));
+                    return Some((number, pid));
                 }
                 Err(error) => error,
             };
-            self.free.push(number);
             static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
             if SELDOM.allow().is_some() {
                 let name = &self.duty.settings.name;

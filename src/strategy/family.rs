@@ -1,12 +1,13 @@
 //! A process that forks, and its children: signals, forking, reaping.
 
 use std::{
+    cell::Cell,
     io,
     sync::{
         Arc,
         atomic::{
             AtomicBool,
-            Ordering::{Acquire, Release},
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
     time::Duration,
@@ -23,7 +24,7 @@ use nix::{
 use signal_hook::{consts, flag};
 
 use crate::{
-    stats::turn_shard,
+    stats::use_shard,
     sys::{fork, interrupt, post},
     watch::{self, Patience},
 };
@@ -35,6 +36,8 @@ pub(crate) const HAND_OVER: Signal = Signal::SIGUSR2;
 pub(super) struct Family {
     bereaved: Arc<AtomicBool>,
     handed: Arc<AtomicBool>,
+    /// Of its children so far: each counts apart from the one before.
+    forked: Cell<usize>,
 }
 
 impl Family {
@@ -42,7 +45,7 @@ impl Family {
         // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
         interrupt::on(libc::SIGTERM);
         post::on();
-        let family = Family { bereaved: Arc::default(), handed: Arc::default() };
+        let family = Family { bereaved: Arc::default(), handed: Arc::default(), forked: Cell::default() };
         flag::register(HAND_OVER as i32, Arc::clone(&family.handed))?;
         flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
         Ok(family)
@@ -58,16 +61,17 @@ impl Family {
     }
 
     /// Makes children that are blocked at the door look up.
-    pub(super) fn nudge<'a>(&self, children: impl Iterator<Item = &'a Pid>) {
-        for &child in children {
+    pub(super) fn nudge(&self, children: impl Iterator<Item = Pid>) {
+        for child in children {
             let _ = kill(child, Signal::SIGWINCH);
         }
     }
 
     /// Forks; SIGTERM interrupts the child, SIGWINCH nudges it. The others stay blocked there.
     pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
-        turn_shard();
+        self.forked.set(self.forked.get().wrapping_add(1));
         fork::fork(|| {
+            use_shard(self.forked.get());
             let mut letting = SigSet::empty();
             letting.add(Signal::SIGTERM);
             letting.add(Signal::SIGWINCH);
@@ -76,8 +80,8 @@ impl Family {
         })
     }
 
-    pub(super) fn stop<'a>(&self, children: impl Iterator<Item = &'a Pid>) {
-        for &child in children {
+    pub(super) fn stop(&self, children: impl Iterator<Item = Pid>) {
+        for child in children {
             let _ = kill(child, Signal::SIGTERM);
         }
     }
@@ -85,7 +89,8 @@ impl Family {
     /// A child that ended, if there is one. Only of our own process group, which this process founded: it has no other
     /// children, and one that somebody else started would be in another group.
     pub(super) fn reap(&self) -> Option<(Pid, WaitStatus)> {
-        if !self.bereaved.swap(false, Acquire) {
+        // Looked at first: to write to a page after a fork is dear.
+        if !self.bereaved.load(Relaxed) || !self.bereaved.swap(false, Acquire) {
             return None;
         }
         loop {

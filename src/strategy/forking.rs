@@ -71,7 +71,7 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
             // Who is busy looks up when its client has gone.
             let at_door = |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
             let mut idle =
-                alive.iter().filter(|(_, (worker, _))| at_door(*worker)).map(|(pid, _)| pid).peekable();
+                alive.iter().filter(|(_, (worker, _))| at_door(*worker)).map(|(pid, _)| *pid).peekable();
             left = idle.peek().is_none();
             family.nudge(idle);
             if left {
@@ -80,12 +80,12 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
         }
         if family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
             told = true;
-            family.stop(alive.keys());
+            family.stop(alive.keys().copied());
         }
         if family.is_told_to_stop() && !told {
             told = true;
             duty.gate.close();
-            family.stop(alive.keys());
+            family.stop(alive.keys().copied());
             // The workers may be busy for long; who has come before the end gets a process of its own.
             let last = LastGuests::gather(duty, &sockets);
             if !last.is_empty()

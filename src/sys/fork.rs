@@ -3,14 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::{
-    fs::File,
     io,
     os::{
         fd::{AsRawFd, BorrowedFd},
         unix::fs::MetadataExt,
     },
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::OnceLock,
 };
 
 use nix::unistd::Pid;
@@ -25,7 +23,7 @@ use nix::unistd::Pid;
 /// lock of the allocator at that moment, and the child would wait for it for ever.
 pub fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
     let parent = Pid::this();
-    only_thread(parent)?;
+    only_thread()?;
     // SAFETY: this process has one thread (checked above), so the child is a whole copy of it: no lock is held by a
     // thread that does not exist there.
     match unsafe { _Fork() } {
@@ -72,23 +70,31 @@ pub fn die_with(parent: Pid) {
 }
 
 /// Fails unless this process has exactly one thread. The link count of /proc/self/task is that number plus two.
-fn only_thread(process: Pid) -> io::Result<()> {
-    // Opened once and asked each time: looking the path up takes longer than the question.
-    static TASKS: OnceLock<(Pid, File)> = OnceLock::new();
-    let mut tasks = TASKS.get();
-    if tasks.is_none() {
-        let opened = File::open("/proc/self/task")?;
-        tasks = Some(TASKS.get_or_init(|| (process, opened)));
+fn only_thread() -> io::Result<()> {
+    if never_had_another() {
+        return Ok(());
     }
-    let threads = match tasks {
-        Some((owner, tasks)) if *owner == process => tasks.metadata()?.nlink(),
-        // A forked child inherited its parent's.
-        _ => std::fs::metadata("/proc/self/task")?.nlink(),
-    };
-    match threads.saturating_sub(2) {
+    match std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2) {
         1 => Ok(()),
         n => Err(io::Error::other(format!("cannot fork with {n} threads"))),
     }
+}
+
+/// Whether the C library knows that no thread was ever started in this process.
+#[cfg(target_env = "gnu")]
+fn never_had_another() -> bool {
+    // <sys/single_threaded.h>, since glibc 2.32.
+    unsafe extern "C" {
+        static __libc_single_threaded: libc::c_char;
+    }
+    // SAFETY: the library writes to it only when it starts a thread, which the one that reads it here would have to do.
+    unsafe { __libc_single_threaded != 0 }
+}
+
+/// Other C libraries do not tell.
+#[cfg(not(target_env = "gnu"))]
+fn never_had_another() -> bool {
+    false
 }
 
 #[cfg(test)]

@@ -1,0 +1,74 @@
+//! The children of a process that forks, by the numbers of their slots.
+
+use nix::unistd::Pid;
+
+/// Children that are alive, each with what its parent has to remember of it.
+///
+/// After a fork every page that the parent writes to must be copied once more. So they are kept close together, at the lowest
+/// numbers that are free, and a child is found by looking through them: that is nothing beside a fork.
+pub(super) struct Brood<T> {
+    children: Vec<Option<(Pid, T)>>,
+    alive: usize,
+}
+
+impl<T> Brood<T> {
+    /// Room for `most` children.
+    pub(super) fn new(most: usize) -> Brood<T> {
+        Brood { children: std::iter::repeat_with(|| None).take(most).collect(), alive: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.alive == 0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.alive == self.children.len()
+    }
+
+    /// The lowest number that is free.
+    pub(super) fn free(&self) -> Option<usize> {
+        self.children.iter().position(Option::is_none)
+    }
+
+    /// Notes a child at a free number.
+    pub(super) fn insert(&mut self, number: usize, pid: Pid, child: T) {
+        if self.children[number].replace((pid, child)).is_none() {
+            self.alive += 1;
+        }
+    }
+
+    /// Forgets the child with this process id.
+    pub(super) fn remove(&mut self, pid: Pid) -> Option<(usize, T)> {
+        let is_it = |child: &Option<(Pid, T)>| child.as_ref().is_some_and(|(other, _)| *other == pid);
+        let number = self.children.iter().position(is_it)?;
+        let (_, child) = self.children[number].take()?;
+        self.alive -= 1;
+        Some((number, child))
+    }
+
+    pub(super) fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.children.iter().flatten().map(|(pid, _)| *pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_number_is_taken_again() {
+        let mut brood = Brood::new(2);
+        assert!(brood.is_empty());
+        for (number, pid) in [(0, 70), (1, 71)] {
+            assert_eq!(brood.free(), Some(number));
+            brood.insert(number, Pid::from_raw(pid), pid);
+        }
+        assert!(brood.is_full() && brood.free().is_none());
+        assert_eq!(brood.pids().map(Pid::as_raw).collect::<Vec<_>>(), [70, 71]);
+        assert_eq!(brood.remove(Pid::from_raw(70)), Some((0, 70)));
+        assert_eq!(brood.remove(Pid::from_raw(70)), None);
+        assert_eq!(brood.free(), Some(0));
+        assert_eq!(brood.remove(Pid::from_raw(71)), Some((1, 71)));
+        assert!(brood.is_empty());
+    }
+}
