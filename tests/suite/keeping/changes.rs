@@ -193,7 +193,7 @@ fn a_reload_changes_what_is_kept() {
     assert_eq!(store.kept.keys().cloned().collect::<Vec<_>>(), names);
     // One goes and one comes; another one has the name of both from now on.
     let renamed = listener("named", "tcp", "127.0.0.1:0", "workers = 2");
-    daemon.reload(&(listener("new", "unix", &new_path, "mode = \"forking\"") + &renamed));
+    daemon.reload(&(listener("new", "unix", &new_path, "mode = \"threading\"") + &renamed));
     store.until("READY=1");
     store.catch_up();
     let kept: Vec<_> = store.kept.keys().collect();
