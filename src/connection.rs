@@ -4,7 +4,12 @@
 //! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
 //! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use log::info;
 
@@ -36,6 +41,8 @@ pub struct Context<'a> {
     pub settings: &'a config::Listener,
     /// Where bytes are counted.
     pub stats: &'a Stats,
+    /// When whoever is still there is cut, once that is decided.
+    pub cut: &'a OnceLock<Instant>,
 }
 
 impl Context<'_> {

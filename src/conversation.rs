@@ -104,9 +104,14 @@ pub fn converse(
             Wait::Readable => PollFlags::POLLIN,
             Wait::Writable => PollFlags::POLLOUT,
         };
-        let time = lingering.map(|end| end.saturating_duration_since(Instant::now()));
-        if !wait_for(socket, flags, time) {
-            break connection.reason();
+        let now = Instant::now();
+        if context.cut.get().is_some_and(|cut| *cut <= now) {
+            break End::Cut;
+        }
+        let until = lingering.into_iter().chain(context.cut.get().copied()).min();
+        if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(now))) {
+            let is_cut = context.cut.get().is_some_and(|cut| *cut <= Instant::now());
+            break if is_cut { End::Cut } else { connection.reason() };
         }
     };
     report.end = end;

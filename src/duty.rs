@@ -4,7 +4,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -68,6 +68,8 @@ pub struct Duty {
     pub crew: Crew,
     /// Where they stand.
     pub posts: Posts,
+    /// When those who are still there are cut, if that is decided: then nobody new comes.
+    pub cut: OnceLock<Instant>,
     /// In a process of its own: tells the daemon that nobody accepts here any more, because another generation does.
     pub on_left: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -90,6 +92,7 @@ impl Duty {
             limits,
             crew: Crew::default(),
             posts: Posts::default(),
+            cut: OnceLock::new(),
             on_left: None,
         })
     }
@@ -106,6 +109,7 @@ impl Duty {
             guard: self.guard.clone(),
             crew: Crew::default(),
             posts: Posts::default(),
+            cut: OnceLock::new(),
             on_left: None,
         })
     }
@@ -130,7 +134,7 @@ impl Duty {
 
     /// What all connections share.
     pub fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, stats: &self.stats }
+        Context { settings: &self.settings, stats: &self.stats, cut: &self.cut }
     }
 
     /// Serves one connection in this thread, to its end. A service that panics loses this connection only.

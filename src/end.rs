@@ -16,6 +16,8 @@ pub enum End {
     ServiceClosed,
     /// The daemon stops.
     Stopped,
+    /// Its listener was removed, and `drain-timeout` is over.
+    Cut,
     /// Nothing had moved for `idle-timeout`.
     IdleTimeout,
     /// It was open for `max-lifetime`.
@@ -51,6 +53,7 @@ impl fmt::Display for End {
             End::PeerClosed => f.write_str("peer closed"),
             End::ServiceClosed => f.write_str("service done"),
             End::Stopped => f.write_str("daemon stops"),
+            End::Cut => f.write_str("drain-timeout"),
             End::IdleTimeout => f.write_str("idle-timeout"),
             End::MaxLifetime => f.write_str("max-lifetime"),
             End::MaxBytes => f.write_str("max-bytes"),

@@ -13,8 +13,12 @@ use crate::{
     keeping::Store,
     listener::{self, Listener, Site, Whose},
     peer::Peer,
-    station::{Event, Heir, Station},
+    station::{Event, Station},
 };
+
+mod offers;
+
+use offers::Offers;
 
 /// Reads what is to be served.
 pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
@@ -29,6 +33,8 @@ pub struct Bound {
     listeners: Vec<(config::Listener, Vec<Listener>)>,
     /// The numbers of the stations whose sockets are among them.
     inherited: HashSet<usize>,
+    /// What these stations have besides, at addresses that are not served any more: each listener as it was.
+    left: Vec<(config::Listener, Vec<Listener>)>,
 }
 
 impl Bound {
@@ -65,7 +71,7 @@ impl Bound {
             listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
         passed.close();
-        let mut bound = Bound { listeners, inherited: HashSet::new() }.not_empty(false)?;
+        let mut bound = Bound { listeners, inherited: HashSet::new(), left: Vec::new() }.not_empty(false)?;
         bound.share_out(store.room(), store.room(), notes);
         Ok(bound)
     }
@@ -104,8 +110,7 @@ impl Bound {
         let current = || stations.iter().filter(|station| !station.is_superseded());
         let kept: HashSet<&str> =
             current().filter(|station| is_kept(config, station)).map(Station::name).collect();
-        let offers = current().filter(|station| !is_kept(config, station)).flat_map(offers);
-        let mut offers = Offers { list: offers.collect(), inherited: HashSet::new() };
+        let mut offers = Offers::new(current().filter(|station| !is_kept(config, station)));
         let mut listeners = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {
             let named = offers.named(settings).map_err(|error| {
@@ -132,7 +137,10 @@ impl Bound {
                 notes.push(format!("listener \"{name}\": its socket stays as it was bound, new values of {keys} count from the next start on"));
             }
         }
-        let mut bound = Bound { listeners, inherited: offers.inherited }.not_empty(!kept.is_empty())?;
+        let left = offers.left().map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("cannot keep the sockets that are to be closed: {error}"))
+        })?;
+        let mut bound = Bound { listeners, inherited: offers.inherited, left }.not_empty(!kept.is_empty())?;
         let stay =
             current().filter(|station| kept.contains(station.name())).flat_map(Station::keepsakes).count();
         bound.share_out(places.saturating_sub(stay), places, notes);
@@ -184,6 +192,31 @@ impl Bound {
         stations.iter_mut().filter(|s| self.inherited.contains(&s.number())).for_each(Station::remove_files);
     }
 
+    /// Closes what is left of stations that go on elsewhere: who has come there by now is served, as at a stop, for `patience` at
+    /// most.
+    pub fn close_left(
+        &mut self,
+        log: &config::Log,
+        number: &mut usize,
+        events: &Sender<Event>,
+        patience: Duration,
+    ) -> Vec<Station> {
+        let mut closing = Vec::new();
+        for (settings, sockets) in self.left.drain(..) {
+            *number += 1;
+            // Who had them before may have left them otherwise.
+            sockets.iter().for_each(|socket| _ = socket.adapt(&settings));
+            match Station::start(*number, log, settings, sockets, events) {
+                Ok(mut station) => {
+                    station.retire(patience);
+                    closing.push(station);
+                }
+                Err(error) => warn!("cannot serve who waits at an address that is closed: {error}"),
+            }
+        }
+        closing
+    }
+
     /// Serves them all: the stations that were started, and why others could not be.
     pub fn start(
         self,
@@ -224,7 +257,7 @@ impl Bound {
 }
 
 /// What a reload ends: those whose sockets another one has hand them over and serve their clients on, those that nobody
-/// wants any more stop.
+/// wants any more stop, within `drain-timeout`.
 pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
     for station in stations.iter_mut().filter(|station| !station.is_superseded() && !is_kept(config, station))
     {
@@ -232,8 +265,7 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
             station.hand_over();
         } else {
             info!("listener \"{}\": not served any more", station.name());
-            station.supersede();
-            station.stop(Heir::Nobody);
+            station.retire(config.daemon.drain_timeout);
         }
     }
     for station in stations.iter_mut().filter(|station| bound.inherits(station)) {
@@ -276,50 +308,4 @@ fn fixed(old: &config::Listener, new: &config::Listener) -> Vec<&'static str> {
         ("`socket-group`", old.socket_group != new.socket_group),
     ];
     keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
-}
-
-/// Sockets that the next generation may have.
-struct Offers<'a> {
-    list: Vec<Offer<'a>>,
-    inherited: HashSet<usize>,
-}
-
-struct Offer<'a> {
-    station: &'a Station,
-    socket: &'a Listener,
-    taken: bool,
-}
-
-fn offers(station: &Station) -> impl Iterator<Item = Offer<'_>> {
-    station.sockets().iter().map(move |socket| Offer { station, socket, taken: false })
-}
-
-impl Offers<'_> {
-    /// All sockets that a service manager gave to the listener of this name.
-    fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
-        let fits = |offer: &Offer<'_>| offer.socket.is_named() && offer.station.name() == settings.name;
-        let mut found = Vec::new();
-        while let Some(socket) = self.take(settings, fits)? {
-            found.push(socket);
-        }
-        Ok(found)
-    }
-
-    fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, |offer| offer.socket.is_at(place))
-    }
-
-    fn take(
-        &mut self,
-        settings: &config::Listener,
-        fits: impl Fn(&Offer<'_>) -> bool,
-    ) -> io::Result<Option<Listener>> {
-        let suits = |offer: &&mut Offer<'_>| {
-            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer)
-        };
-        let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
-        offer.taken = true;
-        self.inherited.insert(offer.station.number());
-        offer.socket.try_clone().map(Some)
-    }
 }

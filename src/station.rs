@@ -51,6 +51,8 @@ pub struct Station {
     superseded: bool,
     /// Whether its sockets are kept for others while it stops.
     leaves: bool,
+    /// When its process is killed, if it has not ended by then.
+    cut: Option<Instant>,
 }
 
 /// Who serves the sockets of a station that stops.
@@ -98,8 +100,8 @@ impl Station {
                 How::Threads(duty, kept?)
             }
         };
-        let (log, ended, superseded, leaves) = (log.clone(), false, false, false);
-        Ok(Station { number, settings, log, stats, files, how, ended, superseded, leaves })
+        let (log, ended, superseded, leaves, cut) = (log.clone(), false, false, false, None);
+        Ok(Station { number, settings, log, stats, files, how, ended, superseded, leaves, cut })
     }
 
     /// Waits until clients are served. (Threads need no time for that.)
@@ -165,9 +167,21 @@ impl Station {
         true
     }
 
-    /// Marks it as one that nobody asks for any more: its sockets are closed, or another generation's.
-    pub fn supersede(&mut self) {
+    /// Stops it because nobody asks for it any more. Whoever is still there after `patience` is cut.
+    pub fn retire(&mut self, patience: Duration) {
         self.superseded = true;
+        let end = Instant::now() + patience;
+        match &self.how {
+            // It is the first and only time.
+            How::Threads(duty, _) => _ = duty.cut.set(end),
+            How::Process(_) => self.cut = Some(end),
+        }
+        self.stop(Heir::Nobody);
+    }
+
+    /// How many of its connections were cut.
+    pub fn count_cut(&self) -> u64 {
+        self.stats.cut.load(Relaxed)
     }
 
     /// Whether another generation has taken its place, or it was removed from the configuration.
@@ -240,17 +254,20 @@ impl Station {
 
     /// Looks after the process of a forking listener.
     pub fn tend(&mut self) {
-        if let How::Process(server) = &mut self.how
-            && server.tend()
-        {
+        let How::Process(server) = &mut self.how else { return };
+        if server.tend() {
             self.end();
+        } else if self.cut.is_some_and(|end| end <= Instant::now()) {
+            self.cut = None;
+            server.cut();
+            self.stats.cut.fetch_add(u64::from(self.stats.open.load(Relaxed)), Relaxed);
         }
     }
 
     /// When it wants to be tended next.
     pub fn due(&self) -> Option<Instant> {
         match &self.how {
-            How::Process(server) => server.due(),
+            How::Process(server) => server.due().into_iter().chain(self.cut).min(),
             How::Threads(..) => None,
         }
     }

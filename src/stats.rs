@@ -46,6 +46,8 @@ pub struct Stats {
     pub max_lifetime: AtomicU64,
     /// Connections that were ended by `max-bytes`.
     pub max_bytes: AtomicU64,
+    /// Connections that were cut because their listener was removed.
+    pub cut: AtomicU64,
     /// Calls that failed in a way that is neither the peer's doing nor a shortage.
     pub errors: AtomicU64,
     /// Times that accepting had to rest for want of descriptors or memory.
@@ -109,6 +111,7 @@ impl Stats {
             End::IdleTimeout => self.idle_timeout.fetch_add(1, Relaxed),
             End::MaxLifetime => self.max_lifetime.fetch_add(1, Relaxed),
             End::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
+            End::Cut => self.cut.fetch_add(1, Relaxed),
             End::Failed(_) => self.errors.fetch_add(1, Relaxed),
             End::Panicked | End::Killed(_) | End::Vanished => {
                 self.died.fetch_add(1, Relaxed);

@@ -159,6 +159,14 @@ impl<'a> Supervisor<'a> {
 
     /// Forgets the stations of earlier generations that have ended.
     fn forget(&mut self) {
+        let over =
+            |station: &&Station| station.has_ended() && station.is_superseded() && station.count_cut() > 0;
+        for station in self.stations.iter().filter(over) {
+            let (name, cut) = (station.name(), station.count_cut());
+            let were = if cut == 1 { "was" } else { "were" };
+            let cut = connections(u32::try_from(cut).unwrap_or(u32::MAX));
+            warn!(listener = name; "listener \"{name}\": drain-timeout is over: {cut} {were} cut");
+        }
         self.stations.retain(|station| !(station.has_ended() && station.is_superseded()));
     }
 

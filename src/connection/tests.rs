@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -117,7 +117,7 @@ impl Storm {
     /// One in which `header` comes first. Where it is one it is not echoed.
     fn prefaced(seed: u64, header: &[u8], optional: bool) -> Self {
         let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
-        let context = Context { settings: &storm.settings, stats: &storm.stats };
+        let context = Context { settings: &storm.settings, stats: &storm.stats, cut: &OnceLock::new() };
         storm.connection = Connection::new(&*service::new(&storm.settings), Peer::Unnamed).prefaced(&context);
         storm.connection_advances(Appetite::None);
         storm.bytes.splice(0..0, header.iter().copied());
@@ -246,7 +246,7 @@ impl Storm {
 
     fn connection_advances(&mut self, appetite: Appetite) -> bool {
         let before = self.connection.totals();
-        let context = Context { settings: &self.settings, stats: &self.stats };
+        let context = Context { settings: &self.settings, stats: &self.stats, cut: &OnceLock::new() };
         self.wait =
             self.connection.advance(&mut Direct::new(&self.socket, &mut self.scratch), &context, appetite);
         self.connection.totals() != before || matches!(self.wait, Wait::Closed(_))

@@ -186,7 +186,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             _ => None,
         };
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        let due = lingering.into_iter().chain(short).chain(self.limits.next()).min()?;
+        let cut = if self.stopping { self.duty.cut.get().copied() } else { None };
+        let due = lingering.into_iter().chain(short).chain(cut).chain(self.limits.next()).min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 
@@ -297,6 +298,13 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             self.advance(Event { key, readable: true, hangup: true }, key)?;
         }
         Ok(())
+    }
+
+    /// Ends all who are still there when the time to drain is over.
+    fn cut(&mut self) {
+        if self.stopping && self.duty.cut.get().is_some_and(|cut| *cut <= Instant::now()) {
+            self.guests.keys().into_iter().for_each(|key| self.bid_farewell(key, End::Cut));
+        }
     }
 
     fn look_at_rest(&mut self) -> io::Result<()> {

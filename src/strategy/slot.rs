@@ -87,6 +87,7 @@ impl Slot {
             End::IdleTimeout => 7,
             End::MaxLifetime => 8,
             End::MaxBytes => 9,
+            End::Cut => 11,
             End::Refused(reason) => 10 | (reason as u64) << 32,
             End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
             End::Killed(_) | End::Vanished => 0,
@@ -107,6 +108,7 @@ impl Slot {
             (_, 7) => End::IdleTimeout,
             (_, 8) => End::MaxLifetime,
             (_, 9) => End::MaxBytes,
+            (_, 11) => End::Cut,
             (_, 10) => {
                 Reason::ALL.get((end >> 32) as usize).map_or(End::Vanished, |reason| End::Refused(*reason))
             }

@@ -68,9 +68,11 @@ impl Supervisor<'_> {
         notes.iter().for_each(|note| warn!("{note}"));
         generation::retire(&config, &mut self.stations, &bound);
         bound.take_over(&mut self.stations);
+        let patience = config.daemon.drain_timeout;
+        let closing = bound.close_left(&config.log, &mut self.number, &self.events, patience);
         let words = bound.words();
         let (stations, failures) = bound.start(&config.log, &mut self.number, &self.events);
-        self.stations.extend(stations);
+        self.stations.extend(stations.into_iter().chain(closing));
         words.iter().for_each(|line| info!("{line}"));
         failures.iter().for_each(|failure| error!("{failure}"));
         self.config = config;

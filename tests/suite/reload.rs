@@ -134,6 +134,62 @@ fn listeners_come_and_go() {
     assert!(!daemon.path("new.sock").exists());
 }
 
+/// Who does not read holds up nobody for longer than drain-timeout, also where only a listener ends.
+#[test]
+fn who_stays_in_a_listener_that_is_gone_is_cut() {
+    for protocol in ["tcp", "unix"] {
+        for (mode, workers) in modes() {
+            let daemon = |more: &str| "[daemon]\ndrain-timeout = \"200ms\"\n".to_owned() + &it("") + more;
+            let gone = listener("gone", protocol, &format!("mode = \"{mode}\"\n{workers}"));
+            let mut served = Echod::start(&daemon(&gone));
+            let client = served.client("gone");
+            client.echo(b"hello");
+            client.flood(pattern(crate::common::LONG));
+            served.reload(&daemon(""));
+            served.wait_log(|line| {
+                line.contains(" WARN ")
+                    && line.contains("listener \"gone\": drain-timeout is over: 1 open connection was cut")
+            });
+            served.client("it").echo(b"not concerned");
+            let mut buffer = vec![0; 65536];
+            while client.read(&mut buffer).is_ok_and(|length| length > 0) {}
+            drop(client);
+            served.stop();
+        }
+    }
+}
+
+/// One of several addresses goes: who waits there, and what, is served as at a stop.
+#[test]
+fn an_address_that_goes_is_left_by_nobody_unserved() {
+    for protocol in ["tcp", "udp"] {
+        for (mode, workers) in modes() {
+            let places = if mode == "iterative" { "" } else { "max-connections = 3" };
+            let toml = |addresses: &str| {
+                format!(
+                    "[daemon]\ndrain-timeout = \"60s\"\n[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\n\
+                     address = [{addresses}]\nmode = \"{mode}\"\n{workers}\n{places}\n"
+                )
+            };
+            let mut daemon = Echod::start(&toml("\"127.0.0.1:0\", \"[::1]:0\""));
+            let [stays, goes] = daemon.endpoints("it").try_into().unwrap();
+            // They take all places, so that the next one waits.
+            let busy: Vec<_> = (0..3).map(|_| Client::connect(&stays)).collect();
+            busy[0].echo(b"hello");
+            let waiting = Client::connect(&goes);
+            waiting.send(b"just in time");
+            daemon.reload(&toml("\"127.0.0.1:0\""));
+            assert_eq!(waiting.receive(12), b"just in time", "{protocol} {mode} {workers}\n{}", daemon.log());
+            drop((busy, waiting));
+            Client::connect(&stays).echo(b"as before");
+            if protocol == "tcp" {
+                eventually("the end of the address", || Client::try_connect(&goes).is_err().then_some(()));
+            }
+            daemon.stop();
+        }
+    }
+}
+
 /// Another name is another listener, but the socket is the same.
 #[test]
 fn a_renamed_listener_refuses_nobody() {
