@@ -1,6 +1,6 @@
 //! Rates as people write them: `50/s`, `10/min burst 30`, `1MB/s`.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -8,9 +8,6 @@ use super::{SourceRate, diagnostic::Trouble, quoted, units};
 
 /// The longest datagram must fit into a burst of bytes, or it could never come in.
 const LONGEST_DATAGRAM: u64 = 65_536;
-
-/// A time that is longer is a slip of the pen.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// So many in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +92,7 @@ pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
         ));
     }
     let memory = u128::from(burst) * u128::from(per.nanoseconds()) / u128::from(number);
-    if memory > LONGEST.as_nanos() {
+    if memory > units::LONGEST.as_nanos() {
         return Err(Trouble::new(
             format!("{} takes more than a year to refill its burst", quoted(text)),
             "write a smaller burst, or a higher rate",
@@ -106,11 +103,8 @@ pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
 
 /// A number, and whether it is one of bytes.
 fn amount(text: &str) -> Option<(u64, bool)> {
-    let text = text.trim();
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     // A trillion a second comes over no wire, and longer numbers would not fit the arithmetic.
-    let number = if plain { text.parse().ok() } else { units::read_bytes(text).ok() };
-    number.filter(|number| *number <= 1_000_000_000_000).map(|number| (number, !plain))
+    units::read_amount(text).filter(|(number, _)| *number <= 1_000_000_000_000)
 }
 
 impl fmt::Display for Rate {

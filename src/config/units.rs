@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::diagnostic::Trouble;
 
 /// Longer waits are slips of the pen, and would overflow the kernel's clocks.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads `30s`, `1h 30m`, `500ms` or ISO 8601's `PT30S`.
 pub(super) fn read_duration(text: &str) -> Result<Duration, Trouble> {
@@ -40,27 +40,33 @@ pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
 
 /// Reads any number of bytes: `65536`, `64KiB`, `1GB`.
 pub(super) fn read_bytes(text: &str) -> Result<u64, Trouble> {
+    let not_a_size = || {
+        Trouble::new(
+            format!("{} is not a size", super::quoted(text.trim())),
+            "write bytes, or for example `64KiB` or `1MB`",
+        )
+    };
+    read_amount(text).map(|(number, _)| number).ok_or_else(not_a_size)
+}
+
+/// Reads a number, and whether a unit of bytes stands behind it: `50`, `64KiB`, `1 GB`.
+pub(super) fn read_amount(text: &str) -> Option<(u64, bool)> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
-        "" | "b" => Some(1),
-        "kb" => Some(1_000),
-        "kib" => Some(1 << 10),
-        "mb" => Some(1_000_000),
-        "mib" => Some(1 << 20),
-        "gb" => Some(1_000_000_000),
-        "gib" => Some(1 << 30),
-        _ => None,
-    };
-    let (Ok(number), Some(factor)) = (number.parse::<u64>(), factor) else {
-        return Err(Trouble::new(
-            format!("{} is not a size", super::quoted(text)),
-            "write bytes, or for example `64KiB` or `1MB`",
-        ));
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        _ => return None,
     };
     // The file has no larger numbers.
-    Ok(number.saturating_mul(factor).min(i64::MAX as u64))
+    let number = number.parse::<u64>().ok()?.saturating_mul(factor).min(i64::MAX as u64);
+    Some((number, !unit.is_empty()))
 }
 
 /// Checks a size that was written as a plain number. The kernel takes it as an `int`.
@@ -208,6 +214,17 @@ mod tests {
             assert!(read_size(text).is_err(), "{text:?} was read");
         }
         assert!(size_in_bytes(-1).is_err());
+    }
+
+    #[test]
+    fn a_number_is_one_of_bytes_if_it_says_so() {
+        assert_eq!(read_amount(" 50 "), Some((50, false)));
+        assert_eq!(read_amount("50B"), Some((50, true)));
+        assert_eq!(read_amount("2 KiB"), Some((2048, true)));
+        assert_eq!(read_amount("9223372036854775807 GiB"), Some((i64::MAX as u64, true)));
+        for text in ["", "B", "-1", "1.5", "50x", "99999999999999999999", "4 7"] {
+            assert_eq!(read_amount(text), None, "{text:?}");
+        }
     }
 
     #[test]
