@@ -27,6 +27,8 @@ use nix::{
     sys::signal::{SigSet, Signal},
 };
 
+use super::thread::Thread;
+
 /// The signal between our own threads. Its default action is to be ignored, and nothing else here uses it.
 pub const SIGNAL: c_int = libc::SIGURG;
 
@@ -136,14 +138,13 @@ pub struct Crew {
 #[derive(Default)]
 struct State {
     asked: bool,
-    members: HashSet<libc::pthread_t>,
+    members: HashSet<Thread>,
 }
 
 impl Crew {
     /// Enters the calling thread until the membership is dropped. Joining after [`Crew::interrupt`] interrupts at once.
     pub fn join(&self) -> Member<'_> {
-        // SAFETY: pthread_self(3) has no preconditions.
-        let thread = unsafe { libc::pthread_self() };
+        let thread = Thread::current();
         let mut state = self.lock();
         state.members.insert(thread);
         if state.asked {
@@ -158,7 +159,7 @@ impl Crew {
         state.asked = true;
         for &thread in &state.members {
             // SAFETY: the thread is alive: a member leaves under this lock before its thread can end.
-            unsafe { libc::pthread_kill(thread, SIGNAL) };
+            unsafe { thread.signal(SIGNAL) };
         }
     }
 
@@ -170,7 +171,7 @@ impl Crew {
 /// A thread's membership in a [`Crew`].
 pub struct Member<'a> {
     crew: &'a Crew,
-    thread: libc::pthread_t,
+    thread: Thread,
     // Must be dropped by the thread that joined.
     here: PhantomData<*const ()>,
 }

@@ -133,7 +133,7 @@ impl Batch {
         for message in &mut self.requests[..self.received] {
             message.msg_hdr.msg_namelen = NAME as u32;
             if !message.msg_hdr.msg_control.is_null() {
-                message.msg_hdr.msg_controllen = CONTROL;
+                message.msg_hdr.msg_controllen = CONTROL as _;
             }
         }
         self.received = 0;
@@ -142,7 +142,7 @@ impl Batch {
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
-        let n = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, most as u32, flags, null_mut()) };
+        let n = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, most as u32, flags as _, null_mut()) };
         self.received = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
         Ok(self.received)
     }
@@ -172,14 +172,14 @@ impl Batch {
         let header = &self.requests[i].msg_hdr;
         match header.msg_control.is_null() {
             true => None,
-            false => names::destination(&self.controls[i].0[..header.msg_controllen.min(CONTROL)]),
+            false => names::destination(&self.controls[i].0[..control_length(header)]),
         }
     }
 
     /// Lets the kernel choose the address that the answer to request `i` leaves from: nothing can be sent from one that stands
     /// for many.
     pub fn forget_destination(&mut self, i: usize) {
-        let length = self.requests[i].msg_hdr.msg_controllen.min(CONTROL);
+        let length = control_length(&self.requests[i].msg_hdr);
         names::forget_destination(&mut self.controls[i].0[..length]);
     }
 
@@ -218,7 +218,7 @@ impl Batch {
     pub fn answer(&mut self, i: usize, length: usize) {
         let request = self.requests[i].msg_hdr;
         if !request.msg_control.is_null() {
-            names::forget_interface(&mut self.controls[i].0[..request.msg_controllen.min(CONTROL)]);
+            names::forget_interface(&mut self.controls[i].0[..control_length(&request)]);
         }
         let at = self.answered;
         let piece = &mut self.pieces[self.requests.len() + at];
@@ -246,7 +246,7 @@ impl Batch {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
             // sendmmsg(2) only reads what they point at, and writes `msg_len`.
-            let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags) };
+            let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags as _) };
             if n > 0 {
                 let n = n as usize;
                 sent.answers += n as u64;
@@ -278,4 +278,10 @@ impl Batch {
         self.answered = 0;
         sent
     }
+}
+
+/// How much of the control buffer of `header` is in use. C libraries differ in the type.
+fn control_length(header: &libc::msghdr) -> usize {
+    let length: usize = header.msg_controllen as _;
+    length.min(CONTROL)
 }

@@ -19,3 +19,4 @@ pub mod ring;
 pub mod shared;
 pub mod socket_filter;
 pub mod spawn;
+mod thread;

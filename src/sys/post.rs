@@ -22,6 +22,8 @@ use std::{
 use libc::c_int;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::thread::Thread;
+
 /// The signal that nudges. Its default action is to be ignored.
 pub const NUDGE: c_int = libc::SIGWINCH;
 
@@ -53,7 +55,7 @@ pub struct Posts {
 }
 
 struct State {
-    thread: libc::pthread_t,
+    thread: Thread,
     at_door: AtomicBool,
     asked: AtomicU32,
     answered: AtomicU32,
@@ -68,7 +70,7 @@ impl State {
             // It can fail only where it is readable anyway.
             Some(bell) => _ = nix::unistd::write(bell, &1u64.to_ne_bytes()),
             // SAFETY: the thread is alive: its post is taken off the list, under the lock that we hold, before it ends.
-            None if self.at_door.load(SeqCst) => _ = unsafe { libc::pthread_kill(self.thread, NUDGE) },
+            None if self.at_door.load(SeqCst) => unsafe { self.thread.signal(NUDGE) },
             None => {}
         }
     }
@@ -89,8 +91,7 @@ impl Posts {
 
     fn enter(&self, bell: Option<OwnedFd>) -> Post<'_> {
         let state = Arc::new(State {
-            // SAFETY: pthread_self(3) has no preconditions.
-            thread: unsafe { libc::pthread_self() },
+            thread: Thread::current(),
             at_door: AtomicBool::new(false),
             asked: AtomicU32::new(0),
             answered: AtomicU32::new(0),

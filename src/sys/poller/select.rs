@@ -84,10 +84,8 @@ impl Poller for Select {
     fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         let (mut read, mut write) = (self.read, self.write);
-        let mut time = time.map(|time| libc::timeval {
-            tv_sec: time.as_secs() as libc::time_t,
-            tv_usec: time.subsec_micros().into(),
-        });
+        let mut time = time
+            .map(|time| libc::timeval { tv_sec: time.as_secs() as _, tv_usec: time.subsec_micros().into() });
         let time = time.as_mut().map_or(null_mut(), |time| &raw mut *time);
         let (readable, writable) = ((&raw mut read).cast(), (&raw mut write).cast());
         // SAFETY: both sets are as large as `fd_set` and laid out like one; descriptors below `end` were checked
