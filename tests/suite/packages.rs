@@ -9,6 +9,8 @@ use std::{
 
 use toml::{Table, Value};
 
+use crate::common::Launch;
+
 /// Folders of files that users are to have, each of them.
 const SHIPPED: [&str; 4] = ["systemd", "man", "completions", "config"];
 
@@ -70,6 +72,42 @@ fn the_deb_starts_the_service_alone_and_restarts_it_after_an_upgrade() {
     let units: BTreeSet<_> =
         units.map(|unit| Path::new(&unit).file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(told, units);
+}
+
+/// What the container serves is what is published of it, and what is asked whether it is well.
+#[test]
+fn the_container_is_asked_where_it_serves() {
+    let recipe = read("packaging/Containerfile");
+    let config: Table = read("packaging/container.toml").parse().unwrap();
+    let listeners = config["listener"].as_array().unwrap();
+    let mut ports = BTreeSet::new();
+    for listener in listeners {
+        let protocol = listener["protocol"].as_str().unwrap();
+        for address in listener["address"].as_array().unwrap() {
+            let (_, port) = address.as_str().unwrap().rsplit_once(':').unwrap();
+            ports.insert(format!("{port}/{protocol}"));
+        }
+    }
+    let line = |start: &str| recipe.lines().find_map(|line| line.trim().strip_prefix(start)).unwrap();
+    let exposed: BTreeSet<_> = line("EXPOSE ").split(' ').map(str::to_owned).collect();
+    assert_eq!(ports, exposed);
+    assert_eq!(line("CMD [\"/echod\", \"--probe\", "), "\"tcp://127.0.0.1:7007\"]");
+    assert!(ports.contains("7007/tcp"), "{ports:?}");
+    assert!(!line("USER ").starts_with('0'));
+    let path = root().join("packaging/container.toml");
+    Launch::new().args(&["--check", "--config", path.to_str().unwrap()]).run().expect(0, &[]);
+}
+
+#[test]
+fn what_the_container_is_made_of_is_there() {
+    let recipe = read("packaging/Containerfile");
+    let copied = recipe.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let copied: Vec<_> = copied.filter(|words| !words.starts_with("--from")).collect();
+    assert!(copied.len() > 3, "{copied:?}");
+    for words in copied {
+        let (sources, _) = words.rsplit_once(' ').unwrap();
+        sources.split(' ').for_each(|source| assert!(root().join(source).exists(), "{source}"));
+    }
 }
 
 /// The files for users that none of `sources` names; a `*` in them stands for any text without a slash.
