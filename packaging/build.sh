@@ -69,6 +69,10 @@ tools() {
 
 require_tools() {
     local kind tool missing=false
+    if ! command -v cargo >/dev/null; then
+        echo "cannot build echod: cargo is missing; install Rust 1.90 or newer" >&2
+        exit 69
+    fi
     for kind; do
         for tool in $(tools "$kind"); do
             command -v "${tool%:*}" >/dev/null && continue
