@@ -189,3 +189,63 @@ impl fmt::Display for Reach {
         write!(f, "landlock (ABI {}: {} paths)", self.version, self.paths)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Inputs, load};
+
+    fn config(toml: &str) -> (tempfile::TempDir, Config) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("echod.toml");
+        let listener = "[[listener]]\nprotocol = 'unix'\naddress = '/run/echod/echod.sock'\n";
+        fs::write(&file, format!("{toml}{listener}")).unwrap();
+        let inputs = Inputs { file: Some(file), listen: Vec::new() };
+        (dir, load(&inputs, &Environment::default()).unwrap().config)
+    }
+
+    fn needs(forking: bool) -> Needs {
+        Needs { forking, io_uring: false }
+    }
+
+    #[test]
+    fn directories_in_use_have_the_rights_of_their_use() {
+        let (_dir, config) = config(
+            "[daemon]\npid-file = '/run/echod/pid'\n[log]\ntarget = 'file'\nfile = '/var/log/echod/log'\n",
+        );
+        let rules = rules(&config, &["/etc/echod/echod.toml".into()], needs(false));
+        let of = |path: &str| rules.get(Path::new(path)).copied().unwrap_or_default();
+        assert_eq!(of("/run/echod"), SOCKET | REMOVE);
+        assert_eq!(of("/var/log/echod"), LOG);
+        assert_eq!(of("/etc/echod"), READ);
+        assert_eq!(of("/"), Rights::empty());
+        // Nobody may execute anything, nor write to what is only read.
+        let written = |rights: &Rights| rights.intersects(AccessFs::from_write(KNOWN));
+        let written: Vec<_> =
+            rules.iter().filter(|(_, rights)| written(rights)).map(|(path, _)| path).collect();
+        assert_eq!(
+            written,
+            ["/dev/null", "/run/echod", "/var/log/echod", "/var/log/echod/log"].map(Path::new)
+        );
+        assert!(rules.values().all(|rights| !rights.contains(AccessFs::Execute)));
+    }
+
+    #[test]
+    fn a_forking_listener_may_execute_this_program_and_its_loader() {
+        let (_dir, config) = config("");
+        let rules = rules(&config, &[], needs(true));
+        let run: Vec<_> = rules.iter().filter(|(_, rights)| rights.contains(AccessFs::Execute)).collect();
+        assert!(run.iter().any(|(path, _)| *path == Path::new("/proc/self/exe")), "{run:?}");
+        assert!(
+            run.iter()
+                .all(|(path, _)| !["/", "/bin", "/usr/bin", "/usr"].map(Path::new).contains(&path.as_path()))
+        );
+    }
+
+    #[test]
+    fn a_file_at_the_root_stands_for_itself() {
+        assert_eq!(places(Path::new("/echod.toml")), [Path::new("/echod.toml")]);
+        assert_eq!(places(Path::new("/nowhere/echod.toml")), [Path::new("/nowhere")]);
+        assert_eq!(directory(Path::new("echod.toml")), Path::new("."));
+    }
+}

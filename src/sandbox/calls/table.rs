@@ -131,6 +131,7 @@ mod numbers {
         libc::SYS_exit_group,
         // Signals: to threads of this process.
         libc::SYS_tgkill,
+        libc::SYS_tkill,
         libc::SYS_rt_sigaction,
         libc::SYS_rt_sigprocmask,
         libc::SYS_rt_sigpending,
@@ -214,7 +215,6 @@ mod numbers {
         libc::SYS_process_vm_writev,
         libc::SYS_process_madvise,
         libc::SYS_pidfd_getfd,
-        libc::SYS_kcmp,
         libc::SYS_bpf,
         libc::SYS_perf_event_open,
         libc::SYS_userfaultfd,
@@ -249,11 +249,8 @@ mod numbers {
         libc::SYS_open_by_handle_at,
         libc::SYS_settimeofday,
         libc::SYS_clock_settime,
-        libc::SYS_clock_adjtime,
-        libc::SYS_adjtimex,
         libc::SYS_sethostname,
         libc::SYS_setdomainname,
-        libc::SYS_personality,
         libc::SYS_vhangup,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_iopl,
