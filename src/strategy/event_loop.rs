@@ -75,6 +75,8 @@ struct EventLoop<'a, P> {
     bell: Bell,
     /// Why the listeners are not watched.
     aside: Option<Aside>,
+    /// Datagram sockets that are too busy to be watched; they are in `again`.
+    away: Vec<usize>,
     rest: Rest,
     stopping: bool,
     post: Post<'a>,
@@ -127,6 +129,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             limits: TimeLimits::new(&duty.settings),
             bell: Bell::new()?,
             aside: None,
+            away: Vec::new(),
             rest: Rest::default(),
             stopping: false,
             post,

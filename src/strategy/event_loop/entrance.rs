@@ -23,6 +23,9 @@ use crate::{
 /// The rest after a receive that failed for want of memory.
 const REST: Duration = Duration::from_millis(100);
 
+/// So many datagrams at once are likely to be followed by more.
+const MANY: usize = 4;
+
 impl<P: Poller> EventLoop<'_, P> {
     /// Lets in who waits at a listener.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
@@ -108,28 +111,53 @@ impl<P: Poller> EventLoop<'_, P> {
         }
     }
 
-    /// Answers what waits at a datagram socket.
+    /// Answers what waits at a datagram socket. As long as many come at once the poller is not asked.
     pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
+        let mut busy = false;
         for _ in 0..TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.duty, listener, batch, false) {
                 Ok(0) => {
                     self.claim_again(number);
-                    return Ok(());
+                    return self.come_back(number);
                 }
                 Ok(n) => {
                     datagram::answer(self.duty, listener, batch);
                     // Fewer than there is room for: that was all. A level is told again in any case.
-                    if !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests()) {
-                        return Ok(());
+                    let all = !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests());
+                    if n < MANY && all {
+                        return self.come_back(number);
+                    }
+                    if P::LISTENS_TO_SENDS && std::mem::replace(&mut busy, true) {
+                        self.stay_away(number);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.come_back(number),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
             }
         }
         self.listen_again(number);
+        Ok(())
+    }
+
+    /// Takes a busy datagram socket out of the poller, which otherwise hears of each datagram that it sends.
+    fn stay_away(&mut self, number: usize) {
+        if let Some(listener) = self.listeners.get(number)
+            && !self.away.contains(&number)
+        {
+            self.poller.remove(listener.as_fd());
+            self.away.push(number);
+        }
+    }
+
+    /// Ends [`stay_away`](EventLoop::stay_away): who comes back is told of what has arrived meanwhile.
+    fn come_back(&mut self, number: usize) -> io::Result<()> {
+        if let Some(at) = self.away.iter().position(|&away| away == number) {
+            self.away.swap_remove(at);
+            let listener = &self.listeners[number];
+            self.poller.add(listener.as_fd(), number as u64, Interest::Accept)?;
+        }
         Ok(())
     }
 
@@ -164,6 +192,7 @@ impl<P: Poller> EventLoop<'_, P> {
             self.poller.add(self.bell.as_fd(), FREED, Interest::Read)?;
         }
         self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
+        self.away.clear();
         Ok(())
     }
 

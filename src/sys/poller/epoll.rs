@@ -23,6 +23,9 @@ impl<const EDGE: bool> Epoll<EDGE> {
 impl<const EDGE: bool> Poller for Epoll<EDGE> {
     const EDGE: bool = EDGE;
 
+    // Its entry stays in the socket's wait queue.
+    const LISTENS_TO_SENDS: bool = true;
+
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         Ok(self.kernel.add(fd, EpollEvent::new(flags::<EDGE>(interest), key))?)
     }

@@ -23,6 +23,10 @@ pub trait Poller {
     /// Whether an event comes once for each change, so that everything must be drained before the next wait.
     const EDGE: bool = false;
 
+    /// Whether the kernel tells it of everything that a watched socket sends, not only while it waits: that there is room
+    /// to send, which is not asked for, and costs all the same.
+    const LISTENS_TO_SENDS: bool = false;
+
     /// Begins to watch `fd`.
     ///
     /// # Errors

@@ -1,0 +1,107 @@
+//! Many datagrams at once: an event loop goes on without asking its poller, and epoll does not even watch the socket
+//! meanwhile.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::common::{Client, Echod};
+
+/// Each behaviour for each mode: a failure reads `bursts::who_was_left_alone_is_heard_again::edge`.
+macro_rules! in_every_mode {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test] fn select() { super::$name("\"select\"") }
+            #[test] fn poll() { super::$name("\"poll\"") }
+            #[test] fn epoll() { super::$name("\"epoll\"") }
+            #[test] fn edge() { super::$name("\"epoll\"\ntrigger = \"edge\"") }
+            #[test] fn io_uring() { super::$name("\"io-uring\"") }
+        }
+    )*};
+}
+
+in_every_mode! { who_was_left_alone_is_heard_again a_stop_ends_a_burst requests_are_counted }
+
+/// As many as a batch has room for, and then as many again: so the socket counts as busy.
+const CLIENTS: usize = 32;
+const EACH: usize = 8;
+
+fn start(mode: &str, keys: &str) -> Echod {
+    Echod::start(&format!(
+        "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\nmode = {mode}\n{keys}\n"
+    ))
+}
+
+fn clients(daemon: &Echod) -> Vec<Client> {
+    let sockets = daemon.endpoints("it");
+    (0..CLIENTS).map(|i| Client::connect(&sockets[i % sockets.len()])).collect()
+}
+
+fn text(number: usize) -> Vec<u8> {
+    format!("datagram {number}").into_bytes()
+}
+
+/// Lets the daemon find datagrams of all clients at once.
+fn burst(daemon: &Echod, clients: &[Client]) {
+    daemon.signal(Signal::SIGSTOP);
+    for number in 0..EACH {
+        clients.iter().for_each(|client| client.send(&text(number)));
+    }
+    daemon.signal(Signal::SIGCONT);
+}
+
+fn who_was_left_alone_is_heard_again(mode: &str) {
+    let daemon = start(mode, "");
+    let clients = clients(&daemon);
+    for _ in 0..3 {
+        burst(&daemon, &clients);
+        for client in &clients {
+            (0..EACH).for_each(|number| assert_eq!(client.receive(100), text(number)));
+        }
+        clients.iter().for_each(|client| client.echo(b"one by one"));
+    }
+}
+
+/// Ends the threads of a test with it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// There is always more to receive, and the loop looks up all the same.
+fn a_stop_ends_a_burst(mode: &str) {
+    let mut daemon = start(mode, "");
+    let clients = clients(&daemon);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for clients in clients.chunks(CLIENTS / 2) {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Relaxed) {
+                    // Refused once the daemon has gone.
+                    clients.iter().for_each(|client| _ = client.try_send(b"again and again"));
+                }
+            });
+        }
+        // Also if one of these fails.
+        let _over = Over(&over);
+        daemon.wait_state("it", |state| state["served"] > 20_000);
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.wait_exit().code(), Some(0), "{}", daemon.log());
+    });
+}
+
+fn requests_are_counted(mode: &str) {
+    let mut daemon = start(mode, "max-requests = 100");
+    let clients = clients(&daemon);
+    burst(&daemon, &clients);
+    daemon.expect_success();
+    let answered = clients.iter().map(|client| client.arrived().len()).sum::<usize>();
+    assert_eq!(answered, 100, "{}", daemon.log());
+}
