@@ -33,6 +33,19 @@ def crashes_under_load():
 
 
 @check
+def systemd_that_restarts():
+    """systemd executes itself anew, as its upgrade does: it knows the service and its sockets still, and is told things."""
+    serve()
+    pid = main_pid()
+    systemctl("daemon-reexec")
+    expect("the main process", main_pid(), pid)
+    expect("the number of kept sockets", int(show("NFileDescriptorStore")), len(PLACES))
+    reload_with(config(more=MORE))
+    eventually("the status", lambda: show("StatusText"), wanted=lambda seen: seen.startswith("serving 5 listeners"))
+    return restart_under_load()
+
+
+@check
 def while_it_is_down():
     """Who comes after a crash and before the restart, to whichever socket, waits and is answered."""
     serve(drop_ins={"late.conf": "[Service]\nRestartSec=1h\n"})

@@ -8,6 +8,7 @@ from checks import check, expect, expect_that
 from checks.clients import PLACES, echo_everywhere
 from checks.machine import CONFIG, UNIT, Journal, activate, config, eventually, main_pid, serve, show, status_of, systemctl
 
+JOURNALD = "systemd-journald.service"
 MODES = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"]
 CAP_NET_BIND_SERVICE = f"{1 << 10:016x}"
 
@@ -53,6 +54,20 @@ def journal():
     expect("who has written it", {entry["SYSLOG_IDENTIFIER"] for entry in its}, {"echod"})
     prefixed = [entry["MESSAGE"] for entry in its if entry["MESSAGE"].startswith("<")]
     expect("lines in which the priority was not understood", prefixed, [])
+
+
+@check
+def journal_that_restarts():
+    """The journal goes away and comes back, by its own restart and by a kill: echod serves on, and its lines are there again."""
+    serve()
+    for how in (("restart",), ("kill", "--signal=SIGKILL")):
+        before = ("0", show("MainPID", JOURNALD))
+        systemctl(*how, JOURNALD)
+        eventually("another journal", lambda: show("MainPID", JOURNALD), wanted=lambda pid: pid not in before)
+        eventually("the journal's state", lambda: show("SubState", JOURNALD), "running")
+        journal = Journal()
+        echo_everywhere()
+        journal.find('listener "unix": unix: closed after', priority=6)
 
 
 @check
