@@ -146,6 +146,11 @@ impl<'a> Watch<'a> {
         let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
         let count = self.sockets.len();
         let next = (1..=count).map(|step| (self.last + step) % count).find(|&i| ready(&polled[i + 1]));
+        if closed && self.gate.is_handed_over() {
+            // Who came at the same moment is not ours any more.
+            self.post.leave();
+            return Ready::Closed;
+        }
         if self.is_over(closed) {
             return Ready::Closed;
         }

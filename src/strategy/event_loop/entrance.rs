@@ -29,10 +29,11 @@ const MANY: usize = 4;
 impl<P: Poller> EventLoop<'_, P> {
     /// Lets in who waits at a listener.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
-        if self.aside.is_some() {
+        let gate = &self.duty.gate;
+        // The event may be older than the end: who waits then is not ours any more.
+        if self.aside.is_some() || gate.is_handed_over() {
             return Ok(());
         }
-        let gate = &self.duty.gate;
         for _ in 0..TURN {
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
