@@ -281,7 +281,9 @@ impl<'a> Supervisor<'a> {
         let sum = |sum: u64, station: &Station| sum.wrapping_add(station.stats().activity());
         let activity = self.stations.iter().fold(0, sum);
         let open = self.open();
-        if open > 0 || activity != self.idle.activity {
+        // Somebody may have come whom nobody has looked at yet.
+        let called = || self.stations.iter().any(Station::is_called);
+        if open > 0 || activity != self.idle.activity || (self.idle.since.elapsed() >= time && called()) {
             self.idle = Idle { activity, since: Instant::now() };
         } else if self.idle.since.elapsed() >= time {
             // No other one is started until somebody asks for it.

@@ -6,6 +6,7 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
+    time::Duration,
 };
 
 use nix::sys::signal::Signal;
@@ -238,6 +239,24 @@ fn an_idle_daemon_leaves_and_the_next_client_starts_another() {
         drop(client);
         daemon.expect_success();
     }
+}
+
+/// Who waits at a socket is somebody, though nobody has looked at him yet.
+#[test]
+fn nobody_is_left_waiting_by_an_idle_end() {
+    let listener =
+        "[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\nmode = \"forking\"\n";
+    let mut daemon = Echod::start(&format!("[daemon]\nexit-idle-time = \"2s\"\n{listener}"));
+    let process = daemon.children()[0];
+    crate::survival::signal_process(process, Signal::SIGSTOP);
+    let client = daemon.client("it");
+    assert!(client.hears_nothing_for(Duration::from_secs(3)));
+    let log = daemon.log();
+    assert!(!log.contains("nothing to do"), "{log}");
+    crate::survival::signal_process(process, Signal::SIGCONT);
+    client.echo(b"not idle at all");
+    drop(client);
+    daemon.expect_success();
 }
 
 /// Ends the load, also when the test fails.
