@@ -32,7 +32,23 @@ const REST: Duration = Duration::from_millis(100);
 pub struct Desk<'a> {
     duty: &'a Duty,
     watch: Watch<'a>,
-    with_control: bool,
+}
+
+/// A batch of up to `size` datagrams that suits all of these sockets.
+pub fn batch<'l>(
+    duty: &Duty,
+    sockets: impl Iterator<Item = &'l Listener> + Clone,
+    size: usize,
+) -> io::Result<Batch> {
+    let mut batch = Batch::new(size, sockets.clone().any(Listener::has_many_addresses))?;
+    // They are of one protocol.
+    if let Some(socket) = sockets.clone().next()
+        && duty.settings.gso
+        && size > 1
+    {
+        batch.join_answers(socket.as_fd());
+    }
+    Ok(batch)
 }
 
 /// What happened at the desk.
@@ -48,13 +64,12 @@ pub enum Arrival<'a> {
 impl<'a> Desk<'a> {
     /// A desk for `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: Vec<&'a Listener>, by_signals: bool) -> io::Result<Desk<'a>> {
-        let with_control = sockets.iter().any(|socket| socket.has_many_addresses());
-        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, &duty.posts, by_signals)?, with_control })
+        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, &duty.posts, by_signals)? })
     }
 
     /// A batch of `size` that suits these sockets.
     pub fn batch(&self, size: usize) -> io::Result<Batch> {
-        Batch::new(size, self.with_control)
+        batch(self.duty, self.watch.sockets(), size)
     }
 
     /// Fills the batch, and tells from which socket. `None` when nothing comes any more.

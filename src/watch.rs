@@ -82,6 +82,11 @@ impl<'a> Watch<'a> {
         Ok(Watch { sockets, gate, post: posts.take(), polled, end: None, last: 0, attention })
     }
 
+    /// The sockets that are watched.
+    pub fn sockets(&self) -> impl Iterator<Item = &'a Listener> + Clone {
+        self.sockets.iter().copied()
+    }
+
     /// To be called when somebody came: until the next wait nobody is waited for here.
     pub fn leave(&self) {
         self.post.leave();

@@ -120,6 +120,7 @@ listener! {
     loop_breaker: i64 = "loop-breaker",
     trusted: Texts = "trusted",
     kernel_filter: bool = "kernel-filter",
+    gso: bool = "gso",
     v6_only: bool = "v6-only",
     backlog: i64 = "backlog",
     reuse_address: bool = "reuse-address",

@@ -170,6 +170,9 @@ pub struct Listener {
     pub trusted: Vec<IpNet>,
     /// Let the kernel drop what the datagram alone condemns (`SO_ATTACH_FILTER`, socket(7)).
     pub kernel_filter: bool,
+    /// Send answers that follow each other to one peer as one, for the kernel or the interface to cut apart (generic
+    /// segmentation offload, `UDP_SEGMENT`, udp(7)).
+    pub gso: bool,
     /// Serve IPv6 only on an IPv6 address (`IPV6_V6ONLY`, ipv6(7)).
     pub v6_only: bool,
     /// Connections that may wait to be accepted (listen(2)); 0 means the kernel's maximum.

@@ -117,6 +117,7 @@ pub(crate) fn service(kind: ServiceKind, quote: String, allow_amplification: boo
         loop_breaker: 0,
         trusted: Vec::new(),
         kernel_filter: false,
+        gso: true,
         v6_only: false,
         backlog: 0,
         reuse_address: true,

@@ -19,7 +19,7 @@ use crate::{
     config::Protocol,
     connection::{Appetite, Connection, LINGER, SCRATCH, Wait},
     conversation::Report,
-    datagram::MOST,
+    datagram::{self, MOST},
     duty::{Duty, Rest},
     end::End,
     listener::Listener,
@@ -114,8 +114,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             poller.add(bell, ASKED, Interest::Read)?;
         }
         let stream = duty.settings.protocol.is_stream();
-        let with_control = listeners.iter().any(Listener::has_many_addresses);
-        let batch = (!stream).then(|| Batch::new(MOST, with_control)).transpose()?;
+        let batch = (!stream).then(|| datagram::batch(duty, listeners.iter(), MOST)).transpose()?;
         let mut events = EventLoop {
             duty,
             poller,

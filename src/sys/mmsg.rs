@@ -18,6 +18,9 @@ use super::{
     names::{self, Destination, NAME, Name, Origin},
     shared::Pages,
 };
+use segments::Segments;
+
+mod segments;
 
 /// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
 pub const LARGEST_DATAGRAM: usize = 65_536;
@@ -42,6 +45,10 @@ pub struct Batch {
     answers: Box<[libc::mmsghdr]>,
     received: usize,
     answered: usize,
+    /// Pieces of the answers so far: one for each request that is answered.
+    used: usize,
+    /// Whether answers that follow each other may be sent as one.
+    segments: Option<Segments>,
     /// A bit for each request that is not to be answered.
     refused: u64,
 }
@@ -92,6 +99,8 @@ impl Batch {
             answers: vec![unsafe { std::mem::zeroed() }; size].into(),
             received: size,
             answered: 0,
+            used: 0,
+            segments: None,
             refused: 0,
         };
         batch.point(with_control);
@@ -112,9 +121,12 @@ impl Batch {
             if with_control {
                 header.msg_control = self.controls[i].0.as_mut_ptr().cast();
             }
-            self.answers[i].msg_hdr.msg_iov = pieces.wrapping_add(size + i);
-            self.answers[i].msg_hdr.msg_iovlen = 1;
         }
+    }
+
+    /// Lets answers that follow each other to one peer be sent as one, if the kernel can do that for this socket.
+    pub fn join_answers(&mut self, socket: BorrowedFd<'_>) {
+        self.segments = Segments::new(socket, self.size());
     }
 
     /// How many datagrams this batch can hold.
@@ -137,7 +149,7 @@ impl Batch {
             }
         }
         self.received = 0;
-        self.answered = 0;
+        self.forget_answers();
         self.refused = 0;
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
@@ -220,16 +232,32 @@ impl Batch {
         if !request.msg_control.is_null() {
             names::forget_interface(&mut self.controls[i].0[..control_length(&request)]);
         }
-        let at = self.answered;
-        let piece = &mut self.pieces[self.requests.len() + at];
-        piece.iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
-        piece.iov_len = length.min(ROOM);
-        let header = &mut self.answers[at].msg_hdr;
+        let length = length.min(ROOM);
+        let place = self.requests.len() + self.used;
+        self.pieces[place].iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
+        self.pieces[place].iov_len = length;
+        self.used += 1;
+        if self.join(i, length) {
+            return;
+        }
+        let header = &mut self.answers[self.answered].msg_hdr;
+        header.msg_iov = self.pieces.as_mut_ptr().wrapping_add(place);
+        header.msg_iovlen = 1;
         header.msg_name = request.msg_name;
         header.msg_namelen = request.msg_namelen;
         header.msg_control = request.msg_control;
         header.msg_controllen = request.msg_controllen;
         self.answered += 1;
+        if let Some(segments) = &mut self.segments {
+            segments.begin(i, length);
+        }
+    }
+
+    fn forget_answers(&mut self) {
+        (self.answered, self.used) = (0, 0);
+        if let Some(segments) = &mut self.segments {
+            segments.clear();
+        }
     }
 
     /// Sends all answers, never waiting. One that the kernel refuses does not keep back the others.
@@ -249,7 +277,7 @@ impl Batch {
             let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags as _) };
             if n > 0 {
                 let n = n as usize;
-                sent.answers += n as u64;
+                sent.answers += left[..n].iter().map(|m| m.msg_hdr.msg_iovlen as u64).sum::<u64>();
                 sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
                 // Where the call ended early, one failed, and the error is gone with the call.
                 sent.told |= feedback && n < left.len();
@@ -257,9 +285,10 @@ impl Batch {
                 continue;
             }
             let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            let count = left[0].msg_hdr.msg_iovlen as u64;
             match error {
                 libc::EINTR => continue,
-                libc::EAGAIN | libc::ENOBUFS => sent.dropped += 1,
+                libc::EAGAIN | libc::ENOBUFS => sent.dropped += count,
                 libc::ECONNREFUSED if refused > 0 => {
                     (refused, sent.told) = (refused - 1, true);
                     continue;
@@ -268,14 +297,22 @@ impl Batch {
                     (tried, sent.told) = (true, true);
                     continue;
                 }
-                libc::EPERM | libc::EACCES => sent.forbidden += 1,
-                libc::EHOSTUNREACH | libc::ENETUNREACH => sent.unreachable += 1,
+                libc::EPERM | libc::EACCES => sent.forbidden += count,
+                libc::EHOSTUNREACH | libc::ENETUNREACH => sent.unreachable += count,
+                // The way may be one where they cannot be sent as one: too narrow, or without checksums by the interface.
+                _ if count > 1 => {
+                    self.answered = segments::take_apart(&mut self.answers, at, self.answered);
+                    if error == libc::EIO {
+                        self.segments = None;
+                    }
+                    continue;
+                }
                 libc::EMSGSIZE => sent.oversize += 1,
                 _ => sent.failed += 1,
             }
             (at, tried) = (at + 1, !feedback);
         }
-        self.answered = 0;
+        self.forget_answers();
         sent
     }
 }

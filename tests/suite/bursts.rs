@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Client, Echod};
+use crate::common::{Client, Echod, pattern};
 
 /// Each behaviour for each mode: a failure reads `bursts::who_was_left_alone_is_heard_again::edge`.
 macro_rules! in_every_mode {
@@ -23,7 +23,7 @@ macro_rules! in_every_mode {
     )*};
 }
 
-in_every_mode! { who_was_left_alone_is_heard_again a_stop_ends_a_burst requests_are_counted }
+in_every_mode! { who_was_left_alone_is_heard_again a_stop_ends_a_burst requests_are_counted every_datagram_is_answered_alone }
 
 /// As many as a batch has room for, and then as many again: so the socket counts as busy.
 const CLIENTS: usize = 32;
@@ -95,6 +95,34 @@ fn a_stop_ends_a_burst(mode: &str) {
         daemon.signal(Signal::SIGTERM);
         assert_eq!(daemon.wait_exit().code(), Some(0), "{}", daemon.log());
     });
+}
+
+/// Answers that follow each other to one peer may be sent together; what arrives is one for each request.
+fn every_datagram_is_answered_alone(mode: &str) {
+    // In order: longer and shorter than the one before, empty, and around what is sent together at most.
+    const LENGTHS: [usize; 20] =
+        [7, 7, 7, 3, 7, 0, 0, 9, 9, 1, 1232, 1232, 1232, 40, 1233, 1233, 8000, 8000, 5, 5];
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        for gso in [true, false] {
+            let daemon = Echod::start(&format!(
+                "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"{address}\"\ngso = {gso}\nmode = {mode}\n"
+            ));
+            let (client, other) = (daemon.client("it"), daemon.client("it"));
+            daemon.signal(Signal::SIGSTOP);
+            for length in LENGTHS {
+                client.send(&pattern(LENGTHS.len() + length)[..length]);
+            }
+            other.send(b"somebody else");
+            client.send(b"the last");
+            daemon.signal(Signal::SIGCONT);
+            for length in LENGTHS {
+                assert_eq!(client.receive(length), pattern(LENGTHS.len() + length)[..length], "{address}");
+            }
+            assert_eq!(client.receive(100), b"the last");
+            assert_eq!(other.receive(100), b"somebody else");
+            daemon.wait_state("it", |state| state["served"] == LENGTHS.len() as u64 + 2);
+        }
+    }
 }
 
 fn requests_are_counted(mode: &str) {

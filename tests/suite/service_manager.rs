@@ -106,7 +106,7 @@ fn a_drain_is_told() {
 #[test]
 fn the_watchdog_is_pinged() {
     let manager = Manager::new();
-    let launch = under(&manager, &every_mode()).env("WATCHDOG_USEC", 200_000);
+    let launch = under(&manager, &every_mode()).env("WATCHDOG_USEC", 1_000_000);
     let mut daemon = launch.shell("WATCHDOG_PID=$$ exec \"$0\" \"$@\"").start();
     let client = daemon.client("iterative-tcp");
     client.echo(b"served while others are asked");

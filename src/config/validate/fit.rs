@@ -101,7 +101,7 @@ fn protocols(key: &str) -> Option<(&'static [Protocol], &'static str)> {
         "v6-only" | "device" | "reuse-port" => {
             Some((&[Tcp, Udp], "take it out; only `tcp` and `udp` have it"))
         }
-        "deny-source-ports" | "allow-multicast" | "loop-breaker" | "trusted" | "kernel-filter" => {
+        "deny-source-ports" | "allow-multicast" | "loop-breaker" | "trusted" | "kernel-filter" | "gso" => {
             Some((&[Udp], "take it out; only `udp` has it"))
         }
         "allow-amplification" => Some((&[Udp, UnixDatagram], "take it out; only datagrams can be amplified")),

@@ -188,6 +188,7 @@ impl<'a> Reader<'a> {
                 .unwrap_or(DEFAULT_LOOP_BREAKER),
             trusted: self.trusted().unwrap_or_default(),
             kernel_filter: self.value("kernel-filter", |keys| &keys.kernel_filter, switch).unwrap_or(true),
+            gso: self.value("gso", |keys| &keys.gso, switch).unwrap_or(true),
             v6_only: self.value("v6-only", |keys| &keys.v6_only, switch).unwrap_or(false),
             backlog: self.value("backlog", |keys| &keys.backlog, values::backlog).unwrap_or(0),
             reuse_address: self.value("reuse-address", |keys| &keys.reuse_address, switch).unwrap_or(true),

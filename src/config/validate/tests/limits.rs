@@ -92,6 +92,7 @@ fn keys_must_fit_their_listener() {
         ("udp", "127.0.0.1:7", "socket-user = 0"),
         ("unix", "@x", "socket-group = 0"),
         ("tcp", "127.0.0.1:7", "allow-amplification = true"),
+        ("unix-datagram", "@x", "gso = true"),
         ("unix", "@x", "allow-amplification = false"),
         ("tcp", "127.0.0.1:7", "quote = \"x\""),
     ] {

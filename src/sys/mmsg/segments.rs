@@ -1,0 +1,249 @@
+//! Answers that follow each other to the same peer, sent as one: the kernel goes its way once, and cuts them apart at the end of it
+//! (`UDP_SEGMENT`, udp(7)). What arrives is one datagram for each answer, as if each had been sent alone.
+
+use std::{
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::null_mut,
+};
+
+use super::{Batch, CONTROL, Control, NAME};
+
+/// The longest answer that is sent that way: what fits everywhere in one packet, for such a packet is never fragmented (RFC 8200,
+/// section 5: 1,280 bytes, of which 48 are headers).
+const LONGEST: usize = 1232;
+
+/// Bytes that are sent as one at most. The limit is that of a datagram.
+const BYTES: usize = 60_000;
+
+/// Answers that are sent as one at most (`UDP_MAX_SEGMENTS`).
+const SEGMENTS: usize = 64;
+
+/// Room that the control message takes.
+// SAFETY: CMSG_SPACE(3) computes a number.
+const SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
+
+/// What the last answer of a batch may be joined by.
+pub(super) struct Segments {
+    /// Control data of the answers: what their requests came with, and the length of a segment.
+    controls: Box<[Control]>,
+    /// The request that it answers first.
+    request: usize,
+    /// The length of each segment but the last, which may be shorter. 0 if none may follow.
+    length: usize,
+    bytes: usize,
+}
+
+impl Segments {
+    /// For batches of `size` answers, if the kernel can do that for this socket.
+    pub(super) fn new(socket: BorrowedFd<'_>, size: usize) -> Option<Segments> {
+        is_offered(socket).then(|| Segments {
+            controls: vec![Control([0; CONTROL]); size].into(),
+            request: 0,
+            length: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Nothing was answered yet.
+    pub(super) fn clear(&mut self) {
+        self.length = 0;
+    }
+
+    /// Another answer begins, to `request`.
+    pub(super) fn begin(&mut self, request: usize, length: usize) {
+        (self.request, self.bytes) = (request, length);
+        self.length = if length <= LONGEST { length } else { 0 };
+    }
+
+    /// The request that a first answer of the last one was for, if one of `length` bytes may follow where there are `count`.
+    pub(super) fn may_follow(&self, length: usize, count: usize) -> Option<usize> {
+        let fits = (1..=self.length).contains(&length) && self.bytes + length <= BYTES && count < SEGMENTS;
+        fits.then_some(self.request)
+    }
+
+    /// Appends an answer of `length` bytes to answer `at`.
+    pub(super) fn follow(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
+        if header.msg_iovlen == 1 {
+            self.describe(at, header);
+        }
+        header.msg_iovlen += 1;
+        self.bytes += length;
+        if length < self.length {
+            // That was the last.
+            self.length = 0;
+        }
+    }
+
+    /// Adds the length of a segment to the control data of an answer.
+    fn describe(&mut self, at: usize, header: &mut libc::msghdr) {
+        let before = if header.msg_control.is_null() { 0 } else { header.msg_controllen };
+        let control = &mut self.controls[at].0;
+        // SAFETY: the control data of a request, which is as long as its header says and overlaps none of ours.
+        unsafe { std::ptr::copy_nonoverlapping(header.msg_control.cast(), control.as_mut_ptr(), before) };
+        let message = libc::cmsghdr {
+            // SAFETY: CMSG_LEN(3) computes a number.
+            cmsg_len: unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as usize,
+            cmsg_level: libc::SOL_UDP,
+            cmsg_type: libc::UDP_SEGMENT,
+        };
+        let (head, data) = control[before..before + SPACE].split_at_mut(size_of::<libc::cmsghdr>());
+        // SAFETY: there are as many bytes, and any bytes may stand there.
+        unsafe { head.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(message) };
+        data[..2].copy_from_slice(&(self.length as u16).to_ne_bytes());
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = before + SPACE;
+    }
+}
+
+impl Batch {
+    /// Lets the answer to request `i` follow the one before, if they go the same way.
+    pub(super) fn join(&mut self, i: usize, length: usize) -> bool {
+        let Some(at) = self.answered.checked_sub(1) else { return false };
+        let count = self.answers[at].msg_hdr.msg_iovlen;
+        let Some(first) = self.segments.as_ref().and_then(|segments| segments.may_follow(length, count))
+        else {
+            return false;
+        };
+        if !self.goes_the_same_way(first, i) {
+            return false;
+        }
+        let Some(segments) = &mut self.segments else { return false };
+        segments.follow(at, length, &mut self.answers[at].msg_hdr);
+        true
+    }
+
+    /// Whether two requests came from one peer to one address.
+    fn goes_the_same_way(&self, one: usize, other: usize) -> bool {
+        let (a, b) = (&self.requests[one].msg_hdr, &self.requests[other].msg_hdr);
+        let (name, control) = (a.msg_namelen as usize, a.msg_controllen.min(CONTROL));
+        a.msg_namelen == b.msg_namelen
+            && self.names[one].0[..name.min(NAME)] == self.names[other].0[..name.min(NAME)]
+            && a.msg_control.is_null() == b.msg_control.is_null()
+            && (a.msg_control.is_null()
+                || (a.msg_controllen == b.msg_controllen
+                    && control + SPACE <= CONTROL
+                    && self.controls[one].0[..control] == self.controls[other].0[..control]))
+    }
+}
+
+/// Takes answer `at` of `answered` apart again. There is room for that: each was an answer of its own before.
+pub(super) fn take_apart(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -> usize {
+    let joined = answers[at].msg_hdr;
+    let count = joined.msg_iovlen;
+    answers.copy_within(at + 1..answered, at + count);
+    for (i, answer) in answers[at..at + count].iter_mut().enumerate() {
+        let header = &mut answer.msg_hdr;
+        *header = joined;
+        header.msg_iov = joined.msg_iov.wrapping_add(i);
+        header.msg_iovlen = 1;
+        header.msg_controllen -= SPACE;
+        if header.msg_controllen == 0 {
+            header.msg_control = null_mut();
+        }
+    }
+    answered + count - 1
+}
+
+/// Whether the kernel has it: one that has not would send the answers as one datagram.
+fn is_offered(socket: BorrowedFd<'_>) -> bool {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `value`.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    got == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, os::fd::AsFd};
+
+    use super::*;
+
+    /// Has these texts answered as one batch; how many messages that takes, and what arrives.
+    fn answered(server: &UdpSocket, texts: &[&[u8]]) -> (usize, Vec<Vec<u8>>) {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        let mut batch = Batch::new(texts.len(), false).unwrap();
+        batch.join_answers(server.as_fd());
+        for text in texts {
+            client.send(text).unwrap();
+        }
+        assert_eq!(batch.receive(server.as_fd(), texts.len(), true).unwrap(), texts.len());
+        (0..texts.len()).for_each(|i| batch.answer(i, batch.length(i)));
+        let messages = batch.answered;
+        let sent = batch.send(server.as_fd(), false);
+        assert_eq!(sent.answers as usize, texts.len(), "{sent:?}");
+        assert_eq!(sent.bytes as usize, texts.iter().map(|text| text.len()).sum::<usize>());
+        let mut buffer = [0; 4096];
+        let receive = |_| client.recv(&mut buffer).map(|length| buffer[..length].to_vec()).unwrap();
+        (messages, texts.iter().map(receive).collect())
+    }
+
+    const LONG: &[u8] = &[b'x'; LONGEST + 1];
+
+    #[test]
+    fn answers_to_one_peer_are_sent_as_one_and_arrive_alone() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for (messages, texts) in [
+            (1, &[&b"one"[..], b"two", b"six"][..]),
+            // The last may be shorter, and nothing follows it; a longer one begins anew.
+            (2, &[b"three", b"one", b"two"]),
+            (2, &[b"one", b"three", b"seven"]),
+            // There is nothing to cut in an empty one, and those that may not fit go alone.
+            (3, &[b"one", b"", b"two"]),
+            (2, &[b"", b""]),
+            (2, &[LONG, LONG]),
+            (1, &[&LONG[1..], &LONG[1..], b"x"]),
+        ] {
+            let (took, arrived) = answered(&server, texts);
+            assert_eq!(arrived, texts);
+            assert_eq!(took, messages, "{:?}", texts.iter().map(|text| text.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn answers_to_several_peers_stay_apart() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut batch = Batch::new(4, false).unwrap();
+        batch.join_answers(server.as_fd());
+        for (client, text) in [(0, b"one"), (0, b"two"), (1, b"six"), (0, b"ten")] {
+            clients[client].send_to(text, server.local_addr().unwrap()).unwrap();
+        }
+        assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
+        (0..4).for_each(|i| batch.answer(i, 3));
+        assert_eq!(batch.answered, 3);
+        assert_eq!(batch.send(server.as_fd(), false).answers, 4);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_as_one_is_sent_alone() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let off: libc::c_int = 1;
+        // Without checksums nothing can be cut apart.
+        // SAFETY: the kernel reads an integer.
+        let set = unsafe {
+            libc::setsockopt(
+                server.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_NO_CHECK,
+                (&raw const off).cast(),
+                size_of_val(&off) as libc::socklen_t,
+            )
+        };
+        assert_eq!(set, 0);
+        let texts = [&b"one"[..], b"two", b"six", b"x", b"four", b"five", b""];
+        let (messages, arrived) = answered(&server, &texts);
+        assert_eq!(messages, 3);
+        assert_eq!(arrived, texts);
+    }
+}
