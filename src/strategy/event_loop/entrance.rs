@@ -114,7 +114,6 @@ impl<P: Poller> EventLoop<'_, P> {
 
     /// Answers what waits at a datagram socket. As long as many come at once the poller is not asked.
     pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
-        let mut busy = false;
         for _ in 0..TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.duty, listener, batch, false) {
@@ -126,10 +125,11 @@ impl<P: Poller> EventLoop<'_, P> {
                     datagram::answer(self.duty, listener, batch);
                     // Fewer than there is room for: that was all. A level is told again in any case.
                     let all = !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests());
-                    if n < MANY && all {
-                        return self.come_back(number);
+                    // Who is away comes back when there is nothing more.
+                    if n < MANY && all && !self.away.contains(&number) {
+                        return Ok(());
                     }
-                    if P::LISTENS_TO_SENDS && std::mem::replace(&mut busy, true) {
+                    if P::LISTENS_TO_SENDS && n >= MANY {
                         self.stay_away(number);
                     }
                 }
