@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
-    common::{Client, Echod, Endpoint, Launch, eventually, proc},
+    common::{Client, Echod, Endpoint, Launch, Over, eventually, proc},
     matrix::classes,
 };
 
@@ -257,15 +257,6 @@ fn nobody_is_left_waiting_by_an_idle_end() {
     client.echo(b"not idle at all");
     drop(client);
     daemon.expect_success();
-}
-
-/// Ends the load, also when the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 /// Five restarts while clients keep coming: each connects and is answered, or ended politely by a daemon that stops.

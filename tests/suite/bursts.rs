@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Client, Echod, pattern};
+use crate::common::{Client, Echod, Over, pattern};
 
 /// Each behaviour for each mode: a failure reads `bursts::who_was_left_alone_is_heard_again::edge`.
 macro_rules! in_every_mode {
@@ -62,15 +62,6 @@ fn who_was_left_alone_is_heard_again(mode: &str) {
             (0..EACH).for_each(|number| assert_eq!(client.receive(100), text(number)));
         }
         clients.iter().for_each(|client| client.echo(b"one by one"));
-    }
-}
-
-/// Ends the threads of a test with it.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::common::{Client, Endpoint, Launch, PATIENCE, eventually, pattern};
+use crate::common::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern};
 
 /// Two ends of a TCP connection.
 fn connection() -> (TcpStream, OwnedFd) {
@@ -100,14 +100,13 @@ fn systemd_socket_activate_starts_one_for_each_connection() {
         .args([env!("CARGO_BIN_EXE_echod"), "--inetd", "--service", "upper"])
         .stderr(Stdio::null())
         .spawn();
-    let Ok(mut process) = started else {
+    let Ok(process) = started else {
         eprintln!("SKIPPED: systemd-socket-activate is not installed");
         return;
     };
+    let _process = Killed(process);
     // The file is there a moment before anybody listens.
     eventually("the socket", || UnixStream::connect(&path).ok());
     let clients: Vec<_> = (0..3).map(|_| Client::connect(&Endpoint::Unix(path.clone()))).collect();
     clients.iter().for_each(|client| assert_eq!(client.ask(b"hello"), b"HELLO"));
-    process.kill().unwrap();
-    process.wait().unwrap();
 }

@@ -7,7 +7,11 @@ mod manager;
 pub(crate) mod netns;
 pub(crate) mod proc;
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Child,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
@@ -34,5 +38,25 @@ pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
             return answer;
         }
         std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Ends the threads of a test that look at it, also when the test fails.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// A process that ends with its test, also when that fails.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }

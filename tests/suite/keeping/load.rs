@@ -6,16 +6,7 @@ use std::{
 };
 
 use super::{MODES, PROTOCOLS, Store, assert_quiet};
-use crate::common::{Client, Echod, Endpoint, poll};
-
-/// Ends the load, also when the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
-}
+use crate::common::{Client, Echod, Endpoint, Over, poll};
 
 /// One client after the other, until it is over. Who connects is answered, or ended politely by a daemon that stops; a
 /// datagram is answered in any case.
