@@ -277,7 +277,7 @@ impl Batch {
             let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags as _) };
             if n > 0 {
                 let n = n as usize;
-                sent.answers += left[..n].iter().map(|m| m.msg_hdr.msg_iovlen as u64).sum::<u64>();
+                sent.answers += left[..n].iter().map(|m| segments::pieces(&m.msg_hdr) as u64).sum::<u64>();
                 sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
                 // Where the call ended early, one failed, and the error is gone with the call.
                 sent.told |= feedback && n < left.len();
@@ -285,7 +285,7 @@ impl Batch {
                 continue;
             }
             let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            let count = left[0].msg_hdr.msg_iovlen as u64;
+            let count = segments::pieces(&left[0].msg_hdr) as u64;
             match error {
                 libc::EINTR => continue,
                 libc::EAGAIN | libc::ENOBUFS => sent.dropped += count,

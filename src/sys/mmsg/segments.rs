@@ -6,7 +6,7 @@ use std::{
     ptr::null_mut,
 };
 
-use super::{Batch, CONTROL, Control, NAME};
+use super::{Batch, CONTROL, Control, NAME, control_length};
 
 /// The longest answer that is sent that way: what fits everywhere in one packet, for such a packet is never fragmented (RFC 8200,
 /// section 5: 1,280 bytes, of which 48 are headers).
@@ -76,22 +76,22 @@ impl Segments {
 
     /// Adds the length of a segment to the control data of an answer.
     fn describe(&mut self, at: usize, header: &mut libc::msghdr) {
-        let before = if header.msg_control.is_null() { 0 } else { header.msg_controllen };
+        let before = if header.msg_control.is_null() { 0 } else { control_length(header) };
         let control = &mut self.controls[at].0;
         // SAFETY: the control data of a request, which is as long as its header says and overlaps none of ours.
         unsafe { std::ptr::copy_nonoverlapping(header.msg_control.cast(), control.as_mut_ptr(), before) };
-        let message = libc::cmsghdr {
-            // SAFETY: CMSG_LEN(3) computes a number.
-            cmsg_len: unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as usize,
-            cmsg_level: libc::SOL_UDP,
-            cmsg_type: libc::UDP_SEGMENT,
-        };
+        // SAFETY: plain data (musl pads it) for which all zeroes is a valid value.
+        let mut message: libc::cmsghdr = unsafe { std::mem::zeroed() };
+        // SAFETY: CMSG_LEN(3) computes a number.
+        message.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as _;
+        message.cmsg_level = libc::SOL_UDP;
+        message.cmsg_type = libc::UDP_SEGMENT;
         let (head, data) = control[before..before + SPACE].split_at_mut(size_of::<libc::cmsghdr>());
         // SAFETY: there are as many bytes, and any bytes may stand there.
         unsafe { head.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(message) };
         data[..2].copy_from_slice(&(self.length as u16).to_ne_bytes());
         header.msg_control = control.as_mut_ptr().cast();
-        header.msg_controllen = before + SPACE;
+        header.msg_controllen = (before + SPACE) as _;
     }
 }
 
@@ -99,7 +99,7 @@ impl Batch {
     /// Lets the answer to request `i` follow the one before, if they go the same way.
     pub(super) fn join(&mut self, i: usize, length: usize) -> bool {
         let Some(at) = self.answered.checked_sub(1) else { return false };
-        let count = self.answers[at].msg_hdr.msg_iovlen;
+        let count = pieces(&self.answers[at].msg_hdr);
         let Some(first) = self.segments.as_ref().and_then(|segments| segments.may_follow(length, count))
         else {
             return false;
@@ -115,7 +115,7 @@ impl Batch {
     /// Whether two requests came from one peer to one address.
     fn goes_the_same_way(&self, one: usize, other: usize) -> bool {
         let (a, b) = (&self.requests[one].msg_hdr, &self.requests[other].msg_hdr);
-        let (name, control) = (a.msg_namelen as usize, a.msg_controllen.min(CONTROL));
+        let (name, control) = (a.msg_namelen as usize, control_length(a));
         a.msg_namelen == b.msg_namelen
             && self.names[one].0[..name.min(NAME)] == self.names[other].0[..name.min(NAME)]
             && a.msg_control.is_null() == b.msg_control.is_null()
@@ -126,18 +126,24 @@ impl Batch {
     }
 }
 
+/// How many pieces a message consists of. C libraries differ in the type.
+pub(super) fn pieces(header: &libc::msghdr) -> usize {
+    header.msg_iovlen as _
+}
+
 /// Takes answer `at` of `answered` apart again. There is room for that: each was an answer of its own before.
 pub(super) fn take_apart(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -> usize {
     let joined = answers[at].msg_hdr;
-    let count = joined.msg_iovlen;
+    let count = pieces(&joined);
     answers.copy_within(at + 1..answered, at + count);
     for (i, answer) in answers[at..at + count].iter_mut().enumerate() {
         let header = &mut answer.msg_hdr;
         *header = joined;
         header.msg_iov = joined.msg_iov.wrapping_add(i);
         header.msg_iovlen = 1;
-        header.msg_controllen -= SPACE;
-        if header.msg_controllen == 0 {
+        let left = control_length(header) - SPACE;
+        header.msg_controllen = left as _;
+        if left == 0 {
             header.msg_control = null_mut();
         }
     }
