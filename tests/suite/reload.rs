@@ -125,7 +125,7 @@ fn listeners_come_and_go() {
     old.echo(b"hello");
     daemon.reload(&(it("") + &listener("new", "unix", "service = \"upper\"")));
     assert!(old.rest().is_empty(), "a client of a listener that is gone is let go politely");
-    eventually("the end of the old socket", || Client::try_connect(&endpoint).is_err().then_some(()));
+    endpoint.wait_refused();
     assert!(!daemon.path("gone.sock").exists());
     let new = crate::common::Endpoint::Unix(daemon.path("new.sock"));
     assert_eq!(Client::connect(&new).ask(b"hello"), b"HELLO");
@@ -183,7 +183,7 @@ fn an_address_that_goes_is_left_by_nobody_unserved() {
             drop((busy, waiting));
             Client::connect(&stays).echo(b"as before");
             if protocol == "tcp" {
-                eventually("the end of the address", || Client::try_connect(&goes).is_err().then_some(()));
+                goes.wait_refused();
             }
             daemon.stop();
         }

@@ -68,6 +68,12 @@ impl Endpoint {
         }
     }
 
+    /// Waits until nobody listens here. Another test's daemon may have got a port that has become free, for a while.
+    #[track_caller]
+    pub(crate) fn wait_refused(&self) {
+        eventually("the end of a socket", || Client::try_connect(self).is_err().then_some(()));
+    }
+
     fn parts(&self) -> (SockAddr, Type) {
         match self {
             Self::Tcp(address) => ((*address).into(), Type::STREAM),
