@@ -7,7 +7,7 @@ use nix::{
     unistd::{Pid, geteuid, getsid},
 };
 
-use crate::common::{Client, Echod, Endpoint, Finished, Launch, eventually, proc};
+use crate::common::{Client, Echod, Endpoint, Finished, Launch, eventually, it, proc};
 
 /// A daemon that has left; dropped, it is killed.
 struct Detached {
@@ -50,10 +50,6 @@ impl Drop for Detached {
 }
 
 const DAEMON: &str = "[daemon]\npid-file = \"echod.pid\"\n[log]\ntarget = \"file\"\nfile = \"echod.log\"\n";
-
-fn it(more: &str) -> String {
-    format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n{more}\n")
-}
 
 #[test]
 fn the_shell_goes_on_when_the_daemon_is_ready() {

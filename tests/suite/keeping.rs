@@ -104,6 +104,12 @@ impl Store {
     fn listener(&self, protocol: &str, more: &str) -> String {
         listener("it", protocol, &self.address(protocol), more)
     }
+
+    /// The same in one mode after the other.
+    fn in_turn(&self, protocol: &str, turn: usize) -> String {
+        let (mode, workers) = MODES[turn % MODES.len()];
+        self.listener(protocol, &format!("mode = \"{mode}\"\n{workers}"))
+    }
 }
 
 fn listener(name: &str, protocol: &str, address: &str, more: &str) -> String {
@@ -155,18 +161,14 @@ const MODES: [(&str, &str); 14] = [
 fn who_comes_in_between_is_served_by_the_next_one() {
     for protocol in PROTOCOLS {
         let Some(mut store) = Store::new() else { return };
-        let toml = |store: &Store, turn: usize| {
-            let (mode, workers) = MODES[turn % MODES.len()];
-            store.listener(protocol, &format!("mode = \"{mode}\"\n{workers}"))
-        };
-        let mut daemon = store.start(&toml(&store, 0));
+        let mut daemon = store.start(&store.in_turn(protocol, 0));
         let endpoint = daemon.endpoint("it");
         for turn in 1..=MODES.len() {
             Client::connect(&endpoint).echo(b"as ever");
             daemon.stop();
             assert_quiet(&daemon);
             let waiting = come_in_between(&endpoint, turn as u8);
-            daemon = store.start(&toml(&store, turn));
+            daemon = store.start(&store.in_turn(protocol, turn));
             for (client, sent) in waiting {
                 assert_eq!(client.receive(2), sent, "{protocol} turn {turn}\n{}", daemon.log());
             }
@@ -182,7 +184,7 @@ fn who_comes_in_between_is_served_by_the_next_one() {
         if protocol != "udp" {
             endpoint.wait_refused();
         }
-        let mut last = store.start(&toml(&store, 0));
+        let mut last = store.start(&store.in_turn(protocol, 0));
         last.client("it").echo(b"another socket");
         last.stop();
         assert_quiet(&last);

@@ -8,11 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Launch, PATIENCE, eventually};
-
-fn it(more: &str) -> String {
-    format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n{more}\n")
-}
+use crate::common::{Launch, PATIENCE, eventually, it};
 
 /// As logrotate does it: the file is moved away, the daemon is told, and goes on in a new one; also the process of a forking
 /// listener, and also when the configuration is broken.

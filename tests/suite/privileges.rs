@@ -4,11 +4,7 @@ use std::fs;
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 
-use crate::common::{Echod, Launch, proc};
-
-fn it(more: &str) -> String {
-    format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n{more}\n")
-}
+use crate::common::{Echod, Launch, it, proc};
 
 fn is_root() -> bool {
     if !geteuid().is_root() {

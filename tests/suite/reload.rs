@@ -9,7 +9,9 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Client, Echod, Launch, Manager, eventually, is_locked_in, locked_in, pattern, proc};
+use crate::common::{
+    Client, Echod, Launch, Manager, eventually, is_locked_in, it, listener, locked_in, pattern, proc,
+};
 
 /// Every mode that waits in its own way, with the workers that make it another one.
 const MODES: [(&str, &str); 13] = [
@@ -32,18 +34,6 @@ const MODES: [(&str, &str); 13] = [
 fn modes() -> Vec<(&'static str, &'static str)> {
     let may = |mode: &str| !is_locked_in() || !["forking", "io-uring"].contains(&mode);
     MODES.into_iter().filter(|(mode, _)| may(mode)).collect()
-}
-
-fn listener(name: &str, protocol: &str, more: &str) -> String {
-    let address = match protocol {
-        "tcp" | "udp" => "127.0.0.1:0".to_owned(),
-        _ => format!("{name}.sock"),
-    };
-    format!("[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{more}\n")
-}
-
-fn it(more: &str) -> String {
-    listener("it", "tcp", more)
 }
 
 /// From each mode to the next, over the same sockets: whoever is connected is served on by the old rules, whoever comes by the

@@ -9,7 +9,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    common::{Client, Echod, Endpoint, Launch, eventually, proc},
+    common::{Client, Echod, Endpoint, Launch, eventually, it, listener, proc},
     io_uring,
 };
 
@@ -17,18 +17,6 @@ const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll",
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 const ON: &str = "[daemon]\nsandbox = \"on\"\n";
-
-fn listener(name: &str, protocol: &str, more: &str) -> String {
-    let address = match protocol {
-        "tcp" | "udp" => "127.0.0.1:0".to_owned(),
-        _ => format!("{name}.sock"),
-    };
-    format!("[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{more}\n")
-}
-
-fn it(more: &str) -> String {
-    listener("it", "tcp", more)
-}
 
 /// A daemon in its sandbox; `None`, loudly, where this kernel has not all of it.
 fn locked_in(toml: &str) -> Option<Echod> {

@@ -6,6 +6,7 @@ mod launch;
 mod manager;
 pub(crate) mod netns;
 pub(crate) mod proc;
+mod toml;
 
 use std::{
     process::Child,
@@ -17,6 +18,7 @@ pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
 pub(crate) use launch::{Finished, Launch, is_locked_in, locked_in};
 pub(crate) use manager::Manager;
+pub(crate) use toml::{it, listener};
 
 /// How long anything may take before a test gives up: far more than it ever needs, so that only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

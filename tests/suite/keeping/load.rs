@@ -37,11 +37,7 @@ fn wait_served(daemon: &Echod, store: &mut Store, served: &AtomicU32) {
 fn not_one_connect_is_refused_and_no_datagram_lost() {
     for protocol in PROTOCOLS {
         let Some(mut store) = Store::new() else { return };
-        let toml = |store: &Store, turn: usize| {
-            let (mode, workers) = MODES[turn % MODES.len()];
-            store.listener(protocol, &format!("mode = \"{mode}\"\n{workers}"))
-        };
-        let mut daemon = store.start(&toml(&store, 0));
+        let mut daemon = store.start(&store.in_turn(protocol, 0));
         let endpoint = daemon.endpoint("it");
         let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
         thread::scope(|scope| {
@@ -53,7 +49,7 @@ fn not_one_connect_is_refused_and_no_datagram_lost() {
                 wait_served(&daemon, &mut store, &served);
                 daemon.stop();
                 assert_quiet(&daemon);
-                daemon = store.start(&toml(&store, turn));
+                daemon = store.start(&store.in_turn(protocol, turn));
             }
             wait_served(&daemon, &mut store, &served);
         });
