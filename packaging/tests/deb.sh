@@ -35,9 +35,7 @@ installed
 serves
 
 step "an upgrade"
-sed -i 's/^idle-timeout = .*/idle-timeout = "1m"/' $CONFIG
-check "the edit is one" grep -q 'idle-timeout = "1m"' $CONFIG
-cp $CONFIG /tmp/edited
+edit_configuration
 check "dpkg -i of the next revision" dpkg -i "$(package 2)"
 check "it is there" matches "$(version)" '-2$'
 check "the service is restarted when the new files are there, and not stopped before" restarts_after "$(asked)" restart

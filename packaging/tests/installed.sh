@@ -102,3 +102,10 @@ left_over() {
     find /etc /usr /var /run /opt /srv -xdev | sort | comm -13 /tmp/before - |
         grep -vE '^/var/(lib/(dpkg|rpm)|cache|log)/|^/etc/(passwd|group|shadow|gshadow)-$|^/etc/\.pwd\.lock$|^/run/systemd/'
 }
+
+# What an administrator has changed is kept in /tmp/edited, to be compared with later.
+edit_configuration() {
+    sed -i 's/^idle-timeout = .*/idle-timeout = "1m"/' $CONFIG
+    check "the edit is one" grep -q 'idle-timeout = "1m"' $CONFIG
+    cp $CONFIG /tmp/edited
+}

@@ -23,9 +23,7 @@ installed
 serves
 
 step "an upgrade"
-sed -i 's/^idle-timeout = .*/idle-timeout = "1m"/' $CONFIG
-check "the edit is one" grep -q 'idle-timeout = "1m"' $CONFIG
-cp $CONFIG /tmp/edited
+edit_configuration
 check "rpm -U" without_complaint rpm -U --nodeps --force-debian "$(package 2)"
 check "the next revision is there" equal "$(rpm -q --qf '%{RELEASE}' echod)" 2
 check "the service is restarted when the new files are there, and not stopped before" restarts_after "$(asked)" try-restart
