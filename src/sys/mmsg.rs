@@ -45,8 +45,6 @@ pub struct Batch {
     answers: Box<[libc::mmsghdr]>,
     received: usize,
     answered: usize,
-    /// Pieces of the answers so far: one for each request that is answered.
-    used: usize,
     /// Whether answers that follow each other may be sent as one.
     segments: Option<Segments>,
     /// A bit for each request that is not to be answered.
@@ -92,14 +90,13 @@ impl Batch {
             buffers: Pages::new(size * STRIDE)?,
             names: vec![Name([0; NAME]); size].into(),
             controls: vec![Control([0; CONTROL]); size].into(),
-            pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; 2 * size].into(),
+            pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; size].into(),
             // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
             requests: vec![unsafe { std::mem::zeroed() }; size].into(),
             // SAFETY: as above.
             answers: vec![unsafe { std::mem::zeroed() }; size].into(),
             received: size,
             answered: 0,
-            used: 0,
             segments: None,
             refused: 0,
         };
@@ -112,8 +109,8 @@ impl Batch {
         let size = self.names.len();
         let pieces = self.pieces.as_mut_ptr();
         for i in 0..size {
-            self.pieces[i].iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
-            self.pieces[i].iov_len = ROOM;
+            self.pieces[i] =
+                libc::iovec { iov_base: self.buffers[i * STRIDE..].as_mut_ptr().cast(), iov_len: ROOM };
             let header = &mut self.requests[i].msg_hdr;
             header.msg_name = (&raw mut self.names[i]).cast();
             header.msg_iov = pieces.wrapping_add(i);
@@ -141,16 +138,16 @@ impl Batch {
     /// As recvmmsg(2) says; EINTR and EAGAIN among them.
     pub fn receive(&mut self, fd: BorrowedFd<'_>, most: usize, wait: bool) -> io::Result<usize> {
         let most = most.clamp(1, self.size());
-        // The kernel overwrote the lengths of those it filled the last time.
-        for message in &mut self.requests[..self.received] {
+        // The kernel overwrote the lengths of those it filled the last time, and their answers those of the pieces.
+        for (message, piece) in self.requests[..self.received].iter_mut().zip(&mut self.pieces) {
+            piece.iov_len = ROOM;
             message.msg_hdr.msg_namelen = NAME as u32;
             if !message.msg_hdr.msg_control.is_null() {
                 message.msg_hdr.msg_controllen = CONTROL as _;
             }
         }
         self.received = 0;
-        self.forget_answers();
-        self.refused = 0;
+        (self.answered, self.refused) = (0, 0);
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
@@ -228,35 +225,20 @@ impl Batch {
 
     /// Answers request `i` with the first `length` bytes of its buffer, when [`Batch::send`] is called.
     pub fn answer(&mut self, i: usize, length: usize) {
-        let request = self.requests[i].msg_hdr;
-        if !request.msg_control.is_null() {
-            names::forget_interface(&mut self.controls[i].0[..control_length(&request)]);
+        let request = &self.requests[i];
+        if !request.msg_hdr.msg_control.is_null() {
+            names::forget_interface(&mut self.controls[i].0[..control_length(&request.msg_hdr)]);
         }
         let length = length.min(ROOM);
-        let place = self.requests.len() + self.used;
-        self.pieces[place].iov_base = self.buffers[i * STRIDE..].as_mut_ptr().cast();
-        self.pieces[place].iov_len = length;
-        self.used += 1;
+        self.pieces[i].iov_len = length;
         if self.join(i, length) {
             return;
         }
-        let header = &mut self.answers[self.answered].msg_hdr;
-        header.msg_iov = self.pieces.as_mut_ptr().wrapping_add(place);
-        header.msg_iovlen = 1;
-        header.msg_name = request.msg_name;
-        header.msg_namelen = request.msg_namelen;
-        header.msg_control = request.msg_control;
-        header.msg_controllen = request.msg_controllen;
+        // All that the header of a request points at is what its answer takes.
+        self.answers[self.answered] = self.requests[i];
         self.answered += 1;
         if let Some(segments) = &mut self.segments {
-            segments.begin(i, length);
-        }
-    }
-
-    fn forget_answers(&mut self) {
-        (self.answered, self.used) = (0, 0);
-        if let Some(segments) = &mut self.segments {
-            segments.clear();
+            segments.begin(i);
         }
     }
 
@@ -312,7 +294,7 @@ impl Batch {
             }
             (at, tried) = (at + 1, !feedback);
         }
-        self.forget_answers();
+        self.answered = 0;
         sent
     }
 }

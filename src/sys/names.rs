@@ -11,6 +11,13 @@ pub const NAME: usize = size_of::<libc::sockaddr_storage>();
 #[derive(Clone, Copy)]
 pub struct Name(pub [u8; NAME]);
 
+impl Name {
+    /// The first bytes as one number: family and port, and an IPv4 address.
+    pub fn start(&self) -> u64 {
+        u64::from_ne_bytes(part(&self.0, 0))
+    }
+}
+
 /// Who sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -22,60 +22,27 @@ const SEGMENTS: usize = 64;
 // SAFETY: CMSG_SPACE(3) computes a number.
 const SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
 
-/// What the last answer of a batch may be joined by.
+/// Answers that are sent as one.
 pub(super) struct Segments {
     /// Control data of the answers: what their requests came with, and the length of a segment.
     controls: Box<[Control]>,
-    /// The request that it answers first.
-    request: usize,
-    /// The length of each segment but the last, which may be shorter. 0 if none may follow.
-    length: usize,
-    bytes: usize,
+    /// The first of the requests that the last answer is for.
+    first: usize,
 }
 
 impl Segments {
     /// For batches of `size` answers, if the kernel can do that for this socket.
     pub(super) fn new(socket: BorrowedFd<'_>, size: usize) -> Option<Segments> {
-        is_offered(socket).then(|| Segments {
-            controls: vec![Control([0; CONTROL]); size].into(),
-            request: 0,
-            length: 0,
-            bytes: 0,
-        })
-    }
-
-    /// Nothing was answered yet.
-    pub(super) fn clear(&mut self) {
-        self.length = 0;
+        is_offered(socket).then(|| Segments { controls: vec![Control([0; CONTROL]); size].into(), first: 0 })
     }
 
     /// Another answer begins, to `request`.
-    pub(super) fn begin(&mut self, request: usize, length: usize) {
-        (self.request, self.bytes) = (request, length);
-        self.length = if length <= LONGEST { length } else { 0 };
-    }
-
-    /// The request that a first answer of the last one was for, if one of `length` bytes may follow where there are `count`.
-    pub(super) fn may_follow(&self, length: usize, count: usize) -> Option<usize> {
-        let fits = (1..=self.length).contains(&length) && self.bytes + length <= BYTES && count < SEGMENTS;
-        fits.then_some(self.request)
-    }
-
-    /// Appends an answer of `length` bytes to answer `at`.
-    pub(super) fn follow(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
-        if header.msg_iovlen == 1 {
-            self.describe(at, header);
-        }
-        header.msg_iovlen += 1;
-        self.bytes += length;
-        if length < self.length {
-            // That was the last.
-            self.length = 0;
-        }
+    pub(super) fn begin(&mut self, request: usize) {
+        self.first = request;
     }
 
     /// Adds the length of a segment to the control data of an answer.
-    fn describe(&mut self, at: usize, header: &mut libc::msghdr) {
+    fn describe(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
         let before = if header.msg_control.is_null() { 0 } else { control_length(header) };
         let control = &mut self.controls[at].0;
         // SAFETY: the control data of a request, which is as long as its header says and overlaps none of ours.
@@ -89,27 +56,44 @@ impl Segments {
         let (head, data) = control[before..before + SPACE].split_at_mut(size_of::<libc::cmsghdr>());
         // SAFETY: there are as many bytes, and any bytes may stand there.
         unsafe { head.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(message) };
-        data[..2].copy_from_slice(&(self.length as u16).to_ne_bytes());
+        data[..2].copy_from_slice(&(length as u16).to_ne_bytes());
         header.msg_control = control.as_mut_ptr().cast();
         header.msg_controllen = (before + SPACE) as _;
     }
 }
 
 impl Batch {
-    /// Lets the answer to request `i` follow the one before, if they go the same way.
+    /// Lets the answer to request `i`, of `length` bytes, follow the one before, if they go the same way.
     pub(super) fn join(&mut self, i: usize, length: usize) -> bool {
-        let Some(at) = self.answered.checked_sub(1) else { return false };
-        let count = pieces(&self.answers[at].msg_hdr);
-        let Some(first) = self.segments.as_ref().and_then(|segments| segments.may_follow(length, count))
-        else {
-            return false;
-        };
-        if !self.goes_the_same_way(first, i) {
+        let (Some(segments), Some(at)) = (&self.segments, self.answered.checked_sub(1)) else { return false };
+        let first = segments.first;
+        // Most peers differ in their port already, and no more of them is looked at.
+        if self.names[first].start() != self.names[i].start()
+            || !self.may_follow(first, at, i, length)
+            || !self.goes_the_same_way(first, i)
+        {
             return false;
         }
         let Some(segments) = &mut self.segments else { return false };
-        segments.follow(at, length, &mut self.answers[at].msg_hdr);
+        let header = &mut self.answers[at].msg_hdr;
+        if pieces(header) == 1 {
+            segments.describe(at, self.pieces[first].iov_len, header);
+        }
+        header.msg_iovlen += 1;
         true
+    }
+
+    /// Whether the answer to request `i` may be a segment of answer `at`, which begins with that to request `first`.
+    fn may_follow(&self, first: usize, at: usize, i: usize, length: usize) -> bool {
+        let count = pieces(&self.answers[at].msg_hdr);
+        let segment = self.pieces[first].iov_len;
+        // Pieces lie side by side if nothing was left out; and one that is shorter was the last.
+        i == first + count
+            && self.pieces[i - 1].iov_len == segment
+            && segment <= LONGEST
+            && (1..=segment).contains(&length)
+            && count < SEGMENTS
+            && (count + 1) * segment <= BYTES
     }
 
     /// Whether two requests came from one peer to one address.
@@ -229,6 +213,28 @@ mod tests {
         (0..4).for_each(|i| batch.answer(i, 3));
         assert_eq!(batch.answered, 3);
         assert_eq!(batch.send(server.as_fd(), false).answers, 4);
+    }
+
+    /// What lies between them in memory is nobody's answer.
+    #[test]
+    fn answers_with_a_gap_between_their_requests_stay_apart() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+        let mut batch = Batch::new(4, false).unwrap();
+        batch.join_answers(server.as_fd());
+        for text in [b"one", b"two", b"six", b"ten"] {
+            client.send_to(text, server.local_addr().unwrap()).unwrap();
+        }
+        assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
+        [0, 2, 3].into_iter().for_each(|i| batch.answer(i, 3));
+        assert_eq!(batch.answered, 2);
+        assert_eq!(batch.send(server.as_fd(), false).answers, 3);
+        let mut buffer = [0; 8];
+        for text in [b"one", b"six", b"ten"] {
+            let length = client.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], text);
+        }
     }
 
     #[test]
