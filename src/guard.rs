@@ -6,7 +6,8 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    rc::Rc,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
@@ -58,13 +59,15 @@ pub enum Place {
     Single(IpAddr),
 }
 
-/// What all datagrams of a batch have in common.
-#[derive(Clone, Copy, Debug)]
+/// What all datagrams of a batch have in common, looked up once for all.
 pub struct Round {
-    /// Where they came to.
-    pub place: Place,
+    place: Place,
     /// In nanoseconds.
-    pub now: u64,
+    now: u64,
+    /// The place is an address that stands for many.
+    is_for_many: bool,
+    /// The broadcast addresses of the machine.
+    broadcasts: Rc<[Ipv4Addr]>,
 }
 
 /// Answers a second for all who are answered seldom together; so many may come at once.
@@ -93,6 +96,7 @@ impl Guard {
     /// drops one that comes in from outside: it may come to all addresses of the machine, but is not expected at a single other
     /// one. Where it was sent to is known only of
     /// sockets with many addresses.
+    #[inline]
     pub fn addresses(
         &self,
         round: &Round,
@@ -100,35 +104,20 @@ impl Guard {
         destination: Option<Destination>,
     ) -> Result<(), Reason> {
         let is_broadcast = || match source {
-            IpAddr::V4(v4) => interfaces::is_broadcast(v4, round.now),
+            IpAddr::V4(v4) => round.broadcasts.contains(&v4),
             IpAddr::V6(_) => false,
         };
         if !may_come(&self.trusted, round.place, source) || is_broadcast() {
             return Err(Reason::SourceAddress);
         }
-        match self.allow_multicast || !self.is_for_many(round, destination) {
+        match self.allow_multicast || !round.is_for_many(destination) {
             true => Ok(()),
             false => Err(Reason::DestinationAddress),
         }
     }
 
-    /// Whether a datagram was sent to many machines at once.
-    pub fn is_for_many(&self, round: &Round, destination: Option<Destination>) -> bool {
-        let (address, local) = match (destination, round.place) {
-            (Some(destination), _) => (plain(destination.address), destination.local),
-            (None, Place::Single(address)) => (address, None),
-            (None, _) => return false,
-        };
-        let IpAddr::V4(v4) = address else { return address.is_multicast() };
-        // Where an answer would leave from another address than the one that was asked, that one is nobody's alone (ip(7)).
-        let is_shared = match local {
-            Some(local) => local != v4,
-            None => interfaces::is_broadcast_here(v4, round.now),
-        };
-        is_shared || class(address) == Class::Nobody
-    }
-
     /// Whether something may sit at a [`plain`] `source` that answers an answer.
+    #[inline]
     pub fn port(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
         if self.own.contains(source.is_ipv6(), port) {
             if class(source) == Class::Loopback || interfaces::is_ours(source, round.now) {
@@ -148,6 +137,7 @@ impl Guard {
     }
 
     /// Whether a [`plain`] `source` was answered too often, or does not want to be. To be asked last: it counts.
+    #[inline]
     pub fn peer(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
         match round.place {
             Place::Loopback => Ok(()),
@@ -175,6 +165,36 @@ impl Guard {
         };
         self.throttle[0].fetch_update(Relaxed, Relaxed, take).is_ok()
     }
+}
+
+impl Round {
+    /// Of a batch that came to `place` at `now`, in nanoseconds.
+    pub fn new(place: Place, now: u64) -> Round {
+        let is_for_many = match place {
+            Place::Single(address) => is_for_many(address, None, now),
+            Place::Loopback | Place::Wildcard => false,
+        };
+        Round { place, now, is_for_many, broadcasts: interfaces::broadcasts(now) }
+    }
+
+    /// Whether a datagram was sent to many machines at once.
+    pub fn is_for_many(&self, destination: Option<Destination>) -> bool {
+        match destination {
+            Some(Destination { address, local }) => is_for_many(plain(address), local, self.now),
+            None => self.is_for_many,
+        }
+    }
+}
+
+/// Whether a [`plain`] `address` stands for many. `local` is that of ours which an answer would leave from, where that is known.
+fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
+    let IpAddr::V4(v4) = address else { return address.is_multicast() };
+    // Where an answer would leave from another address than the one that was asked, that one is nobody's alone (ip(7)).
+    let is_shared = match local {
+        Some(local) => local != v4,
+        None => interfaces::is_broadcast_here(v4, now),
+    };
+    is_shared || class(address) == Class::Nobody
 }
 
 /// Whether `listener` needs a guard. A unix socket has the name that its peer gave it, and where nothing is answered there is

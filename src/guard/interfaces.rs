@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, Ipv4Addr},
+    rc::Rc,
 };
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
@@ -20,7 +21,7 @@ struct Interfaces {
     read: u64,
     /// Empty only where reading is forbidden.
     addresses: Vec<IpAddr>,
-    broadcasts: Vec<Ipv4Addr>,
+    broadcasts: Rc<[Ipv4Addr]>,
 }
 
 thread_local! {
@@ -28,11 +29,11 @@ thread_local! {
     static KNOWN: RefCell<Interfaces> = RefCell::default();
 }
 
-/// Whether `address` is the broadcast address of an interface.
-pub(super) fn is_broadcast(address: Ipv4Addr, now: u64) -> bool {
+/// The broadcast addresses of all interfaces.
+pub(super) fn broadcasts(now: u64) -> Rc<[Ipv4Addr]> {
     KNOWN.with_borrow_mut(|known| {
         known.refresh(now, 60 * SECOND);
-        known.broadcasts.contains(&address)
+        known.broadcasts.clone()
     })
 }
 
@@ -44,7 +45,7 @@ pub(super) fn is_ours(address: IpAddr, now: u64) -> bool {
     })
 }
 
-/// As [`is_broadcast`], for an address that must be known to us one way or the other, because datagrams arrive at it.
+/// Whether `address` is one of [`broadcasts`]. It must be known to us one way or the other, because datagrams arrive at it.
 pub(super) fn is_broadcast_here(address: Ipv4Addr, now: u64) -> bool {
     KNOWN.with_borrow_mut(|known| {
         known.refresh(now, 60 * SECOND);
@@ -64,15 +65,16 @@ impl Interfaces {
         self.read = now.max(1);
         let Ok(all) = getifaddrs() else { return };
         self.addresses.clear();
-        self.broadcasts.clear();
+        let mut broadcasts = Vec::new();
         for interface in all {
             self.addresses.extend(interface.address.as_ref().and_then(ip).map(plain));
             if let Some(IpAddr::V4(broadcast)) = interface.broadcast.as_ref().and_then(ip) {
-                self.broadcasts.push(broadcast);
+                broadcasts.push(broadcast);
             }
         }
         // An interface with a single address calls that its broadcast address.
-        self.broadcasts.retain(|broadcast| !self.addresses.contains(&IpAddr::V4(*broadcast)));
+        broadcasts.retain(|broadcast| !self.addresses.contains(&IpAddr::V4(*broadcast)));
+        self.broadcasts = broadcasts.into();
     }
 }
 
@@ -90,7 +92,9 @@ mod tests {
         let now = 5 * SECOND;
         assert!(is_ours(Ipv4Addr::LOCALHOST.into(), now));
         assert!(!is_ours(Ipv4Addr::new(192, 0, 2, 77).into(), now));
-        assert!(!is_broadcast(Ipv4Addr::LOCALHOST, now) && !is_broadcast_here(Ipv4Addr::LOCALHOST, now));
+        assert!(
+            !broadcasts(now).contains(&Ipv4Addr::LOCALHOST) && !is_broadcast_here(Ipv4Addr::LOCALHOST, now)
+        );
     }
 
     #[test]

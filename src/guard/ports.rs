@@ -19,7 +19,8 @@ use crate::{
 /// SNMP, CLDAP, IKE. (Discard is silent, but nobody sends from its port either.)
 const REFLECTORS: [u16; 16] = [0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 138, 161, 389, 500];
 
-/// Services whose ports honest clients have, too: SSDP, WS-Discovery, mDNS, LLMNR, memcached. They are answered seldom.
+/// Services whose ports honest clients have, too: SSDP, WS-Discovery, mDNS, LLMNR, memcached. They are answered seldom. In
+/// their order.
 const THROTTLED: [u16; 5] = [1900, 3702, 5353, 5355, 11211];
 
 /// A set of ports, as ranges in their order with gaps between them.
@@ -65,9 +66,9 @@ impl PortSet {
     }
 }
 
-/// Whether honest clients may have `port`, but a service that answers, too.
+/// Whether honest clients may have `port`, but a service that answers, too. Most have a higher one.
 pub(super) fn is_throttled(port: u16) -> bool {
-    THROTTLED.contains(&port)
+    port <= THROTTLED[THROTTLED.len() - 1] && THROTTLED.contains(&port)
 }
 
 atomics! {

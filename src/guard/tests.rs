@@ -18,7 +18,7 @@ fn guard(keys: &str) -> Guard {
 }
 
 fn round(place: Place) -> Round {
-    Round { place, now: clock::now() }
+    Round::new(place, clock::now())
 }
 
 fn from(place: Place, source: &str, destination: Option<Destination>) -> Result<(), Reason> {
@@ -69,7 +69,7 @@ fn what_was_sent_to_many_is_not_answered() {
         assert_eq!(from(Place::Wildcard, "192.0.2.1", destination), expected, "{destination:?}");
         let open = guard("allow-multicast=true");
         assert_eq!(open.addresses(&round(Place::Wildcard), HIM, destination), Ok(()));
-        assert_eq!(open.is_for_many(&round(Place::Wildcard), destination), !is_ours);
+        assert_eq!(round(Place::Wildcard).is_for_many(destination), !is_ours);
     }
     let bound = Place::Single([224, 0, 0, 5].into());
     assert_eq!(from(bound, "192.0.2.1", None), Err(Reason::DestinationAddress));
