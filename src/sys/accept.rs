@@ -17,9 +17,9 @@ pub fn accept_nonblocking(listener: BorrowedFd<'_>) -> io::Result<(Socket, SockA
     #[allow(clippy::multiple_unsafe_ops_per_block)]
     unsafe {
         SockAddr::try_init(|address, size| {
-            match libc::accept4(listener.as_raw_fd(), address.cast(), size, flags) {
+            match libc::syscall(libc::SYS_accept4, listener.as_raw_fd(), address, size, flags) {
                 -1 => Err(io::Error::last_os_error()),
-                fd => Ok(Socket::from_raw_fd(fd)),
+                fd => Ok(Socket::from_raw_fd(fd as _)),
             }
         })
     }

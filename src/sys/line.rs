@@ -1,15 +1,10 @@
 //! What carries the bytes of a stream connection to and from the kernel, and the buffer that they are in meanwhile.
 
-use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::Shutdown,
-    ops::Range,
-    os::fd::AsRawFd,
-};
+use std::{io, net::Shutdown, ops::Range};
 
-use nix::{
-    errno::Errno,
-    sys::socket::{MsgFlags, recv},
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendFlags, recv, send},
 };
 use socket2::Socket;
 
@@ -57,7 +52,8 @@ pub trait Line {
     fn end(&mut self) -> io::Result<()>;
 }
 
-/// A line by system calls: each receive and send is one.
+/// A line by system calls: each receive and send is one. They are not those of libc, where a thread that makes one can be
+/// cancelled (pthreads(7)): in a process of several threads that takes two locked instructions, each time.
 pub struct Direct<'a> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
@@ -72,13 +68,13 @@ impl<'a> Direct<'a> {
 
 impl Line for Direct<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        unless_blocked(|| (&*self.socket).read(self.scratch))
+        unless_blocked(|| recv(self.socket, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n))
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
-        match recv(self.socket.as_raw_fd(), self.scratch, MsgFlags::MSG_DONTWAIT) {
-            Ok(n) => Ok(Some(n)),
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        match recv(self.socket, &mut *self.scratch, RecvFlags::DONTWAIT) {
+            Ok((n, _)) => Ok(Some(n)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -88,11 +84,11 @@ impl Line for Direct<'_> {
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        unless_blocked(|| (&*self.socket).write(&self.scratch[part.clone()]))
+        unless_blocked(|| send(self.socket, &self.scratch[part.clone()], SendFlags::NOSIGNAL))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        unless_blocked(|| (&*self.socket).write(bytes))
+        unless_blocked(|| send(self.socket, bytes, SendFlags::NOSIGNAL))
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -101,13 +97,13 @@ impl Line for Direct<'_> {
 }
 
 /// Makes a call again when a signal interrupted it; `None` if it would block.
-fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
+fn unless_blocked(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<Option<usize>> {
     loop {
         match call() {
             Ok(n) => return Ok(Some(n)),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

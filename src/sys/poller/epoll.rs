@@ -1,22 +1,31 @@
 //! epoll(7): the kernel keeps the list of descriptors, and a wait costs what happened, not what is watched.
 
-use std::{io, os::fd::BorrowedFd, time::Duration};
+use std::{
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
-use nix::sys::epoll::{Epoll as Kernel, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+    },
+};
 
 use super::{Event, Interest, MOST, Poller, milliseconds};
 
 /// An epoll(7) instance; `EDGE` chooses edge-triggered reports.
 pub struct Epoll<const EDGE: bool> {
-    kernel: Kernel,
-    happened: Box<[EpollEvent]>,
+    kernel: OwnedFd,
+    happened: Vec<epoll::Event>,
 }
 
 impl<const EDGE: bool> Epoll<EDGE> {
     /// A new one.
     pub fn new() -> io::Result<Self> {
-        let kernel = Kernel::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Epoll { kernel, happened: vec![EpollEvent::empty(); MOST].into() })
+        Ok(Epoll { kernel: epoll::create(CreateFlags::CLOEXEC)?, happened: Vec::with_capacity(MOST) })
     }
 }
 
@@ -27,7 +36,7 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
     const LISTENS_TO_SENDS: bool = true;
 
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
-        Ok(self.kernel.add(fd, EpollEvent::new(flags::<EDGE>(interest), key))?)
+        Ok(epoll::add(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest))?)
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
@@ -35,12 +44,12 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
             // Both directions are watched from the start.
             return Ok(());
         }
-        Ok(self.kernel.modify(fd, &mut EpollEvent::new(flags::<EDGE>(interest), key))?)
+        Ok(epoll::modify(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest))?)
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
         // It fails only if it was not added.
-        let _ = self.kernel.delete(fd);
+        let _ = epoll::delete(&self.kernel, fd);
     }
 
     fn forget(&mut self, _: BorrowedFd<'_>) {
@@ -49,29 +58,32 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
 
     fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
-        let time = EpollTimeout::try_from(milliseconds(time)).unwrap_or(EpollTimeout::NONE);
-        let count = self.kernel.wait(&mut self.happened, time)?;
-        let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        self.happened.clear();
+        // Whole milliseconds, so that it is the call that every kernel has.
+        let time = time.map(|time| {
+            let time = milliseconds(Some(time));
+            Timespec { tv_sec: i64::from(time / 1000), tv_nsec: (time % 1000 * 1_000_000).into() }
+        });
+        epoll::wait(&self.kernel, spare_capacity(&mut self.happened), time.as_ref())?;
+        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
         // A receive stops in front of urgent data, and would look like the last one (tcp(7)).
-        let ended = ended | EpollFlags::EPOLLPRI;
-        events.extend(self.happened[..count].iter().map(|event| Event {
-            key: event.data(),
-            readable: event.events().contains(EpollFlags::EPOLLIN),
-            hangup: event.events().intersects(ended),
+        let ended = ended | EventFlags::PRI;
+        events.extend(self.happened.iter().map(|&epoll::Event { flags, data, .. }| Event {
+            key: data.u64(),
+            readable: flags.contains(EventFlags::IN),
+            hangup: flags.intersects(ended),
         }));
         Ok(())
     }
 }
 
-fn flags<const EDGE: bool>(interest: Interest) -> EpollFlags {
-    let edge = if EDGE { EpollFlags::EPOLLET } else { EpollFlags::empty() };
+fn flags<const EDGE: bool>(interest: Interest) -> EventFlags {
+    let edge = if EDGE { EventFlags::ET } else { EventFlags::empty() };
     edge | match interest {
         // One loop is woken for a client, not all (epoll_ctl(2)).
-        Interest::Accept => EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE,
-        _ if EDGE => {
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLPRI | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP
-        }
-        Interest::Read => EpollFlags::EPOLLIN,
-        Interest::Write => EpollFlags::EPOLLOUT,
+        Interest::Accept => EventFlags::IN | EventFlags::EXCLUSIVE,
+        _ if EDGE => EventFlags::IN | EventFlags::PRI | EventFlags::OUT | EventFlags::RDHUP,
+        Interest::Read => EventFlags::IN,
+        Interest::Write => EventFlags::OUT,
     }
 }
