@@ -69,7 +69,7 @@ pub struct Connection {
     /// While a header is awaited, or something came with it.
     preface: Option<Box<Preface>>,
     /// Whom the proxy speaks for.
-    carried: Option<SocketAddr>,
+    carried: Option<Box<SocketAddr>>,
 }
 
 /// Bytes that are to be sent before the peer is read again.
@@ -297,7 +297,7 @@ impl Connection {
         if !bytes.is_empty() && context.settings.payload != config::Payload::Off {
             let shown = Shown::new(bytes, context.settings.payload);
             let (name, protocol) = (&context.settings.name, context.settings.protocol);
-            let source = self.peer.source(protocol, self.carried);
+            let source = self.peer.source(protocol, self.carried());
             info!(listener = name.as_str(); "listener \"{name}\": {source} {shown}");
         }
         n

@@ -70,7 +70,7 @@ impl Connection {
 
     /// Whom a proxy speaks for, once that is known.
     pub fn carried(&self) -> Option<SocketAddr> {
-        self.carried
+        self.carried.as_deref().copied()
     }
 
     /// Whether the header of a proxy is still awaited.
@@ -88,7 +88,7 @@ impl Connection {
     /// Takes in what has arrived of a header.
     pub(super) fn introduce(&mut self, arrived: &[u8]) -> Result<(), Reason> {
         if let Some(decided) = self.preface.as_mut().and_then(|preface| preface.take(arrived)) {
-            self.carried = decided?;
+            self.carried = decided?.map(Box::new);
             self.phase = Phase::Introduced;
         }
         Ok(())

@@ -4,17 +4,16 @@ use std::{
     cell::RefCell,
     fmt::{self, Write as _},
     io::{self, Write as _},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use env_logger::fmt::Formatter;
 use log::Level;
 
-use crate::payload::is_printable;
+use crate::{payload::is_printable, sys::clock};
 
 thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
-    static TIME: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    static TIME: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
 }
 
 /// Hands over the message, in which every character that could act on the log is escaped. Messages cite names and
@@ -35,7 +34,7 @@ pub(super) fn with_message<T>(message: fmt::Arguments<'_>, then: impl FnOnce(&st
 
 /// Writes the time of now, which is put into words once in each second.
 pub(super) fn write_time(out: &mut Formatter) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = clock::second();
     TIME.with_borrow_mut(|(second, words)| {
         if *second != now || words.is_empty() {
             *words = out.timestamp_seconds().to_string();
