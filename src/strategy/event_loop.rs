@@ -8,7 +8,7 @@ use std::{
     io,
     os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use socket2::Socket;
@@ -33,8 +33,13 @@ use crate::{
 };
 
 mod entrance;
+mod farewells;
+mod queue;
 mod time_limits;
+mod waiting;
 
+use farewells::Farewells;
+use queue::Queue;
 use time_limits::TimeLimits;
 
 /// The gate was closed: accept what waits, and no more.
@@ -45,6 +50,8 @@ const STOPPED: u64 = CLOSED + 1;
 const FREED: u64 = CLOSED + 2;
 /// The supervisor asks for a sign of life.
 const ASKED: u64 = CLOSED + 3;
+/// Farewells are due.
+const DUE: u64 = CLOSED + 4;
 
 /// Connections that are accepted in one turn, and batches of datagrams: then others have theirs.
 const TURN: usize = 16;
@@ -52,10 +59,12 @@ const TURN: usize = 16;
 /// Serves `sockets`, which are numbered by their keys, to the end.
 pub(super) fn serve<P: Poller>(duty: &Duty, sockets: Vec<Listener>, poller: P) -> io::Result<()> {
     let mut events = EventLoop::new(duty, sockets, poller)?;
-    while !events.is_done() {
-        events.turn()?;
+    let mut served = Ok(());
+    while served.is_ok() && !events.is_done() {
+        served = events.turn();
     }
-    Ok(())
+    events.farewells.tell(duty);
+    served
 }
 
 struct EventLoop<'a, P> {
@@ -82,6 +91,10 @@ struct EventLoop<'a, P> {
     post: Post<'a>,
     /// What is logged in one turn, written at its end.
     lines: Gathering,
+    /// Ends of connections that are to be told of.
+    farewells: Farewells,
+    /// How many wait at a listener.
+    queue: Queue,
 }
 
 /// One connection. Dropping it closes the socket and gives its place back.
@@ -133,8 +146,11 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             stopping: false,
             post,
             lines: Gathering::begin(),
+            farewells: Farewells::new()?,
+            queue: Queue::default(),
         };
         events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        events.poller.add(events.farewells.as_fd(), DUE, Interest::Read)?;
         events.watch_listeners()?;
         Ok(events)
     }
@@ -163,42 +179,16 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.expire()
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        self.lines.write();
-        let patience = self.patience();
-        let until =
-            self.duty.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
-        loop {
-            let busy = until.is_some_and(|until| until > Instant::now());
-            match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                Ok(()) if busy && events.is_empty() => std::hint::spin_loop(),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// How long the poller may wait: for ever, unless something is due.
-    fn patience(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        let short = match self.aside {
-            Some(Aside::Short(until)) => Some(until),
-            _ => None,
-        };
-        let lingering = self.lingering.front().map(|(due, _)| *due);
-        let cut = if self.stopping { self.duty.cut.get().copied() } else { None };
-        let due = lingering.into_iter().chain(short).chain(cut).chain(self.limits.next()).min()?;
-        Some(due.saturating_duration_since(Instant::now()))
-    }
-
     fn happened(&mut self, event: Event) -> io::Result<()> {
         match event.key {
             // An edge also tells of room to write, which these always have.
-            CLOSED | STOPPED | FREED | ASKED if !event.readable => Ok(()),
+            CLOSED | STOPPED | FREED | ASKED | DUE if !event.readable => Ok(()),
             ASKED => {
                 self.post.heed();
+                Ok(())
+            }
+            DUE => {
+                self.farewells.fall_due(self.duty);
                 Ok(())
             }
             CLOSED => self.close(),
@@ -288,8 +278,11 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
-        let report = Report { received, sent, end, carried: connection.carried() };
-        self.duty.farewell(connection.peer(), opened.elapsed(), report);
+        self.duty.count_end(end);
+        if self.duty.tells_end(end) {
+            let report = Report { received, sent, end, carried: connection.carried() };
+            self.farewells.add(self.duty, (connection.peer().clone(), opened.elapsed(), report));
+        }
     }
 
     /// Brings all connections to their end.

@@ -63,6 +63,8 @@ mod numbers {
         libc::SYS_epoll_pwait,
         libc::SYS_epoll_pwait2,
         libc::SYS_eventfd2,
+        libc::SYS_timerfd_create,
+        libc::SYS_timerfd_settime,
         libc::SYS_futex,
         libc::SYS_futex_waitv,
         libc::SYS_nanosleep,

@@ -10,7 +10,7 @@ use log::warn;
 
 use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
-    connection::Appetite,
+    connection::{Appetite, Wait},
     datagram,
     duty::{Guest, Rest},
     listener::{Listener, Refusal},
@@ -34,7 +34,11 @@ impl<P: Poller> EventLoop<'_, P> {
         if self.aside.is_some() || gate.is_handed_over() {
             return Ok(());
         }
-        for _ in 0..TURN {
+        for n in 0..TURN {
+            // A level is told again.
+            if n > 0 && !P::EDGE && !self.queue.is_worth_a_look() {
+                return Ok(());
+            }
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
             let mut permit = None;
@@ -55,6 +59,7 @@ impl<P: Poller> EventLoop<'_, P> {
             match self.duty.receive(listener.accept_nonblocking(), &mut permit) {
                 Ok(Some(Guest { socket, peer, permit, opened })) => {
                     self.rest = Rest::default();
+                    self.queue.looked(n, true);
                     self.admit(Visitor {
                         socket,
                         connection: self.duty.connection(peer),
@@ -64,8 +69,14 @@ impl<P: Poller> EventLoop<'_, P> {
                         permit,
                     })?;
                 }
-                Ok(None) => self.rest = Rest::default(),
-                Err(Refusal::Nothing) => return Ok(()),
+                Ok(None) => {
+                    self.rest = Rest::default();
+                    self.queue.looked(n, true);
+                }
+                Err(Refusal::Nothing) => {
+                    self.queue.looked(n, false);
+                    return Ok(());
+                }
                 Err(Refusal::Again) => {}
                 Err(Refusal::Exhausted(error)) => {
                     let until = Instant::now() + self.duty.exhausted(&error, &mut self.rest);
@@ -83,14 +94,20 @@ impl<P: Poller> EventLoop<'_, P> {
         Ok(())
     }
 
-    /// Hears what the service says first, and then watches the connection.
+    /// Hears what the service says first, and what the client has said by now, and then watches the connection: there is
+    /// nothing to be told then.
     pub(super) fn admit(&mut self, mut visitor: Visitor) -> io::Result<()> {
-        let key = self.guests.next_key();
-        if let Err(error) = self.poller.add_line(visitor.socket.as_fd(), key) {
+        if let Err(error) = self.poller.admits(visitor.socket.as_fd()) {
             self.turn_away(&visitor, &error);
             return Ok(());
         }
-        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::None);
+        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::Once);
+        if !matches!(wait, Wait::Closed(_))
+            && let Err(error) = self.poller.add_line(visitor.socket.as_fd(), self.guests.next_key())
+        {
+            self.turn_away(&visitor, &error);
+            return Ok(());
+        }
         let prefaced = visitor.connection.is_prefaced();
         let key = self.guests.insert(visitor);
         self.limits.start(key, prefaced);

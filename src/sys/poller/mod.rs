@@ -27,10 +27,18 @@ pub trait Poller {
     /// to send, which is not asked for, and costs all the same.
     const LISTENS_TO_SENDS: bool = false;
 
+    /// Whether `fd` can be watched at all.
+    ///
+    /// # Errors
+    /// If `select` cannot hold a descriptor of this number (`InvalidInput`).
+    fn admits(&self, _: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Begins to watch `fd`.
     ///
     /// # Errors
-    /// If there is no memory, or `select` cannot hold a descriptor of this number (`InvalidInput`).
+    /// If there is no memory, or as [`Poller::admits`].
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
     /// Begins to watch a connection for input, whose bytes go by [`Poller::line`].
@@ -47,12 +55,12 @@ pub trait Poller {
     /// Ends watching.
     fn remove(&mut self, fd: BorrowedFd<'_>);
 
-    /// Ends watching a descriptor that is closed next, and that has no duplicate anywhere.
+    /// Ends watching a descriptor that is closed next, if it was watched, and that has no duplicate anywhere.
     fn forget(&mut self, fd: BorrowedFd<'_>) {
         self.remove(fd);
     }
 
-    /// The line that carries the bytes of a connection which is watched, with `scratch` for a buffer.
+    /// The line that carries the bytes of a connection which is watched, or is not yet, with `scratch` for a buffer.
     fn line<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Line + 'a {
         Direct::new(socket, scratch)
     }

@@ -55,12 +55,18 @@ impl Default for Select {
 }
 
 impl Poller for Select {
-    fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
+    fn admits(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let number = fd.as_raw_fd() as usize;
-        if number >= LIMIT {
-            let text = format!("descriptor {number} is beyond what select can hold");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        if number < LIMIT {
+            return Ok(());
         }
+        let text = format!("descriptor {number} is beyond what select can hold");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
+    fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
+        self.admits(fd)?;
+        let number = fd.as_raw_fd() as usize;
         self.keys[number] = key;
         self.end = self.end.max(number + 1);
         self.modify(fd, key, interest)

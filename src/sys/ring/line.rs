@@ -27,7 +27,10 @@ pub(super) struct RingLine<'a> {
 
 impl<'a> RingLine<'a> {
     pub(super) fn new(ring: &'a mut Ring, socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        RingLine { ring, fd: socket.as_raw_fd(), socket, scratch, piece: None }
+        let fd = socket.as_raw_fd();
+        // It may not be watched yet.
+        ring.post(fd);
+        RingLine { ring, fd, socket, scratch, piece: None }
     }
 
     fn direct(&mut self) -> Direct<'_> {

@@ -140,7 +140,7 @@ fn resident(daemon: &Echod) -> u64 {
 
 fn e09_a_reset_in_mid_write_is_counted_once(mode: &'static str) {
     for socket in STREAMS {
-        let daemon = it(mode, socket, "");
+        let mut daemon = it(mode, socket, "");
         for round in 1..=3 {
             let client = daemon.client("it");
             client.flood(pattern(LONG));
@@ -150,6 +150,7 @@ fn e09_a_reset_in_mid_write_is_counted_once(mode: &'static str) {
         }
         let state = daemon.state("it");
         assert_eq!([state["served"], state["errors"], state["died"]], [6, 0, 0]);
+        daemon.stop();
         let lines = daemon.log().lines().filter(|line| line.contains("peer reset the connection")).count();
         assert_eq!(lines, 3, "a line for each\n{}", daemon.log());
     }

@@ -1,0 +1,73 @@
+//! Ends of connections that the log is still to be told of.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    time::Duration,
+};
+
+use nix::sys::{
+    time::TimeSpec,
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
+
+use crate::{conversation::Report, duty::Duty, peer::Peer};
+
+/// They wait for so long at most,
+const WHILE: Duration = Duration::from_millis(20);
+
+/// and until there are so many: about as many lines as a pipe takes in one piece.
+const MOST: usize = 32;
+
+/// Told together: to put a line into words takes little time when it has just been done, and much between two connections,
+/// when the kernel has used the processor's caches for itself.
+pub(super) struct Farewells {
+    untold: Vec<(Peer, Duration, Report)>,
+    /// Set once for many of them. A wait with a time-out would do, but then each wait pays for a timer, and a processor
+    /// that expects one soon sleeps less.
+    alarm: TimerFd,
+    set: bool,
+}
+
+impl Farewells {
+    pub(super) fn new() -> io::Result<Farewells> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        Ok(Farewells { untold: Vec::with_capacity(MOST), alarm, set: false })
+    }
+
+    /// Adds one.
+    pub(super) fn add(&mut self, duty: &Duty, farewell: (Peer, Duration, Report)) {
+        self.untold.push(farewell);
+        if self.untold.len() >= MOST || !self.is_set() {
+            self.tell(duty);
+        }
+    }
+
+    /// Sets the alarm if it is not set already; whether that has succeeded.
+    fn is_set(&mut self) -> bool {
+        let once = Expiration::OneShot(TimeSpec::from(WHILE));
+        self.set = self.set || self.alarm.set(once, TimerSetTimeFlags::empty()).is_ok();
+        self.set
+    }
+
+    /// To be called when the alarm is readable.
+    pub(super) fn fall_due(&mut self, duty: &Duty) {
+        // It fails only if the alarm has not gone off.
+        self.set = self.alarm.wait().is_err();
+        self.tell(duty);
+    }
+
+    /// Tells of all.
+    pub(super) fn tell(&mut self, duty: &Duty) {
+        for (peer, lasted, report) in self.untold.drain(..) {
+            duty.tell_end(&peer, lasted, report);
+        }
+    }
+}
+
+impl AsFd for Farewells {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.alarm.as_fd()
+    }
+}

@@ -1,0 +1,42 @@
+//! What a loop waits for, and how long.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{Aside, EventLoop};
+use crate::sys::poller::{Event, Poller};
+
+impl<P: Poller> EventLoop<'_, P> {
+    /// Waits for events, until something is due.
+    pub(super) fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.lines.write();
+        let patience = self.patience();
+        let until =
+            self.duty.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
+        loop {
+            let busy = until.is_some_and(|until| until > Instant::now());
+            match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Ok(()) if busy && events.is_empty() => std::hint::spin_loop(),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// How long the poller may wait: for ever, unless something is due.
+    fn patience(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let short = match self.aside {
+            Some(Aside::Short(until)) => Some(until),
+            _ => None,
+        };
+        let lingering = self.lingering.front().map(|(due, _)| *due);
+        let cut = if self.stopping { self.duty.cut.get().copied() } else { None };
+        let due = lingering.into_iter().chain(short).chain(cut).chain(self.limits.next()).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+}
