@@ -84,8 +84,8 @@ struct EventLoop<'a, P> {
     bell: Bell,
     /// Why the listeners are not watched.
     aside: Option<Aside>,
-    /// Datagram sockets that are too busy to be watched; they are in `again`.
-    away: Vec<usize>,
+    /// Datagram sockets where many come at once.
+    busy: Vec<usize>,
     rest: Rest,
     stopping: bool,
     post: Post<'a>,
@@ -141,7 +141,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             limits: TimeLimits::new(&duty.settings),
             bell: Bell::new()?,
             aside: None,
-            away: Vec::new(),
+            busy: Vec::new(),
             rest: Rest::default(),
             stopping: false,
             post,

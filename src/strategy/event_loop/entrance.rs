@@ -26,6 +26,10 @@ const REST: Duration = Duration::from_millis(100);
 /// So many datagrams at once are likely to be followed by more.
 const MANY: usize = 4;
 
+/// Where fewer come between two waits a socket is not busy any more. Less than `MANY`, or one that is in between would have to
+/// change over again and again.
+const FEW: usize = 2;
+
 impl<P: Poller> EventLoop<'_, P> {
     /// Lets in who waits at a listener.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
@@ -131,26 +135,33 @@ impl<P: Poller> EventLoop<'_, P> {
 
     /// Answers what waits at a datagram socket. As long as many come at once the poller is not asked.
     pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
+        // It may have been told of before.
+        if self.aside.is_some() {
+            return Ok(());
+        }
+        let mut came = 0;
         for _ in 0..TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.duty, listener, batch, false) {
                 Ok(0) => {
                     self.claim_again(number);
-                    return self.come_back(number);
+                    return self.set_busy(number, false);
                 }
                 Ok(n) => {
                     datagram::answer(self.duty, listener, batch);
+                    came += n;
                     // Fewer than there is room for: that was all. A level is told again in any case.
                     let all = !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests());
-                    // Who is away comes back when there is nothing more.
-                    if n < MANY && all && !self.away.contains(&number) {
+                    if n >= MANY {
+                        self.set_busy(number, true)?;
+                    } else if all && !self.busy.contains(&number) {
+                        // Where many came more are on their way: to find none costs less than to wait for the next.
                         return Ok(());
                     }
-                    if P::LISTENS_TO_SENDS && n >= MANY {
-                        self.stay_away(number);
-                    }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.come_back(number),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return if came < FEW { self.set_busy(number, false) } else { Ok(()) };
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
             }
@@ -159,24 +170,16 @@ impl<P: Poller> EventLoop<'_, P> {
         Ok(())
     }
 
-    /// Takes a busy datagram socket out of the poller, which otherwise hears of each datagram that it sends.
-    fn stay_away(&mut self, number: usize) {
-        if let Some(listener) = self.listeners.get(number)
-            && !self.away.contains(&number)
-        {
-            self.poller.remove(listener.as_fd());
-            self.away.push(number);
+    /// Tells the poller whether a datagram socket is busy.
+    fn set_busy(&mut self, number: usize, busy: bool) -> io::Result<()> {
+        let at = self.busy.iter().position(|&other| other == number);
+        match (at, busy) {
+            (None, true) => self.busy.push(number),
+            (Some(at), false) => _ = self.busy.swap_remove(at),
+            _ => return Ok(()),
         }
-    }
-
-    /// Ends [`stay_away`](EventLoop::stay_away): who comes back is told of what has arrived meanwhile.
-    fn come_back(&mut self, number: usize) -> io::Result<()> {
-        if let Some(at) = self.away.iter().position(|&away| away == number) {
-            self.away.swap_remove(at);
-            let listener = &self.listeners[number];
-            self.poller.add(listener.as_fd(), number as u64, Interest::Accept)?;
-        }
-        Ok(())
+        let Some(listener) = self.listeners.get(number) else { return Ok(()) };
+        self.poller.set_busy(listener.as_fd(), number as u64, busy)
     }
 
     /// Looks at a listener again without being told.
@@ -210,7 +213,7 @@ impl<P: Poller> EventLoop<'_, P> {
             self.poller.add(self.bell.as_fd(), FREED, Interest::Read)?;
         }
         self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
-        self.away.clear();
+        self.busy.clear();
         Ok(())
     }
 

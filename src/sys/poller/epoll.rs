@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -14,26 +14,30 @@ use rustix::{
     },
 };
 
-use super::{Event, Interest, MOST, Poller, milliseconds};
+use super::{Event, Interest, MOST, Poll, Poller, milliseconds};
 
 /// An epoll(7) instance; `EDGE` chooses edge-triggered reports.
 pub struct Epoll<const EDGE: bool> {
     kernel: OwnedFd,
     happened: Vec<epoll::Event>,
+    /// Busy sockets and, for as long as there are any, the instance itself. An entry of epoll's stays in the wait queue of its
+    /// socket, and is called for everything that the socket sends; one of poll(2) is there only during the wait.
+    busy: Option<Poll>,
 }
+
+/// The key of the instance.
+const INSTANCE: u64 = u64::MAX;
 
 impl<const EDGE: bool> Epoll<EDGE> {
     /// A new one.
     pub fn new() -> io::Result<Self> {
-        Ok(Epoll { kernel: epoll::create(CreateFlags::CLOEXEC)?, happened: Vec::with_capacity(MOST) })
+        let kernel = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Epoll { kernel, happened: Vec::with_capacity(MOST), busy: None })
     }
 }
 
 impl<const EDGE: bool> Poller for Epoll<EDGE> {
     const EDGE: bool = EDGE;
-
-    // Its entry stays in the socket's wait queue.
-    const LISTENS_TO_SENDS: bool = true;
 
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest))?)
@@ -47,8 +51,30 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
         Ok(epoll::modify(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest))?)
     }
 
+    fn set_busy(&mut self, fd: BorrowedFd<'_>, key: u64, busy: bool) -> io::Result<()> {
+        self.remove(fd);
+        if !busy {
+            return self.add(fd, key, Interest::Accept);
+        }
+        let list = match &mut self.busy {
+            Some(list) => list,
+            none => {
+                let mut list = Poll::new();
+                list.add(self.kernel.as_fd(), INSTANCE, Interest::Read)?;
+                none.insert(list)
+            }
+        };
+        list.add(fd, key, Interest::Accept)
+    }
+
     fn remove(&mut self, fd: BorrowedFd<'_>) {
-        // It fails only if it was not added.
+        if let Some(list) = &mut self.busy {
+            list.remove(fd);
+            if list.len() == 1 {
+                self.busy = None;
+            }
+        }
+        // It fails only if it was not added, or is busy.
         let _ = epoll::delete(&self.kernel, fd);
     }
 
@@ -59,6 +85,13 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
     fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         self.happened.clear();
+        let mut time = time;
+        if let Some(list) = &mut self.busy {
+            list.wait(events, time)?;
+            let Some(at) = events.iter().position(|event| event.key == INSTANCE) else { return Ok(()) };
+            events.swap_remove(at);
+            time = Some(Duration::ZERO);
+        }
         // Whole milliseconds, so that it is the call that every kernel has.
         let time = time.map(|time| {
             let time = milliseconds(Some(time));

@@ -23,10 +23,6 @@ pub trait Poller {
     /// Whether an event comes once for each change, so that everything must be drained before the next wait.
     const EDGE: bool = false;
 
-    /// Whether the kernel tells it of everything that a watched socket sends, not only while it waits: that there is room
-    /// to send, which is not asked for, and costs all the same.
-    const LISTENS_TO_SENDS: bool = false;
-
     /// Whether `fd` can be watched at all.
     ///
     /// # Errors
@@ -51,6 +47,14 @@ pub trait Poller {
 
     /// Changes what is watched for.
     fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
+
+    /// A socket that is watched with [`Interest::Accept`] has much to receive and to send from now on, or not any more.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    fn set_busy(&mut self, _fd: BorrowedFd<'_>, _key: u64, _busy: bool) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Ends watching.
     fn remove(&mut self, fd: BorrowedFd<'_>);

@@ -24,6 +24,11 @@ impl Poll {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// How many descriptors are watched.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
 }
 
 impl Poller for Poll {

@@ -57,6 +57,27 @@ fn watches_for_room_when_asked_to(mut poller: impl Poller) {
     assert!(keys(&mut poller, AT_ONCE).is_empty());
 }
 
+fn watches_who_is_busy_beside_the_others(mut poller: impl Poller) {
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let (mut others, mut other) = UnixStream::pair().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Accept).unwrap();
+    poller.add(other.as_fd(), 8, Interest::Read).unwrap();
+    for busy in [true, false, true] {
+        poller.set_busy(theirs.as_fd(), 7, busy).unwrap();
+        keys(&mut poller, AT_ONCE);
+        ours.write_all(b"x").unwrap();
+        assert_eq!(keys(&mut poller, None), [7]);
+        theirs.read_exact(&mut [0]).unwrap();
+        others.write_all(b"x").unwrap();
+        assert_eq!(keys(&mut poller, None), [8]);
+        other.read_exact(&mut [0]).unwrap();
+    }
+    poller.remove(theirs.as_fd());
+    ours.write_all(b"x").unwrap();
+    others.write_all(b"x").unwrap();
+    assert_eq!(keys(&mut poller, None), [8]);
+}
+
 macro_rules! suite {
     ($name:ident, $poller:expr, $($test:ident),*) => {
         mod $name {
@@ -72,7 +93,8 @@ suite!(
     tells_who_has_input,
     tells_again_what_was_left,
     forgets_who_was_removed,
-    watches_for_room_when_asked_to
+    watches_for_room_when_asked_to,
+    watches_who_is_busy_beside_the_others
 );
 suite!(
     poll,
@@ -80,7 +102,8 @@ suite!(
     tells_who_has_input,
     tells_again_what_was_left,
     forgets_who_was_removed,
-    watches_for_room_when_asked_to
+    watches_for_room_when_asked_to,
+    watches_who_is_busy_beside_the_others
 );
 suite!(
     epoll,
@@ -88,7 +111,8 @@ suite!(
     tells_who_has_input,
     tells_again_what_was_left,
     forgets_who_was_removed,
-    watches_for_room_when_asked_to
+    watches_for_room_when_asked_to,
+    watches_who_is_busy_beside_the_others
 );
 suite!(
     ring,
@@ -99,9 +123,16 @@ suite!(
     tells_who_has_input,
     tells_again_what_was_left,
     forgets_who_was_removed,
-    watches_for_room_when_asked_to
+    watches_for_room_when_asked_to,
+    watches_who_is_busy_beside_the_others
 );
-suite!(edge, Epoll::<true>::new().unwrap(), tells_who_has_input, forgets_who_was_removed);
+suite!(
+    edge,
+    Epoll::<true>::new().unwrap(),
+    tells_who_has_input,
+    forgets_who_was_removed,
+    watches_who_is_busy_beside_the_others
+);
 
 #[test]
 fn an_edge_is_told_once() {
