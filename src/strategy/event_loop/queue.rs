@@ -11,7 +11,7 @@ pub(super) struct Queue {
 }
 
 /// One look of so many is lost on clients that come one by one, and a crowd is noticed after so many.
-const MOST: u8 = 16;
+const MOST: u8 = 64;
 
 impl Queue {
     /// Whether to look for somebody behind a client.
@@ -58,8 +58,8 @@ mod tests {
     fn looks_become_rare_while_clients_come_one_by_one() {
         let mut queue = Queue::default();
         assert_eq!(looks(&mut queue, 10), 3);
-        looks(&mut queue, 100);
-        assert_eq!(looks(&mut queue, 1700), 100);
+        looks(&mut queue, 200);
+        assert_eq!(looks(&mut queue, 6500), 100);
     }
 
     #[test]
