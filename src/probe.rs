@@ -12,6 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     config::{self, Address, Environment, Protocol},
+    digits::Lasted,
     error::{Exit, Failure},
     listener::{places, words},
     peer::Peer,
@@ -41,7 +42,9 @@ pub fn probe(url: &str) -> Result<String, Failure> {
     for place in places(&listener, address)? {
         let url = place.url(listener.protocol);
         match ask(&place, listener.protocol) {
-            Ok((bytes, time)) => return Ok(format!("{url}: {bytes} bytes came back after {time:?}\n")),
+            Ok((bytes, time)) => {
+                return Ok(format!("{url}: {bytes} bytes came back after {}\n", Lasted(time)));
+            }
             Err(trouble) => troubles.push(format!("cannot probe {url}: {trouble}")),
         }
     }

@@ -30,7 +30,19 @@ fn comes_back(url: &str) {
     let told = probe(url);
     told.expect(0, &[]);
     assert_eq!(told.stderr, "");
-    assert!(told.stdout.starts_with(&format!("{url}: 29 bytes came back after ")), "{}", told.stdout);
+    let time = told.stdout.strip_prefix(&format!("{url}: 29 bytes came back after "));
+    assert!(time.is_some_and(is_time), "{}", told.stdout);
+}
+
+/// As the log tells one: `49.300us`.
+fn is_time(line: &str) -> bool {
+    let parts =
+        line.trim_end().split_once('.').and_then(|(whole, rest)| Some((whole, rest.split_at_checked(3)?)));
+    parts.is_some_and(|(whole, (thousandths, unit))| {
+        whole.parse::<u64>().is_ok()
+            && thousandths.parse::<u64>().is_ok()
+            && ["us", "ms", "s"].contains(&unit)
+    })
 }
 
 #[track_caller]
