@@ -3,6 +3,9 @@
 //! All headers, addresses and buffers are allocated once. An answer is made in the buffer of its request, and sent with
 //! the address and the control data (`IP_PKTINFO`, `IPV6_PKTINFO`) that the request came with, so that it leaves from
 //! the address that was asked.
+//!
+//! The calls are made without what the C library adds: glibc makes them points of cancellation (as told in `line.rs`), and musl
+//! sends one by one, to fill in padding, which is zero here.
 
 #![allow(unsafe_code)]
 
@@ -150,8 +153,11 @@ impl Batch {
         (self.answered, self.refused) = (0, 0);
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
+        let forever = null_mut::<libc::timespec>();
         // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
-        let n = unsafe { libc::recvmmsg(fd.as_raw_fd(), headers, most as u32, flags as _, null_mut()) };
+        let n = unsafe {
+            libc::syscall(libc::SYS_recvmmsg, fd.as_raw_fd(), headers, most as u32, flags as u32, forever)
+        };
         self.received = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
         Ok(self.received)
     }
@@ -254,9 +260,10 @@ impl Batch {
             let left = &mut self.answers[at..self.answered];
             let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            let (call, fd) = (libc::SYS_sendmmsg, fd.as_raw_fd());
             // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
             // sendmmsg(2) only reads what they point at, and writes `msg_len`.
-            let n = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers, count, flags as _) };
+            let n = unsafe { libc::syscall(call, fd, headers, count, flags as u32) };
             if n > 0 {
                 let n = n as usize;
                 sent.answers += left[..n].iter().map(|m| segments::pieces(&m.msg_hdr) as u64).sum::<u64>();
