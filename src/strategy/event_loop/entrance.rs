@@ -166,7 +166,10 @@ impl<P: Poller> EventLoop<'_, P> {
                 Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
             }
         }
-        self.listen_again(number);
+        // As above.
+        if P::EDGE {
+            self.listen_again(number);
+        }
         Ok(())
     }
 
