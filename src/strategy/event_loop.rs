@@ -220,7 +220,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let (before, prefaced) = (visitor.connection.totals(), visitor.connection.is_prefaced());
         let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, appetite);
         let connection = &visitor.connection;
-        if connection.totals() != before {
+        // The bytes of a header are not in the totals.
+        if prefaced || connection.totals() != before {
             self.limits.moved(key);
         }
         if prefaced && !connection.is_prefaced() {
