@@ -10,6 +10,7 @@ mod service_stream;
 mod stream;
 mod stream_limits;
 mod stream_proxy;
+mod stream_slowloris;
 mod stream_stop;
 
 use crate::common::Echod;
@@ -140,6 +141,9 @@ macro_rules! stream_limits {
             tests! { stream_proxy, $socket, $mode, $workers,
                 required in_pieces broken slow optional optional_and_silent with_limits stopped
             }
+        }
+        mod slowloris {
+            tests! { stream_slowloris, $socket, $mode, $workers, max_lifetime proxy_header_timeout }
         }
     };
 }
