@@ -1,0 +1,84 @@
+//! What a reload means to the daemon as a whole: its log, its service manager, and files that do not work.
+
+use std::{fs, net::TcpListener};
+
+use nix::sys::signal::Signal;
+
+use crate::common::{Echod, Launch, Manager, it, listener};
+
+#[test]
+fn what_does_not_work_changes_nothing() {
+    let daemon = Echod::start(&it(""));
+    let client = daemon.client("it");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener("taken", "tcp", "").replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
+    for (toml, words) in [
+        (it("service = \"ehco\""), "did you mean `echo`?"),
+        ("this is not TOML".to_owned(), "echod.toml:"),
+        (it("service = \"upper\"") + &taken, "cannot bind"),
+        (String::new(), "there is no listener to serve"),
+    ] {
+        daemon.reload(&toml);
+        daemon.wait_log(|line| line.contains(" ERROR ") && line.contains(words));
+        client.echo(b"nothing changed");
+        daemon.client("it").echo(b"nothing changed");
+    }
+    fs::remove_file(daemon.path("echod.toml")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_log(|line| line.contains(" ERROR ") && line.contains("no such file"));
+    client.echo(b"nothing changed");
+    daemon.reload(&it("service = \"upper\""));
+    assert_eq!(daemon.client("it").ask(b"hello"), b"HELLO", "and then it works");
+}
+
+#[test]
+fn level_and_format_of_the_log_change() {
+    for mode in ["epoll", "forking"] {
+        let toml = |log: &str| format!("[log]\n{log}\n{}", it(&format!("mode = \"{mode}\"")));
+        let mut daemon = Echod::start(&toml("level = \"warn\""));
+        let kept = daemon.client("it");
+        kept.echo(b"hello");
+        daemon.client("it").echo(b"not logged");
+        assert!(!daemon.log().contains(" INFO "), "{}", daemon.log());
+        fs::write(daemon.path("echod.toml"), toml("format = \"json\"")).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_log(|line| {
+            line.starts_with('{') && line.contains("\"message\":\"reloaded: serving 1 listener\"")
+        });
+        daemon.client("it").echo(b"logged");
+        daemon.wait_log(|line| line.starts_with('{') && line.contains("6 bytes in, 6 bytes out"));
+        kept.echo(b"still here");
+        drop(kept);
+        daemon.stop();
+    }
+}
+
+/// Options that act when a socket is bound cannot change under it; that is said.
+#[test]
+fn what_cannot_change_is_told() {
+    let daemon = Echod::start(&listener("it", "unix", ""));
+    daemon.reload(&listener("it", "unix", "socket-mode = \"0600\"\nservice = \"upper\""));
+    daemon
+        .wait_log(|line| line.contains(" WARN ") && line.contains("`socket-mode` count from the next start"));
+    assert_eq!(daemon.client("it").ask(b"hello"), b"HELLO");
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let manager = Manager::new();
+    let daemon = Launch::new().config(&it("")).env("NOTIFY_SOCKET", &manager.name).start();
+    manager.wait("READY=1");
+    daemon.reload(&(it("") + &listener("more", "tcp", "")));
+    let reloading = manager.next();
+    let lines: Vec<_> = reloading.lines().collect();
+    assert_eq!(lines[0], "RELOADING=1");
+    let time: u64 = lines[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    assert!((time as f64 / 1e6 - uptime).abs() < 60.0, "{reloading}");
+    assert_eq!(manager.next(), "READY=1\nSTATUS=serving 2 listeners");
+    daemon.reload("nonsense");
+    assert!(manager.next().starts_with("RELOADING=1\n"));
+    let refused = manager.next();
+    assert!(refused.starts_with("READY=1\nSTATUS=serving 2 listeners; not reloaded: error: "), "{refused}");
+}
