@@ -91,10 +91,13 @@ fn twins(settings: &config::Listener, place: &Peer) -> usize {
 
 impl Listener {
     fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
-        match twins(settings, place) {
-            0 => Listener::bind_one(settings, place),
-            count => Listener::bind_with_twins(settings, place, count),
-        }
+        let any_port = matches!(place, Peer::Inet(address) if address.port() == 0);
+        // Whoever may share a port is given another's when it asks for any (UDP), and does not notice whose it is. So it is
+        // bound alone, and shares afterwards.
+        let alone = config::Listener { reuse_port: settings.reuse_port && !any_port, ..settings.clone() };
+        let mut listener = Listener::bind_one(&alone, place)?;
+        listener.complete_twins(settings)?;
+        Ok(listener)
     }
 
     fn bind_one(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
@@ -115,19 +118,6 @@ impl Listener {
         Ok(listener)
     }
 
-    /// As [`Listener::bind_one`], with `count` twins that share the port.
-    fn bind_with_twins(settings: &config::Listener, place: &Peer, count: usize) -> io::Result<Listener> {
-        // Port 0 is always free.
-        if !settings.reuse_port && !matches!(place, Peer::Inet(address) if address.port() == 0) {
-            // Among sockets that share a port the kernel would not notice another daemon's.
-            drop(Listener::bind_one(settings, place)?);
-        }
-        let shared = config::Listener { reuse_port: true, ..settings.clone() };
-        let mut listener = Listener::bind_one(&shared, place)?;
-        listener.add_twins(&shared, count)?;
-        Ok(listener)
-    }
-
     fn add_twins(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
         for _ in 0..count {
             self.twins.push(Listener::bind_one(shared, &self.address)?.socket);
@@ -140,8 +130,8 @@ impl Listener {
         Listener { twins, ..self }
     }
 
-    /// Binds the twins that a kept socket lacks for as many event loops as there are now. There may also be more than those: they
-    /// are served as well. Loops without a socket of their own share one.
+    /// Binds the twins that a socket lacks for as many event loops as there are now. One that was kept may also have more than
+    /// those: they are served as well. Loops without a socket of their own share one.
     pub fn complete_twins(&mut self, settings: &config::Listener) -> io::Result<()> {
         if !matches!(self.address, Peer::Inet(_)) {
             return Ok(());

@@ -1,10 +1,20 @@
 //! Where a listener can be reached: families, ports, wildcards.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use echod::{
+    config::{self, Environment, Inputs},
+    listener,
+};
+use socket2::Socket;
 
 use crate::common::{Client, Echod, Endpoint, Launch};
 
-fn listener(protocol: &str, address: &str, keys: &str) -> String {
+fn one(protocol: &str, address: &str, keys: &str) -> String {
     format!("[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = {address}\n{keys}\n")
 }
 
@@ -17,7 +27,7 @@ fn at(protocol: &str, ip: impl Into<IpAddr>, port: u16) -> Endpoint {
 fn one_listener_serves_both_families() {
     for protocol in ["tcp", "udp"] {
         for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
-            let daemon = Echod::start(&listener(protocol, "\"[::]:0\"", &format!("mode = \"{mode}\"")));
+            let daemon = Echod::start(&one(protocol, "\"[::]:0\"", &format!("mode = \"{mode}\"")));
             let port = daemon.port("it");
             for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
                 Client::connect(&at(protocol, ip, port)).echo(b"hello world\n");
@@ -30,7 +40,7 @@ fn one_listener_serves_both_families() {
 fn v6_only_splits_them() {
     for protocol in ["tcp", "udp"] {
         let leaves_the_other = || {
-            let daemon = Echod::start(&listener(protocol, "\"[::]:0\"", "v6-only = true"));
+            let daemon = Echod::start(&one(protocol, "\"[::]:0\"", "v6-only = true"));
             let port = daemon.port("it");
             Client::connect(&at(protocol, Ipv6Addr::LOCALHOST, port)).echo(b"hello world\n");
             // The same port of the other family is free for another.
@@ -57,7 +67,7 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
         "mode = \"forking\"\nworkers = \"per-request\"",
     ] {
         for wildcard in ["\"0.0.0.0:0\"", "\"[::]:0\""] {
-            let daemon = Echod::start(&listener("udp", wildcard, workers));
+            let daemon = Echod::start(&one("udp", wildcard, workers));
             for last in 1..=3 {
                 let client = Client::connect(&at("udp", [127, 0, 0, last], daemon.port("it")));
                 client.echo(b"hello world\n");
@@ -69,12 +79,12 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
 
 #[test]
 fn a_list_of_addresses_and_a_host_name() {
-    let daemon = Echod::start(&listener("tcp", "[\"127.0.0.1:0\", \"[::1]:0\", \"127.0.0.3:0\"]", ""));
+    let daemon = Echod::start(&one("tcp", "[\"127.0.0.1:0\", \"[::1]:0\", \"127.0.0.3:0\"]", ""));
     let endpoints = daemon.endpoints("it");
     assert_eq!(endpoints.len(), 3);
     endpoints.iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
 
-    let daemon = Echod::start(&listener("tcp", "\"localhost:0\"", ""));
+    let daemon = Echod::start(&one("tcp", "\"localhost:0\"", ""));
     daemon.endpoints("it").iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
 }
 
@@ -86,7 +96,7 @@ fn a_port_range_is_a_socket_for_each_port() {
         let daemon = (0..10).find_map(|attempt| {
             let first = start + attempt * 500;
             let range = format!("\"127.0.0.1:{first}-{}\"", first + 2);
-            let started = Launch::new().config(&listener(protocol, &range, "mode = \"forking\"")).try_start();
+            let started = Launch::new().config(&one(protocol, &range, "mode = \"forking\"")).try_start();
             Some((first, started.ok()?))
         });
         let (first, daemon) = daemon.expect("three free ports in a row");
@@ -100,9 +110,9 @@ fn a_port_range_is_a_socket_for_each_port() {
 #[test]
 fn an_address_of_another_machine_is_left_out_only_if_optional() {
     let foreign = "[\"127.0.0.1:0\", \"192.0.2.1:0\"]";
-    let failed = Launch::new().config(&listener("tcp", foreign, "")).run();
+    let failed = Launch::new().config(&one("tcp", foreign, "")).run();
     failed.expect(69, &["cannot bind tcp://192.0.2.1:0", "optional"]);
-    let daemon = Echod::start(&listener("tcp", foreign, "optional = true"));
+    let daemon = Echod::start(&one("tcp", foreign, "optional = true"));
     assert_eq!(daemon.announced.len(), 1);
     daemon.client("it").echo(b"hello world\n");
     daemon.wait_log(|line| line.contains("192.0.2.1"));
@@ -110,8 +120,8 @@ fn an_address_of_another_machine_is_left_out_only_if_optional() {
 
 #[test]
 fn a_disabled_listener_is_left_out() {
-    let toml = listener("tcp", "\"127.0.0.1:0\"", "")
-        + &listener("udp", "\"127.0.0.1:0\"", "enabled = false").replace("\"it\"", "\"off\"");
+    let toml = one("tcp", "\"127.0.0.1:0\"", "")
+        + &one("udp", "\"127.0.0.1:0\"", "enabled = false").replace("\"it\"", "\"off\"");
     let daemon = Echod::start(&toml);
     assert_eq!(daemon.announced.len(), 1);
     daemon.client("it").echo(b"hello world\n");
@@ -120,7 +130,7 @@ fn a_disabled_listener_is_left_out() {
 /// c04: echod's default is the convenient one, the switch remains.
 #[test]
 fn c04_a_port_can_be_bound_again_at_once() {
-    let toml = |port: u16, keys: &str| listener("tcp", &format!("\"127.0.0.1:{port}\""), keys);
+    let toml = |port: u16, keys: &str| one("tcp", &format!("\"127.0.0.1:{port}\""), keys);
     let mut daemon = Echod::start(&toml(0, "service = \"daytime\""));
     let port = daemon.port("it");
     // The daemon closes first: its side of the connection lingers in TIME-WAIT.
@@ -129,4 +139,23 @@ fn c04_a_port_can_be_bound_again_at_once() {
     let failed = Launch::new().config(&toml(port, "reuse-address = false")).try_start();
     failed.err().expect("a port that lingers").expect(69, &["in use"]);
     Echod::start(&toml(port, "")).client("it").echo(b"again");
+}
+
+/// Of sockets that share their ports, the kernel gives a new one that wants any port now and then the port of another.
+#[test]
+fn any_port_is_nobody_elses() {
+    for more in ["workers=2", "reuse-port=true"] {
+        let listen = vec![format!("udp://127.0.0.1:0?mode=epoll&{more}")];
+        let inputs = Inputs { file: None, listen };
+        let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
+        let bind = |_| {
+            let sites = listener::sites(&settings).unwrap();
+            listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap().remove(0)
+        };
+        // So many that some meet, of 28,000 ports.
+        let sockets: Vec<Socket> = (0..400).map(|number| bind(number).into_socket()).collect();
+        let ports: HashSet<SocketAddr> =
+            sockets.iter().map(|socket| socket.local_addr().unwrap().as_socket().unwrap()).collect();
+        assert_eq!(ports.len(), sockets.len(), "{more}");
+    }
 }
