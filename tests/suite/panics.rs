@@ -12,7 +12,7 @@ use std::{
 use echod::{
     config::{self, Environment, Inputs},
     duty::Duty,
-    listener,
+    guard, listener,
     peer::Peer,
     service::{Event, Next, Service, Session},
     strategy,
@@ -77,7 +77,7 @@ fn c20_a_panic_costs_one_connection() {
 fn c20_a_panic_costs_one_datagram() {
     for mode in MODES {
         let duty = serving(&format!("udp://127.0.0.1:0?{mode}"), |address| {
-            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let client = stranger();
             client.connect(address).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             for word in [&b"boo"[..], b"next"] {
@@ -113,6 +113,17 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
         assert!(matches!(ended, Ok(Ok(()))), "{url}: the listener is lost");
     });
     duty
+}
+
+/// A client whose port no listener of this process has had: who seems to be one is not answered.
+fn stranger() -> UdpSocket {
+    let own = guard::own_ports().unwrap();
+    loop {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if !own.contains(false, client.local_addr().unwrap().port()) {
+            return client;
+        }
+    }
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
