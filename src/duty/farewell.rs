@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use log::{Level, debug, info, warn};
+use log::{Level, log};
 
 use super::Duty;
 use crate::{
@@ -29,12 +29,7 @@ impl Duty {
 
     /// Whether the log has a line for such an end.
     pub fn tells_end(&self, end: End) -> bool {
-        let level = match end {
-            End::Refused(_) => Level::Debug,
-            End::Panicked | End::Killed(_) | End::Vanished => Level::Warn,
-            _ => Level::Info,
-        };
-        level <= log::max_level()
+        level(end) <= log::max_level()
     }
 
     /// The second half of [`Duty::farewell`], which may come later.
@@ -42,20 +37,29 @@ impl Duty {
         let Report { received, sent, end, carried } = report;
         let (received, sent) = (Digits(received), Digits(sent));
         let (name, url) = (self.settings.name.as_str(), peer.source(self.settings.protocol, carried));
-        let time = Lasted(lasted);
+        let (level, time) = (level(end), Lasted(lasted));
         match end {
-            End::Refused(reason) => debug!(
-                listener = name, reason = reason.word();
+            End::Refused(reason) => log!(
+                level, listener = name, reason = reason.word();
                 "listener \"{name}\": {url} refused ({reason}) after {time}: {end}"
             ),
-            End::Panicked | End::Killed(_) | End::Vanished => warn!(
-                listener = name;
+            End::Panicked | End::Killed(_) | End::Vanished => log!(
+                level, listener = name;
                 "listener \"{name}\": {url} lost after {time}: {end}"
             ),
-            _ => info!(
-                listener = name;
+            _ => log!(
+                level, listener = name;
                 "listener \"{name}\": {url} closed after {time}, {received} bytes in, {sent} bytes out: {end}"
             ),
         }
+    }
+}
+
+/// How much an end matters.
+fn level(end: End) -> Level {
+    match end {
+        End::Refused(_) => Level::Debug,
+        End::Panicked | End::Killed(_) | End::Vanished => Level::Warn,
+        _ => Level::Info,
     }
 }

@@ -61,21 +61,19 @@ impl<P: Poller> EventLoop<'_, P> {
                 return Ok(());
             }
             match self.duty.receive(listener.accept_nonblocking(), &mut permit) {
-                Ok(Some(Guest { socket, peer, permit, opened })) => {
+                Ok(guest) => {
                     self.rest = Rest::default();
                     self.queue.looked(n, true);
-                    self.admit(Visitor {
-                        socket,
-                        connection: self.duty.connection(peer),
-                        interest: Interest::Read,
-                        queued: false,
-                        opened,
-                        permit,
-                    })?;
-                }
-                Ok(None) => {
-                    self.rest = Rest::default();
-                    self.queue.looked(n, true);
+                    if let Some(Guest { socket, peer, permit, opened }) = guest {
+                        self.admit(Visitor {
+                            socket,
+                            connection: self.duty.connection(peer),
+                            interest: Interest::Read,
+                            queued: false,
+                            opened,
+                            permit,
+                        })?;
+                    }
                 }
                 Err(Refusal::Nothing) => {
                     self.queue.looked(n, false);

@@ -39,16 +39,13 @@ impl Farewells {
     /// Adds one.
     pub(super) fn add(&mut self, duty: &Duty, farewell: (Peer, Duration, Report)) {
         self.untold.push(farewell);
-        if self.untold.len() >= MOST || !self.is_set() {
+        if !self.set {
+            let once = Expiration::OneShot(TimeSpec::from(WHILE));
+            self.set = self.alarm.set(once, TimerSetTimeFlags::empty()).is_ok();
+        }
+        if self.untold.len() >= MOST || !self.set {
             self.tell(duty);
         }
-    }
-
-    /// Sets the alarm if it is not set already; whether that has succeeded.
-    fn is_set(&mut self) -> bool {
-        let once = Expiration::OneShot(TimeSpec::from(WHILE));
-        self.set = self.set || self.alarm.set(once, TimerSetTimeFlags::empty()).is_ok();
-        self.set
     }
 
     /// To be called when the alarm is readable.

@@ -1,10 +1,12 @@
 //! The end, and for whom it waits.
 
+use std::process::ExitStatus;
+
 use nix::sys::signal::Signal;
 
 use super::{TCP, is_datagram, one_daemon_for_all_classes};
 use crate::{
-    common::{LONG, eventually, pattern},
+    common::{Echod, LONG, eventually, pattern},
     matrix::{Combination, classes},
 };
 
@@ -26,19 +28,24 @@ fn c33_the_end_waits_for_all_children() {
     daemon.expect_success();
 }
 
-/// `daemon_threads` and `block_on_close` off: the end waits for nobody.
-#[test]
-fn c36_without_a_drain_nobody_is_waited_for() {
+/// Stops a daemon of each class, with this `drain-timeout`, while a client sends and does not read; `check` is shown how it has ended.
+fn stop_under_a_flood(drain: &str, check: impl Fn(ExitStatus, &Echod)) {
     for class in classes().into_iter().filter(|class| !is_datagram(*class)) {
-        let mut daemon = class.start_with("drain-timeout = \"0s\"", "");
+        let mut daemon = class.start_with(&format!("drain-timeout = \"{drain}\""), "");
         let client = daemon.client("it");
         client.flood(pattern(LONG));
         daemon.signal(Signal::SIGTERM);
-        assert_eq!(daemon.wait_exit().code(), Some(0), "{}", daemon.log());
+        check(daemon.wait_exit(), &daemon);
         // Killed, not waited for: some of them may be just about to end.
         eventually("the end of the family", || daemon.family().is_empty().then_some(()));
         drop(client);
     }
+}
+
+/// `daemon_threads` and `block_on_close` off: the end waits for nobody.
+#[test]
+fn c36_without_a_drain_nobody_is_waited_for() {
+    stop_under_a_flood("0s", |status, daemon| assert_eq!(status.code(), Some(0), "{}", daemon.log()));
 }
 
 /// Python's `shutdown` sleeps up to its poll interval and hangs while at `max_children`.
@@ -62,13 +69,5 @@ fn d04_a_full_listener_can_be_stopped() {
 /// Python joins its threads without a deadline: one client that never reads holds it for ever.
 #[test]
 fn d09_the_drain_has_a_deadline() {
-    for class in classes().into_iter().filter(|class| !is_datagram(*class)) {
-        let mut daemon = class.start_with("drain-timeout = \"300ms\"", "");
-        let client = daemon.client("it");
-        client.flood(pattern(LONG));
-        daemon.signal(Signal::SIGTERM);
-        daemon.wait_exit();
-        eventually("the end of the family", || daemon.family().is_empty().then_some(()));
-        drop(client);
-    }
+    stop_under_a_flood("300ms", |_, _| ());
 }
