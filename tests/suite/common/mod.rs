@@ -5,6 +5,7 @@ mod daemon;
 mod launch;
 mod manager;
 pub(crate) mod netns;
+mod port;
 pub(crate) mod proc;
 mod toml;
 
@@ -18,6 +19,7 @@ pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
 pub(crate) use launch::{Finished, Launch, is_locked_in, locked_in};
 pub(crate) use manager::Manager;
+pub(crate) use port::port_of_nobody;
 pub(crate) use toml::{it, listener};
 
 /// How long anything may take before a test gives up: far more than it ever needs, so that only a hang meets it.

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::{Store, assert_quiet, come_in_between, listener, replace_file};
-use crate::common::{Client, Echod, Endpoint};
+use crate::common::{Client, Echod, Endpoint, port_of_nobody};
 
 impl Store {
     /// A daemon with this configuration has been stopped; where it was reached.
@@ -62,8 +62,10 @@ fn an_old_socket_is_not_in_the_way_of_a_new_one() {
                 continue;
             }
             let Some(mut store) = Store::new() else { return };
-            let old = store.before(&listener("it", protocol, "127.0.0.1:0", more));
-            let wildcard = listener("it", protocol, &format!("0.0.0.0:{}", old.inet().port()), more);
+            let port = port_of_nobody(protocol);
+            let at = |ip: &str| listener("it", protocol, &format!("{ip}:{port}"), more);
+            let old = store.before(&at("127.0.0.1"));
+            let wildcard = at("0.0.0.0");
             let mut daemon = store.start_heard(&format!("[defaults]\nallow = \"127.0.0.0/8\"\n{wildcard}"));
             Client::connect(&old).echo(b"the same port");
             daemon.stop();
@@ -115,12 +117,13 @@ fn what_cannot_be_changed_is_bound_anew() {
         ("tcp", "127.0.0.1", "device = \"lo\"", "", "`device`"),
     ] {
         let Some(mut store) = Store::new() else { return };
-        let toml = |port: u16, more: &str| {
+        let port = port_of_nobody(protocol);
+        let toml = |more: &str| {
             let allow = "[defaults]\nallow = [\"127.0.0.0/8\", \"::1\"]\n".to_owned();
             allow + &listener("it", protocol, &format!("{address}:{port}"), more)
         };
-        let endpoint = store.before(&toml(0, old));
-        let mut daemon = store.start_heard(&toml(endpoint.inet().port(), new));
+        let endpoint = store.before(&toml(old));
+        let mut daemon = store.start_heard(&toml(new));
         daemon.wait_log(|line| line.contains("closed the kept socket") && line.contains(word));
         let mut reached = endpoint.clone();
         reached.set_ip(if address == "[::]" { "::1" } else { "127.0.0.1" }.parse().unwrap());
