@@ -8,7 +8,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Client, Echod, Over, pattern};
+use crate::{
+    common::{Client, Echod, Over, pattern},
+    strace::Strace,
+};
 
 /// Each behaviour for each mode: a failure reads `bursts::who_was_left_alone_is_heard_again::edge`.
 macro_rules! in_every_mode {
@@ -23,7 +26,10 @@ macro_rules! in_every_mode {
     )*};
 }
 
-in_every_mode! { who_was_left_alone_is_heard_again a_stop_ends_a_burst requests_are_counted every_datagram_is_answered_alone }
+in_every_mode! {
+    who_was_left_alone_is_heard_again a_rest_is_one_for_all_sockets a_stop_ends_a_burst requests_are_counted
+    every_datagram_is_answered_alone
+}
 
 /// As many as a batch has room for, and then as many again: so the socket counts as busy.
 const CLIENTS: usize = 32;
@@ -63,6 +69,29 @@ fn who_was_left_alone_is_heard_again(mode: &str) {
         }
         clients.iter().for_each(|client| client.echo(b"one by one"));
     }
+}
+
+/// A socket that was told of together with the one where memory was short is left alone until the rest is over, and watched as
+/// ever then.
+fn a_rest_is_one_for_all_sockets(mode: &str) {
+    const WAITS: [&str; 4] = ["select", "poll(", "wait(", "io_uring_enter("];
+    let daemon = start(mode, "workers = 1");
+    let clients = clients(&daemon);
+    let Some(strace) = Strace::failing(&daemon, "recvmmsg", "ENOMEM") else { return };
+    for _ in 0..2 {
+        burst(&daemon, &clients);
+        for client in &clients {
+            (0..EACH).for_each(|number| assert_eq!(client.receive(100), text(number)));
+        }
+        clients.iter().for_each(|client| client.echo(b"one by one"));
+    }
+    daemon.wait_log(|line| line.contains("cannot receive at") && line.contains("memory"));
+    let text = strace.text();
+    let mut after = text.lines().skip_while(|line| !line.contains("(INJECTED)")).skip(1);
+    let next = after.find(|line| line.contains("recvmmsg(") || WAITS.iter().any(|wait| line.contains(wait)));
+    assert!(next.is_some_and(|line| !line.contains("recvmmsg(")), "{mode}: {text}");
+    // Epoll's list was changed only where there was something to change.
+    assert!(!text.lines().any(|line| line.contains("epoll_ctl(") && line.contains("ENOENT")), "{text}");
 }
 
 /// There is always more to receive, and the loop looks up all the same.

@@ -225,11 +225,20 @@ pub(crate) struct Strace {
 impl Strace {
     /// Attaches; `None`, with a loud word, where that is impossible.
     pub(crate) fn attach(daemon: &Echod) -> Option<Self> {
+        Self::attach_with(daemon, &[])
+    }
+
+    /// As [`Strace::attach`], and the first of these calls in each thread fails.
+    pub(crate) fn failing(daemon: &Echod, call: &str, error: &str) -> Option<Self> {
+        Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}:when=1")])
+    }
+
+    fn attach_with(daemon: &Echod, options: &[&str]) -> Option<Self> {
         let output = daemon.path("strace.out");
         let errors = daemon.path("strace.err");
         let family = daemon.family();
         let mut command = Command::new("strace");
-        command.args(["-f", "-s", "64", "-o"]).arg(&output);
+        command.args(["-f", "-s", "64"]).args(options).arg("-o").arg(&output);
         for pid in &family {
             command.args(["-p", &pid.to_string()]);
         }
@@ -259,9 +268,8 @@ impl Strace {
     }
 
     /// Detaches, and lists the calls after the one that sent [`BEGIN`], before the one that sent [`END`].
-    pub(crate) fn calls_between(mut self, daemon: &Echod) -> Vec<String> {
-        self.end();
-        let text = fs::read_to_string(&self.output).unwrap();
+    pub(crate) fn calls_between(self, daemon: &Echod) -> Vec<String> {
+        let text = self.text();
         let is_sent = |line: &str, marker: &[u8]| {
             let marker = std::str::from_utf8(marker).unwrap();
             (line.contains("send") || line.contains("write")) && line.contains(marker)
@@ -277,6 +285,12 @@ impl Strace {
             .filter(|line| !["resumed>", " --- ", " +++ "].iter().any(|no| line.contains(no)))
             .map(str::to_owned)
             .collect()
+    }
+
+    /// Detaches; what it wrote.
+    pub(crate) fn text(mut self) -> String {
+        self.end();
+        fs::read_to_string(&self.output).unwrap()
     }
 
     fn end(&mut self) {

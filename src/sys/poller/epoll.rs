@@ -34,6 +34,16 @@ impl<const EDGE: bool> Epoll<EDGE> {
         let kernel = epoll::create(CreateFlags::CLOEXEC)?;
         Ok(Epoll { kernel, happened: Vec::with_capacity(MOST), busy: None })
     }
+
+    /// Ends watching a busy socket; whether it was one. The kernel's list does not have it.
+    fn calm(&mut self, fd: BorrowedFd<'_>) -> bool {
+        let Some(list) = &mut self.busy else { return false };
+        let was_busy = list.take_out(fd);
+        if list.len() == 1 {
+            self.busy = None;
+        }
+        was_busy
+    }
 }
 
 impl<const EDGE: bool> Poller for Epoll<EDGE> {
@@ -68,14 +78,10 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
-        if let Some(list) = &mut self.busy {
-            list.remove(fd);
-            if list.len() == 1 {
-                self.busy = None;
-            }
+        if !self.calm(fd) {
+            // It fails only if it was not added.
+            let _ = epoll::delete(&self.kernel, fd);
         }
-        // It fails only if it was not added, or is busy.
-        let _ = epoll::delete(&self.kernel, fd);
     }
 
     fn forget(&mut self, _: BorrowedFd<'_>) {

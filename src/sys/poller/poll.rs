@@ -29,6 +29,22 @@ impl Poll {
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
+
+    /// Ends watching `fd`; whether it was watched.
+    pub(super) fn take_out(&mut self, fd: BorrowedFd<'_>) -> bool {
+        let index = fd.as_raw_fd() as usize;
+        let place = self.places.get(index).map_or(usize::MAX, |&place| place as usize);
+        if place >= self.list.len() {
+            return false;
+        }
+        self.places[index] = u32::MAX;
+        self.list.swap_remove(place);
+        self.keys.swap_remove(place);
+        if let Some(moved) = self.list.get(place) {
+            self.places[moved.fd as usize] = place as u32;
+        }
+        true
+    }
 }
 
 impl Poller for Poll {
@@ -51,17 +67,7 @@ impl Poller for Poll {
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
-        let index = fd.as_raw_fd() as usize;
-        let place = self.places.get(index).map_or(usize::MAX, |&place| place as usize);
-        if place >= self.list.len() {
-            return;
-        }
-        self.places[index] = u32::MAX;
-        self.list.swap_remove(place);
-        self.keys.swap_remove(place);
-        if let Some(moved) = self.list.get(place) {
-            self.places[moved.fd as usize] = place as u32;
-        }
+        self.take_out(fd);
     }
 
     fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {

@@ -144,6 +144,27 @@ fn an_edge_is_told_once() {
     assert!(keys(&mut poller, AT_ONCE).is_empty());
 }
 
+/// Who is busy is not in the kernel's list, and the kernel is not asked to take it out: another entry of it stays.
+#[test]
+fn epoll_does_not_ask_the_kernel_about_who_is_busy() {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let mut poller = Epoll::<false>::new().unwrap();
+    poller.add(theirs.as_fd(), 7, Interest::Accept).unwrap();
+    let is_in_the_list = |poller: &mut Epoll<false>| {
+        let added = poller.add(theirs.as_fd(), 8, Interest::Accept).map_err(|error| error.kind());
+        assert!(matches!(added, Ok(()) | Err(std::io::ErrorKind::AlreadyExists)), "{added:?}");
+        added.is_err()
+    };
+    assert!(is_in_the_list(&mut poller));
+    poller.set_busy(theirs.as_fd(), 7, true).unwrap();
+    // As long as it is busy; and it is from here on, for the sake of the test.
+    assert!(!is_in_the_list(&mut poller));
+    poller.remove(theirs.as_fd());
+    assert!(is_in_the_list(&mut poller));
+    poller.remove(theirs.as_fd());
+    assert!(!is_in_the_list(&mut poller));
+}
+
 #[test]
 #[allow(unsafe_code)]
 fn select_refuses_what_it_cannot_hold() {
