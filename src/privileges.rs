@@ -10,15 +10,21 @@ use nix::{
 };
 
 use crate::{
-    config::{self, Config, LogTarget, Mode},
+    config::{self, Address, Config, LogTarget, Mode},
     error::{Exit, Failure},
 };
 
 /// Descriptors that the daemon needs beside those of connections.
 const OWN: u64 = 32;
 
-/// Descriptors that a listener needs beside those of its connections: sockets and their duplicates, pollers, bells.
+/// Descriptors that a listener needs beside those of its connections, sockets and event loops: gates, bells, pipes.
 const OF_LISTENER: u64 = 16;
+
+/// Those of an event loop: a poller, a bell for free places and one of the watchdog, an alarm.
+const OF_LOOP: u64 = 4;
+
+/// Those of a socket: its own, and the duplicate for the next generation.
+const OF_SOCKET: u64 = 2;
 
 /// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach.
 pub fn give_up(config: &Config, public: Option<&str>) -> Result<(), Failure> {
@@ -125,10 +131,21 @@ pub fn use_all_descriptors(config: &Config) {
 /// How many descriptors the daemon's own process needs at most. (The processes of forking listeners need few each.)
 fn needed(config: &Config) -> u64 {
     let of = |listener: &config::Listener| {
+        let loops = if listener.mode.is_event_loop() { listener.pool() as u64 } else { 0 };
+        let sockets = loops.max(1) * listener.address.iter().map(sockets).sum::<u64>();
         let stream = listener.protocol.is_stream() && listener.mode != Mode::Forking;
         OF_LISTENER
-            + 4 * listener.pool() as u64
+            + OF_LOOP * loops
+            + OF_SOCKET * sockets
             + if stream { u64::from(listener.max_connections) } else { 0 }
     };
     OWN + config.listeners.iter().map(of).sum::<u64>()
+}
+
+/// How many sockets an address stands for. (That a name may have several addresses is in what a listener has to spare.)
+fn sockets(address: &Address) -> u64 {
+    match address {
+        Address::Inet { ports, .. } => ports.len() as u64,
+        Address::Path(_) | Address::Abstract(_) => 1,
+    }
 }

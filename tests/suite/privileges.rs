@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 
-use crate::common::{Echod, Launch, it, proc};
+use crate::common::{Echod, Launch, Manager, eventually, it, proc};
 
 fn is_root() -> bool {
     if !geteuid().is_root() {
@@ -115,18 +115,34 @@ fn root_on_a_public_address_is_warned() {
 
 #[test]
 fn too_few_descriptors_are_told_with_the_cure() {
+    const CONNECTIONS: usize = 1000;
     let script = "ulimit -n 500; exec setpriv --bounding-set -sys_resource \"$0\" \"$@\"";
     let script = if geteuid().is_root() { script } else { "ulimit -n 500; exec \"$0\" \"$@\"" };
     if geteuid().is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
         return eprintln!("SKIPPED: setpriv is not installed, no limit was too low");
     }
-    let limited = |most: u32| -> Echod {
-        Launch::new().config(&it(&format!("max-connections = {most}"))).shell(script).start()
+    let manager = Manager::new();
+    let limited = |keys: &str| -> Echod {
+        let launch = Launch::new().env("NOTIFY_SOCKET", &manager.name).env("WATCHDOG_USEC", 60_000_000);
+        let toml = format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\n{keys}\n");
+        launch.config(&toml).shell(script).start()
     };
-    let daemon = limited(1000);
-    let line = daemon.wait_log(|line| line.contains("the limit of open files is 500"));
-    assert!(line.contains("LimitNOFILE=1052"), "{line}");
-    let enough = limited(400);
+    for address in ["\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"[::1]:0\", \"127.0.0.2:0\"]"] {
+        for mode in ["\"epoll\"", "\"epoll\"\nworkers = 9", "\"io-uring\"\nworkers = 9", "\"threading\""] {
+            let daemon =
+                limited(&format!("address = {address}\nmode = {mode}\nmax-connections = {CONNECTIONS}"));
+            let line = daemon.wait_log(|line| line.contains("the limit of open files is 500"));
+            let (_, needed) = line.split_once("LimitNOFILE=").unwrap();
+            let needed: usize = needed.split(' ').next().unwrap().parse().unwrap();
+            // What it opens without clients, and a little to spare, but not for each loop.
+            eventually("all to be open", || {
+                let open = proc::descriptors(daemon.pid()).len();
+                assert!(open + CONNECTIONS <= needed, "{open} are open, {line}");
+                (open + CONNECTIONS + 50 > needed).then_some(())
+            });
+        }
+    }
+    let enough = limited("address = \"127.0.0.1:0\"\nmax-connections = 400");
     enough.client("it").echo(b"hello");
     assert!(!enough.log().contains(" WARN "), "{}", enough.log());
 }
