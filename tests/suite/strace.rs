@@ -36,14 +36,7 @@ fn two_calls_for_each_echo() {
                     continue;
                 }
                 let daemon = start(protocol, mode, workers);
-                let client = daemon.client("it");
-                client.echo(b"connected");
-                let Some(strace) = Strace::attach(&daemon) else { return };
-                settle(&client);
-                client.echo(BEGIN);
-                (0..ECHOES).for_each(|_| client.echo(b"hello world\n"));
-                client.echo(END);
-                let calls = strace.calls_between(&daemon);
+                let Some(calls) = calls_for_echoes(&daemon) else { return };
                 let count = |name: &str| calls.iter().filter(|call| call.contains(name)).count();
                 let context = format!("{protocol:?} {mode} {workers}: {:?}", &calls[..calls.len().min(10)]);
                 // The call that receives END lies between the markers as well, hence one more.
@@ -61,14 +54,7 @@ fn a_wait_and_two_calls_for_each_echo_in_an_event_loop() {
     for protocol in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
         for (mode, limits) in LOOPS.into_iter().flat_map(|mode| [(mode, ""), (mode, LIMITS)]) {
             let daemon = start_loop(protocol, mode, limits);
-            let client = daemon.client("it");
-            client.echo(b"connected");
-            let Some(strace) = Strace::attach(&daemon) else { return };
-            settle(&client);
-            client.echo(BEGIN);
-            (0..ECHOES).for_each(|_| client.echo(b"hello world\n"));
-            client.echo(END);
-            let calls = strace.calls_between(&daemon);
+            let Some(calls) = calls_for_echoes(&daemon) else { return };
             let count = |name: &str| calls.iter().filter(|call| call.contains(name)).count();
             let context = format!("{protocol:?} {mode}: {:?}", &calls[..calls.len().min(10)]);
             assert_eq!(count("send"), ECHOES, "{context}");
@@ -188,6 +174,18 @@ fn none_while_idle() {
     let calls = strace.calls_between(&daemon);
     // The one call waited all the time, and received END.
     assert_eq!(calls.len(), 1, "{calls:?}");
+}
+
+/// The calls that the echoes of one client take; `None` where they cannot be seen.
+fn calls_for_echoes(daemon: &Echod) -> Option<Vec<String>> {
+    let client = daemon.client("it");
+    client.echo(b"connected");
+    let strace = Strace::attach(daemon)?;
+    settle(&client);
+    client.echo(BEGIN);
+    (0..ECHOES).for_each(|_| client.echo(b"hello world\n"));
+    client.echo(END);
+    Some(strace.calls_between(daemon))
 }
 
 fn start((protocol, address): (&str, &str), mode: &str, workers: &str) -> Echod {

@@ -87,44 +87,29 @@ macro_rules! suite {
     };
 }
 
-suite!(
-    select,
-    Select::new(),
-    tells_who_has_input,
-    tells_again_what_was_left,
-    forgets_who_was_removed,
-    watches_for_room_when_asked_to,
-    watches_who_is_busy_beside_the_others
-);
-suite!(
-    poll,
-    Poll::new(),
-    tells_who_has_input,
-    tells_again_what_was_left,
-    forgets_who_was_removed,
-    watches_for_room_when_asked_to,
-    watches_who_is_busy_beside_the_others
-);
-suite!(
-    epoll,
-    Epoll::<false>::new().unwrap(),
-    tells_who_has_input,
-    tells_again_what_was_left,
-    forgets_who_was_removed,
-    watches_for_room_when_asked_to,
-    watches_who_is_busy_beside_the_others
-);
-suite!(
+macro_rules! level {
+    ($name:ident, $poller:expr) => {
+        suite!(
+            $name,
+            $poller,
+            tells_who_has_input,
+            tells_again_what_was_left,
+            forgets_who_was_removed,
+            watches_for_room_when_asked_to,
+            watches_who_is_busy_beside_the_others
+        );
+    };
+}
+
+level!(select, Select::new());
+level!(poll, Poll::new());
+level!(epoll, Epoll::<false>::new().unwrap());
+level!(
     ring,
     match Ring::new() {
         Ok(ring) => ring,
         Err(error) => return eprintln!("SKIPPED: no io_uring here: {error}"),
-    },
-    tells_who_has_input,
-    tells_again_what_was_left,
-    forgets_who_was_removed,
-    watches_for_room_when_asked_to,
-    watches_who_is_busy_beside_the_others
+    }
 );
 suite!(
     edge,

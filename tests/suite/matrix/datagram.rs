@@ -3,20 +3,8 @@
 use nix::sys::signal::Signal;
 
 use super::Combination;
+pub(super) use super::stream::{all_256_values, round_trip};
 use crate::common::{Client, pattern};
-
-pub(super) fn round_trip(combination: Combination) {
-    let daemon = combination.start();
-    let client = daemon.client("it");
-    for _ in 0..3 {
-        client.echo(b"hello world\n");
-    }
-}
-
-pub(super) fn all_256_values(combination: Combination) {
-    let daemon = combination.start();
-    daemon.client("it").echo(&(0..=255).collect::<Vec<u8>>());
-}
 
 /// An empty datagram is a request like any other; it comes first, and does not end anything.
 pub(super) fn empty_answers_empty(combination: Combination) {

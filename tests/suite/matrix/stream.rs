@@ -5,6 +5,7 @@ use std::thread;
 use super::Combination;
 use crate::common::{Client, LONG, MIB, pattern};
 
+/// A datagram listener does this and the next, too.
 pub(super) fn round_trip(combination: Combination) {
     let daemon = combination.start();
     let client = daemon.client("it");
