@@ -53,7 +53,7 @@ const ASKED: u64 = CLOSED + 3;
 /// Farewells are due.
 const DUE: u64 = CLOSED + 4;
 
-/// Connections that are accepted in one turn, and batches of datagrams: then others have theirs.
+/// Connections that are accepted in one turn, and full batches of datagrams: then others have theirs.
 const TURN: usize = 16;
 
 /// Serves `sockets`, which are numbered by their keys, to the end.

@@ -23,6 +23,10 @@ use crate::{
 /// The rest after a receive that failed for want of memory.
 const REST: Duration = Duration::from_millis(100);
 
+/// Datagrams that are received in one turn: as many as so many full batches hold. A busy socket has many small ones, and to ask the
+/// poller after every few of them would cost more than they do.
+const DATAGRAMS: usize = TURN * datagram::MOST;
+
 /// So many datagrams at once are likely to be followed by more.
 const MANY: usize = 4;
 
@@ -137,8 +141,8 @@ impl<P: Poller> EventLoop<'_, P> {
         if self.aside.is_some() {
             return Ok(());
         }
-        let mut came = 0;
-        for _ in 0..TURN {
+        let (mut came, mut failed) = (0, 0);
+        while came < DATAGRAMS && failed < TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.duty, listener, batch, false) {
                 Ok(0) => {
@@ -160,7 +164,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return if came < FEW { self.set_busy(number, false) } else { Ok(()) };
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => failed += 1,
                 Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
             }
         }
