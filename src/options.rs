@@ -11,7 +11,7 @@ use crate::{
     guard::{self, Place},
     peer::Peer,
     sys::{
-        buffer_lock, error_queue,
+        buffer_lock, error_queue, path_mtu,
         socket_filter::{self, Instruction},
     },
 };
@@ -50,6 +50,10 @@ pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) ->
             Keepalive::On => socket.set_keepalive(true)?,
             Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
         }
+    }
+    if settings.protocol == Protocol::Udp {
+        // Until an answer does not fit.
+        path_mtu::forbid_fragments(socket)?;
     }
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
         // The reply is to leave from the address that was asked.

@@ -19,6 +19,7 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use super::{
     names::{self, Destination, NAME, Name, Origin},
+    path_mtu,
     shared::Pages,
 };
 use segments::Segments;
@@ -48,6 +49,8 @@ pub struct Batch {
     answers: Box<[libc::mmsghdr]>,
     received: usize,
     answered: usize,
+    /// Bytes of the answers.
+    bytes: u64,
     /// Whether answers that follow each other may be sent as one.
     segments: Option<Segments>,
     /// A bit for each request that is not to be answered.
@@ -67,9 +70,7 @@ unsafe impl Send for Batch {}
 /// What became of the answers of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Answers that the kernel took.
-    pub answers: u64,
-    /// Their bytes.
+    /// Bytes of the answers that the kernel took.
     pub bytes: u64,
     /// Answers dropped because the receiver's queue or our send buffer was full (EAGAIN, ENOBUFS).
     pub dropped: u64,
@@ -100,6 +101,7 @@ impl Batch {
             answers: vec![unsafe { std::mem::zeroed() }; size].into(),
             received: size,
             answered: 0,
+            bytes: 0,
             segments: None,
             refused: 0,
         };
@@ -150,7 +152,7 @@ impl Batch {
             }
         }
         self.received = 0;
-        (self.answered, self.refused) = (0, 0);
+        (self.answered, self.bytes, self.refused) = (0, 0, 0);
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         let forever = null_mut::<libc::timespec>();
@@ -237,6 +239,7 @@ impl Batch {
         }
         let length = length.min(ROOM);
         self.pieces[i].iov_len = length;
+        self.bytes += length as u64;
         if self.join(i, length) {
             return;
         }
@@ -256,18 +259,22 @@ impl Batch {
         let mut sent = Sent::default();
         // ECONNREFUSED tells of an earlier answer only; other errors may be about this one.
         let (mut at, mut refused, mut tried) = (0, if feedback { MOST } else { 0 }, !feedback);
+        let mut fragments = false;
         while at < self.answered {
             let left = &mut self.answers[at..self.answered];
             let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            let (call, fd) = (libc::SYS_sendmmsg, fd.as_raw_fd());
+            let (call, raw) = (libc::SYS_sendmmsg, fd.as_raw_fd());
             // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
             // sendmmsg(2) only reads what they point at, and writes `msg_len`.
-            let n = unsafe { libc::syscall(call, fd, headers, count, flags as u32) };
+            let n = unsafe { libc::syscall(call, raw, headers, count, flags as u32) };
             if n > 0 {
                 let n = n as usize;
-                sent.answers += left[..n].iter().map(|m| segments::pieces(&m.msg_hdr) as u64).sum::<u64>();
-                sent.bytes += left[..n].iter().map(|m| u64::from(m.msg_len)).sum::<u64>();
+                // Mostly all of them at once.
+                sent.bytes += match n == self.answered {
+                    true => self.bytes,
+                    false => left[..n].iter().map(|m| u64::from(m.msg_len)).sum(),
+                };
                 // Where the call ended early, one failed, and the error is gone with the call.
                 sent.told |= feedback && n < left.len();
                 (at, tried) = (at + n, !feedback);
@@ -296,12 +303,19 @@ impl Batch {
                     }
                     continue;
                 }
+                // Too long for its way, whole; from now on such answers are cut up.
+                libc::EMSGSIZE if !fragments => {
+                    fragments = true;
+                    // Where it fails it is not about that, see below.
+                    let _ = path_mtu::allow_fragments(&fd);
+                    continue;
+                }
                 libc::EMSGSIZE => sent.oversize += 1,
                 _ => sent.failed += 1,
             }
             (at, tried) = (at + 1, !feedback);
         }
-        self.answered = 0;
+        (self.answered, self.bytes) = (0, 0);
         sent
     }
 }

@@ -13,6 +13,7 @@ pub mod line;
 pub mod local_time;
 pub mod mmsg;
 pub mod names;
+pub mod path_mtu;
 pub mod poller;
 pub mod post;
 pub mod ring;

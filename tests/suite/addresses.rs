@@ -12,7 +12,7 @@ use echod::{
 };
 use socket2::Socket;
 
-use crate::common::{Client, Echod, Endpoint, Launch, port_of_nobody};
+use crate::common::{Client, Echod, Endpoint, Launch, netns::in_namespace, pattern, port_of_nobody};
 
 fn one(protocol: &str, address: &str, keys: &str) -> String {
     format!("[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = {address}\n{keys}\n")
@@ -34,6 +34,36 @@ fn one_listener_serves_both_families() {
             }
         }
     }
+}
+
+/// A way that is too narrow for an answer is found out about once; the answers before and after it fare no worse.
+#[test]
+fn what_is_too_long_for_its_way_is_cut_up() {
+    in_namespace("ip link set lo mtu 1500", || {
+        for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
+            // Bound to all addresses, the socket is told of what became of its answers.
+            for address in ["\"127.0.0.1:0\"", "\"0.0.0.0:0\"", "\"[::]:0\""] {
+                let daemon = Echod::start(&one("udp", address, &format!("mode = \"{mode}\"")));
+                let ips: &[IpAddr] = match address.contains("::") {
+                    true => &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+                    false => &[Ipv4Addr::LOCALHOST.into()],
+                };
+                for &ip in ips {
+                    let client = Client::connect(&at("udp", ip, daemon.port("it")));
+                    for length in [10, 1472, 1473, 20_000, 10, 60_000, 1473] {
+                        client.echo(pattern(length));
+                    }
+                }
+                let state = daemon.state("it");
+                let served = 7 * ips.len() as u64;
+                assert_eq!(
+                    ["served", "oversize", "errors", "dropped"].map(|key| state[key]),
+                    [served, 0, 0, 0],
+                    "{mode} {address}"
+                );
+            }
+        }
+    });
 }
 
 #[test]
