@@ -27,11 +27,10 @@ mod source;
 mod table;
 
 pub use ports::{OwnPorts, adopt_own_ports, own_ports};
-pub use source::plain;
+pub use source::{Class, Source, embedded_v4, plain};
 
 use peers::Peers;
 use ports::PortSet;
-use source::{Class, class};
 
 /// The guard of one listener.
 pub struct Guard {
@@ -100,13 +99,10 @@ impl Guard {
     pub fn addresses(
         &self,
         round: &Round,
-        source: IpAddr,
+        source: impl Source,
         destination: Option<Destination>,
     ) -> Result<(), Reason> {
-        let is_broadcast = || match source {
-            IpAddr::V4(v4) => round.broadcasts.contains(&v4),
-            IpAddr::V6(_) => false,
-        };
+        let is_broadcast = || source.as_v4().is_some_and(|v4| round.broadcasts.contains(&v4));
         if !may_come(&self.trusted, round.place, source) || is_broadcast() {
             return Err(Reason::SourceAddress);
         }
@@ -118,9 +114,9 @@ impl Guard {
 
     /// Whether something may sit at a [`plain`] `source` that answers an answer.
     #[inline]
-    pub fn port(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
-        if self.own.contains(source.is_ipv6(), port) {
-            if class(source) == Class::Loopback || interfaces::is_ours(source, round.now) {
+    pub fn port(&self, round: &Round, source: impl Source, port: u16) -> Result<(), Reason> {
+        if self.own.contains(source.as_v4().is_none(), port) {
+            if source.class() == Class::Loopback || interfaces::is_ours(source.into(), round.now) {
                 return Err(Reason::OwnListener);
             }
             if self.reflectors {
@@ -138,11 +134,11 @@ impl Guard {
 
     /// Whether a [`plain`] `source` was answered too often, or does not want to be. To be asked last: it counts.
     #[inline]
-    pub fn peer(&self, round: &Round, source: IpAddr, port: u16) -> Result<(), Reason> {
+    pub fn peer(&self, round: &Round, source: impl Source, port: u16) -> Result<(), Reason> {
         match round.place {
             Place::Loopback => Ok(()),
-            _ if self.trusts(source) => Ok(()),
-            _ => self.peers.answer(source, port, round.now, self.breaker),
+            _ if self.trusts(source.into()) => Ok(()),
+            _ => self.peers.answer(source.into(), port, round.now, self.breaker),
         }
     }
 
@@ -194,7 +190,7 @@ fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
         Some(local) => local != v4,
         None => interfaces::is_broadcast_here(v4, now),
     };
-    is_shared || class(address) == Class::Nobody
+    is_shared || v4.class() == Class::Nobody
 }
 
 /// Whether `listener` needs a guard. A unix socket has the name that its peer gave it, and where nothing is answered there is
@@ -205,11 +201,11 @@ pub fn needs_one(listener: &config::Listener) -> bool {
 
 /// Whether a [`plain`] `source` may be one of somebody who comes to `place`: not nobody's, and of a loopback address only where this
 /// machine may ask itself.
-pub fn may_come(trusted: &[IpNet], place: Place, source: IpAddr) -> bool {
+pub fn may_come(trusted: &[IpNet], place: Place, source: impl Source) -> bool {
     let expected = !matches!(place, Place::Single(_));
-    match class(source) {
+    match source.class() {
         Class::Nobody => false,
-        Class::Loopback => expected || trusted.iter().any(|network| network.contains(&source)),
+        Class::Loopback => expected || trusted.iter().any(|network| network.contains(&source.into())),
         Class::Unicast => true,
     }
 }
@@ -240,7 +236,7 @@ impl Place {
     /// The place of a socket that is bound to `address`.
     pub fn of(address: SocketAddr) -> Place {
         let address = plain(address.ip());
-        match class(address) {
+        match address.class() {
             Class::Loopback => Place::Loopback,
             _ if address.is_unspecified() => Place::Wildcard,
             _ => Place::Single(address),

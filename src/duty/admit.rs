@@ -113,8 +113,8 @@ impl Duty {
     }
 
     /// Takes a datagram of so many bytes that came at `now` off what its source may send.
-    pub fn limit_datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
-        self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source, bytes, now))
+    pub fn limit_datagram(&self, source: impl Into<IpAddr>, bytes: usize, now: u64) -> Result<(), Reason> {
+        self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source.into(), bytes, now))
     }
 
     /// Whether clients wait in the backlog while all places are taken; otherwise they are told.
@@ -138,8 +138,8 @@ impl Duty {
     }
 
     /// Whether an address may come in: `allow` and `deny`. For datagrams too, and for an address that a proxy tells of.
-    pub fn judge(&self, source: IpAddr) -> Result<(), Reason> {
-        self.rules.as_ref().map_or(Ok(()), |rules| rules.judge(source).result())
+    pub fn judge(&self, source: impl Into<IpAddr>) -> Result<(), Reason> {
+        self.rules.as_ref().map_or(Ok(()), |rules| rules.judge(source.into()).result())
     }
 
     /// Whether the user at the other end of a unix socket may come in: `allow-users` and `allow-groups`.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Kinds of source addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub enum Class {
     /// One machine's, as far as the address tells.
     Unicast,
     /// This machine's: nothing with such an address comes from a network (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
@@ -16,12 +16,13 @@ pub(super) enum Class {
 /// The IPv4 address that an IPv6 one stands for, `::ffff:192.0.2.1` or the old `::192.0.2.1`; any other one as it is.
 pub fn plain(address: IpAddr) -> IpAddr {
     match address {
-        IpAddr::V6(v6) => embedded(v6).map_or(address, IpAddr::V4),
+        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
         IpAddr::V4(_) => address,
     }
 }
 
-fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address that an IPv6 one stands for.
+pub fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = v6.to_bits();
     let is_own = bits <= 1; // `::` and `::1` mean themselves.
     let is_mapped = bits >> 32 == 0xffff;
@@ -29,17 +30,57 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     (is_mapped || is_compatible).then(|| Ipv4Addr::from_bits(bits as u32))
 }
 
-/// The kind of a [`plain`] address.
-pub(super) fn class(address: IpAddr) -> Class {
-    match address {
-        IpAddr::V4(v4) => match v4.octets()[0] {
+/// A [`plain`] address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
+/// take longer than all of them.
+pub trait Source: Copy + Into<IpAddr> {
+    /// What it says about who could have sent from it.
+    fn class(self) -> Class;
+
+    /// The IPv4 address, if it is one.
+    fn as_v4(self) -> Option<Ipv4Addr>;
+}
+
+impl Source for Ipv4Addr {
+    fn class(self) -> Class {
+        match self.octets()[0] {
             0 | 224.. => Class::Nobody,
             127 => Class::Loopback,
             _ => Class::Unicast,
-        },
-        IpAddr::V6(v6) if v6.is_unspecified() || v6.is_multicast() => Class::Nobody,
-        IpAddr::V6(v6) if v6.is_loopback() => Class::Loopback,
-        IpAddr::V6(_) => Class::Unicast,
+        }
+    }
+
+    fn as_v4(self) -> Option<Ipv4Addr> {
+        Some(self)
+    }
+}
+
+impl Source for Ipv6Addr {
+    fn class(self) -> Class {
+        match self.is_unspecified() || self.is_multicast() {
+            true => Class::Nobody,
+            false if self.is_loopback() => Class::Loopback,
+            false => Class::Unicast,
+        }
+    }
+
+    fn as_v4(self) -> Option<Ipv4Addr> {
+        None
+    }
+}
+
+impl Source for IpAddr {
+    fn class(self) -> Class {
+        match self {
+            IpAddr::V4(v4) => v4.class(),
+            IpAddr::V6(v6) => v6.class(),
+        }
+    }
+
+    fn as_v4(self) -> Option<Ipv4Addr> {
+        match self {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        }
     }
 }
 
@@ -60,7 +101,7 @@ mod tests {
             ),
         ] {
             for address in addresses.split(' ') {
-                assert_eq!(class(plain(address.parse().unwrap())), kind, "{address}");
+                assert_eq!(plain(address.parse().unwrap()).class(), kind, "{address}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The decisions, one after the other, without a socket.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::config::{Environment, Inputs};
@@ -48,7 +48,7 @@ fn loopback_is_let_in_where_the_machine_may_ask_itself() {
         assert_eq!(from(Place::Single(US), source, None), Err(Reason::SourceAddress));
     }
     let open = guard("trusted=127.0.0.0/8");
-    assert_eq!(open.addresses(&round(Place::Single(US)), [127, 0, 0, 1].into(), None), Ok(()));
+    assert_eq!(open.addresses(&round(Place::Single(US)), Ipv4Addr::LOCALHOST, None), Ok(()));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn our_own_listeners_are_not_answered() {
     // Not our address: a machine that has the same listeners perhaps.
     assert_eq!(guard("").port(&round, HIM, 40_007), Err(Reason::SourcePort));
     assert_eq!(guard("deny-source-ports=none").port(&round, HIM, 40_007), Ok(()));
-    assert_eq!(guard("").port(&round, "::1".parse().unwrap(), 40_007), Ok(()), "the other family");
+    assert_eq!(guard("").port(&round, Ipv6Addr::LOCALHOST, 40_007), Ok(()), "the other family");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{PortChoice, SourcePorts},
-    guard::source::{Class, class, plain},
+    guard::source::{Class, Source, plain},
 };
 
 /// A packet as the kernel has it: the IP header, and the UDP header where the program begins.
@@ -104,7 +104,7 @@ proptest! {
         let ports = PortSet::new(&SourcePorts(choices));
         let program = compile(&ports).unwrap();
         for (source, port) in packets {
-            let ours = !ports.contains(port) && class(plain(source)) != Class::Nobody;
+            let ours = !ports.contains(port) && plain(source).class() != Class::Nobody;
             prop_assert_eq!(passes(&program, &Packet::new(source, port)), ours, "{} {}", source, port);
         }
     }
