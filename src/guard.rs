@@ -113,7 +113,7 @@ impl Guard {
     }
 
     /// Whether something may sit at a [`plain`] `source` that answers an answer.
-    #[inline]
+    #[inline(always)]
     pub fn port(&self, round: &Round, source: impl Source, port: u16) -> Result<(), Reason> {
         if self.own.contains(source.as_v4().is_none(), port) {
             if source.class() == Class::Loopback || interfaces::is_ours(source.into(), round.now) {
@@ -225,10 +225,10 @@ pub fn wants_feedback(listener: &config::Listener, place: Place) -> bool {
     needs_one(listener) && place != Place::Loopback
 }
 
-/// The socket filter for `listener`, if it is to have one.
-pub fn filter(listener: &config::Listener) -> Option<Vec<Instruction>> {
+/// The socket filter for a socket of `listener`, an IPv4 or an `ipv6` one, if it is to have one.
+pub fn filter(listener: &config::Listener, ipv6: bool) -> Option<Vec<Instruction>> {
     (needs_one(listener) && listener.kernel_filter)
-        .then(|| filter::compile(&PortSet::new(&listener.deny_source_ports)))
+        .then(|| filter::compile(&PortSet::new(&listener.deny_source_ports), ipv6))
         .flatten()
 }
 

@@ -84,7 +84,7 @@ pub fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) 
     }
     error_queue::enable(socket, address.is_ipv6(), guard::wants_feedback(settings, Place::of(address)))?;
     // The guard decides the same. Without the filter it only has more to do.
-    if let Err(error) = filter(socket, &guard::filter(settings).unwrap_or_default()) {
+    if let Err(error) = filter(socket, &guard::filter(settings, address.is_ipv6()).unwrap_or_default()) {
         let name = &settings.name;
         let cure = match error.kind() {
             io::ErrorKind::PermissionDenied => {

@@ -2,7 +2,7 @@
 //! Filtering" in its documentation. A datagram that is refused there wakes nobody.
 //!
 //! At a UDP socket a program sees the datagram from its UDP header on; the IP header before it is reached by offsets that
-//! begin at `SKF_NET_OFF`. An IPv6 socket may be sent IPv4 packets, so the version is asked for.
+//! begin at `SKF_NET_OFF`, which takes longer. An IPv6 socket may be sent IPv4 packets, so there the version is asked for.
 
 use super::ports::PortSet;
 use crate::sys::socket_filter::{Instruction, LONGEST};
@@ -25,8 +25,9 @@ const IP: u32 = 0xfff0_0000;
 const PASS: Instruction = Instruction { code: RETURN, yes: 0, no: 0, k: u32::MAX };
 const DROP: Instruction = Instruction { code: RETURN, yes: 0, no: 0, k: 0 };
 
-/// The program that drops datagrams from `ports`, and from addresses that are nobody's. `None` if it would be too long.
-pub(super) fn compile(ports: &PortSet) -> Option<Vec<Instruction>> {
+/// The program for a socket of that family that drops datagrams from `ports`, and from addresses that are nobody's. `None` if it
+/// would be too long.
+pub(super) fn compile(ports: &PortSet, ipv6: bool) -> Option<Vec<Instruction>> {
     let mut program = vec![load(LOAD_HALF, 0)];
     // Most clients have a higher port than any of these: one comparison for them.
     let mut list = Vec::new();
@@ -43,13 +44,17 @@ pub(super) fn compile(ports: &PortSet) -> Option<Vec<Instruction>> {
     program.push(Instruction { code: JUMP, yes: 0, no: 0, k: list.len() as u32 });
     program.append(&mut list);
 
-    let (mut v4, mut v6) = (source_v4(), source_v6());
-    program.extend([load(LOAD_BYTE, IP), Instruction { code: AND, yes: 0, no: 0, k: 0xf0 }]);
-    program.push(jump(IF_EQUAL, 0x40, 0, v4.len() as u8));
+    let mut v4 = source_v4();
+    if ipv6 {
+        program.extend([load(LOAD_BYTE, IP), Instruction { code: AND, yes: 0, no: 0, k: 0xf0 }]);
+        program.push(jump(IF_EQUAL, 0x40, 0, v4.len() as u8));
+    }
     program.append(&mut v4);
-    program.push(jump(IF_EQUAL, 0x60, 1, 0));
-    program.push(PASS);
-    program.append(&mut v6);
+    if ipv6 {
+        program.push(jump(IF_EQUAL, 0x60, 1, 0));
+        program.push(PASS);
+        program.append(&mut source_v6());
+    }
     (program.len() <= LONGEST).then_some(program)
 }
 

@@ -25,7 +25,10 @@ const THROTTLED: [u16; 5] = [1900, 3702, 5353, 5355, 11211];
 
 /// A set of ports, as ranges in their order with gaps between them.
 #[derive(Debug)]
-pub(super) struct PortSet(Vec<(u16, u16)>);
+pub(super) struct PortSet {
+    ranges: Vec<(u16, u16)>,
+    highest: u16,
+}
 
 impl PortSet {
     /// The ports that `choices` name. Port 0 is always one of them: it cannot be answered.
@@ -47,22 +50,23 @@ impl PortSet {
                 _ => ranges.push((first, last)),
             }
         }
-        PortSet(ranges)
+        let highest = ranges.last().map_or(0, |range| range.1);
+        PortSet { ranges, highest }
     }
 
     /// Whether `port` is in it. Most clients have a higher one than any of these.
     pub(super) fn contains(&self, port: u16) -> bool {
-        port <= self.highest() && self.0.iter().any(|&(first, last)| (first..=last).contains(&port))
+        port <= self.highest && self.ranges.iter().any(|&(first, last)| (first..=last).contains(&port))
     }
 
     /// The highest of them.
     pub(super) fn highest(&self) -> u16 {
-        self.0.last().map_or(0, |range| range.1)
+        self.highest
     }
 
     /// The first and last port of each range.
     pub(super) fn ranges(&self) -> &[(u16, u16)] {
-        &self.0
+        &self.ranges
     }
 }
 

@@ -148,9 +148,9 @@ fn who_is_trusted_is_answered_without_end() {
 #[test]
 fn where_nothing_is_answered_nothing_is_guarded() {
     assert!(Guard::new(&settings("service=discard")).unwrap().is_none());
-    assert!(filter(&settings("service=discard")).is_none());
-    assert!(filter(&settings("kernel-filter=false")).is_none());
-    assert!(filter(&settings("")).is_some());
+    assert!(filter(&settings("service=discard"), false).is_none());
+    assert!(filter(&settings("kernel-filter=false"), true).is_none());
+    assert!(filter(&settings(""), false).is_some());
     assert!(!wants_feedback(&settings(""), Place::Loopback));
     assert!(wants_feedback(&settings(""), Place::Wildcard));
 }

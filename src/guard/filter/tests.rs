@@ -102,10 +102,13 @@ proptest! {
         packets in prop::collection::vec((address(), prop_oneof![any::<u16>(), 0..1100_u16]), 1..200),
     ) {
         let ports = PortSet::new(&SourcePorts(choices));
-        let program = compile(&ports).unwrap();
+        let programs = [false, true].map(|ipv6| compile(&ports, ipv6).unwrap());
         for (source, port) in packets {
             let ours = !ports.contains(port) && plain(source).class() != Class::Nobody;
-            prop_assert_eq!(passes(&program, &Packet::new(source, port)), ours, "{} {}", source, port);
+            // No IPv6 packet comes to an IPv4 socket.
+            for program in &programs[usize::from(source.is_ipv6())..] {
+                prop_assert_eq!(passes(program, &Packet::new(source, port)), ours, "{} {}", source, port);
+            }
         }
     }
 }
@@ -114,15 +117,17 @@ proptest! {
 fn the_longest_program_fits_and_a_longer_one_is_not_made() {
     let every_other =
         |count: u16| SourcePorts((1..=count).map(|n| PortChoice::Ports(2 * n..=2 * n)).collect());
-    let program = compile(&PortSet::new(&every_other(2000))).unwrap();
+    let program = compile(&PortSet::new(&every_other(2000)), true).unwrap();
     assert!(!passes(&program, &Packet::new([192, 0, 2, 1].into(), 4000)));
     assert!(passes(&program, &Packet::new([192, 0, 2, 1].into(), 3999)));
-    assert!(compile(&PortSet::new(&every_other(2100))).is_none());
+    assert!(compile(&PortSet::new(&every_other(2100)), false).is_none());
 }
 
 #[test]
 fn the_kernel_takes_the_program() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let program = compile(&PortSet::new(&SourcePorts::default())).unwrap();
-    crate::sys::socket_filter::attach(&socket, &program).unwrap();
+    for ipv6 in [false, true] {
+        let program = compile(&PortSet::new(&SourcePorts::default()), ipv6).unwrap();
+        crate::sys::socket_filter::attach(&socket, &program).unwrap();
+    }
 }
