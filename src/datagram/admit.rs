@@ -1,6 +1,6 @@
 //! Which datagrams of a batch are to be answered.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     config::ServiceKind,
@@ -8,82 +8,101 @@ use crate::{
     guard::{Guard, Round, Source, embedded_v4},
     listener::Listener,
     reason::Reason,
-    sys::{clock, mmsg::Batch, names::Origin},
+    sys::{
+        clock,
+        mmsg::{Batch, Request},
+        names::Origin,
+    },
 };
+
+/// What the datagrams of a batch are judged by.
+struct Judge<'a> {
+    duty: &'a Duty,
+    guard: Option<(&'a Guard, Round)>,
+    /// In nanoseconds, where somebody asks.
+    now: u64,
+}
 
 /// Marks those that are not to be answered, counts all of them, and returns how many are left.
 pub(super) fn admit(duty: &Duty, listener: &Listener, batch: &mut Batch) -> usize {
-    // One look at the clock for all, and none where nobody asks. Rates may be as fast as it goes, but nothing that the guard
-    // remembers is younger than a tenth of a second.
-    let now = match (&duty.guard, &duty.limits) {
-        (_, Some(_)) => clock::now(),
-        (Some(_), None) => clock::lately(),
-        (None, None) => 0,
-    };
-    let guard = duty.guard.as_deref().map(|guard| (guard, Round::new(listener.place(), now)));
-    let (mut bytes, mut let_in) = (0, 0);
-    for i in 0..batch.received() {
-        bytes += batch.length(i);
-        if batch.truncated(i) {
+    let judge = Judge::new(duty, listener);
+    let (mut bytes, mut refused) = (0, 0);
+    for (i, request) in batch.requests().enumerate() {
+        bytes += request.length();
+        if request.is_truncated() {
             duty.stats.truncated.fetch_add(1, Relaxed);
-            batch.refuse(i);
-            continue;
-        }
-        match judge(duty, guard.as_ref(), now, batch, i) {
-            Ok(()) => let_in += 1,
-            Err(reason) => {
-                duty.refuse(reason, 1);
-                batch.refuse(i);
-            }
+            refused |= 1 << i;
+        } else if let Err(reason) = judge.judge(request) {
+            duty.refuse(reason, 1);
+            refused |= 1 << i;
         }
     }
     duty.stats.received(bytes);
-    let_in
+    batch.refuse(refused);
+    if duty.settings.allow_multicast {
+        judge.answer_from_ourselves(batch);
+    }
+    batch.received() - refused.count_ones() as usize
 }
 
-/// Whether a datagram may be answered.
-fn judge(
-    duty: &Duty,
-    guard: Option<&(&Guard, Round)>,
-    now: u64,
-    batch: &mut Batch,
-    i: usize,
-) -> Result<(), Reason> {
-    let is_answered = duty.settings.service != ServiceKind::Discard;
-    match batch.origin(i) {
-        Origin::Nameless | Origin::V4(_, 0) | Origin::V6(_, 0) if is_answered => Err(Reason::Unanswerable),
-        Origin::Nameless | Origin::Unix => Ok(()),
-        Origin::V4(v4, port) => judge_source(duty, guard, now, batch, i, (v4, port)),
-        Origin::V6(v6, port) => match embedded_v4(v6) {
-            Some(v4) => judge_source(duty, guard, now, batch, i, (v4, port)),
-            None => judge_source(duty, guard, now, batch, i, (v6, port)),
-        },
+impl<'a> Judge<'a> {
+    fn new(duty: &'a Duty, listener: &Listener) -> Judge<'a> {
+        // One look at the clock for all, and none where nobody asks. Rates may be as fast as it goes, but nothing that the guard
+        // remembers is younger than a tenth of a second.
+        let now = match (&duty.guard, &duty.limits) {
+            (_, Some(_)) => clock::now(),
+            (Some(_), None) => clock::lately(),
+            (None, None) => 0,
+        };
+        let guard = duty.guard.as_deref().map(|guard| (guard, Round::new(listener.place(), now)));
+        Judge { duty, guard, now }
     }
-}
 
-/// The cheap tests first, and those that count last.
-#[inline]
-fn judge_source(
-    duty: &Duty,
-    guard: Option<&(&Guard, Round)>,
-    now: u64,
-    batch: &mut Batch,
-    i: usize,
-    (source, port): (impl Source, u16),
-) -> Result<(), Reason> {
-    if let Some((guard, round)) = guard {
-        guard.addresses(round, source, batch.destination(i))?;
-    }
-    duty.judge(source)?;
-    if let Some((guard, round)) = guard {
-        guard.port(round, source, port)?;
-    }
-    duty.limit_datagram(source, batch.length(i), now)?;
-    if let Some((guard, round)) = guard {
-        guard.peer(round, source, port)?;
-        if duty.settings.allow_multicast && round.is_for_many(batch.destination(i)) {
-            batch.forget_destination(i);
+    /// Whether a datagram may be answered.
+    fn judge(&self, request: Request<'_>) -> Result<(), Reason> {
+        let is_answered = self.duty.settings.service != ServiceKind::Discard;
+        match request.origin() {
+            Origin::Nameless | Origin::V4(_, 0) | Origin::V6(_, 0) if is_answered => {
+                Err(Reason::Unanswerable)
+            }
+            Origin::Nameless | Origin::Unix => Ok(()),
+            Origin::V4(v4, port) => self.judge_source(request, v4, port),
+            Origin::V6(v6, port) => self.judge_v6(request, v6, port),
         }
     }
-    Ok(())
+
+    #[inline(never)]
+    fn judge_v6(&self, request: Request<'_>, v6: Ipv6Addr, port: u16) -> Result<(), Reason> {
+        match embedded_v4(v6) {
+            Some(v4) => self.judge_source(request, v4, port),
+            None => self.judge_source(request, v6, port),
+        }
+    }
+
+    /// The cheap tests first, and those that count last.
+    #[inline(always)]
+    fn judge_source(&self, request: Request<'_>, source: impl Source, port: u16) -> Result<(), Reason> {
+        if let Some((guard, round)) = &self.guard {
+            guard.addresses(round, source, request.destination())?;
+        }
+        self.duty.judge(source)?;
+        if let Some((guard, round)) = &self.guard {
+            guard.port(round, source, port)?;
+        }
+        self.duty.limit_datagram(source, request.length(), self.now)?;
+        match &self.guard {
+            Some((guard, round)) => guard.peer(round, source, port),
+            None => Ok(()),
+        }
+    }
+
+    /// The answer to what was sent to many leaves from an address of ours.
+    fn answer_from_ourselves(&self, batch: &mut Batch) {
+        let Some((_, round)) = &self.guard else { return };
+        let for_many = |(i, request): (usize, Request<'_>)| {
+            if round.is_for_many(request.destination()) { 1 << i } else { 0 }
+        };
+        let for_many: u64 = batch.requests().enumerate().map(for_many).sum();
+        (0..batch.received()).filter(|i| for_many & (1 << i) != 0).for_each(|i| batch.forget_destination(i));
+    }
 }

@@ -21,23 +21,21 @@ use crate::{
 
 /// Answers all datagrams of a batch that were let in, and sends the answers.
 pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
-    let shown = duty.settings.payload != Payload::Off || log_enabled!(Level::Debug);
-    let mut at = 0;
-    while at < batch.received() {
-        // A service that panics loses one datagram, not the batch.
-        let all = || {
-            while at < batch.received() {
-                at += 1;
-                if !batch.is_refused(at - 1) {
-                    consider(duty, batch, at - 1, shown);
-                }
-            }
-        };
-        if catch_unwind(AssertUnwindSafe(all)).is_err() {
-            duty.stats.died.fetch_add(1, Relaxed);
-            duty.stats.errors.fetch_add(1, Relaxed);
-            error!("listener \"{}\": the service panicked; one datagram is lost", duty.settings.name);
-        }
+    if duty.settings.payload != Payload::Off || log_enabled!(Level::Debug) {
+        show(duty, batch);
+    }
+    let allow_amplification = duty.settings.allow_amplification;
+    let make = |buffer: &mut [u8], request| {
+        reply(&*duty.service, buffer, request, allow_amplification).unwrap_or_else(|reason| {
+            duty.refuse(reason, 1);
+            None
+        })
+    };
+    // A service that panics loses one datagram, not the batch.
+    while catch_unwind(AssertUnwindSafe(|| batch.answer(make))).is_err() {
+        duty.stats.died.fetch_add(1, Relaxed);
+        duty.stats.errors.fetch_add(1, Relaxed);
+        error!("listener \"{}\": the service panicked; one datagram is lost", duty.settings.name);
     }
     let sent = batch.send(listener.as_fd(), super::hears_complaints(duty, listener));
     duty.stats.sent(sent.bytes);
@@ -51,19 +49,6 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
         duty.stats.unreachable.fetch_add(unreachable, Relaxed);
         duty.stats.oversize.fetch_add(oversize, Relaxed);
         duty.stats.errors.fetch_add(failed, Relaxed);
-    }
-}
-
-/// Shows one datagram where that is asked for, and answers it.
-fn consider(duty: &Duty, batch: &mut Batch, i: usize, shown: bool) {
-    if shown {
-        show(duty, batch, i);
-    }
-    let request = batch.length(i);
-    match reply(&*duty.service, batch.buffer(i), request, duty.settings.allow_amplification) {
-        Ok(Some(length)) => batch.answer(i, length),
-        Ok(None) => {}
-        Err(reason) => duty.refuse(reason, 1),
     }
 }
 
@@ -81,13 +66,17 @@ pub(super) fn reply(
     }
 }
 
-fn show(duty: &Duty, batch: &mut Batch, i: usize) {
+/// Shows what is to be answered.
+#[cold]
+fn show(duty: &Duty, batch: &Batch) {
     let (name, payload) = (duty.settings.name.as_str(), duty.settings.payload);
-    let peer = Peer::from(&batch.source(i));
-    let (url, length) = (peer.url(duty.settings.protocol), batch.length(i));
-    if payload != Payload::Off {
-        let shown = Shown::new(&batch.buffer(i)[..length], payload);
-        info!(listener = name; "listener \"{name}\": {url} {shown}");
+    for (i, request) in batch.requests().enumerate().filter(|(i, _)| batch.refused() & (1 << i) == 0) {
+        let peer = Peer::from(&request.source());
+        let (url, length) = (peer.url(duty.settings.protocol), request.length());
+        if payload != Payload::Off {
+            let shown = Shown::new(batch.payload(i), payload);
+            info!(listener = name; "listener \"{name}\": {url} {shown}");
+        }
+        debug!(listener = name; "listener \"{name}\": {url} sent a datagram of {length} bytes");
     }
-    debug!(listener = name; "listener \"{name}\": {url} sent a datagram of {length} bytes");
 }

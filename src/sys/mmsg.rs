@@ -19,11 +19,12 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use super::{
     names::{self, Destination, NAME, Name, Origin},
-    path_mtu,
     shared::Pages,
 };
-use segments::Segments;
+use answers::Answers;
+pub use answers::Sent;
 
+mod answers;
 mod segments;
 
 /// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
@@ -42,19 +43,23 @@ const ROOM: usize = LARGEST_DATAGRAM;
 /// Requests received together, and the answers to them.
 pub struct Batch {
     buffers: Pages,
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
+    slots: Box<[Slot]>,
+    /// Where each request lies, and its answer. Answers that follow each other are sent as one, with their pieces.
     pieces: Box<[libc::iovec]>,
     requests: Box<[libc::mmsghdr]>,
-    answers: Box<[libc::mmsghdr]>,
+    answers: Answers,
     received: usize,
-    answered: usize,
-    /// Bytes of the answers.
-    bytes: u64,
-    /// Whether answers that follow each other may be sent as one.
-    segments: Option<Segments>,
+    /// How many of them were to be answered so far.
+    considered: usize,
     /// A bit for each request that is not to be answered.
     refused: u64,
+}
+
+/// What comes with a request and goes with its answer.
+#[derive(Clone, Copy)]
+struct Slot {
+    name: Name,
+    control: Control,
 }
 
 /// Room for one `IPV6_PKTINFO` (32 bytes with its header), aligned as cmsg(3) wants it.
@@ -67,42 +72,20 @@ const CONTROL: usize = 64;
 // SAFETY: the pointers inside the headers lead to the boxes and pages beside them, which move along with the batch.
 unsafe impl Send for Batch {}
 
-/// What became of the answers of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Bytes of the answers that the kernel took.
-    pub bytes: u64,
-    /// Answers dropped because the receiver's queue or our send buffer was full (EAGAIN, ENOBUFS).
-    pub dropped: u64,
-    /// Answers that a rule of the packet filter forbids (EPERM, EACCES).
-    pub forbidden: u64,
-    /// Answers to where no route leads (EHOSTUNREACH, ENETUNREACH).
-    pub unreachable: u64,
-    /// Answers that were too long for the way they had to go (EMSGSIZE).
-    pub oversize: u64,
-    /// Answers that could not be sent for another reason.
-    pub failed: u64,
-    /// A call failed that may have told of an earlier answer: the error queue of the socket says of which.
-    pub told: bool,
-}
-
 impl Batch {
     /// A batch of up to `size` datagrams, at most [`MOST`]. `with_control` receives and returns control data.
     pub fn new(size: usize, with_control: bool) -> io::Result<Batch> {
         let size = size.clamp(1, MOST);
+        let slot = Slot { name: Name([0; NAME]), control: Control([0; CONTROL]) };
         let mut batch = Batch {
             buffers: Pages::new(size * STRIDE)?,
-            names: vec![Name([0; NAME]); size].into(),
-            controls: vec![Control([0; CONTROL]); size].into(),
+            slots: vec![slot; size].into(),
             pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; size].into(),
             // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
             requests: vec![unsafe { std::mem::zeroed() }; size].into(),
-            // SAFETY: as above.
-            answers: vec![unsafe { std::mem::zeroed() }; size].into(),
+            answers: Answers::new(size),
             received: size,
-            answered: 0,
-            bytes: 0,
-            segments: None,
+            considered: 0,
             refused: 0,
         };
         batch.point(with_control);
@@ -111,24 +94,25 @@ impl Batch {
 
     /// Points every header at its buffer, address and control data. Their lengths are set before each call.
     fn point(&mut self, with_control: bool) {
-        let size = self.names.len();
+        let buffers = self.buffers.chunks_exact_mut(STRIDE);
         let pieces = self.pieces.as_mut_ptr();
-        for i in 0..size {
-            self.pieces[i] =
-                libc::iovec { iov_base: self.buffers[i * STRIDE..].as_mut_ptr().cast(), iov_len: ROOM };
-            let header = &mut self.requests[i].msg_hdr;
-            header.msg_name = (&raw mut self.names[i]).cast();
+        for (i, ((slot, request), buffer)) in
+            self.slots.iter_mut().zip(&mut self.requests).zip(buffers).enumerate()
+        {
+            self.pieces[i].iov_base = buffer.as_mut_ptr().cast();
+            let header = &mut request.msg_hdr;
+            header.msg_name = (&raw mut slot.name).cast();
             header.msg_iov = pieces.wrapping_add(i);
             header.msg_iovlen = 1;
             if with_control {
-                header.msg_control = self.controls[i].0.as_mut_ptr().cast();
+                header.msg_control = slot.control.0.as_mut_ptr().cast();
             }
         }
     }
 
     /// Lets answers that follow each other to one peer be sent as one, if the kernel can do that for this socket.
     pub fn join_answers(&mut self, socket: BorrowedFd<'_>) {
-        self.segments = Segments::new(socket, self.size());
+        self.answers.join(socket);
     }
 
     /// How many datagrams this batch can hold.
@@ -151,8 +135,8 @@ impl Batch {
                 message.msg_hdr.msg_controllen = CONTROL as _;
             }
         }
-        self.received = 0;
-        (self.answered, self.bytes, self.refused) = (0, 0, 0);
+        (self.received, self.considered, self.refused) = (0, 0, 0);
+        self.answers.clear();
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         let forever = null_mut::<libc::timespec>();
@@ -169,45 +153,29 @@ impl Batch {
         self.received
     }
 
-    /// The length of request `i`.
-    pub fn length(&self, i: usize) -> usize {
-        (self.requests[i].msg_len as usize).min(ROOM)
-    }
-
-    /// Whether request `i` was longer than its buffer and lost its end.
-    pub fn truncated(&self, i: usize) -> bool {
-        self.requests[i].msg_hdr.msg_flags & libc::MSG_TRUNC != 0
-    }
-
-    /// Who sent request `i`.
-    pub fn origin(&self, i: usize) -> Origin {
-        names::origin(&self.names[i], self.requests[i].msg_hdr.msg_namelen as usize)
-    }
-
-    /// Where request `i` was sent to, if the socket tells.
-    pub fn destination(&self, i: usize) -> Option<Destination> {
-        let header = &self.requests[i].msg_hdr;
-        match header.msg_control.is_null() {
-            true => None,
-            false => names::destination(&self.controls[i].0[..control_length(header)]),
-        }
+    /// The requests, in the order they came.
+    pub fn requests(&self) -> impl Iterator<Item = Request<'_>> {
+        self.requests[..self.received]
+            .iter()
+            .zip(&self.slots)
+            .map(|(message, slot)| Request { message, slot })
     }
 
     /// Lets the kernel choose the address that the answer to request `i` leaves from: nothing can be sent from one that stands
     /// for many.
     pub fn forget_destination(&mut self, i: usize) {
         let length = control_length(&self.requests[i].msg_hdr);
-        names::forget_destination(&mut self.controls[i].0[..length]);
+        names::forget_destination(&mut self.slots[i].control.0[..length]);
     }
 
-    /// Request `i` is not to be answered.
-    pub fn refuse(&mut self, i: usize) {
-        self.refused |= 1 << i;
+    /// The requests that have a bit in `which`, the first in the lowest one, are not to be answered.
+    pub fn refuse(&mut self, which: u64) {
+        self.refused |= which;
     }
 
-    /// Whether request `i` is not to be answered.
-    pub fn is_refused(&self, i: usize) -> bool {
-        self.refused & (1 << i) != 0
+    /// The requests that are not to be answered, as [`Batch::refuse`] takes them.
+    pub fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Whether there is nothing to answer.
@@ -215,39 +183,27 @@ impl Batch {
         self.refused.count_ones() as usize == self.received
     }
 
-    /// Who sent request `i`, for people.
-    pub fn source(&self, i: usize) -> SockAddr {
-        let length = self.requests[i].msg_hdr.msg_namelen;
-        let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `Name`.
-        let view = unsafe { storage.view_as::<Name>() };
-        *view = self.names[i];
-        // SAFETY: the kernel wrote an address of this length into it.
-        unsafe { SockAddr::new(storage, length) }
+    /// The bytes of request `i`.
+    pub fn payload(&self, i: usize) -> &[u8] {
+        &self.buffers[i * STRIDE..][..length(&self.requests[i])]
     }
 
-    /// The buffer of request `i`, whole: the request at its start, and room for the answer.
-    pub fn buffer(&mut self, i: usize) -> &mut [u8] {
-        &mut self.buffers[i * STRIDE..][..ROOM]
-    }
-
-    /// Answers request `i` with the first `length` bytes of its buffer, when [`Batch::send`] is called.
-    pub fn answer(&mut self, i: usize, length: usize) {
-        let request = &self.requests[i];
-        if !request.msg_hdr.msg_control.is_null() {
-            names::forget_interface(&mut self.controls[i].0[..control_length(&request.msg_hdr)]);
-        }
-        let length = length.min(ROOM);
-        self.pieces[i].iov_len = length;
-        self.bytes += length as u64;
-        if self.join(i, length) {
-            return;
-        }
-        // All that the header of a request points at is what its answer takes.
-        self.answers[self.answered] = self.requests[i];
-        self.answered += 1;
-        if let Some(segments) = &mut self.segments {
-            segments.begin(i);
+    /// Has `make` answer each request that is not refused: it is given the buffer, with the request at its start and room for any
+    /// answer, and the length of the request, and returns that of the answer. To be called again if it panics, for the rest.
+    pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], usize) -> Option<usize>) {
+        // As slices of one length, so that a number is checked against it once.
+        let all = self.received;
+        let (requests, slots) = (&self.requests[..all], &mut self.slots[..all]);
+        let (pieces, refused) = (&mut self.pieces[..all], self.refused);
+        let buffers = self.buffers.chunks_exact_mut(STRIDE).skip(self.considered);
+        for (i, buffer) in (self.considered..all).zip(buffers) {
+            self.considered = i + 1;
+            if refused & (1 << i) != 0 {
+                continue;
+            }
+            if let Some(length) = make(&mut buffer[..ROOM], length(&requests[i])) {
+                self.answers.add(requests, slots, pieces, i, length.min(ROOM));
+            }
         }
     }
 
@@ -256,68 +212,56 @@ impl Batch {
     /// With `feedback` (`IP_RECVERR`) a call may also fail because of an answer sent before, to somebody else: then this one is
     /// tried again.
     pub fn send(&mut self, fd: BorrowedFd<'_>, feedback: bool) -> Sent {
-        let mut sent = Sent::default();
-        // ECONNREFUSED tells of an earlier answer only; other errors may be about this one.
-        let (mut at, mut refused, mut tried) = (0, if feedback { MOST } else { 0 }, !feedback);
-        let mut fragments = false;
-        while at < self.answered {
-            let left = &mut self.answers[at..self.answered];
-            let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            let (call, raw) = (libc::SYS_sendmmsg, fd.as_raw_fd());
-            // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
-            // sendmmsg(2) only reads what they point at, and writes `msg_len`.
-            let n = unsafe { libc::syscall(call, raw, headers, count, flags as u32) };
-            if n > 0 {
-                let n = n as usize;
-                // Mostly all of them at once.
-                sent.bytes += match n == self.answered {
-                    true => self.bytes,
-                    false => left[..n].iter().map(|m| u64::from(m.msg_len)).sum(),
-                };
-                // Where the call ended early, one failed, and the error is gone with the call.
-                sent.told |= feedback && n < left.len();
-                (at, tried) = (at + n, !feedback);
-                continue;
-            }
-            let error = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            let count = segments::pieces(&left[0].msg_hdr) as u64;
-            match error {
-                libc::EINTR => continue,
-                libc::EAGAIN | libc::ENOBUFS => sent.dropped += count,
-                libc::ECONNREFUSED if refused > 0 => {
-                    (refused, sent.told) = (refused - 1, true);
-                    continue;
-                }
-                _ if !tried => {
-                    (tried, sent.told) = (true, true);
-                    continue;
-                }
-                libc::EPERM | libc::EACCES => sent.forbidden += count,
-                libc::EHOSTUNREACH | libc::ENETUNREACH => sent.unreachable += count,
-                // The way may be one where they cannot be sent as one: too narrow, or without checksums by the interface.
-                _ if count > 1 => {
-                    self.answered = segments::take_apart(&mut self.answers, at, self.answered);
-                    if error == libc::EIO {
-                        self.segments = None;
-                    }
-                    continue;
-                }
-                // Too long for its way, whole; from now on such answers are cut up.
-                libc::EMSGSIZE if !fragments => {
-                    fragments = true;
-                    // Where it fails it is not about that, see below.
-                    let _ = path_mtu::allow_fragments(&fd);
-                    continue;
-                }
-                libc::EMSGSIZE => sent.oversize += 1,
-                _ => sent.failed += 1,
-            }
-            (at, tried) = (at + 1, !feedback);
-        }
-        (self.answered, self.bytes) = (0, 0);
-        sent
+        self.answers.send(fd, feedback)
     }
+}
+
+/// A request, where it was received.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    message: &'a libc::mmsghdr,
+    slot: &'a Slot,
+}
+
+impl Request<'_> {
+    /// Its length.
+    pub fn length(self) -> usize {
+        length(self.message)
+    }
+
+    /// Whether it was longer than its buffer and lost its end.
+    pub fn is_truncated(self) -> bool {
+        self.message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0
+    }
+
+    /// Who sent it.
+    pub fn origin(self) -> Origin {
+        names::origin(&self.slot.name, self.message.msg_hdr.msg_namelen as usize)
+    }
+
+    /// Where it was sent to, if the socket tells.
+    pub fn destination(self) -> Option<Destination> {
+        let header = &self.message.msg_hdr;
+        match header.msg_control.is_null() {
+            true => None,
+            false => names::destination(&self.slot.control.0[..control_length(header)]),
+        }
+    }
+
+    /// Who sent it, for people.
+    pub fn source(self) -> SockAddr {
+        let mut storage = SockAddrStorage::zeroed();
+        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `Name`.
+        let view = unsafe { storage.view_as::<Name>() };
+        *view = self.slot.name;
+        // SAFETY: the kernel wrote an address of this length into it.
+        unsafe { SockAddr::new(storage, self.message.msg_hdr.msg_namelen) }
+    }
+}
+
+/// How many bytes were received: no more than there was room for.
+fn length(message: &libc::mmsghdr) -> usize {
+    message.msg_len as usize
 }
 
 /// How much of the control buffer of `header` is in use. C libraries differ in the type.

@@ -6,7 +6,7 @@ use std::{
     ptr::null_mut,
 };
 
-use super::{Batch, CONTROL, Control, NAME, control_length};
+use super::{CONTROL, Control, NAME, Slot, answers::Answers, control_length};
 
 /// The longest answer that is sent that way: what fits everywhere in one packet, for such a packet is never fragmented (RFC 8200,
 /// section 5: 1,280 bytes, of which 48 are headers).
@@ -22,29 +22,19 @@ const SEGMENTS: usize = 64;
 // SAFETY: CMSG_SPACE(3) computes a number.
 const SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
 
-/// Answers that are sent as one.
-pub(super) struct Segments {
-    /// Control data of the answers: what their requests came with, and the length of a segment.
-    controls: Box<[Control]>,
-    /// The first of the requests that the last answer is for.
-    first: usize,
-}
+/// Control data of answers: what their requests came with, and the length of a segment.
+pub(super) struct Segments(Box<[Control]>);
 
 impl Segments {
     /// For batches of `size` answers, if the kernel can do that for this socket.
     pub(super) fn new(socket: BorrowedFd<'_>, size: usize) -> Option<Segments> {
-        is_offered(socket).then(|| Segments { controls: vec![Control([0; CONTROL]); size].into(), first: 0 })
-    }
-
-    /// Another answer begins, to `request`.
-    pub(super) fn begin(&mut self, request: usize) {
-        self.first = request;
+        is_offered(socket).then(|| Segments(vec![Control([0; CONTROL]); size].into()))
     }
 
     /// Adds the length of a segment to the control data of an answer.
     fn describe(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
         let before = if header.msg_control.is_null() { 0 } else { control_length(header) };
-        let control = &mut self.controls[at].0;
+        let control = &mut self.0[at].0;
         // SAFETY: the control data of a request, which is as long as its header says and overlaps none of ours.
         unsafe { std::ptr::copy_nonoverlapping(header.msg_control.cast(), control.as_mut_ptr(), before) };
         // SAFETY: plain data (musl pads it) for which all zeroes is a valid value.
@@ -62,52 +52,58 @@ impl Segments {
     }
 }
 
-impl Batch {
-    /// Lets the answer to request `i`, of `length` bytes, follow the one before, if they go the same way.
-    pub(super) fn join(&mut self, i: usize, length: usize) -> bool {
-        let (Some(segments), Some(at)) = (&self.segments, self.answered.checked_sub(1)) else { return false };
-        let first = segments.first;
-        // Most peers differ in their port already, and no more of them is looked at.
-        if self.names[first].start() != self.names[i].start()
-            || !self.may_follow(first, at, i, length)
-            || !self.goes_the_same_way(first, i)
+impl Answers {
+    /// Lets the answer to request `i` follow the one before, if they go the same way.
+    #[inline(never)]
+    pub(super) fn follow(
+        &mut self,
+        requests: &[libc::mmsghdr],
+        slots: &[Slot],
+        answers: &[libc::iovec],
+        i: usize,
+    ) -> bool {
+        let (Some(segments), Some(at)) = (&mut self.segments, self.count.checked_sub(1)) else {
+            return false;
+        };
+        let (first, header) = (self.first, &mut self.headers[at].msg_hdr);
+        let count = pieces(header);
+        if i != first + count
+            || !may_follow(&answers[first..=i])
+            || !go_the_same_way(requests, slots, first, i)
         {
             return false;
         }
-        let Some(segments) = &mut self.segments else { return false };
-        let header = &mut self.answers[at].msg_hdr;
-        if pieces(header) == 1 {
-            segments.describe(at, self.pieces[first].iov_len, header);
+        if count == 1 {
+            segments.describe(at, answers[first].iov_len, header);
         }
         header.msg_iovlen += 1;
         true
     }
+}
 
-    /// Whether the answer to request `i` may be a segment of answer `at`, which begins with that to request `first`.
-    fn may_follow(&self, first: usize, at: usize, i: usize, length: usize) -> bool {
-        let count = pieces(&self.answers[at].msg_hdr);
-        let segment = self.pieces[first].iov_len;
-        // Pieces lie side by side if nothing was left out; and one that is shorter was the last.
-        i == first + count
-            && self.pieces[i - 1].iov_len == segment
-            && segment <= LONGEST
-            && (1..=segment).contains(&length)
-            && count < SEGMENTS
-            && (count + 1) * segment <= BYTES
-    }
+/// Whether the last of these answers, which were received side by side, may be a segment beside the others.
+fn may_follow(answers: &[libc::iovec]) -> bool {
+    let ([first, ..], [.., before, last]) = (answers, answers) else { return false };
+    let segment = first.iov_len;
+    // One that is shorter was the last.
+    before.iov_len == segment
+        && segment <= LONGEST
+        && (1..=segment).contains(&last.iov_len)
+        && answers.len() <= SEGMENTS
+        && answers.len() * segment <= BYTES
+}
 
-    /// Whether two requests came from one peer to one address.
-    fn goes_the_same_way(&self, one: usize, other: usize) -> bool {
-        let (a, b) = (&self.requests[one].msg_hdr, &self.requests[other].msg_hdr);
-        let (name, control) = (a.msg_namelen as usize, control_length(a));
-        a.msg_namelen == b.msg_namelen
-            && self.names[one].0[..name.min(NAME)] == self.names[other].0[..name.min(NAME)]
-            && a.msg_control.is_null() == b.msg_control.is_null()
-            && (a.msg_control.is_null()
-                || (a.msg_controllen == b.msg_controllen
-                    && control + SPACE <= CONTROL
-                    && self.controls[one].0[..control] == self.controls[other].0[..control]))
-    }
+/// Whether two requests came from one peer to one address.
+fn go_the_same_way(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other: usize) -> bool {
+    let (a, b) = (&requests[one].msg_hdr, &requests[other].msg_hdr);
+    let (name, control) = (a.msg_namelen as usize, control_length(a));
+    a.msg_namelen == b.msg_namelen
+        && slots[one].name.0[..name.min(NAME)] == slots[other].name.0[..name.min(NAME)]
+        && a.msg_control.is_null() == b.msg_control.is_null()
+        && (a.msg_control.is_null()
+            || (a.msg_controllen == b.msg_controllen
+                && control + SPACE <= CONTROL
+                && slots[one].control.0[..control] == slots[other].control.0[..control]))
 }
 
 /// How many pieces a message consists of. C libraries differ in the type.
@@ -155,7 +151,10 @@ fn is_offered(socket: BorrowedFd<'_>) -> bool {
 mod tests {
     use std::{net::UdpSocket, os::fd::AsFd};
 
-    use super::{super::Sent, *};
+    use super::{
+        super::{Batch, Sent},
+        *,
+    };
 
     /// Has these texts answered as one batch; how many messages that takes, and what arrives.
     fn answered(server: &UdpSocket, texts: &[&[u8]]) -> (usize, Vec<Vec<u8>>) {
@@ -168,8 +167,8 @@ mod tests {
             client.send(text).unwrap();
         }
         assert_eq!(batch.receive(server.as_fd(), texts.len(), true).unwrap(), texts.len());
-        (0..texts.len()).for_each(|i| batch.answer(i, batch.length(i)));
-        let messages = batch.answered;
+        batch.answer(|_, length| Some(length));
+        let messages = batch.answers.count;
         let sent = batch.send(server.as_fd(), false);
         let bytes = texts.iter().map(|text| text.len() as u64).sum();
         assert_eq!(sent, Sent { bytes, ..Sent::default() });
@@ -210,8 +209,8 @@ mod tests {
             clients[client].send_to(text, server.local_addr().unwrap()).unwrap();
         }
         assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
-        (0..4).for_each(|i| batch.answer(i, 3));
-        assert_eq!(batch.answered, 3);
+        batch.answer(|_, length| Some(length));
+        assert_eq!(batch.answers.count, 3);
         assert_eq!(batch.send(server.as_fd(), false), Sent { bytes: 12, ..Sent::default() });
     }
 
@@ -227,8 +226,9 @@ mod tests {
             client.send_to(text, server.local_addr().unwrap()).unwrap();
         }
         assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
-        [0, 2, 3].into_iter().for_each(|i| batch.answer(i, 3));
-        assert_eq!(batch.answered, 2);
+        batch.refuse(0b10);
+        batch.answer(|_, length| Some(length));
+        assert_eq!(batch.answers.count, 2);
         assert_eq!(batch.send(server.as_fd(), false), Sent { bytes: 9, ..Sent::default() });
         let mut buffer = [0; 8];
         for text in [b"one", b"six", b"ten"] {
