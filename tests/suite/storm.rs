@@ -97,8 +97,10 @@ fn rage(listeners: &[Target], seed: u64, time: Duration) -> (u64, u64) {
     let (over, attacks) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut answers = 0;
     thread::scope(|scope| {
+        // The attackers end in any case, or nobody would hear of an answer that is wrong.
+        let over = EndOf(&over);
         for attacker in 0..3 {
-            let (over, attacks) = (&over, &attacks);
+            let (over, attacks) = (over.0, &attacks);
             scope.spawn(move || {
                 let mut attacker = Attacker::new(seed << 8 | attacker);
                 while !over.load(Relaxed) {
@@ -115,14 +117,26 @@ fn rage(listeners: &[Target], seed: u64, time: Duration) -> (u64, u64) {
             eventually(&format!("an answer of {}", target.name), || ask(target, question.as_bytes()));
             answers += 1;
         }
-        over.store(true, Relaxed);
     });
     (attacks.into_inner(), answers)
 }
 
+/// Says that the storm is over when it is dropped.
+struct EndOf<'a>(&'a AtomicBool);
+
+impl Drop for EndOf<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Asks honestly.
 fn ask(target: &Target, question: &[u8]) -> Option<()> {
-    let client = Client::try_connect(&target.to).ok()?;
+    let client = match target.to {
+        // Where no attacker is: the port of one who has just gone may be had again, and what he asked is answered there.
+        Endpoint::Udp(_) => Client::connect_from(&target.to, "127.0.0.2"),
+        _ => Client::try_connect(&target.to).ok()?,
+    };
     let is_datagram = matches!(target.to, Endpoint::Udp(_) | Endpoint::UnixDatagram(_));
     if is_datagram {
         client.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
