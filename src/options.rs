@@ -53,7 +53,7 @@ pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) ->
     }
     if settings.protocol == Protocol::Udp {
         // Until an answer does not fit.
-        path_mtu::forbid_fragments(socket)?;
+        path_mtu::forbid_fragments(socket);
     }
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
         // The reply is to leave from the address that was asked.
