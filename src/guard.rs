@@ -93,8 +93,8 @@ impl Guard {
 
     /// Whether a datagram from a [`plain`] `source` to `destination` could be honest. A loopback source is this machine, for the kernel
     /// drops one that comes in from outside: it may come to all addresses of the machine, but is not expected at a single other
-    /// one. Where it was sent to is known only of
-    /// sockets with many addresses.
+    /// one. Where it was sent to is known
+    /// only of sockets with many addresses.
     #[inline]
     pub fn addresses(
         &self,

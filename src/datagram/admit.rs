@@ -39,8 +39,9 @@ pub(super) fn admit(duty: &Duty, listener: &Listener, batch: &mut Batch) -> usiz
     }
     duty.stats.received(bytes);
     batch.refuse(refused);
-    if duty.settings.allow_multicast {
-        judge.answer_from_ourselves(batch);
+    if let Some((_, round)) = judge.guard.filter(|_| duty.settings.allow_multicast) {
+        // The answer to what was sent to many leaves from an address of ours.
+        batch.forget_destinations(|destination| round.is_for_many(destination));
     }
     batch.received() - refused.count_ones() as usize
 }
@@ -94,15 +95,5 @@ impl<'a> Judge<'a> {
             Some((guard, round)) => guard.peer(round, source, port),
             None => Ok(()),
         }
-    }
-
-    /// The answer to what was sent to many leaves from an address of ours.
-    fn answer_from_ourselves(&self, batch: &mut Batch) {
-        let Some((_, round)) = &self.guard else { return };
-        let for_many = |(i, request): (usize, Request<'_>)| {
-            if round.is_for_many(request.destination()) { 1 << i } else { 0 }
-        };
-        let for_many: u64 = batch.requests().enumerate().map(for_many).sum();
-        (0..batch.received()).filter(|i| for_many & (1 << i) != 0).for_each(|i| batch.forget_destination(i));
     }
 }

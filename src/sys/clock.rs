@@ -12,7 +12,7 @@ pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, nanoseconds)
 }
 
-/// As [`now`], but a few milliseconds late, and read from memory: a thirtieth of the work (`CLOCK_MONOTONIC_COARSE`).
+/// As [`now`], but up to a few milliseconds late, and read from memory (`CLOCK_MONOTONIC_COARSE`).
 pub fn lately() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, nanoseconds)
 }

@@ -161,11 +161,14 @@ impl Batch {
             .map(|(message, slot)| Request { message, slot })
     }
 
-    /// Lets the kernel choose the address that the answer to request `i` leaves from: nothing can be sent from one that stands
-    /// for many.
-    pub fn forget_destination(&mut self, i: usize) {
-        let length = control_length(&self.requests[i].msg_hdr);
-        names::forget_destination(&mut self.slots[i].control.0[..length]);
+    /// Lets the kernel choose the address that an answer leaves from where its request was sent to one that `is_for_many`: nothing
+    /// can be sent from there.
+    pub fn forget_destinations(&mut self, is_for_many: impl Fn(Option<Destination>) -> bool) {
+        for (message, slot) in self.requests[..self.received].iter().zip(&mut self.slots) {
+            if is_for_many((Request { message, slot }).destination()) {
+                names::forget_destination(&mut slot.control.0[..control_length(&message.msg_hdr)]);
+            }
+        }
     }
 
     /// The requests that have a bit in `which`, the first in the lowest one, are not to be answered.
