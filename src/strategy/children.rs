@@ -181,7 +181,7 @@ impl<'a> Children<'a> {
     /// while it is busy this is done for many at once.
     fn say_farewell(&mut self) {
         for (peer, lasted, report) in self.gone.drain(..) {
-            self.duty.farewell(&peer, lasted, report);
+            self.duty.tell_end(&peer, lasted, report);
         }
     }
 
@@ -205,10 +205,11 @@ impl<'a> Children<'a> {
             let Some((slot, child)) = self.alive.remove(pid) else { continue };
             let report = self.slots[slot].told(status);
             self.duty.take_back(self.slots[slot].place());
+            // Before its place is given back: who is not open any more has been counted.
+            self.duty.count_end(report.end);
             match child.peer {
                 Some(peer) => self.gone.push((peer, child.opened.elapsed(), report)),
                 None if report.end != End::ServiceClosed => {
-                    self.duty.stats.ended(report.end);
                     let (name, cause) = (&self.duty.settings.name, cause(status));
                     warn!("listener \"{name}\": a datagram was lost: its process: {cause}");
                 }

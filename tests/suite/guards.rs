@@ -62,8 +62,7 @@ fn a_denied_source_port_is_refused() {
                 == [1, 147, 7, 20, 0]
         });
         assert!(has_nothing(&denied), "{way:?}");
-        let log = daemon.log();
-        assert_eq!(log.lines().filter(|line| line.contains("refused (source-port)")).count(), 1, "{log}");
+        daemon.wait_lines(1, |line| line.contains("refused (source-port)"));
     }
 }
 

@@ -73,9 +73,7 @@ fn refusals_are_told_seldom() {
         let nameless = Client::nameless(&daemon.endpoint("it"));
         (0..50).for_each(|_| nameless.send(b"who am I?"));
         daemon.wait_state("it", |state| state["refused"] == 50 && state["unanswerable"] == 50);
-        let log = daemon.log();
-        let lines = log.lines().filter(|line| line.contains("refused (unanswerable)")).collect::<Vec<_>>();
-        assert_eq!(lines.len(), 1, "{log}");
+        let lines = daemon.wait_lines(1, |line| line.contains("refused (unanswerable)"));
         assert!(lines[0].contains("WARN  listener \"it\": "), "{}", lines[0]);
     }
 }

@@ -60,7 +60,7 @@ fn every_mode_serves_in_it_and_everyone_is_in_it() {
         clients.iter().for_each(|client| client.echo(b"hello"));
         assert_all_are_in(&daemon);
         assert_eq!(daemon.state("tcp")["open"], 1, "SIGUSR1 is heeded");
-        daemon.signal(Signal::SIGHUP);
+        daemon.read_again();
         daemon.wait_log(|line| line.contains("reloaded: serving 4 listeners"));
         clients.iter().for_each(|client| client.echo(b"hello again"));
         drop(clients);

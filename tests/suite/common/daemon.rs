@@ -95,6 +95,12 @@ impl Echod {
         // In one step: it may be reading just now, for an earlier signal.
         fs::write(self.path("new.toml"), locked_in(toml)).unwrap();
         fs::rename(self.path("new.toml"), self.path("echod.toml")).unwrap();
+        self.read_again();
+    }
+
+    /// Lets the daemon read its configuration again; waits until it says what became of that.
+    #[track_caller]
+    pub(crate) fn read_again(&self) {
         let told = || self.log().lines().filter(|line| line.contains("reloaded: ")).count();
         let before = told();
         self.signal(Signal::SIGHUP);
@@ -146,6 +152,21 @@ impl Echod {
             log.split_inclusive('\n').find(|line| line.ends_with('\n') && wanted(line)).map(str::to_owned)
         });
         self.or_log(line, "a line in the log")
+    }
+
+    /// Waits for `count` whole lines in the log, and asserts that there are no more of them. A line may come a moment
+    /// after what it tells of was counted.
+    #[track_caller]
+    pub(crate) fn wait_lines(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let lines = poll(|| {
+            let log = self.log();
+            let whole = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            let lines = whole.filter(|line| wanted(line)).map(str::to_owned).collect::<Vec<_>>();
+            (lines.len() >= count).then_some(lines)
+        });
+        let lines = self.or_log(lines, &format!("{count} lines in the log"));
+        assert_eq!(lines.len(), count, "{lines:#?}");
+        lines
     }
 
     /// What SIGUSR1 makes the daemon say about a listener.

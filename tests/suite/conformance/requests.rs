@@ -87,8 +87,7 @@ fn c15_c20_c38_a_failed_connection_is_finished_and_the_next_is_served() {
                 state["open"] == 0 && state["resets"] == round && state["served"] == 2 * round
             });
         }
-        let ends = daemon.log().lines().filter(|line| line.contains("closed after")).count();
-        assert_eq!(ends, 4, "{}", daemon.log());
+        daemon.wait_lines(4, |line| line.contains("closed after"));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Combination;
-use crate::common::{Client, Echod, LONG, pattern, poll};
+use crate::common::{Client, Echod, LONG, pattern};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -123,12 +123,9 @@ pub(super) fn a_limited_client_is_told_the_end(combination: Combination) {
 
 /// Waits until so many connections were ended by `limit`, which the log says of each, and none is open.
 #[track_caller]
-fn expect_ended(daemon: &Echod, limit: &str, count: u64) {
-    daemon.wait_state("it", |state| state[limit] == count && state["open"] == 0);
-    let told = |line: &&str| line.contains("closed after") && line.ends_with(limit);
-    // The line may come a moment after the count.
-    let told = poll(|| (daemon.log().lines().filter(told).count() as u64 == count).then_some(()));
-    daemon.or_log(told, &format!("{count} lines about {limit}"));
+fn expect_ended(daemon: &Echod, limit: &str, count: usize) {
+    daemon.wait_state("it", |state| state[limit] == count as u64 && state["open"] == 0);
+    daemon.wait_lines(count, |line| line.contains("closed after") && line.ends_with(limit));
 }
 
 impl Client {

@@ -24,7 +24,7 @@ fn what_does_not_work_changes_nothing() {
         daemon.client("it").echo(b"nothing changed");
     }
     fs::remove_file(daemon.path("echod.toml")).unwrap();
-    daemon.signal(Signal::SIGHUP);
+    daemon.read_again();
     daemon.wait_log(|line| line.contains(" ERROR ") && line.contains("no such file"));
     client.echo(b"nothing changed");
     daemon.reload(&it("service = \"upper\""));
