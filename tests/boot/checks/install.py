@@ -3,9 +3,20 @@
 import re
 import shutil
 
-from checks import check, expect
+from checks import check, expect, expect_that
 from checks.clients import echo_everywhere
 from checks.machine import SOCKETS, UNIT, packaged, run, serve, show, systemctl
+
+
+@check
+def started_with_the_machine():
+    """Installed before the machine was switched on, it is ready by the time that it is up."""
+    expect("the service's state", show("ActiveState"), "active")
+    expect("restarts", show("NRestarts"), "0")
+    ready, up = (int(show("ActiveEnterTimestampMonotonic", unit)) for unit in (UNIT, "multi-user.target"))
+    expect_that(0 < ready <= up, f"the service to be ready before {up} us", ready)
+    echo_everywhere()
+    run("dpkg", "--purge", "echod")
 
 
 @check
