@@ -2,7 +2,7 @@
 
 use std::{io, os::unix::fs::chown};
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 use nix::{
     errno::Errno,
     sys::resource::{Resource, getrlimit, setrlimit},
@@ -113,23 +113,29 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
 /// so where that is less than the listeners may need.
 pub fn use_all_descriptors(config: &Config) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    let needed = needed(config);
+    let all = needed(config, |_| true);
     if soft < hard
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
         warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
     }
     // Whoever may, raises the hard limit, too.
-    if needed > hard && setrlimit(Resource::RLIMIT_NOFILE, needed, needed).is_err() {
-        warn!(
-            "the limit of open files is {hard}, but with `max-connections` of all listeners it may take {needed}: set \
-             LimitNOFILE={needed} in its unit or `ulimit -n {needed}`, or lower `max-connections`"
+    if all > hard && setrlimit(Resource::RLIMIT_NOFILE, all, all).is_err() {
+        // The default is a bound that nobody has asked for, and few will ever reach.
+        let asked =
+            needed(config, |listener| listener.max_connections != listener.mode.default_max_connections());
+        let level = if asked > hard { Level::Warn } else { Level::Info };
+        log!(
+            level,
+            "the limit of open files is {hard}, but with `max-connections` of all listeners it may take {all}: set \
+             LimitNOFILE={all} in its unit or `ulimit -n {all}`, or lower `max-connections`"
         );
     }
 }
 
-/// How many descriptors the daemon's own process needs at most. (The processes of forking listeners need few each.)
-fn needed(config: &Config) -> u64 {
+/// How many descriptors the daemon's own process needs at most, if there are the connections of those listeners that `count`.
+/// (The processes of forking listeners need few each.)
+fn needed(config: &Config, count: impl Fn(&config::Listener) -> bool) -> u64 {
     let of = |listener: &config::Listener| {
         let loops = if listener.mode.is_event_loop() { listener.pool() as u64 } else { 0 };
         let sockets = loops.max(1) * listener.address.iter().map(sockets).sum::<u64>();
@@ -137,7 +143,7 @@ fn needed(config: &Config) -> u64 {
         OF_LISTENER
             + OF_LOOP * loops
             + OF_SOCKET * sockets
-            + if stream { u64::from(listener.max_connections) } else { 0 }
+            + if stream && count(listener) { u64::from(listener.max_connections) } else { 0 }
     };
     OWN + config.listeners.iter().map(of).sum::<u64>()
 }

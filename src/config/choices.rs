@@ -48,6 +48,18 @@ impl Mode {
     pub fn is_event_loop(self) -> bool {
         matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)
     }
+
+    /// `max-connections` where nobody says how many.
+    pub fn default_max_connections(self) -> u32 {
+        match self {
+            Mode::Iterative => 1,
+            Mode::Threading => 1024,
+            Mode::Forking => 40,
+            // Some descriptors below 1024 are in use otherwise.
+            Mode::Select => 960,
+            Mode::Poll | Mode::Epoll | Mode::IoUring => 10_000,
+        }
+    }
 }
 
 /// When epoll(7) reports a descriptor.

@@ -69,7 +69,7 @@ fn what_prevents_a_start_is_an_error_in_the_journal() {
     let run = |arguments: &[&str]| Launch::new().args(arguments).shell(script).run();
     for (arguments, exit, word) in [
         (["-l", "tcp://127.0.0.1:0?max-conections=3"], 78, "did you mean"),
-        (["-l", "unix:/nowhere/echod.sock"], 69, "cannot bind"),
+        (["-l", "unix:/nowhere/echod.sock?max-connections=9"], 69, "cannot bind"),
         (["--listne", "tcp://127.0.0.1:0"], 64, "--listen"),
     ] {
         let outcome = run(&arguments);

@@ -132,6 +132,7 @@ fn too_few_descriptors_are_told_with_the_cure() {
             let daemon =
                 limited(&format!("address = {address}\nmode = {mode}\nmax-connections = {CONNECTIONS}"));
             let line = daemon.wait_log(|line| line.contains("the limit of open files is 500"));
+            assert!(line.contains(" WARN "), "{line}");
             let (_, needed) = line.split_once("LimitNOFILE=").unwrap();
             let needed: usize = needed.split(' ').next().unwrap().parse().unwrap();
             // What it opens without clients, and a little to spare, but not for each loop.
@@ -142,6 +143,10 @@ fn too_few_descriptors_are_told_with_the_cure() {
             });
         }
     }
+    // Nobody has asked for the default: it is told all the same, but is nothing to be warned of.
+    let default = limited("address = \"127.0.0.1:0\"");
+    let line = default.wait_log(|line| line.contains("the limit of open files is 500"));
+    assert!(line.contains(" INFO ") && line.contains("LimitNOFILE="), "{line}");
     let enough = limited("address = \"127.0.0.1:0\"\nmax-connections = 400");
     enough.client("it").echo(b"hello");
     assert!(!enough.log().contains(" WARN "), "{}", enough.log());

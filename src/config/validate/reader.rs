@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
             allow_groups: self.allow_groups(),
             max_connections: self
                 .value("max-connections", |keys| &keys.max_connections, values::max_connections)
-                .unwrap_or(default_max_connections(mode)),
+                .unwrap_or_else(|| mode.default_max_connections()),
             when_full: self
                 .value("when-full", |keys| &keys.when_full, |word: &str| words::read("choice", word))
                 .filter(|_| !pooled)
@@ -222,16 +222,5 @@ pub(super) fn default_workers(protocol: Protocol, mode: Mode) -> Workers {
         (mode, _) if mode.is_event_loop() => Workers::Count(1),
         (_, Protocol::Tcp | Protocol::Unix) => Workers::PerRequest,
         (_, Protocol::Udp | Protocol::UnixDatagram) => Workers::Auto,
-    }
-}
-
-fn default_max_connections(mode: Mode) -> u32 {
-    match mode {
-        Mode::Iterative => 1,
-        Mode::Threading => 1024,
-        Mode::Forking => 40,
-        // Some descriptors below 1024 are in use otherwise.
-        Mode::Select => 960,
-        Mode::Poll | Mode::Epoll | Mode::IoUring => 10_000,
     }
 }
