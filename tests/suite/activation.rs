@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
-    common::{Client, Echod, Endpoint, Launch, Over, eventually, proc},
+    common::{Client, Echod, Endpoint, Launch, Over, eventually, has_ipv6, has_python, proc, skipped},
     matrix::classes,
 };
 
@@ -66,11 +66,7 @@ fn inet(address: &str) -> SockAddr {
 
 /// Who cannot pass descriptors says so.
 fn can_pass() -> bool {
-    let found = Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !found {
-        eprintln!("SKIPPED: python3 is not installed, no socket was passed");
-    }
-    found
+    has_python("no socket was passed")
 }
 
 /// A listener that has the sockets of this name, whatever its address is.
@@ -132,7 +128,7 @@ fn passed_sockets_are_served_and_stay() {
 /// A listener has all sockets of its name; one without a name finds its own by the address.
 #[test]
 fn sockets_are_matched_by_name_and_then_by_address() {
-    if !can_pass() {
+    if !can_pass() || !has_ipv6() {
         return;
     }
     let (v4, v6, by_address, by_path) =
@@ -318,7 +314,7 @@ fn systemd_socket_activate_starts_it() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut process) = started else {
-        eprintln!("SKIPPED: systemd-socket-activate is not installed");
+        skipped("systemd-socket-activate is not installed");
         return;
     };
     // Bound, its file is there; but clients are let in only once it listens.

@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    common::{Client, Echod, Over, pattern},
+    common::{Client, Echod, Over, can_be_had, pattern},
     strace::Strace,
 };
 
@@ -122,7 +122,7 @@ fn every_datagram_is_answered_alone(mode: &str) {
     // In order: longer and shorter than the one before, empty, and around what is sent together at most.
     const LENGTHS: [usize; 20] =
         [7, 7, 7, 3, 7, 0, 0, 9, 9, 1, 1232, 1232, 1232, 40, 1233, 1233, 8000, 8000, 5, 5];
-    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+    for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"].into_iter().filter(|address| can_be_had(address)) {
         for gso in [true, false] {
             let daemon = Echod::start(&format!(
                 "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"{address}\"\ngso = {gso}\nmode = {mode}\n"

@@ -7,7 +7,7 @@ use nix::{
     unistd::{Pid, geteuid, getsid},
 };
 
-use crate::common::{Client, Echod, Endpoint, Finished, Launch, eventually, it, proc};
+use crate::common::{Client, Echod, Endpoint, Finished, Launch, eventually, it, proc, skipped};
 
 /// A daemon that has left; dropped, it is killed.
 struct Detached {
@@ -126,7 +126,7 @@ fn what_may_not_be_written_is_told() {
     let launch = match geteuid().is_root() {
         true => {
             if std::process::Command::new("setpriv").arg("--version").output().is_err() {
-                return eprintln!("SKIPPED: setpriv is not installed, no permission was missing");
+                return skipped("setpriv is not installed, no permission was missing");
             }
             std::os::unix::fs::chown(launch.dir(), Some(65534), Some(65534)).unwrap();
             launch.shell("exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"")
@@ -135,7 +135,7 @@ fn what_may_not_be_written_is_told() {
     };
     let failed = launch.run();
     if failed.status.code() == Some(126) {
-        return eprintln!("SKIPPED: the binary under test may not be run by another user");
+        return skipped("the binary under test may not be run by another user");
     }
     failed.expect(77, &["echod: cannot write pid file /echod-test.pid: "]);
 }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::common::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern};
+use crate::common::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern, skipped};
 
 /// Two ends of a TCP connection.
 fn connection() -> (TcpStream, OwnedFd) {
@@ -101,7 +101,7 @@ fn systemd_socket_activate_starts_one_for_each_connection() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(process) = started else {
-        eprintln!("SKIPPED: systemd-socket-activate is not installed");
+        skipped("systemd-socket-activate is not installed");
         return;
     };
     let _process = Killed(process);

@@ -1,8 +1,6 @@
 //! What only mode `io-uring` has: that a kernel or a sandbox may deny it.
 
-use std::process::{Command, Stdio};
-
-use crate::common::Launch;
+use crate::common::{Launch, has_python};
 
 /// Denies the system call of the number `CALL`, as containers do, and becomes its arguments.
 const DENY: &str = r#"
@@ -23,9 +21,7 @@ const IO_URING_SETUP: i64 = 425;
 
 /// A launch in such a sandbox; `None`, loudly, where there is no Python.
 pub(crate) fn denied(call: i64) -> Option<Launch> {
-    let python = Command::new("python3").arg("-c").stdin(Stdio::null()).arg("").status();
-    if !python.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: python3 is not installed, so nothing can deny a system call");
+    if !has_python("so nothing can deny a system call") {
         return None;
     }
     Some(Launch::new().env("DENY", DENY).env("CALL", call).shell("exec python3 -c \"$DENY\" \"$0\" \"$@\""))

@@ -8,14 +8,15 @@ use std::{
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::common::{Client, Echod, Endpoint, LONG, Launch, Manager, eventually, pattern};
+use crate::common::{
+    Client, Echod, Endpoint, LONG, Launch, Manager, eventually, has_python, other_loopback, pattern,
+};
 
 /// A service manager with a store of descriptors.
 struct Store {
@@ -29,9 +30,7 @@ struct Store {
 impl Store {
     /// One with much room; `None`, said so, where descriptors cannot be passed.
     fn new() -> Option<Self> {
-        let python = std::process::Command::new("python3").arg("--version").stdout(Stdio::null()).status();
-        if python.is_err() {
-            eprintln!("SKIPPED: python3 is not installed, no socket was passed");
+        if !has_python("no socket was passed") {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -253,11 +252,12 @@ fn sockets_are_kept_when_the_daemon_is_killed() {
 fn every_kind_of_address_is_kept() {
     let Some(mut store) = Store::new() else { return };
     let name = format!("@echod-keeping-{}", std::process::id());
+    let several = format!("[\"127.0.0.1:0\", \"{}:0\"]", other_loopback());
     let toml = "[defaults]\nmax-connections = 100\n".to_owned()
         + &listener("abstract", "unix", &name, "")
         + &listener("datagrams", "unix-datagram", &format!("{name}-2"), "mode = \"forking\"")
-        + "[[listener]]\nname = \"several\"\nprotocol = \"tcp\"\naddress = [\"127.0.0.1:0\", \"[::1]:0\"]\n\
-           [[listener]]\nname = \"other\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
+        + &format!("[[listener]]\nname = \"several\"\nprotocol = \"tcp\"\naddress = {several}\n")
+        + &listener("other", "tcp", "127.0.0.1:0", "");
     let mut first = store.start(&toml);
     assert_eq!(store.kept.len(), 5, "{:?}", store.kept);
     let names = ["abstract", "datagrams", "several", "other"];

@@ -1,14 +1,10 @@
 //! Where the log goes: a file, syslog, the journal.
 
-use std::{
-    fs,
-    os::unix::net::UnixDatagram,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::net::UnixDatagram};
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Launch, PATIENCE, eventually, it};
+use crate::common::{Launch, PATIENCE, eventually, it, may_mount, skipped};
 
 /// As logrotate does it: the file is moved away, the daemon is told, and goes on in a new one; also the process of a forking
 /// listener, and also when the configuration is broken.
@@ -84,21 +80,12 @@ const SYSLOG: &str = "exec unshare --mount sh -ec '
     mount --bind /dev/null dev/null; mount --bind syslog dev/log; mount --rbind dev /dev
     exec \"$0\" \"$@\"' \"$0\" \"$@\"";
 
+const NOT_SENT: &str = "nothing was sent to syslog or the journal";
+
 const JOURNAL: &str = "exec unshare --mount sh -ec '
     mkdir -p run/systemd/journal; touch run/systemd/journal/socket
     mount --bind journal run/systemd/journal/socket; mount --rbind run /run
     exec \"$0\" \"$@\"' \"$0\" \"$@\"";
-
-fn may_mount() -> bool {
-    let tried = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
-    let may = tried.is_ok_and(|status| status.success());
-    if !may {
-        eprintln!(
-            "SKIPPED: no mount namespace can be made here (root is needed), nothing was sent to syslog or the journal"
-        );
-    }
-    may
-}
 
 /// Starts a daemon that logs to `target`, and returns what arrives at `socket` until a connection has ended.
 fn logged(target: &str, script: &'static str, socket: &str) -> Vec<String> {
@@ -122,7 +109,7 @@ fn logged(target: &str, script: &'static str, socket: &str) -> Vec<String> {
 
 #[test]
 fn syslog_gets_each_line_as_a_datagram() {
-    if !may_mount() {
+    if !may_mount(NOT_SENT) {
         return;
     }
     let lines = logged("syslog", SYSLOG, "syslog");
@@ -138,7 +125,7 @@ fn syslog_gets_each_line_as_a_datagram() {
 
 #[test]
 fn the_journal_gets_each_line_with_its_fields() {
-    if !may_mount() {
+    if !may_mount(NOT_SENT) {
         return;
     }
     let lines = logged("journald", JOURNAL, "journal");
@@ -158,7 +145,7 @@ fn the_journal_gets_each_line_with_its_fields() {
 #[test]
 fn a_log_daemon_that_is_not_there_is_told() {
     if fs::exists("/run/systemd/journal/socket").unwrap() {
-        return eprintln!("SKIPPED: there is a journal on this machine");
+        return skipped("there is a journal on this machine");
     }
     let toml = format!("[log]\ntarget = \"journald\"\n{}", it(""));
     Launch::new()

@@ -11,6 +11,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 use echod::cli::Cli;
 
+use crate::common::skipped;
+
 mod keys;
 mod manual;
 
@@ -127,11 +129,8 @@ fn quiet(checker: &mut Command, file: &Path) {
     let program = checker.get_program().to_owned();
     match checker.stdin(Stdio::null()).output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!(
-                "SKIPPED: {} is not installed; {} is not checked by it",
-                program.display(),
-                file.display()
-            );
+            let (program, file) = (program.display(), file.display());
+            skipped(format_args!("{program} is not installed; {file} is not checked by it"));
         }
         Err(error) => panic!("cannot run {}: {error}", program.display()),
         Ok(output) => {

@@ -4,11 +4,11 @@ use std::fs;
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 
-use crate::common::{Echod, Launch, Manager, eventually, it, proc};
+use crate::common::{Echod, Launch, Manager, eventually, it, other_loopback, proc, skipped};
 
 fn is_root() -> bool {
     if !geteuid().is_root() {
-        eprintln!("SKIPPED: root is needed to give it up");
+        skipped("root is needed to give it up");
     }
     geteuid().is_root()
 }
@@ -54,7 +54,7 @@ fn what_needs_root_is_done_before() {
     let script = "exec unshare --net sh -c 'ip link set lo up 2>/dev/null; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
     let tried = std::process::Command::new("unshare").args(["--net", "true"]).status();
     if !tried.is_ok_and(|status| status.success()) {
-        return eprintln!("SKIPPED: no network namespace can be made here");
+        return skipped("no network namespace can be made here");
     }
     let toml = |more: &str| {
         let port = it(more).replace("127.0.0.1:0", "127.0.0.1:7");
@@ -110,7 +110,7 @@ fn root_on_a_public_address_is_warned() {
     };
     assert!(warned("0.0.0.0:0"));
     assert!(!warned("127.0.0.1:0"));
-    assert!(!warned("[::1]:0"));
+    assert!(!warned(&format!("{}:0", other_loopback())));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn too_few_descriptors_are_told_with_the_cure() {
     let script = "ulimit -n 500; exec setpriv --bounding-set -sys_resource \"$0\" \"$@\"";
     let script = if geteuid().is_root() { script } else { "ulimit -n 500; exec \"$0\" \"$@\"" };
     if geteuid().is_root() && std::process::Command::new("setpriv").arg("--version").output().is_err() {
-        return eprintln!("SKIPPED: setpriv is not installed, no limit was too low");
+        return skipped("setpriv is not installed, no limit was too low");
     }
     let manager = Manager::new();
     let limited = |keys: &str| -> Echod {
@@ -127,7 +127,8 @@ fn too_few_descriptors_are_told_with_the_cure() {
         let toml = format!("[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\n{keys}\n");
         launch.config(&toml).shell(script).start()
     };
-    for address in ["\"127.0.0.1:0\"", "[\"127.0.0.1:0\", \"[::1]:0\", \"127.0.0.2:0\"]"] {
+    let several = format!("[\"127.0.0.1:0\", \"{}:0\", \"127.0.0.2:0\"]", other_loopback());
+    for address in ["\"127.0.0.1:0\"", &several] {
         for mode in ["\"epoll\"", "\"epoll\"\nworkers = 9", "\"io-uring\"\nworkers = 9", "\"threading\""] {
             let daemon =
                 limited(&format!("address = {address}\nmode = {mode}\nmax-connections = {CONNECTIONS}"));

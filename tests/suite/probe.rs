@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::common::{Echod, Endpoint, Finished, Launch};
+use crate::common::{Echod, Endpoint, Finished, Launch, other_loopback};
 
 fn probe(url: &str) -> Finished {
     Launch::new().args(&["--probe", url]).run()
@@ -60,7 +60,7 @@ fn an_echo_of_any_protocol_and_mode_is_well() {
     for mode in ["iterative", "threading", "forking", "select", "poll", "epoll"] {
         let listeners = [
             ("tcp", "tcp", "127.0.0.1:0"),
-            ("udp", "udp", "[::1]:0"),
+            ("udp", "udp", &format!("{}:0", other_loopback())),
             ("unix", "unix", "it.sock"),
             ("unix-datagram", "unix-datagram", "datagram.sock"),
             ("abstract", "unix", &own),

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    common::{Echod, Endpoint},
+    common::{Echod, Endpoint, skipped},
     matrix::classes,
 };
 
@@ -21,7 +21,7 @@ fn a_python_client_is_served_by_every_class() {
     });
     let ran = Command::new("python3").arg(CLIENT).args(places).current_dir("/").output();
     let Ok(output) = ran else {
-        eprintln!("SKIPPED: python3 is not installed, no Python client was tried");
+        skipped("python3 is not installed, no Python client was tried");
         return;
     };
     let (said, complaints) =

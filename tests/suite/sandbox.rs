@@ -9,7 +9,7 @@ use nix::{
 use tempfile::TempDir;
 
 use crate::{
-    common::{Client, Echod, Endpoint, Launch, eventually, it, listener, proc},
+    common::{Client, Echod, Endpoint, Launch, eventually, it, listener, proc, skipped},
     io_uring,
 };
 
@@ -24,7 +24,7 @@ fn locked_in(toml: &str) -> Option<Echod> {
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("sandbox: ")).unwrap();
     if line.contains("not applied") {
-        eprintln!("SKIPPED: {line}");
+        skipped(format_args!("{line}"));
         return None;
     }
     let words = ["sandbox: no_new_privs, landlock (ABI ", " paths), seccomp (", " system calls)"];
@@ -250,7 +250,7 @@ fn what_is_not_applied_is_told_with_the_cure() {
 #[test]
 fn it_goes_together_with_another_user() {
     if !geteuid().is_root() {
-        return eprintln!("SKIPPED: root is needed to give it up");
+        return skipped("root is needed to give it up");
     }
     let toml = |service: &str| {
         let log = "[log]\ntarget = \"file\"\nfile = \"log\"\n";

@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::common::{Client, Echod, eventually, proc};
+use crate::common::{Client, Echod, eventually, proc, skipped};
 
 const ECHOES: usize = 1000;
 
@@ -246,7 +246,7 @@ impl Strace {
             .stderr(fs::File::create(&errors).unwrap())
             .spawn();
         let Ok(child) = started else {
-            eprintln!("SKIPPED: strace is not installed, no system call was counted");
+            skipped("strace is not installed, no system call was counted");
             return None;
         };
         let mut strace = Self { child, output };
@@ -257,7 +257,7 @@ impl Strace {
             (attached || ended).then_some(!ended)
         });
         if !attached {
-            eprintln!("SKIPPED: strace may not attach: {}", fs::read_to_string(&errors).unwrap());
+            skipped(format_args!("strace may not attach: {}", fs::read_to_string(&errors).unwrap()));
             return None;
         }
         // Attached is not traced yet: a thread is when it was stopped and its call begun anew.

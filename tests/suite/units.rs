@@ -9,6 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::common::skipped;
+
 const UNITS: &str = "usr/lib/systemd/system";
 
 /// A root directory with nothing in it but our units and what they start.
@@ -18,7 +20,7 @@ impl Stage {
     /// The stage, or a word about why there is none.
     fn set() -> Option<Self> {
         if Command::new("systemd-analyze").arg("--version").stdout(Stdio::null()).status().is_err() {
-            eprintln!("SKIPPED: systemd-analyze is not installed; nothing is said about systemd/");
+            skipped("systemd-analyze is not installed; nothing is said about systemd/");
             return None;
         }
         let stage = Self(tempfile::tempdir().unwrap());
@@ -108,7 +110,7 @@ fn the_drop_in_for_reloads_is_understood_where_it_can_be() {
     let version = String::from_utf8(stage.analyze(&["--version"]).stdout).unwrap();
     let number: u32 = version.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0);
     if number < 253 {
-        eprintln!("SKIPPED: systemd {number} does not know Type=notify-reload, 253 does");
+        skipped(format_args!("systemd {number} does not know Type=notify-reload, 253 does"));
         return;
     }
     stage.drop_in("notify-reload.conf");

@@ -12,7 +12,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Echod, Launch};
+use crate::common::{Echod, Launch, skipped};
 
 const KINDS: [&str; 2] = ["unix", "unix-datagram"];
 
@@ -49,7 +49,7 @@ fn d07_the_mode_is_honoured() {
 #[test]
 fn d07_owner_and_group_are_honoured() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: only root may give a file away");
+        skipped("only root may give a file away");
         return;
     }
     let daemon = Echod::start(&toml("unix", "socket-user = \"65534\"\nsocket-group = \"65533\""));

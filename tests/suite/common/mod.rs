@@ -10,8 +10,16 @@ pub(crate) mod proc;
 mod toml;
 
 use std::{
-    process::Child,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    collections::BTreeSet,
+    fmt::Display,
+    io::Write,
+    net::{Ipv6Addr, UdpSocket},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -41,8 +49,59 @@ pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
         if answer.is_some() || Instant::now() > deadline {
             return answer;
         }
-        std::thread::sleep(Duration::from_millis(3));
+        thread::sleep(Duration::from_millis(3));
     }
+}
+
+/// Says why something is not tested here: once for each reason, and past the test runner, which keeps back what a test prints
+/// by macros unless it fails.
+pub(crate) fn skipped(why: impl Display) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let why = why.to_string();
+    let thread = thread::current();
+    let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("in a namespace"));
+    if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(why) {
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Whether Python can be run, which passes descriptors and denies system calls; says what was `not_done` where it cannot.
+pub(crate) fn has_python(not_done: &str) -> bool {
+    let found = Command::new("python3").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let has = found.is_ok_and(|status| status.success());
+    if !has {
+        skipped(format_args!("python3 is not installed, {not_done}"));
+    }
+    has
+}
+
+/// Whether this machine has IPv6; says that it is left out where it has not: in containers it is switched off more often than not.
+pub(crate) fn has_ipv6() -> bool {
+    let bound = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0));
+    if let Err(error) = &bound {
+        skipped(format_args!("this machine has no IPv6 ({error}), nothing was tested over it"));
+    }
+    bound.is_ok()
+}
+
+/// Whether an address of this family can be had; says so where it cannot.
+pub(crate) fn can_be_had(address: &str) -> bool {
+    !address.starts_with("[::") || has_ipv6()
+}
+
+/// Another loopback address than 127.0.0.1, of IPv6 where there is IPv6, as it stands before a port.
+pub(crate) fn other_loopback() -> &'static str {
+    if has_ipv6() { "[::1]" } else { "127.0.0.9" }
+}
+
+/// Whether the daemon can have mounts of its own; says that there were none, and what was `not_done`, where it cannot.
+pub(crate) fn may_mount(not_done: &str) -> bool {
+    let tried = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    let may = tried.is_ok_and(|status| status.success());
+    if !may {
+        skipped(format_args!("no mount namespace can be made here (root is needed), {not_done}"));
+    }
+    may
 }
 
 /// Ends the threads of a test that look at it, also when the test fails.

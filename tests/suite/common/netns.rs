@@ -9,6 +9,8 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::skipped;
+
 /// Runs `test` in a thread with a network namespace of its own, which the daemons it starts share. `setup` is a line for `sh`;
 /// loopback is up already. Without the right to make one, or without what `setup` needs, it says so and is skipped.
 #[track_caller]
@@ -16,12 +18,12 @@ pub(crate) fn in_namespace(setup: &str, test: impl FnOnce() + Send + 'static) {
     let setup = format!("ip link set lo up && {setup}");
     let thread = std::thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
-            eprintln!("SKIPPED: no network namespace can be made ({error}); run as root");
+            skipped(format_args!("no network namespace can be made ({error}); run as root"));
             return;
         }
         let output = Command::new("sh").args(["-c", &setup]).output().unwrap();
         if !output.status.success() {
-            eprintln!("SKIPPED: `{setup}` fails: {}", String::from_utf8_lossy(&output.stderr));
+            skipped(format_args!("`{setup}` fails: {}", String::from_utf8_lossy(&output.stderr)));
             return;
         }
         test();

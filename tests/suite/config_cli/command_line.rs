@@ -1,7 +1,7 @@
 //! Options and their combinations, the exit codes, and the announcement.
 
 use super::LISTENER;
-use crate::common::{Echod, Launch};
+use crate::common::{Echod, Launch, other_loopback};
 
 #[test]
 fn wrong_usage_is_64_and_help_is_0() {
@@ -55,7 +55,7 @@ fn listen_takes_every_key_as_a_parameter() {
         "--listen",
         "tcp://127.0.0.1:0?name=loud&mode=forking&service=upper&max-connections=3&nodelay=false",
         "-l",
-        "udp://[::1]:0?name=u&workers=2",
+        &format!("udp://{}:0?name=u&workers=2", other_loopback()),
         "-l",
         "unix:it.sock?name=x&socket-mode=0600&payload=text",
         "-l",

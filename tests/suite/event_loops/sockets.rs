@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::{STREAMS, combination, it};
 use crate::{
-    common::{Echod, Endpoint, proc},
+    common::{Echod, Endpoint, proc, skipped},
     matrix::Combination,
 };
 
@@ -16,7 +16,7 @@ in_every_mode! { e02_every_socket_is_nonblocking }
 fn e01_select_closes_what_it_cannot_watch() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if hard < 3000 {
-        eprintln!("SKIPPED: the limit of open files is {hard}, too low to fill the sets of select");
+        skipped(format_args!("the limit of open files is {hard}, too low to fill the sets of select"));
         return;
     }
     let daemon = it("select", STREAMS[0], "max-connections = 3000");

@@ -14,6 +14,7 @@ use std::{
 use crate::common::{
     Echod, eventually,
     netns::{Forger, in_namespace},
+    skipped,
 };
 
 const TWO: &str = "ip address add 192.0.2.1/32 dev lo && ip address add 192.0.2.2/32 dev lo";
@@ -172,7 +173,7 @@ fn a_loop_with_python_ends() {
         let daemon = Echod::start(&listener("it", "192.0.2.1:4001", "loop-breaker = 1000"));
         let started = Command::new("python3").args(["-c", PYTHON]).stderr(Stdio::null()).spawn();
         let Ok(_python) = started.map(Python) else {
-            eprintln!("SKIPPED: python3 is not installed");
+            skipped("python3 is not installed");
             return;
         };
         let to: SocketAddr = "192.0.2.2:4002".parse().unwrap();

@@ -3,7 +3,9 @@
 use std::net::TcpListener;
 
 use super::modes;
-use crate::common::{Client, Echod, Endpoint, LONG, Launch, it, listener, pattern};
+use crate::common::{
+    Client, Echod, Endpoint, LONG, Launch, has_python, it, listener, other_loopback, pattern,
+};
 
 /// From each mode to the next, over the same sockets: whoever is connected is served on by the old rules, whoever comes by the
 /// new ones.
@@ -130,7 +132,8 @@ fn an_address_that_goes_is_left_by_nobody_unserved() {
                      address = [{addresses}]\nmode = \"{mode}\"\n{workers}\n{places}\n"
                 )
             };
-            let mut daemon = Echod::start(&toml("\"127.0.0.1:0\", \"[::1]:0\""));
+            let both = format!("\"127.0.0.1:0\", \"{}:0\"", other_loopback());
+            let mut daemon = Echod::start(&toml(&both));
             let [stays, goes] = daemon.endpoints("it").try_into().unwrap();
             // They take all places, so that the next one waits.
             let busy: Vec<_> = (0..3).map(|_| Client::connect(&stays)).collect();
@@ -167,10 +170,10 @@ fn a_renamed_listener_refuses_nobody() {
 fn passed_sockets_stay_through_a_reload() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let named = |more: &str| it(more).replace("127.0.0.1:0", "203.0.113.7:9");
-    let mut daemon = match std::process::Command::new("python3").arg("--version").output() {
-        Ok(_) => Launch::new().config(&named("")).pass("it", &socket).start(),
-        Err(_) => return eprintln!("SKIPPED: python3 is not installed, no socket was passed"),
-    };
+    if !has_python("no socket was passed") {
+        return;
+    }
+    let mut daemon = Launch::new().config(&named("")).pass("it", &socket).start();
     let old = daemon.client("it");
     old.echo(b"hello");
     daemon.reload(&named("mode = \"threading\"\nservice = \"upper\""));
