@@ -41,6 +41,11 @@ impl Address {
             Protocol::Unix | Protocol::UnixDatagram => local(text),
         }
     }
+
+    /// Whether it is a host name, which may stand for several addresses.
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Inet { host: Host::Name(_), .. })
+    }
 }
 
 impl fmt::Display for Address {

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{
     Listener,
-    places::{cannot_bind, is_absent, places},
+    places::{cannot_bind, is_absent, places, words},
 };
 use crate::{config, error::Failure, options, peer::Peer, socket_file::SocketFile};
 
@@ -19,14 +19,17 @@ use crate::{config, error::Failure, options, peer::Peer, socket_file::SocketFile
 pub struct Site {
     /// Where.
     pub place: Peer,
+    /// Which address of the entry this is one place of, if that is a host name.
+    name: Option<usize>,
     found: Option<io::Result<Listener>>,
 }
 
 /// All sites of one entry of the configuration, without sockets. A host name is looked up here.
 pub fn sites(settings: &config::Listener) -> Result<Vec<Site>, Failure> {
     let mut sites = Vec::new();
-    for address in &settings.address {
-        sites.extend(places(settings, address)?.into_iter().map(|place| Site { place, found: None }));
+    for (number, address) in settings.address.iter().enumerate() {
+        let name = address.is_name().then_some(number);
+        sites.extend(places(settings, address)?.into_iter().map(|place| Site { place, name, found: None }));
     }
     Ok(sites)
 }
@@ -43,30 +46,35 @@ impl Site {
 /// Binds sockets at all sites that have none. A place that is taken may become free within `patience`.
 ///
 /// # Errors
-/// The first that cannot be bound; those bound before are closed again, their files removed. With `optional`, an
-/// address that this machine does not have is left out, and said in `notes`.
+/// The first that cannot be bound; those bound before are closed again, their files removed. An address that this machine does
+/// not have is left out, and said in `notes`, with `optional`, or where a host name has others that are there: `localhost` is
+/// one of IPv6 as well, which many a container has not.
 pub fn bind(
     settings: &config::Listener,
     sites: Vec<Site>,
     patience: Duration,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Listener>, Failure> {
-    let mut bound = Vec::new();
-    for Site { place, found } in sites {
+    let (mut bound, mut named, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    for Site { place, name, found } in sites {
         let listener = found.unwrap_or_else(|| insist(patience, || Listener::bind(settings, &place)));
         match listener {
-            Ok(listener) => bound.push(Listener { place: Some(place), ..listener }),
-            Err(error) if settings.optional && is_absent(&error) => {
-                notes.push(format!(
-                    "listener \"{}\": left out {}: {error}",
-                    settings.name,
-                    place.url(settings.protocol)
-                ));
+            Ok(listener) => {
+                bound.push(Listener { place: Some(place), ..listener });
+                named.push(name);
+            }
+            Err(error) if is_absent(&error) && (settings.optional || name.is_some()) => {
+                let (listener, url) = (&settings.name, place.url(settings.protocol));
+                notes.push(format!("listener \"{listener}\": left out {url}: {}", words(&error)));
+                if !settings.optional {
+                    missing.push((name, cannot_bind(settings, &place, &error)));
+                }
             }
             Err(error) => return Err(cannot_bind(settings, &place, &error)),
         }
     }
-    Ok(bound)
+    let absent = missing.into_iter().find(|(name, _)| !named.contains(name));
+    absent.map_or(Ok(bound), |(_, failure)| Err(failure))
 }
 
 fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {

@@ -13,7 +13,8 @@ use echod::{
 use socket2::Socket;
 
 use crate::common::{
-    Client, Echod, Endpoint, Launch, has_ipv6, netns::in_namespace, other_loopback, pattern, port_of_nobody,
+    Client, Echod, Endpoint, Launch, has_ipv6, may_mount, netns::in_namespace, other_loopback, pattern,
+    port_of_nobody,
 };
 
 fn one(protocol: &str, address: &str, keys: &str) -> String {
@@ -150,7 +151,30 @@ fn an_address_of_another_machine_is_left_out_only_if_optional() {
     let daemon = Echod::start(&one("tcp", foreign, "optional = true"));
     assert_eq!(daemon.announced.len(), 1);
     daemon.client("it").echo(b"hello world\n");
-    daemon.wait_log(|line| line.contains("192.0.2.1"));
+    daemon.wait_log(|line| line.contains("left out tcp://192.0.2.1:0: cannot assign requested address\n"));
+}
+
+/// As `localhost` has one of IPv6 in the file of a container that has no IPv6.
+#[test]
+fn an_address_of_a_name_is_left_out_where_another_one_is_there() {
+    if !may_mount("no name had an address of another machine") {
+        return;
+    }
+    let script =
+        "exec unshare --mount sh -ec 'mount --bind hosts /etc/hosts; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let launch = |name: &str| {
+        let address = format!("[\"127.0.0.2:0\", \"{name}:0\"]");
+        let launch = Launch::new().config(&one("tcp", &address, "")).shell(script);
+        let hosts = "2001:db8::1 both\n127.0.0.1 both\n2001:db8::1 foreign\n";
+        std::fs::write(launch.dir().join("hosts"), hosts).unwrap();
+        launch
+    };
+    let daemon = launch("both").start();
+    let endpoints = daemon.endpoints("it");
+    assert_eq!(endpoints.len(), 2, "{:?}", daemon.announced);
+    endpoints.iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
+    daemon.wait_log(|line| line.contains(" WARN ") && line.contains("left out tcp://[2001:db8::1]:0: "));
+    launch("foreign").run().expect(69, &["cannot bind tcp://[2001:db8::1]:0", "optional"]);
 }
 
 #[test]
