@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::common::{Client, Echod, eventually, proc, skipped};
+use crate::common::{Client, Echod, eventually, has_io_uring, proc, skipped};
 
 const ECHOES: usize = 1000;
 
@@ -103,6 +103,9 @@ fn busy_connections_share_a_wait() {
 /// A ring carries the bytes itself: what is left is the wait, which also submits the answers.
 #[test]
 fn a_ring_needs_a_call_for_many_echoes() {
+    if !has_io_uring() {
+        return;
+    }
     const CLIENTS: usize = 50;
     const ROUNDS: usize = 40;
     for (protocol, address) in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{
     Client, Endpoint, Launch,
-    launch::{locked_in, log_path},
+    launch::{fitted, log_path},
     poll, proc,
 };
 
@@ -93,7 +93,7 @@ impl Echod {
     #[track_caller]
     pub(crate) fn reload(&self, toml: &str) {
         // In one step: it may be reading just now, for an earlier signal.
-        fs::write(self.path("new.toml"), locked_in(toml)).unwrap();
+        fs::write(self.path("new.toml"), fitted(toml)).unwrap();
         fs::rename(self.path("new.toml"), self.path("echod.toml")).unwrap();
         self.read_again();
     }

@@ -15,7 +15,7 @@ use std::{
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tempfile::TempDir;
 
-use super::{Echod, PATIENCE, poll, proc};
+use super::{Echod, PATIENCE, has_io_uring, poll, proc};
 
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_echod");
@@ -164,10 +164,10 @@ impl Launch {
         let file = self.dir().join("echod.toml");
         let has = |words: [&str; 2]| self.args.iter().any(|arg| words.contains(&arg.as_str()));
         if let Ok(toml) = fs::read_to_string(&file) {
-            fs::write(file, locked_in(&toml)).unwrap();
+            fs::write(file, fitted(&toml)).unwrap();
         } else if is_locked_in() && has(["--listen", "-l"]) && !has(["--config", "-c"]) {
             let launch = std::mem::replace(self, Self::new());
-            *self = launch.config(&locked_in(""));
+            *self = launch.config(&fitted(""));
         }
     }
 
@@ -265,15 +265,19 @@ pub(crate) fn is_locked_in() -> bool {
     std::env::var("ECHOD_TEST_SANDBOX").is_ok_and(|value| value == "on")
 }
 
-/// The same configuration, with the sandbox on if the whole suite is to be run so and it does not say anything itself.
-pub(crate) fn locked_in(toml: &str) -> String {
+/// The same configuration, as it can be had here: with epoll in the place of io_uring where that is denied, and with the sandbox
+/// on if the whole suite is to be run so. What it says about either itself is left alone.
+pub(crate) fn fitted(toml: &str) -> String {
+    let (ring, without) = ("mode = \"io-uring\"", "mode = \"epoll\"");
+    let needs_ring = toml.contains(ring) && !toml.contains("fallback = ");
+    let toml = if needs_ring && !has_io_uring() { toml.replace(ring, without) } else { toml.to_owned() };
     if !is_locked_in() || toml.contains("\nsandbox = ") {
-        return toml.to_owned();
+        return toml;
     }
     let key = "[daemon]\nsandbox = \"on\"\n";
     match toml.contains("[daemon]\n") {
         true => toml.replacen("[daemon]\n", key, 1),
-        false => key.to_owned() + toml,
+        false => key.to_owned() + &toml,
     }
 }
 

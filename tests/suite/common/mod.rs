@@ -25,7 +25,7 @@ use std::{
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::Echod;
-pub(crate) use launch::{Finished, Launch, is_locked_in, locked_in};
+pub(crate) use launch::{Finished, Launch, fitted, is_locked_in};
 pub(crate) use manager::Manager;
 pub(crate) use port::port_of_nobody;
 pub(crate) use toml::{it, listener};
@@ -82,6 +82,20 @@ pub(crate) fn has_ipv6() -> bool {
         skipped(format_args!("this machine has no IPv6 ({error}), nothing was tested over it"));
     }
     bound.is_ok()
+}
+
+/// Whether the kernel, or the container that this runs in, lets anybody use io_uring; says so where it does not.
+pub(crate) fn has_io_uring() -> bool {
+    let ring = echod::sys::ring::Ring::new();
+    if let Err(error) = &ring {
+        skipped(format_args!("there is no io_uring here ({error}), mode epoll is tested in its place"));
+    }
+    ring.is_ok()
+}
+
+/// Whether there is what a mode needs; says so where there is not.
+pub(crate) fn has_mode(mode: &str) -> bool {
+    mode != "io-uring" || has_io_uring()
 }
 
 /// Whether an address of this family can be had; says so where it cannot.

@@ -90,7 +90,7 @@ macro_rules! tests {
             let (protocol, address) = $socket;
             let (mode, workers) = ($mode, $workers);
             let combination = $crate::matrix::Combination { protocol, address, mode, workers };
-            if $crate::common::can_be_had(address) {
+            if $crate::common::can_be_had(address) && $crate::common::has_mode(mode) {
                 $crate::matrix::$file::$name(combination);
             }
         }

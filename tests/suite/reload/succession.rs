@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::modes;
-use crate::common::{Client, Echod, eventually, it, locked_in, pattern, poll, proc};
+use crate::common::{Client, Echod, eventually, fitted, it, pattern, poll, proc};
 
 /// A hundred reloads through all modes while clients come, go and stay: not a byte is lost, nobody is refused, and in the
 /// end nothing is left of the generations in between.
@@ -72,7 +72,7 @@ fn a_burst_of_signals_ends_in_one_state() {
         if round % 100 == 0 {
             let mode = modes[round / 100 % modes.len()].0;
             let toml = it(&format!("mode = \"{mode}\"\nservice = \"upper\""));
-            fs::write(daemon.path("new.toml"), locked_in(&toml)).unwrap();
+            fs::write(daemon.path("new.toml"), fitted(&toml)).unwrap();
             fs::rename(daemon.path("new.toml"), daemon.path("echod.toml")).unwrap();
         }
         daemon.signal(Signal::SIGHUP);
