@@ -16,7 +16,7 @@ use std::{
     net::{Ipv6Addr, UdpSocket},
     process::{Child, Command, Stdio},
     sync::{
-        Mutex, PoisonError,
+        LazyLock, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
@@ -77,20 +77,26 @@ pub(crate) fn has_python(not_done: &str) -> bool {
 
 /// Whether this machine has IPv6; says that it is left out where it has not: in containers it is switched off more often than not.
 pub(crate) fn has_ipv6() -> bool {
-    let bound = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0));
-    if let Err(error) = &bound {
-        skipped(format_args!("this machine has no IPv6 ({error}), nothing was tested over it"));
-    }
-    bound.is_ok()
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        let bound = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0));
+        if let Err(error) = &bound {
+            skipped(format_args!("this machine has no IPv6 ({error}), nothing was tested over it"));
+        }
+        bound.is_ok()
+    });
+    *HAS
 }
 
 /// Whether the kernel, or the container that this runs in, lets anybody use io_uring; says so where it does not.
 pub(crate) fn has_io_uring() -> bool {
-    let ring = echod::sys::ring::Ring::new();
-    if let Err(error) = &ring {
-        skipped(format_args!("there is no io_uring here ({error}), mode epoll is tested in its place"));
-    }
-    ring.is_ok()
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        let ring = echod::sys::ring::Ring::new();
+        if let Err(error) = &ring {
+            skipped(format_args!("there is no io_uring here ({error}), mode epoll is tested in its place"));
+        }
+        ring.is_ok()
+    });
+    *HAS
 }
 
 /// Whether there is what a mode needs; says so where there is not.
