@@ -51,7 +51,7 @@ pub enum Outcome {
 impl Case<'_> {
     /// A decision by `key`.
     pub fn step(&self, key: &'static str, outcome: Outcome, text: impl Display) -> Step {
-        let place = self.origins.of(key).map(str::to_owned);
+        let place = self.origins.of(key);
         Step { key, outcome, text: text.to_string(), place }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The kind of socket: the four server classes of Python's `socketserver`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// A stream over IPv4 or IPv6, tcp(7).

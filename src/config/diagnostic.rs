@@ -1,37 +1,10 @@
 //! Errors that point: path, line and column, the cited line, a caret, and the cure beside it.
 
-use std::{collections::BTreeSet, fmt, ops::Range};
+use std::{collections::BTreeSet, fmt};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
-/// One text that settings were read from.
-pub(super) struct Source {
-    /// What the errors call it: a path, or an option.
-    pub(super) name: String,
-    /// The text that its author wrote, and that errors cite.
-    pub(super) text: String,
-    /// The TOML made from it, if it is none itself.
-    pub(super) made: Option<Made>,
-}
-
-/// TOML that was made from other text.
-pub(super) struct Made {
-    /// The TOML.
-    pub(super) toml: String,
-    /// Pairs of a piece of the TOML and the piece of the text that it was made from.
-    pub(super) origins: Vec<(Range<usize>, Range<usize>)>,
-}
-
-/// A piece of the TOML of a source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// The index of the source.
-    pub(super) source: usize,
-    /// The first byte.
-    pub(super) start: usize,
-    /// The byte after the last.
-    pub(super) end: usize,
-}
+pub(super) use super::source::{Made, Place, Source};
 
 /// What is wrong with a value, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,46 +25,6 @@ struct Fault {
     trouble: Trouble,
     /// An earlier place that this one contradicts, and what is there.
     earlier: Option<(Place, String)>,
-}
-
-impl Source {
-    /// A file, or another text that is TOML itself.
-    pub(super) fn toml(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), made: None }
-    }
-
-    /// The TOML to read.
-    pub(super) fn as_toml(&self) -> &str {
-        self.made.as_ref().map_or(&self.text, |made| &made.toml)
-    }
-
-    /// The line of `place`: `echod.toml:12`.
-    pub(super) fn line(&self, place: &Place) -> String {
-        match &self.made {
-            Some(_) => self.name.clone(),
-            None => {
-                let above = self.text.as_bytes().iter().take(place.start).filter(|byte| **byte == b'\n');
-                format!("{}:{}", self.name, above.count() + 1)
-            }
-        }
-    }
-
-    /// Where the author finds `place`: a piece of `text`.
-    fn cited(&self, place: &Place) -> Range<usize> {
-        let Some(made) = &self.made else {
-            return place.start..place.end;
-        };
-        let holds = |piece: &Range<usize>| piece.start <= place.start && place.end <= piece.end;
-        let origin = made.origins.iter().find(|(piece, _)| holds(piece));
-        origin.map_or(0..self.text.len(), |(_, origin)| origin.clone())
-    }
-}
-
-impl Place {
-    /// The piece `span` of source number `source`.
-    pub(super) fn new(source: usize, span: Range<usize>) -> Self {
-        Self { source, start: span.start, end: span.end }
-    }
 }
 
 impl Trouble {
@@ -152,41 +85,50 @@ impl Fault {
         let Some(place) = &self.place else {
             return Group::with_title(title).element(Level::HELP.message(cure));
         };
-        let here = annotation(AnnotationKind::Primary, place, cure, sources);
+        let here = (AnnotationKind::Primary, place, cure);
         match &self.earlier {
-            None => title.element(snippet(&sources[place.source], [here])),
+            None => title.element(snippet(sources, &[here])),
             Some((earlier, note)) => {
-                let there = annotation(AnnotationKind::Context, earlier, note, sources);
+                let there = (AnnotationKind::Context, earlier, note);
                 match earlier.source == place.source {
-                    true => title.element(snippet(&sources[place.source], [there, here])),
-                    false => title
-                        .element(snippet(&sources[place.source], [here]))
-                        .element(snippet(&sources[earlier.source], [there])),
+                    true => title.element(snippet(sources, &[there, here])),
+                    false => title.element(snippet(sources, &[here])).element(snippet(sources, &[there])),
                 }
             }
         }
     }
 }
 
+/// Cites the places of one source, each with its label. The renderer looks at every line that it is given, so it is not
+/// given the whole source for every fault.
 fn snippet<'a>(
-    source: &'a Source,
-    annotations: impl IntoIterator<Item = Annotation<'a>>,
+    sources: &'a [Source],
+    marks: &[(AnnotationKind, &Place, &'a String)],
 ) -> Snippet<'a, Annotation<'a>> {
-    Snippet::source(&source.text).path(&source.name).annotations(annotations)
-}
-
-fn annotation<'a>(kind: AnnotationKind, place: &Place, label: &'a str, sources: &[Source]) -> Annotation<'a> {
-    let annotation = kind.span(sources[place.source].cited(place));
-    if label.is_empty() { annotation } else { annotation.label(label) }
+    let Some(source) = marks.first().map(|(_, place, _)| &sources[place.source]) else {
+        return Snippet::source("");
+    };
+    let spans: Vec<_> = marks.iter().map(|(_, place, _)| source.cited(place)).collect();
+    let start = spans.iter().map(|span| span.start).min().unwrap_or(0);
+    let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
+    let (first_line, lines) = source.lines_around(&(start..end));
+    let annotations = marks.iter().zip(&spans).map(|((kind, _, label), span)| {
+        let annotation = kind.span(span.start - lines.start..span.end - lines.start);
+        if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
+    });
+    let annotations: Vec<_> = annotations.collect();
+    Snippet::source(&source.text[lines]).line_start(first_line).path(&source.name).annotations(annotations)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sources() -> Vec<Source> {
         let made = Made { toml: "mode = 'x'".into(), origins: vec![(0..4, 6..10), (7..10, 11..12)] };
-        let url = Source { name: "--listen".into(), text: "udp:a?mode=x".into(), made: Some(made) };
+        let url = Source::made("--listen", "udp:a?mode=x", made);
         vec![Source::toml("echod.toml", "a = 1\nmax-conections = 100\n"), url]
     }
 
@@ -254,5 +196,41 @@ error: unknown mode
         assert_eq!(text.matches("- first").count(), 2, "{text}");
         assert_eq!(text.matches("^ second").count(), 2, "{text}");
         assert!(text.contains("::: echod.toml:1:1"), "{text}");
+    }
+
+    /// What the renderer makes of the whole text.
+    fn rendered_from_the_whole(source: &Source, marks: &[(AnnotationKind, &Place, &str)]) -> String {
+        let annotations: Vec<_> = marks
+            .iter()
+            .map(|(kind, place, label)| kind.span(place.start..place.end).label(*label))
+            .collect();
+        let snippet = Snippet::source(&source.text).path(&source.name).annotations(annotations);
+        Renderer::plain().render(&[Level::ERROR.primary_title("title").element(snippet)])
+    }
+
+    proptest! {
+        #[test]
+        fn the_lines_around_a_place_are_enough(
+            text in "[a\u{e4}\t \r\n]{0,40}\n{0,9}[a\u{e4}\n]{0,40}", from in 0..90_usize, length in 0..30_usize, other in 0..90_usize,
+        ) {
+            let at = |mut byte: usize| {
+                byte = byte.min(text.len());
+                while !text.is_char_boundary(byte) {
+                    byte -= 1;
+                }
+                byte
+            };
+            let sources = [Source::toml("f", text.clone())];
+            let here = Place::new(0, at(from)..at(from + length));
+            let there = Place::new(0, at(other)..at(other + 1));
+            let mut faults = Faults::default();
+            faults.push(here.clone(), Trouble::new("title", "cure"));
+            let marks = [(AnnotationKind::Primary, &here, "cure")];
+            prop_assert_eq!(faults.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
+            let mut faults = Faults::default();
+            faults.push_clash(here.clone(), Trouble::new("title", "cure"), there.clone(), "note");
+            let marks = [(AnnotationKind::Context, &there, "note"), marks[0]];
+            prop_assert_eq!(faults.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
+        }
     }
 }

@@ -7,70 +7,42 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
+
+use super::parse::{Reader, Shape};
 
 /// A value that may be there, and where.
 pub(super) type Written<T> = Option<Spanned<T>>;
 
-/// The whole file.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct File {
-    pub(super) daemon: Daemon,
-    pub(super) log: Log,
-    pub(super) defaults: Listener,
-    pub(super) listener: Vec<Spanned<Listener>>,
+/// A table that knows which of its keys are written.
+pub(super) trait Keys {
+    /// The keys that are there, each with the place of its value.
+    fn written(&self) -> impl Iterator<Item = (&'static str, Range<usize>)>;
 }
 
-/// `[daemon]`.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(super) struct Daemon {
-    pub(super) drain_timeout: Written<String>,
-    pub(super) exit_idle_time: Written<String>,
-    pub(super) pid_file: Written<String>,
-    pub(super) user: Written<Scalar>,
-    pub(super) group: Written<Scalar>,
-    pub(super) sandbox: Written<String>,
-}
-
-/// `[log]`.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Log {
-    pub(super) level: Written<String>,
-    pub(super) format: Written<String>,
-    pub(super) target: Written<String>,
-    pub(super) file: Written<String>,
-}
-
-impl Daemon {
-    /// Every key, in the order in which files are printed.
-    pub(super) const KEYS: &'static [&'static str] =
-        &["drain-timeout", "exit-idle-time", "pid-file", "user", "group", "sandbox"];
-}
-
-impl Log {
-    /// Every key, in the order in which files are printed.
-    pub(super) const KEYS: &'static [&'static str] = &["level", "format", "target", "file"];
-}
-
-/// Defines [`Listener`] and its keys together, so that no list of them can forget one.
-macro_rules! listener {
-    ($($field:ident: $type:ty = $key:literal,)*) => {
-        /// A `[[listener]]`, or `[defaults]`.
-        #[derive(Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub(super) struct Listener {
-            $(#[serde(rename = $key)] pub(super) $field: Written<$type>,)*
+/// Defines a table and its keys together, so that no list of them can forget one.
+macro_rules! shape {
+    ($(#[$about:meta])* $name:ident { $($field:ident: $type:ty = $key:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Default)]
+        pub(super) struct $name {
+            $(pub(super) $field: Written<$type>,)*
         }
 
-        impl Listener {
-            /// Every key, in the order in which files are printed.
-            pub(super) const KEYS: &'static [&'static str] = &[$($key),*];
+        impl Shape for $name {
+            const KEYS: &'static [&'static str] = &[$($key),*];
 
-            /// The keys that are there, each with the place of its value.
-            pub(super) fn written(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
+            fn read(&mut self, key: &str, value: Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> bool {
+                match key {
+                    $($key => self.$field = reader.value(key, value),)*
+                    _ => return false,
+                }
+                true
+            }
+        }
+
+        impl Keys for $name {
+            fn written(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
                 [$(($key, self.$field.as_ref().map(Spanned::span))),*]
                     .into_iter()
                     .filter_map(|(key, span)| span.map(|span| (key, span)))
@@ -79,60 +51,111 @@ macro_rules! listener {
     };
 }
 
-listener! {
-    name: String = "name",
-    enabled: bool = "enabled",
-    protocol: String = "protocol",
-    address: Texts = "address",
-    optional: bool = "optional",
-    mode: String = "mode",
-    workers: Scalar = "workers",
-    trigger: String = "trigger",
-    fallback: String = "fallback",
-    busy_poll: String = "busy-poll",
-    service: String = "service",
-    quote: String = "quote",
-    allow: Texts = "allow",
-    allow_include: Texts = "allow-include",
-    deny: Texts = "deny",
-    deny_include: Texts = "deny-include",
-    allow_users: Texts = "allow-users",
-    allow_groups: Texts = "allow-groups",
-    max_connections: i64 = "max-connections",
-    when_full: String = "when-full",
-    refusal: String = "refusal",
-    max_connections_per_source: i64 = "max-connections-per-source",
-    connection_rate: String = "connection-rate",
-    rate_per_source: String = "rate-per-source",
-    cool_down: String = "cool-down",
-    source_prefix: i64 = "source-prefix",
-    max_requests: i64 = "max-requests",
-    idle_timeout: String = "idle-timeout",
-    max_lifetime: String = "max-lifetime",
-    max_bytes: Scalar = "max-bytes",
-    proxy_protocol: String = "proxy-protocol",
-    trusted_proxies: Texts = "trusted-proxies",
-    proxy_header_timeout: String = "proxy-header-timeout",
-    payload: String = "payload",
-    allow_amplification: bool = "allow-amplification",
-    deny_source_ports: Ports = "deny-source-ports",
-    allow_multicast: bool = "allow-multicast",
-    loop_breaker: i64 = "loop-breaker",
-    trusted: Texts = "trusted",
-    kernel_filter: bool = "kernel-filter",
-    gso: bool = "gso",
-    v6_only: bool = "v6-only",
-    backlog: i64 = "backlog",
-    reuse_address: bool = "reuse-address",
-    reuse_port: bool = "reuse-port",
-    nodelay: bool = "nodelay",
-    keepalive: Scalar = "keepalive",
-    receive_buffer: Scalar = "receive-buffer",
-    send_buffer: Scalar = "send-buffer",
-    device: String = "device",
-    socket_mode: String = "socket-mode",
-    socket_user: Scalar = "socket-user",
-    socket_group: Scalar = "socket-group",
+/// The whole file.
+#[derive(Default)]
+pub(super) struct File {
+    pub(super) daemon: Daemon,
+    pub(super) log: Log,
+    pub(super) defaults: Listener,
+    pub(super) listener: Vec<Spanned<Listener>>,
+}
+
+impl Shape for File {
+    const KEYS: &'static [&'static str] = &["daemon", "log", "defaults", "listener"];
+
+    fn read(&mut self, key: &str, value: Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> bool {
+        match key {
+            "daemon" => self.daemon = reader.table(key, value).map(Spanned::into_inner).unwrap_or_default(),
+            "log" => self.log = reader.table(key, value).map(Spanned::into_inner).unwrap_or_default(),
+            "defaults" => {
+                self.defaults = reader.table(key, value).map(Spanned::into_inner).unwrap_or_default();
+            }
+            "listener" => self.listener = reader.tables(key, value),
+            _ => return false,
+        }
+        true
+    }
+}
+
+shape! {
+    /// `[daemon]`.
+    Daemon {
+        drain_timeout: String = "drain-timeout",
+        exit_idle_time: String = "exit-idle-time",
+        pid_file: String = "pid-file",
+        user: Scalar = "user",
+        group: Scalar = "group",
+        sandbox: String = "sandbox",
+    }
+}
+
+shape! {
+    /// `[log]`.
+    Log {
+        level: String = "level",
+        format: String = "format",
+        target: String = "target",
+        file: String = "file",
+    }
+}
+
+shape! {
+    /// A `[[listener]]`, or `[defaults]`.
+    Listener {
+        name: String = "name",
+        enabled: bool = "enabled",
+        protocol: String = "protocol",
+        address: Texts = "address",
+        optional: bool = "optional",
+        mode: String = "mode",
+        workers: Scalar = "workers",
+        trigger: String = "trigger",
+        fallback: String = "fallback",
+        busy_poll: String = "busy-poll",
+        service: String = "service",
+        quote: String = "quote",
+        allow: Texts = "allow",
+        allow_include: Texts = "allow-include",
+        deny: Texts = "deny",
+        deny_include: Texts = "deny-include",
+        allow_users: Texts = "allow-users",
+        allow_groups: Texts = "allow-groups",
+        max_connections: i64 = "max-connections",
+        when_full: String = "when-full",
+        refusal: String = "refusal",
+        max_connections_per_source: i64 = "max-connections-per-source",
+        connection_rate: String = "connection-rate",
+        rate_per_source: String = "rate-per-source",
+        cool_down: String = "cool-down",
+        source_prefix: i64 = "source-prefix",
+        max_requests: i64 = "max-requests",
+        idle_timeout: String = "idle-timeout",
+        max_lifetime: String = "max-lifetime",
+        max_bytes: Scalar = "max-bytes",
+        proxy_protocol: String = "proxy-protocol",
+        trusted_proxies: Texts = "trusted-proxies",
+        proxy_header_timeout: String = "proxy-header-timeout",
+        payload: String = "payload",
+        allow_amplification: bool = "allow-amplification",
+        deny_source_ports: Ports = "deny-source-ports",
+        allow_multicast: bool = "allow-multicast",
+        loop_breaker: i64 = "loop-breaker",
+        trusted: Texts = "trusted",
+        kernel_filter: bool = "kernel-filter",
+        gso: bool = "gso",
+        v6_only: bool = "v6-only",
+        backlog: i64 = "backlog",
+        reuse_address: bool = "reuse-address",
+        reuse_port: bool = "reuse-port",
+        nodelay: bool = "nodelay",
+        keepalive: Scalar = "keepalive",
+        receive_buffer: Scalar = "receive-buffer",
+        send_buffer: Scalar = "send-buffer",
+        device: String = "device",
+        socket_mode: String = "socket-mode",
+        socket_user: Scalar = "socket-user",
+        socket_group: Scalar = "socket-group",
+    }
 }
 
 /// `"a"` or `["a", "b"]`.
@@ -256,11 +279,14 @@ impl fmt::Display for Scalar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{diagnostic::Faults, parse};
 
     #[test]
     fn every_value_knows_its_place() {
         let text = "[[listener]]\nname = 'a'\naddress = ['x', 'y']\nworkers = 4\nkeepalive = true\n";
-        let file: File = toml::from_str(text).unwrap();
+        let mut faults = Faults::default();
+        let file = parse::parse(text, 0, &mut faults);
+        assert!(faults.is_empty());
         let listener = &file.listener[0];
         assert_eq!(&text[listener.span()], "[[listener]]");
         let written: Vec<_> = listener.get_ref().written().map(|(key, span)| (key, &text[span])).collect();

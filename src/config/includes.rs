@@ -1,18 +1,23 @@
-//! The files of networks that listeners name in `allow-include` and `deny-include`. Each is read once, as one more source
-//! that errors can point at.
+//! The files of networks that listeners name in `allow-include` and `deny-include`. Each is read once,
+//! however many listeners name it, as one more source that errors can point at.
 
 use std::{collections::BTreeMap, path::Path};
 
+use ipnet::IpNet;
+
 use super::{
     Environment,
-    diagnostic::{Source, Trouble},
+    diagnostic::{Faults, Place, Source, Trouble},
     file::{File, Listener, Texts},
     networks,
 };
 
-/// The files, by the paths as written.
+/// A network, and where it is written.
+pub(super) type Network = (IpNet, Place);
+
+/// What the files hold, by the paths as written.
 #[derive(Default)]
-pub(super) struct Includes(BTreeMap<String, Result<usize, Trouble>>);
+pub(super) struct Includes(BTreeMap<String, Result<Vec<Network>, Trouble>>);
 
 impl Includes {
     /// Reads all that `files` name, and adds them to `sources`. A path counts from `directory`.
@@ -21,14 +26,17 @@ impl Includes {
         directory: &Path,
         environment: &Environment,
         sources: &mut Vec<Source>,
+        faults: &mut Faults,
     ) -> Self {
         let mut includes = Self::default();
         let listeners = files.iter().flat_map(|file| file.listener.iter().map(|written| written.get_ref()));
         for listener in files.iter().map(|file| &file.defaults).chain(listeners) {
             for path in paths(listener) {
                 includes.0.entry(path.to_owned()).or_insert_with(|| {
-                    sources.push(networks::open(&directory.join(path), environment)?);
-                    Ok(sources.len() - 1)
+                    let source = networks::open(&directory.join(path), environment)?;
+                    let networks = networks::read_list(&source.text, sources.len(), faults);
+                    sources.push(source);
+                    Ok(networks)
                 });
             }
         }
@@ -40,10 +48,11 @@ impl Includes {
         self.0.keys().map(String::as_str)
     }
 
-    /// The number of the source that `path` has become.
-    pub(super) fn source(&self, path: &str) -> Result<usize, Trouble> {
-        let missing = || Err(Trouble::new(format!("cannot read {}", super::quoted(path)), ""));
-        self.0.get(path).cloned().unwrap_or_else(missing)
+    /// The networks of the file `path`.
+    pub(super) fn networks(&self, path: &str) -> Result<&[Network], Trouble> {
+        let missing = || Trouble::new(format!("cannot read {}", super::quoted(path)), "");
+        let read = self.0.get(path).ok_or_else(missing)?;
+        read.as_deref().map_err(Trouble::clone)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     diagnostic::{Faults, Source},
     includes::Includes,
     origins::Origins,
-    parse, url, validate,
+    parse, text_file, url, validate,
 };
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
@@ -54,7 +54,7 @@ pub struct Loaded {
 pub struct ConfigError {
     kind: ErrorKind,
     plain: String,
-    coloured: String,
+    coloured: Option<String>,
 }
 
 /// The kinds of [`ConfigError`] that deserve an exit code of their own.
@@ -78,7 +78,8 @@ pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, Config
 /// Reads and checks a URL alone, that of another option than `--listen`.
 pub fn load_url(option: &str, url: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
     let mut faults = Faults::default();
-    let source = Source { name: option.to_owned(), ..url::source(url, 0, &mut faults) };
+    let mut source = url::source(url, 0, &mut faults);
+    option.clone_into(&mut source.name);
     check(vec![source], None, environment, faults)
 }
 
@@ -94,7 +95,7 @@ fn check(
         .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
         .collect();
     let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let includes = Includes::open(&files, directory, environment, &mut sources);
+    let includes = Includes::open(&files, directory, environment, &mut sources, &mut faults);
     let mut loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
     let included = includes.paths().map(|path| directory.join(path));
     loaded.files = file.map(Path::to_path_buf).into_iter().chain(included).collect();
@@ -104,7 +105,7 @@ fn check(
         false => Err(ConfigError {
             kind: ErrorKind::Invalid,
             plain: faults.render(&sources, false),
-            coloured: faults.render(&sources, true),
+            coloured: wants_colour().then(|| faults.render(&sources, true)),
         }),
     }
 }
@@ -140,7 +141,7 @@ fn anybody_s(path: &Path) -> Option<String> {
 }
 
 fn read(path: &Path, environment: &Environment) -> Result<Source, ConfigError> {
-    let bytes = fs::read(path).map_err(|error| ConfigError::unreadable(path, environment, &error))?;
+    let bytes = text_file::read(path).map_err(|error| ConfigError::unreadable(path, environment, &error))?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Source::toml(path.display().to_string(), text)),
         Err(error) => {
@@ -209,14 +210,20 @@ impl ConfigError {
             let group = annotate_snippets::Group::with_title(Level::ERROR.primary_title(title.clone()));
             renderer.render(&[group])
         };
-        Self { kind, plain: render(Renderer::plain()), coloured: render(Renderer::styled()) }
+        let coloured = wants_colour().then(|| render(Renderer::styled()));
+        Self { kind, plain: render(Renderer::plain()), coloured }
     }
+}
+
+/// Whether errors are shown in colour.
+fn wants_colour() -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !refused && io::stderr().is_terminal()
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        f.write_str(if !refused && io::stderr().is_terminal() { &self.coloured } else { &self.plain })
+        f.write_str(self.coloured.as_deref().unwrap_or(&self.plain))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod address;
 mod choices;
+mod claims;
 mod diagnostic;
 mod file;
 mod includes;
@@ -23,6 +24,8 @@ mod ports;
 mod proxy;
 mod rate;
 mod report;
+mod source;
+mod text_file;
 mod units;
 mod url;
 mod validate;
@@ -30,6 +33,7 @@ mod words;
 
 pub use address::{Address, Host};
 pub use choices::{Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
+pub use claims::{Claim, Claims};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use origins::Origins;

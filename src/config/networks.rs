@@ -1,7 +1,7 @@
 //! Networks as people write them: `192.0.2.0/24`, `2001:db8::/32`, or one address. Also files of them, one a line.
 
 use std::{
-    fs, io,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
 };
@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     Environment,
     diagnostic::{Faults, Place, Source, Trouble},
-    quoted,
+    quoted, text_file,
 };
 
 /// The networks that hold every address.
@@ -75,7 +75,7 @@ pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Tro
     let name = path.display().to_string();
     let trouble =
         |what: &str, cure: &str| Trouble::new(format!("cannot read {}: {what}", quoted(&name)), cure);
-    let bytes = fs::read(path).map_err(|error| match error.kind() {
+    let bytes = text_file::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             trouble("there is no such file", "a path counts from the configuration file")
         }

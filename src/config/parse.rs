@@ -1,48 +1,129 @@
-//! From text to the shapes of `file`. toml stops at the first key or value that does not fit a shape; here that one is
-//! noted and cut out, and the rest is read again, so that one run reports them all.
+//! From text to the shapes of `file`. Each key is read on its own, so that one run reports everything that does not fit.
 
-use std::ops::Range;
+use std::fmt;
 
-use serde::Deserialize;
-use toml::de::{DeArray, DeTable, DeValue, Error};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, Visitor},
+};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Error, ValueDeserializer},
+};
 
 use super::{
     diagnostic::{Faults, Place, Trouble},
-    file::{Daemon, File, Listener, Log},
+    file::{Daemon, File, Listener, Log, Written},
     words,
 };
 
 /// Reads the TOML of source number `source`. What does not fit is noted and left out.
 pub(super) fn parse(toml: &str, source: usize, faults: &mut Faults) -> File {
-    let (mut document, errors) = DeTable::parse_recoverable(toml);
-    if !errors.is_empty() {
-        note_syntax(toml, &errors, source, faults);
-        return File::default();
+    let (document, errors) = DeTable::parse_recoverable(toml);
+    let mut file = File::default();
+    match errors.is_empty() {
+        true => Reader { source, faults }.keys(document.into_inner(), &mut file),
+        false => note_syntax(toml, &errors, source, faults),
     }
-    loop {
-        let error = match File::deserialize(toml::de::Deserializer::from(document.clone())) {
-            Ok(file) => return file,
-            Err(error) => error,
+    file
+}
+
+/// A table with a fixed set of keys.
+pub(super) trait Shape: Default {
+    /// Every key, in the order in which files are printed.
+    const KEYS: &'static [&'static str];
+
+    /// Reads the value of `key` with `reader`; false if the table has no such key.
+    fn read(&mut self, key: &str, value: Spanned<DeValue<'_>>, reader: &mut Reader<'_>) -> bool;
+}
+
+/// Reads values, and notes those that do not fit.
+pub(super) struct Reader<'a> {
+    source: usize,
+    faults: &'a mut Faults,
+}
+
+impl Reader<'_> {
+    /// A value and its place; `None` if it does not fit.
+    pub(super) fn value<T: DeserializeOwned>(
+        &mut self,
+        key: &str,
+        value: Spanned<DeValue<'_>>,
+    ) -> Written<T> {
+        let span = value.span();
+        let misfit = |error: Error| {
+            let place = Place::new(self.source, error.span().unwrap_or(span));
+            self.faults.push(place, explain(error.message(), key));
         };
-        let span = error.span().unwrap_or(0..0);
-        let cut = cut(document.get_mut(), &span);
-        let trouble = explain(error.message(), cut.as_deref());
-        faults.push(Place::new(source, span), trouble);
-        if cut.is_none() {
-            return File::default();
+        Spanned::deserialize(ValueDeserializer::from(value)).map_err(misfit).ok()
+    }
+
+    /// A table and its place; `None` if it is none.
+    pub(super) fn table<T: Shape>(&mut self, key: &str, value: Spanned<DeValue<'_>>) -> Option<Spanned<T>> {
+        let (span, mut shape) = (value.span(), T::default());
+        match value.into_inner() {
+            DeValue::Table(table) => self.keys(table, &mut shape),
+            other => {
+                self.value::<Table>(key, Spanned::new(span, other));
+                return None;
+            }
         }
+        Some(Spanned::new(span, shape))
+    }
+
+    /// A list of tables.
+    pub(super) fn tables<T: Shape>(&mut self, key: &str, value: Spanned<DeValue<'_>>) -> Vec<Spanned<T>> {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(list) => list.into_iter().filter_map(|value| self.table(key, value)).collect(),
+            other => {
+                self.value::<Vec<IgnoredAny>>(key, Spanned::new(span, other));
+                Vec::new()
+            }
+        }
+    }
+
+    fn keys<T: Shape>(&mut self, table: DeTable<'_>, shape: &mut T) {
+        for (key, value) in table {
+            let (place, key) = (Place::new(self.source, key.span()), key.get_ref());
+            if !shape.read(key, value, self) {
+                let title = format!("unknown key {}", super::quoted(key));
+                self.faults.push(place, Trouble::new(title, unknown_key(key, T::KEYS)));
+            }
+        }
+    }
+}
+
+/// What serde is asked for where something stands in the place of a table: its refusal names what that is.
+struct Table;
+
+impl<'de> Deserialize<'de> for Table {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Expected;
+
+        impl Visitor<'_> for Expected {
+            type Value = Table;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+        }
+
+        deserializer.deserialize_any(Expected)
     }
 }
 
 /// Notes what is not TOML. After the first error in a line the parser guesses, so the others there would mislead.
 fn note_syntax(toml: &str, errors: &[Error], source: usize, faults: &mut Faults) {
-    let mut last_line = None;
+    let mut last: Option<usize> = None;
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        let line = toml.as_bytes()[..span.start].iter().filter(|byte| **byte == b'\n').count();
-        if last_line.replace(line) != Some(line) {
-            faults.push(Place::new(source, span), syntax(error.message()));
+        // Both ends count: an error may lie before the last one.
+        let between = |last: usize| &toml.as_bytes()[last.min(span.start)..last.max(span.start)];
+        if last.is_none_or(|last| between(last).contains(&b'\n')) {
+            faults.push(Place::new(source, span.clone()), syntax(error.message()));
         }
+        last = Some(span.start);
     }
 }
 
@@ -58,38 +139,8 @@ fn syntax(message: &str) -> Trouble {
     Trouble::new(title, cure)
 }
 
-/// Removes the entry whose key or value is at `span`, and returns its key.
-fn cut(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<String> {
-    let found =
-        table.iter().find(|(key, value)| key.span() == *span || holds(value.get_ref(), value.span(), span));
-    if let Some(key) = found.map(|(key, _)| key.clone()) {
-        table.remove(&key);
-        return Some(key.into_inner().into_owned());
-    }
-    table.iter_mut().find_map(|(_, value)| match value.get_mut() {
-        DeValue::Table(table) => cut(table, span),
-        DeValue::Array(array) => array.iter_mut().find_map(|element| match element.get_mut() {
-            DeValue::Table(table) => cut(table, span),
-            _ => None,
-        }),
-        _ => None,
-    })
-}
-
-/// Whether the value, or a plain element of it, is at `span`.
-fn holds(value: &DeValue<'_>, at: Range<usize>, span: &Range<usize>) -> bool {
-    let element = |array: &DeArray<'_>| array.iter().any(|element| element.span() == *span);
-    at == *span || value.as_array().is_some_and(element)
-}
-
 /// Says in plain words what serde means, about `key`.
-fn explain(message: &str, key: Option<&str>) -> Trouble {
-    let key = key.unwrap_or_default();
-    if message.starts_with("unknown field") {
-        // The message lists the key itself, then all the keys that may stand there, in backquotes.
-        let known = message.split('`').skip(3).step_by(2);
-        return Trouble::new(format!("unknown key {}", super::quoted(key)), unknown_key(key, known));
-    }
+fn explain(message: &str, key: &str) -> Trouble {
     let types = message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected "));
     let Some((found, expected)) = types else {
         return Trouble::new(message, "");
@@ -108,25 +159,21 @@ fn explain(message: &str, key: Option<&str>) -> Trouble {
         "a string" => ("a string", "write one string, in quotes".to_owned()),
         "a string or a number" => (expected, "write one string or number".to_owned()),
         "a sequence" => ("a list of tables", format!("write `[[{key}]]`, one for each")),
-        expected if expected.starts_with("struct") => {
-            ("a table", format!("write `[{key}]` on a line of its own"))
-        }
+        "a table" => (expected, format!("write `[{key}]` on a line of its own")),
         expected => (expected, String::new()),
     };
     Trouble::new(format!("`{key}` must be {expected}, not {found}"), cure)
 }
 
-fn unknown_key<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    if let Some(near) = words::nearest(key, known.clone()) {
+fn unknown_key(key: &str, known: &[&str]) -> String {
+    if let Some(near) = words::nearest(key, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     let tables = [("[daemon]", Daemon::KEYS), ("[log]", Log::KEYS), ("[[listener]]", Listener::KEYS)];
     match tables.iter().find(|(_, keys)| keys.contains(&key)) {
         Some((table, _)) => format!("this key belongs in `{table}`"),
-        None if known.clone().count() > 8 => {
-            "no key is like it; `echod --print-config` shows them all".to_owned()
-        }
-        None => words::suggestion(key, known),
+        None if known.len() > 8 => "no key is like it; `echod --print-config` shows them all".to_owned(),
+        None => words::suggestion(key, known.iter().copied()),
     }
 }
 

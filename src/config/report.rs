@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Address, Config, Listener, Payload, Protocol, Workers, file, validate::Fit};
+use super::{Address, Config, Listener, Payload, Protocol, Workers, file, parse::Shape, validate::Fit};
 
 impl Config {
     /// What would run: a line for each address of each listener.

@@ -1,5 +1,6 @@
 //! The whole way from text to [`Config`] and back.
 
+mod large;
 mod shipped;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};

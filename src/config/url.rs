@@ -16,7 +16,7 @@ pub(super) fn source(url: &str, number: usize, faults: &mut Faults) -> Source {
         faults.push(Place::new(number, span), trouble);
         whole
     });
-    Source { name: "--listen".to_owned(), text: url.to_owned(), made: Some(made) }
+    Source::made("--listen", url, made)
 }
 
 type Misfit = (Range<usize>, Trouble);

@@ -10,7 +10,7 @@ mod reader;
 mod values;
 mod warnings;
 
-use std::collections::HashSet;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, LogTarget, Origins, Sandbox,
@@ -55,10 +55,11 @@ pub(super) fn validate(
 
     let notes =
         drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener))).collect();
+    let names: Vec<Arc<str>> = sources.iter().map(|source| source.name.as_str().into()).collect();
     let (listeners, origins): (Vec<_>, Vec<_>) = drafts
         .into_iter()
         .filter(|draft| !draft.listener.address.is_empty())
-        .map(|draft| (draft.listener, Origins::new(&draft.origins, sources)))
+        .map(|draft| (draft.listener, Origins::new(&draft.origins, sources, &names)))
         .unzip();
     if listeners.is_empty() && faults.is_empty() {
         faults.push_whole(nothing_to_serve(sources, files));
@@ -101,31 +102,34 @@ fn log(file: &File, faults: &mut Faults) -> Log {
 /// Names are for the log and for people's eyes, so each must mean one listener. Written ones come first; a listener
 /// without one is called by its URL.
 fn give_names(drafts: &mut [Draft], faults: &mut Faults) {
-    for (index, draft) in drafts.iter().enumerate() {
+    let mut taken: HashMap<String, Option<Place>> = HashMap::new();
+    for draft in drafts.iter() {
         let Some(place) = draft.name.clone() else {
             continue;
         };
         let name = &draft.listener.name;
-        let earlier = drafts[..index].iter().find(|earlier| earlier.listener.name == *name);
-        if let Some(earlier) = earlier.and_then(|earlier| earlier.name.clone()) {
-            let trouble = Trouble::new(
-                format!("two listeners are named {}", super::quoted(name)),
-                "choose another name",
-            );
-            faults.push_clash(place, trouble, earlier, "first used here");
+        match taken.get(name) {
+            Some(Some(earlier)) => {
+                let trouble = Trouble::new(
+                    format!("two listeners are named {}", super::quoted(name)),
+                    "choose another name",
+                );
+                faults.push_clash(place, trouble, earlier.clone(), "first used here");
+            }
+            _ => _ = taken.insert(name.clone(), Some(place)),
         }
     }
-    let mut taken: HashSet<String> =
-        drafts.iter().filter(|draft| draft.name.is_some()).map(|draft| draft.listener.name.clone()).collect();
+    // The next number to try for each URL that several have.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     for draft in drafts.iter_mut().filter(|draft| draft.name.is_none()) {
         let url = draft.url();
         let mut name = url.clone();
-        for number in 2.. {
-            if taken.insert(name.clone()) {
-                break;
-            }
+        let number = numbers.entry(url.clone()).or_insert(2);
+        while taken.contains_key(&name) {
             name = format!("{url}#{number}");
+            *number += 1;
         }
+        taken.insert(name.clone(), None);
         draft.listener.name = name;
     }
 }

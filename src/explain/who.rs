@@ -94,7 +94,7 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
             case.step("allow", outcome, "everybody may come in")
         }
         Some((key, network, number)) => {
-            let place = case.origins.nth(key, number as usize).map(str::to_owned);
+            let place = case.origins.nth(key, number as usize);
             Step {
                 place,
                 ..case.step(key, outcome, format_args!("{network} is the longest that holds {ip}"))
@@ -119,7 +119,7 @@ pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
     };
     steps.push(match found {
         Some((key, number, text)) => {
-            let place = case.origins.nth(key, number).map(str::to_owned);
+            let place = case.origins.nth(key, number);
             Step { place, ..case.step(key, Outcome::Pass, text) }
         }
         None if allowed_users.is_empty() && allowed_groups.is_empty() => {

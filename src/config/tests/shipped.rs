@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{ECHOD, environment, load_text};
+use super::{ECHOD, environment, load_text, parse::Shape};
 use crate::config::*;
 
 fn load_example(name: &str) -> Config {

@@ -10,7 +10,7 @@ use super::{
 use crate::config::{
     Environment, Listener, Mode, Protocol, ProxyProtocol, Workers,
     diagnostic::{Faults, Place, Source, Trouble},
-    file::{self, Scalar},
+    file::{self, Keys, Scalar},
     includes::Includes,
     proxy, quoted,
 };
@@ -33,7 +33,7 @@ pub(super) struct Draft {
     /// Where each address is written.
     pub(super) places: Vec<Place>,
     /// Where each key is written.
-    pub(super) origins: Vec<(String, Place)>,
+    pub(super) origins: Vec<(&'static str, Place)>,
     left_out: Vec<String>,
 }
 

@@ -72,22 +72,20 @@ impl<'a> Reader<'a> {
             }
         }
         for (path, span) in (list.files)(table.keys).as_ref().map(texts).unwrap_or_default() {
-            match self.includes.source(path) {
-                Ok(source) => {
-                    found.extend(networks::read_list(&self.sources[source].text, source, self.faults));
-                }
+            match self.includes.networks(path) {
+                Ok(networks) => found.extend_from_slice(networks),
                 Err(trouble) => self.faults.push(Place::new(table.source, span), trouble),
             }
         }
         let (networks, places): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        self.origins.extend(places.into_iter().map(|place| (list.key.to_owned(), place)));
+        self.origins.extend(places.into_iter().map(|place| (list.key, place)));
         Some((networks, place))
     }
 
     /// Users or groups that may come.
     pub(super) fn owners(
         &mut self,
-        key: &str,
+        key: &'static str,
         field: impl Fn(&'a file::Listener) -> &'a Written<Texts>,
         read: fn(&Scalar) -> Result<Owner, Trouble>,
     ) -> Vec<Owner> {
@@ -106,7 +104,7 @@ impl<'a> Reader<'a> {
             let place = Place::new(source, span);
             match read(&Scalar::Text(name.to_owned())) {
                 Ok(owner) => {
-                    self.origins.push((key.to_owned(), place));
+                    self.origins.push((key, place));
                     owners.push(owner);
                 }
                 Err(trouble) => self.faults.push(place, trouble),

@@ -6,7 +6,7 @@ use super::{Fit, listener::Context, values};
 use crate::config::{
     DEFAULT_COOL_DOWN, DEFAULT_LOOP_BREAKER, DEFAULT_QUOTE, DEFAULT_REFUSAL, Fallback, Keepalive, Listener,
     Mode, Payload, Protocol, ProxyProtocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
-    diagnostic::{Faults, Place, Source, Trouble},
+    diagnostic::{Faults, Place, Trouble},
     everybody,
     file::{self, Written},
     includes::Includes,
@@ -25,10 +25,9 @@ pub(super) struct Reader<'a> {
     pub(super) own: Table<'a>,
     pub(super) defaults: Table<'a>,
     pub(super) fit: Fit,
-    pub(super) sources: &'a [Source],
     pub(super) includes: &'a Includes,
     /// Where each key that was read is written.
-    pub(super) origins: Vec<(String, Place)>,
+    pub(super) origins: Vec<(&'static str, Place)>,
     pub(super) faults: &'a mut Faults,
 }
 
@@ -39,13 +38,13 @@ impl<'a> Reader<'a> {
         context: &Context<'a>,
         faults: &'a mut Faults,
     ) -> Self {
-        let Context { sources, includes, .. } = *context;
-        Reader { own, defaults, fit: Fit::default(), sources, includes, origins: Vec::new(), faults }
+        let includes = context.includes;
+        Reader { own, defaults, fit: Fit::default(), includes, origins: Vec::new(), faults }
     }
 
     pub(super) fn value<T: Borrow<U> + 'a, U: ?Sized, V>(
         &mut self,
-        key: &str,
+        key: &'static str,
         field: impl Fn(&'a file::Listener) -> &'a Written<T>,
         read: impl Fn(&U) -> Result<V, Trouble>,
     ) -> Option<V> {
@@ -53,7 +52,7 @@ impl<'a> Reader<'a> {
         let default = field(self.defaults.keys).as_ref().filter(|_| self.fit.takes_default(key));
         let (written, source) = own.or(default.map(|written| (written, self.defaults.source)))?;
         let place = Place::new(source, written.span());
-        self.origins.push((key.to_owned(), place.clone()));
+        self.origins.push((key, place.clone()));
         read(written.get_ref().borrow()).map_err(|trouble| self.faults.push(place, trouble)).ok()
     }
 

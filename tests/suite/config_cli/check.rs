@@ -72,7 +72,7 @@ fn a_udp_listener_that_is_open_to_everybody_is_warned_of() {
     let open = "answers datagrams from everywhere";
     for (listener, warned) in [
         ("protocol = \"udp\"\naddress = \"0.0.0.0:7\"", true),
-        ("protocol = \"udp\"\naddress = [\"127.0.0.1:7\", \"[::]:7\"]", true),
+        ("protocol = \"udp\"\naddress = [\"127.0.0.1:7\", \"[::]:8\"]", true),
         ("protocol = \"udp\"\naddress = \"192.0.2.1:7\"\ndeny = \"192.0.2.2\"", true),
         ("protocol = \"udp\"\naddress = \"0.0.0.0:7\"\nallow = \"10.0.0.0/8\"", false),
         ("protocol = \"udp\"\naddress = \"0.0.0.0:9\"\nservice = \"discard\"", false),

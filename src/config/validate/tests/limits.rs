@@ -122,9 +122,16 @@ fn addresses_must_not_clash() {
         (("tcp", "[::]:7", ""), ("tcp", "127.0.0.1:7", "")),
         (("udp", "0.0.0.0:7", ""), ("udp", "[::]:7", "")),
         (("udp", "127.0.0.1:7", "device = \"lo\""), ("udp", "127.0.0.1:7", "")),
+        (("udp", "0.0.0.0:7", ""), ("udp", "127.0.0.1:7", "")),
+        (("udp", "127.0.0.1:7", ""), ("udp", "[::]:7", "")),
+        (("udp", "127.0.0.1:7", "v6-only = true"), ("udp", "[::]:7", "")),
+        (("tcp", "[::ffff:127.0.0.1]:7", ""), ("tcp", "127.0.0.1:7", "")),
+        (("tcp", "[fe80::1%lo]:7", ""), ("tcp", "[fe80::1%1]:7", "")),
+        (("tcp", "[fe80::1%eth0]:7", ""), ("tcp", "[::]:7", "")),
         (("unix", "/x", ""), ("unix", "/x", "")),
         (("unix", "/x", ""), ("unix-datagram", "/x", "")),
         (("unix", "x", ""), ("unix", "./x", "")),
+        (("unix", "/dev/x", ""), ("unix", "/dev/../dev/./x", "")),
         (("unix", "@x", ""), ("unix", "@x", "")),
     ] {
         let found = faults(&two(a, b));
@@ -136,8 +143,9 @@ fn addresses_must_not_clash() {
         (("tcp", "127.0.0.1:0", ""), ("tcp", "127.0.0.1:0", "")),
         (("tcp", "127.0.0.1:7", "reuse-port = true"), ("tcp", "127.0.0.1:7", "reuse-port = true")),
         (("tcp", "127.0.0.1:7", "enabled = false"), ("tcp", "127.0.0.1:7", "")),
-        (("udp", "0.0.0.0:7", ""), ("udp", "127.0.0.1:7", "")),
+        (("udp", "0.0.0.0:7", "reuse-port = true"), ("udp", "127.0.0.1:7", "reuse-port = true")),
         (("udp", "0.0.0.0:7", ""), ("udp", "[::]:7", "v6-only = true")),
+        (("tcp", "[fe80::1%eth0]:7", ""), ("tcp", "[::]:7", "device = \"eth1\"")),
         (("tcp", "0.0.0.0:7", ""), ("tcp", "[::1]:7", "")),
         (("udp", "127.0.0.1:7", "device = \"lo\""), ("udp", "127.0.0.1:7", "device = \"eth0\"")),
         (("unix", "@x", ""), ("unix-datagram", "@x", "")),
@@ -145,6 +153,8 @@ fn addresses_must_not_clash() {
         assert_eq!(good(&two(a, b)).config.listeners.len(), 2 - usize::from(a.2.starts_with("enabled")));
     }
     good("[[listener]]\nprotocol = \"tcp\"\naddress = [\"0.0.0.0:7\", \"[::]:7\"]\n");
+    let beside = "[[listener]]\nprotocol = \"udp\"\naddress = [\"127.0.0.1:7\", \"[::]:7\"]\n";
+    assert!(faults(beside)[0].starts_with("3:27 udp://[::]:7 clashes with udp://127.0.0.1:7: "));
     let twice = "[[listener]]\nprotocol = \"tcp\"\naddress = [\"[::1]:7\", \"[::1]:7\"]\n";
     assert_eq!(
         faults(twice),
