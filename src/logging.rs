@@ -1,39 +1,44 @@
 //! What is written about what happens: lines for people or one JSON object a line, never more than one line an event,
-//! and nothing in it that acts on a terminal. A line that cannot be written is lost; the daemon goes on.
+//! and nothing in it that acts on a terminal. Nobody waits for a log: see `outlet`.
 
 use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    io::{self, IsTerminal, Write as _},
+    io::{self, Write as _},
     path::Path,
     sync::{
         Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use env_logger::{Builder, Target, WriteStyle, fmt::Formatter};
-use log::{LevelFilter, Record, kv};
-use serde::Serialize;
+use env_logger::{Builder, WriteStyle, fmt::Formatter};
+use log::{Level, LevelFilter, Record};
 
 use crate::{
     config::{Log, LogFormat, LogLevel, LogTarget},
     error::{Exit, Failure},
-    payload::is_printable,
 };
 
 mod gather;
+mod json;
+mod outlet;
 mod sink;
+mod stderr;
 mod text;
 
 pub use gather::Gathering;
-use gather::{Lines, Stream};
+use gather::Lines;
+use json::json_line;
+use outlet::{Outlet, Target};
 
-pub use sink::{print_error, stderr_is_journal};
+pub use outlet::when_behind;
+pub use stderr::{print_error, stderr_is_journal};
 
 /// The log that is in effect; a reload puts another one in its place.
 static CURRENT: RwLock<Option<Prepared>> = RwLock::new(None);
+
+/// Whether this process serves for another one that waits for it.
+static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
 /// What the macros of `log` know: hands every record to the log that is in effect.
 struct Current;
@@ -45,6 +50,7 @@ impl log::Log for Current {
 
     fn log(&self, record: &Record<'_>) {
         if let Some(log) = read().as_ref() {
+            log.tell_lost();
             log.logger.log(record);
         }
     }
@@ -67,69 +73,118 @@ pub fn install(log: &Log) -> Result<(), Failure> {
 /// A log that is ready to be installed.
 pub struct Prepared {
     logger: env_logger::Logger,
-    /// Where its lines may go several at a time.
-    stream: Option<Arc<Stream>>,
+    target: LogTarget,
+    outlet: Arc<Outlet>,
 }
 
 /// Opens the target of a log.
 pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
-    let mut builder = Builder::new();
-    builder.filter_level(filter(log.level));
-    let plain = !matches!(log.target, LogTarget::Auto | LogTarget::Stderr) || !io::stderr().is_terminal();
-    let stream = match log.target {
-        _ if !plain => None,
-        LogTarget::Syslog | LogTarget::Journald => None,
-        LogTarget::Auto | LogTarget::Stderr => Some(Stream::Stderr),
+    // Whatever the target is: what is still said on standard error keeps nobody waiting, either.
+    let stderr = stderr::outlet();
+    let on_stderr = matches!(log.target, LogTarget::Auto | LogTarget::Stderr);
+    // Those that wait for room there are not lost by a reload.
+    let again = || read().as_ref().filter(|old| old.target == log.target).map(|old| Arc::clone(&old.outlet));
+    let datagrams = |socket| again().unwrap_or_else(|| Arc::new(Outlet::new(Target::Datagrams(socket))));
+    let outlet = match log.target {
+        LogTarget::Auto | LogTarget::Stderr => Arc::clone(stderr),
+        LogTarget::Syslog => {
+            datagrams(sink::Datagrams::syslog().map_err(|error| cannot_log("syslog", &error))?)
+        }
+        LogTarget::Journald => {
+            datagrams(sink::Datagrams::journal().map_err(|error| cannot_log("the journal", &error))?)
+        }
         LogTarget::File => {
             let path = log.file.as_deref().unwrap_or(Path::new("echod.log"));
             let file = sink::file(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
-            Some(Stream::File(file))
+            Arc::new(Outlet::new(Target::File(file)))
         }
     };
-    let stream = stream.map(Arc::new);
-    if plain {
-        // "Always" leaves lines as they are: there is no style in them, which otherwise is looked for in every byte.
-        builder.write_style(WriteStyle::Always);
-    }
-    if let Some(stream) = &stream {
-        // With the target for terminals each line would ask again whether there is one.
-        builder.target(Target::Pipe(Box::new(Lines(Arc::clone(stream)))));
-    }
+    let mut builder = Builder::new();
+    builder.filter_level(filter(log.level));
+    // "Always" leaves lines as they are: where there is no style in them it would be looked for in every byte.
+    builder.write_style(WriteStyle::Always);
+    builder.target(env_logger::Target::Pipe(Box::new(Lines(Arc::clone(&outlet)))));
     let format = log.format;
     match log.target {
-        LogTarget::Syslog => {
-            let sink = sink::Datagrams::syslog().map_err(|error| cannot_log("syslog", &error))?;
-            builder.target(Target::Pipe(Box::new(sink)));
-            builder.format(move |out, record| sink::write_syslog(out, record, format));
+        LogTarget::Syslog => builder.format(move |out, record| sink::write_syslog(out, record, format)),
+        LogTarget::Journald => builder.format(move |out, record| sink::write_journal(out, record, format)),
+        _ if on_stderr && stderr_is_journal() => {
+            builder.format(move |out, record| sink::write_prefixed(out, record, format))
         }
-        LogTarget::Journald => {
-            let sink = sink::Datagrams::journal().map_err(|error| cannot_log("the journal", &error))?;
-            builder.target(Target::Pipe(Box::new(sink)));
-            builder.format(move |out, record| sink::write_journal(out, record, format));
-        }
-        LogTarget::Auto | LogTarget::Stderr if sink::stderr_is_journal() => {
-            builder.format(move |out, record| sink::write_prefixed(out, record, format));
-        }
-        LogTarget::Auto | LogTarget::Stderr | LogTarget::File => lines(&mut builder, format, plain),
-    }
-    Ok(Prepared { logger: builder.build(), stream })
-}
-
-fn lines(builder: &mut Builder, format: LogFormat, plain: bool) {
-    match format {
-        LogFormat::Text if plain => builder.format(write_plain),
-        LogFormat::Text => builder.format(write_styled),
-        LogFormat::Json => builder.format(write_json),
+        _ => match format {
+            LogFormat::Text if on_stderr && stderr::takes_colours() => builder.format(write_styled),
+            LogFormat::Text => builder.format(write_plain),
+            LogFormat::Json => builder.format(write_json),
+        },
     };
+    Ok(Prepared { logger: builder.build(), target: log.target, outlet })
 }
 
 impl Prepared {
     /// Puts it in the place of the log before.
     pub fn install(self) {
         log::set_max_level(self.logger.filter());
-        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(self);
+        let mut current = CURRENT.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(old) = current.as_ref().filter(|old| !Arc::ptr_eq(&old.outlet, &self.outlet)) {
+            old.outlet.retire();
+        }
+        *current = Some(self);
         // It is there already where this is not the first call.
         let _ = log::set_logger(&Current);
+    }
+
+    /// Tells of lines that found no room, once there is room again.
+    fn tell_lost(&self) {
+        if outlet::lost().load(Relaxed) == 0 || !self.outlet.catch_up() || !self.outlet.may_tell() {
+            return;
+        }
+        let lost = outlet::lost().swap(0, Relaxed);
+        // Also where nothing but errors is logged: some of those may be among them.
+        if let (Some(most), 1..) = (self.logger.filter().to_level(), lost) {
+            let what = if lost == 1 { "1 line was lost" } else { &format!("{lost} lines were lost") };
+            let args = format_args!("the log had no room: {what}");
+            let mut notice = Record::builder();
+            notice.level(Level::Warn.min(most)).target(module_path!()).args(args);
+            log::Log::log(&self.logger, &notice.build());
+        }
+    }
+}
+
+/// When [`catch_up`] has something to do, if it has.
+pub fn due() -> Option<Instant> {
+    outlet::is_behind().then(|| read().as_ref().map(|log| log.outlet.due())).flatten()
+}
+
+/// Writes lines that have found no room, if there is room now. To be called when it is [due](due).
+pub fn catch_up() {
+    if outlet::is_behind()
+        && let Some(log) = read().as_ref()
+    {
+        log.outlet.catch_up();
+        log.tell_lost();
+    }
+}
+
+/// Has this process, a worker that was forked, keep what finds no room and catch up; otherwise it is lost at once.
+pub fn keep_lines() {
+    if let Some(log) = read().as_ref() {
+        log.outlet.adopt();
+        IS_WORKER.store(true, Relaxed);
+    }
+}
+
+/// As [`due`], for who waits at sockets: elsewhere another thread looks after the log.
+pub fn due_in_worker() -> Option<Instant> {
+    if IS_WORKER.load(Relaxed) { due() } else { None }
+}
+
+/// Writes what is left at the end of the process; a slow reader is given a moment.
+pub fn finish() {
+    if outlet::is_behind()
+        && let Some(log) = read().as_ref()
+    {
+        log.outlet.finish();
+        log.tell_lost();
     }
 }
 
@@ -217,103 +272,9 @@ fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     writeln!(out, "{}", json_line(time.to_string(), record)?)
 }
 
-/// The shape of a JSON line; every key-value of the record is a field of its own.
-#[derive(Serialize)]
-struct Line {
-    time: String,
-    level: String,
-    message: String,
-    #[serde(flatten)]
-    fields: Fields,
-}
-
-#[derive(Default, Serialize)]
-struct Fields(BTreeMap<String, serde_json::Value>);
-
-impl<'kvs> kv::VisitSource<'kvs> for Fields {
-    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        let value = None
-            .or_else(|| value.to_bool().map(Into::into))
-            .or_else(|| value.to_u64().map(Into::into))
-            .or_else(|| value.to_i64().map(Into::into))
-            .or_else(|| value.to_f64().map(Into::into))
-            .unwrap_or_else(|| value.to_string().into());
-        self.0.insert(key.to_string(), value);
-        Ok(())
-    }
-}
-
-fn json_line(time: String, record: &Record<'_>) -> io::Result<String> {
-    let mut fields = Fields::default();
-    record.key_values().visit(&mut fields).map_err(io::Error::other)?;
-    let json = serde_json::to_string(&Line {
-        time,
-        level: record.level().as_str().to_ascii_lowercase(),
-        message: record.args().to_string(),
-        fields,
-    })?;
-    Ok(escape_in_json(&json))
-}
-
-/// JSON escapes control characters below space by itself, but lets pass the others that act on a terminal. They stand
-/// in strings only, where `\u` means the same.
-fn escape_in_json(json: &str) -> String {
-    let mut line = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_printable(c) {
-            line.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(line, "\\u{unit:04x}");
-            }
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn every_key_value_is_a_field_of_the_json_line() {
-        let fields: [(&str, kv::Value<'_>); 5] = [
-            ("listener", "web".into()),
-            ("bytes", 12.into()),
-            ("change", (-3).into()),
-            ("seconds", 0.5.into()),
-            ("ok", true.into()),
-        ];
-        let line = json_line(
-            "2026-11-23T06:31:12Z".into(),
-            &Record::builder()
-                .level(log::Level::Warn)
-                .args(format_args!("listener \"web\": full"))
-                .key_values(&fields)
-                .build(),
-        )
-        .expect("a line");
-        assert!(line.starts_with(
-            r#"{"time":"2026-11-23T06:31:12Z","level":"warn","message":"listener \"web\": full","#
-        ));
-        let expected = json!({
-            "time": "2026-11-23T06:31:12Z", "level": "warn", "message": "listener \"web\": full",
-            "listener": "web", "bytes": 12, "change": -3, "seconds": 0.5, "ok": true,
-        });
-        assert_eq!(parsed(&line), expected);
-    }
-
-    #[test]
-    fn a_json_line_is_harmless_and_means_the_same() {
-        let message = "\n\u{7f}\u{9b}31m\u{202e}\u{2028}\u{e0041}ü";
-        let line = json_line(String::new(), &Record::builder().args(format_args!("{message}")).build())
-            .expect("a line");
-        assert!(line.chars().all(is_printable), "{line:?}");
-        assert_eq!(parsed(&line)["message"], message);
-    }
 
     #[test]
     fn one_event_passes_in_each_interval() {
@@ -325,9 +286,5 @@ mod tests {
         assert_eq!(at(1005), Some(2));
         assert_eq!(at(9000), Some(0));
         assert_eq!(FULL.allow(), None, "the clock of the process begins at zero");
-    }
-
-    fn parsed(line: &str) -> serde_json::Value {
-        serde_json::from_str(line).expect("valid JSON")
     }
 }

@@ -10,7 +10,9 @@ use echod::{
 };
 
 fn main() -> ExitCode {
-    match run() {
+    let ended = run();
+    logging::finish();
+    match ended {
         Ok(code) => code,
         Err(failure) => {
             if failure.message.is_empty() {

@@ -107,6 +107,9 @@ fn serve(
     privileges::give_up(&config, bound.public().as_deref())?;
     let sandbox = Sandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
+    let behind = events.clone();
+    // Nobody listens any more once the daemon ends.
+    logging::when_behind(move || _ = behind.send(Event::LogBehind));
     signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     let (words, announced) = (bound.words(), announcements(&bound));
     let mut number = 0;

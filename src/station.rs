@@ -37,6 +37,8 @@ const TO_LEAVE: Duration = Duration::from_secs(5);
 pub enum Event {
     /// A signal arrived.
     Signal(i32),
+    /// Lines of the log have found no room.
+    LogBehind,
     /// The threads of the station of this number have ended.
     Ended(usize, io::Result<()>),
 }
@@ -169,12 +171,11 @@ impl Station {
         true
     }
 
-    /// Stops it because nobody asks for it any more. Whoever is still there after `patience` is cut.
+    /// Stops it, once, because nobody asks for it any more. Whoever is still there after `patience` is cut.
     pub fn retire(&mut self, patience: Duration) {
         self.superseded = true;
         let end = Instant::now() + patience;
         match &self.how {
-            // It is the first and only time.
             How::Threads(duty, _) => _ = duty.cut.set(end),
             How::Process(_) => self.cut = Some(end),
         }

@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     error::{Exit, Failure},
     keeping::Store,
+    logging,
     sandbox::Sandbox,
     station::{Event, Heir, Station},
     systemd::Manager,
@@ -121,6 +122,8 @@ impl<'a> Supervisor<'a> {
                     self.drain(&format!("told to stop ({})", name_of(signal)), Heir::Daemon);
                 }
                 Some(Event::Ended(number, ended)) => self.ended(number, ended),
+                // From now on it is looked at when it is due.
+                Some(Event::LogBehind) => {}
                 None if self.deadline.is_some_and(|end| end <= Instant::now()) => {
                     self.cut("drain-timeout is over");
                     break;
@@ -131,6 +134,7 @@ impl<'a> Supervisor<'a> {
                 }
             }
             self.keep_in_touch();
+            logging::catch_up();
         }
         if self.deadline.is_none() {
             self.manager.stopping(MARGIN, format_args!("all listeners have ended"));
@@ -141,7 +145,8 @@ impl<'a> Supervisor<'a> {
     fn next_event(&self) -> Option<Event> {
         let due = self.stations.iter().filter_map(Station::due).chain(self.deadline).min();
         let look = self.config.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
-        let touch = self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell);
+        let touch =
+            self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell).chain(logging::due());
         match due.into_iter().chain(look).chain(touch).min() {
             None => self.inbox.recv().ok(),
             Some(due) => self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),

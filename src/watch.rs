@@ -18,6 +18,7 @@ use nix::{
 use crate::{
     admission::Gate,
     listener::Listener,
+    logging,
     sys::{
         interrupt::{self, Attention},
         post::{Post, Posts},
@@ -125,11 +126,14 @@ impl<'a> Watch<'a> {
             self.post.leave();
             return Ready::Closed;
         }
+        let log = logging::due_in_worker();
         if self.blocks() {
-            return match self.is_over(interrupt::asked()) {
-                true => Ready::Closed,
-                false => Ready::Socket(self.sockets[0]),
-            };
+            if self.is_over(interrupt::asked()) {
+                return Ready::Closed;
+            }
+            if log.is_none() {
+                return Ready::Socket(self.sockets[0]);
+            }
         }
         if self.gate.is_exhausted() {
             return Ready::Closed;
@@ -141,7 +145,13 @@ impl<'a> Watch<'a> {
             Some(few) => few,
             None => &mut self.polled[..],
         };
-        match ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked) {
+        let log = log.map(|due| due.saturating_duration_since(Instant::now()));
+        let time = patience.time.into_iter().chain(log).min();
+        let found = ppoll(polled, time.map(TimeSpec::from), patience.blocked);
+        if log.is_some() {
+            logging::catch_up();
+        }
+        match found {
             Ok(0) | Err(Errno::EINTR) => return Ready::Nothing,
             // Only a lack of kernel memory is left (poll(2)): the sockets will tell.
             Err(_) => return Ready::Socket(self.sockets[0]),

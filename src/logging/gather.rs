@@ -2,61 +2,60 @@
 
 use std::{
     cell::RefCell,
-    fs::File,
     io::{self, Write},
     marker::PhantomData,
     sync::Arc,
 };
 
-/// As much as a pipe takes in one piece, among the lines of other processes (pipe(7), `PIPE_BUF`).
-const PIECE: usize = 4096;
+use super::outlet::{Outlet, PIECE};
 
 thread_local! {
     /// What this thread has gathered, if it does.
-    static GATHERED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
 }
 
-/// Where lines go as they are.
-pub(super) enum Stream {
-    Stderr,
-    File(File),
+/// Lines that wait for others, and where they go: a reload may have changed that for those that follow.
+struct Gathered {
+    lines: Vec<u8>,
+    outlet: Option<Arc<Outlet>>,
 }
 
-impl Stream {
-    fn write_all(&self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Stream::Stderr => io::stderr().write_all(lines),
-            Stream::File(file) => (&*file).write_all(lines),
+impl Gathered {
+    fn add(&mut self, outlet: &Arc<Outlet>, line: &[u8]) {
+        let is_other = self.outlet.as_ref().is_none_or(|other| !Arc::ptr_eq(other, outlet));
+        if is_other || self.lines.len() + line.len() > PIECE {
+            self.release();
+            self.outlet = Some(Arc::clone(outlet));
         }
+        self.lines.extend_from_slice(line);
+    }
+
+    fn release(&mut self) {
+        if let Some(outlet) = self.outlet.as_ref().filter(|_| !self.lines.is_empty()) {
+            outlet.write(&self.lines);
+        }
+        self.lines.clear();
     }
 }
 
-/// Writes a line to a stream, or to what its thread gathers.
-pub(super) struct Lines(pub(super) Arc<Stream>);
+/// Writes a line to an outlet, or to what its thread gathers.
+pub(super) struct Lines(pub(super) Arc<Outlet>);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        GATHERED.with_borrow_mut(|gathered| {
-            let Some(gathered) = gathered else { return self.0.write_all(line) };
-            if gathered.len() + line.len() > PIECE {
-                release(gathered, &self.0);
+        GATHERED.with_borrow_mut(|gathered| match gathered {
+            Some(gathered) if self.0.is_stream() => gathered.add(&self.0, line),
+            Some(gathered) => {
+                gathered.release();
+                self.0.write(line);
             }
-            gathered.extend_from_slice(line);
-            Ok(())
-        })?;
+            None => self.0.write(line),
+        });
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn release(gathered: &mut Vec<u8>, stream: &Stream) {
-    if !gathered.is_empty() {
-        // Lost if they cannot be written, like any line.
-        let _ = stream.write_all(gathered);
-        gathered.clear();
     }
 }
 
@@ -69,19 +68,13 @@ pub struct Gathering {
 impl Gathering {
     /// Begins to gather.
     pub fn begin() -> Gathering {
-        GATHERED.set(Some(Vec::with_capacity(PIECE)));
+        GATHERED.set(Some(Gathered { lines: Vec::with_capacity(PIECE), outlet: None }));
         Gathering { here: PhantomData }
     }
 
     /// Writes what was gathered. To be called before waiting for anything.
     pub fn write(&self) {
-        GATHERED.with_borrow_mut(|gathered| {
-            if let Some(gathered) = gathered.as_mut().filter(|gathered| !gathered.is_empty())
-                && let Some(stream) = super::read().as_ref().and_then(|log| log.stream.as_ref())
-            {
-                release(gathered, stream);
-            }
-        });
+        GATHERED.with_borrow_mut(|gathered| gathered.iter_mut().for_each(Gathered::release));
     }
 }
 
@@ -94,23 +87,32 @@ impl Drop for Gathering {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
+    use crate::logging::outlet::Target;
 
     #[test]
     fn lines_wait_until_there_is_a_piece_of_them() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let written = || std::fs::read(&path).unwrap().len();
-        let mut lines = Lines(Arc::new(Stream::File(File::create(&path).unwrap())));
-        lines.write_all(&[b'a'; 100]).unwrap();
+        let lines = |path| Lines(Arc::new(Outlet::new(Target::File(File::create(path).unwrap()))));
+        let mut first = lines(&path);
+        first.write_all(&[b'a'; 100]).unwrap();
         assert_eq!(written(), 100);
         let gathering = Gathering::begin();
-        lines.write_all(&[b'b'; 4000]).unwrap();
+        first.write_all(&[b'b'; 4000]).unwrap();
         assert_eq!(written(), 100);
-        lines.write_all(&[b'c'; 97]).unwrap();
+        first.write_all(&[b'c'; 97]).unwrap();
         assert_eq!(written(), 4100);
-        // No log is in effect here that they could be written to.
+        // Those that were gathered before the target changed are not lost with it.
+        let other = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut second = lines(&other);
+        second.write_all(b"elsewhere").unwrap();
+        assert_eq!(written(), 4197);
         drop(gathering);
-        lines.write_all(&[b'd'; 10]).unwrap();
-        assert_eq!(written(), 4110);
+        assert_eq!(std::fs::read(&other).unwrap(), b"elsewhere");
+        first.write_all(&[b'd'; 10]).unwrap();
+        assert_eq!(written(), 4207);
     }
 }

@@ -1,19 +1,16 @@
-//! Where log lines go, other than standard error: a file, the syslog daemon, or the journal. Each line is one write, and one
-//! that cannot be written is lost: nobody waits for a log.
+//! Where log lines go, other than standard error: a file, the syslog daemon, or the journal; and how a line looks there.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::{fs::OpenOptionsExt, net::UnixDatagram},
     path::Path,
-    time::Duration,
 };
 
 use env_logger::fmt::Formatter;
 use log::{Level, Record};
-use nix::sys::stat::fstat;
 
-use super::{json_line, text::with_message};
+use super::{json::json_line, text::with_message};
 use crate::{config::LogFormat, sys::local_time};
 
 /// Where the syslog daemon listens, syslog(3).
@@ -21,9 +18,6 @@ const SYSLOG: &str = "/dev/log";
 
 /// Where the journal listens for its own protocol.
 const JOURNAL: &str = "/run/systemd/journal/socket";
-
-/// How long a line may wait for room.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The facility `daemon` of syslog(3).
 const DAEMON: u8 = 3 << 3;
@@ -50,44 +44,17 @@ impl Datagrams {
 
     fn to(to: &'static str) -> io::Result<Datagrams> {
         let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_nonblocking(true)?;
         // Connected for a moment, to see whether anybody is there; addressed each time, because they may be started again.
         UnixDatagram::unbound()?
             .connect(to)
             .map_err(|error| io::Error::new(error.kind(), format!("{to}: {error}")))?;
         Ok(Datagrams { socket, to })
     }
-}
 
-impl Write for Datagrams {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Lost if nobody takes it.
-        let _ = self.socket.send_to(line, self.to);
-        Ok(line.len())
+    pub(super) fn send(&self, line: &[u8]) -> io::Result<usize> {
+        self.socket.send_to(line, self.to)
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Whether standard error is the journal's: `JOURNAL_STREAM` of systemd.exec(5) names its device and inode.
-pub fn stderr_is_journal() -> bool {
-    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
-    let own = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
-    own.is_ok_and(|own| own == stream)
-}
-
-/// Prints to standard error why the daemon cannot go on: in the journal these lines are errors, like those of the log.
-pub fn print_error(text: &str) {
-    let text = if stderr_is_journal() { prefixed(text, Level::Error) } else { text.to_owned() };
-    // Without a standard error there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-fn prefixed(text: &str, level: Level) -> String {
-    let lines: Vec<_> = text.lines().map(|line| format!("<{}>{line}", severity(level))).collect();
-    lines.join("\n")
 }
 
 /// A line of syslog as RFC 3164 has it, without the name of the machine, which the local daemon knows.
@@ -134,7 +101,7 @@ fn write_body(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io
 }
 
 /// The severities of syslog(3).
-fn severity(level: Level) -> u8 {
+pub(super) fn severity(level: Level) -> u8 {
     match level {
         Level::Error => 3,
         Level::Warn => 4,

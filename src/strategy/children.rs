@@ -22,7 +22,7 @@ use crate::{
     duty::{self, Door, Duty, Guest},
     end::End,
     listener::Listener,
-    logging::Seldom,
+    logging::{self, Seldom},
     peer::Peer,
     sys::{fork, mmsg::Batch, shared::Slots},
     watch::Patience,
@@ -188,6 +188,7 @@ impl<'a> Children<'a> {
     /// Does what signals have asked for.
     fn heed(&mut self) {
         self.duty.stats.answer();
+        logging::catch_up();
         self.forked += 1;
         if self.forked.is_multiple_of(HEED) {
             // While clients keep coming, poll does not let signals through.

@@ -10,7 +10,7 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -24,6 +24,7 @@ use nix::{
 use signal_hook::{consts, flag};
 
 use crate::{
+    logging,
     stats::use_shard,
     sys::{fork, interrupt, post},
     watch::{self, Patience},
@@ -109,6 +110,7 @@ impl Family {
     /// Waits for a signal, at most `time`.
     pub(super) fn pause(&self, time: Option<Duration>) {
         watch::pause(&self.patience(time, true));
+        logging::catch_up();
     }
 
     /// Waits for SIGTERM and to be asked for a sign of life or to hand over, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
@@ -121,7 +123,8 @@ impl Family {
         if heeded {
             blocked.remove(Signal::SIGCHLD);
         }
-        Patience { time, blocked: Some(blocked) }
+        let log = logging::due().map(|due| due.saturating_duration_since(Instant::now()));
+        Patience { time: time.into_iter().chain(log).min(), blocked: Some(blocked) }
     }
 }
 

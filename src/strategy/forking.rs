@@ -23,6 +23,7 @@ use crate::{
     datagram::{self, Desk},
     duty::{Door, Duty, LastGuests},
     listener::Listener,
+    logging,
     sys::shared::{Pages, Slots},
 };
 
@@ -133,12 +134,15 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
 }
 
 fn run(duty: &Duty, sockets: &[Listener], busy: &Arc<Slots<Worker>>, worker: usize, workers: usize) -> i32 {
+    logging::keep_lines();
     let duty = duty.of_worker(Arc::clone(busy), worker);
-    match duty.and_then(|duty| work(&duty, sockets, worker, workers)) {
+    let status = match duty.and_then(|duty| work(&duty, sockets, worker, workers)) {
         Ok(()) => 0,
         Err(error) => {
             error!("a worker cannot serve: {error}");
             1
         }
-    }
+    };
+    logging::finish();
+    status
 }

@@ -22,6 +22,7 @@ mod io_uring;
 mod keeping;
 mod life;
 mod limits;
+mod log_backlog;
 mod log_lines;
 mod log_targets;
 mod matrix;

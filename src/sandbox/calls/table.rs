@@ -49,6 +49,7 @@ mod numbers {
         libc::SYS_write,
         libc::SYS_readv,
         libc::SYS_writev,
+        libc::SYS_pwritev2,
         libc::SYS_recvfrom,
         libc::SYS_sendto,
         libc::SYS_recvmsg,

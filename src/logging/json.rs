@@ -1,0 +1,111 @@
+//! A line as one JSON object.
+
+use std::{collections::BTreeMap, fmt::Write as _, io};
+
+use log::{Record, kv};
+use serde::Serialize;
+
+use crate::payload::is_printable;
+
+/// The shape of a JSON line; every key-value of the record is a field of its own.
+#[derive(Serialize)]
+struct Line {
+    time: String,
+    level: String,
+    message: String,
+    #[serde(flatten)]
+    fields: Fields,
+}
+
+#[derive(Default, Serialize)]
+struct Fields(BTreeMap<String, serde_json::Value>);
+
+impl<'kvs> kv::VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
+        let value = None
+            .or_else(|| value.to_bool().map(Into::into))
+            .or_else(|| value.to_u64().map(Into::into))
+            .or_else(|| value.to_i64().map(Into::into))
+            .or_else(|| value.to_f64().map(Into::into))
+            .unwrap_or_else(|| value.to_string().into());
+        self.0.insert(key.to_string(), value);
+        Ok(())
+    }
+}
+
+pub(super) fn json_line(time: String, record: &Record<'_>) -> io::Result<String> {
+    let mut fields = Fields::default();
+    record.key_values().visit(&mut fields).map_err(io::Error::other)?;
+    let json = serde_json::to_string(&Line {
+        time,
+        level: record.level().as_str().to_ascii_lowercase(),
+        message: record.args().to_string(),
+        fields,
+    })?;
+    Ok(escape_in_json(&json))
+}
+
+/// JSON escapes control characters below space by itself, but lets pass the others that act on a terminal. They stand
+/// in strings only, where `\u` means the same.
+fn escape_in_json(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c) {
+            line.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_key_value_is_a_field_of_the_json_line() {
+        let fields: [(&str, kv::Value<'_>); 5] = [
+            ("listener", "web".into()),
+            ("bytes", 12.into()),
+            ("change", (-3).into()),
+            ("seconds", 0.5.into()),
+            ("ok", true.into()),
+        ];
+        let line = json_line(
+            "2026-11-23T06:31:12Z".into(),
+            &Record::builder()
+                .level(log::Level::Warn)
+                .args(format_args!("listener \"web\": full"))
+                .key_values(&fields)
+                .build(),
+        )
+        .expect("a line");
+        assert!(line.starts_with(
+            r#"{"time":"2026-11-23T06:31:12Z","level":"warn","message":"listener \"web\": full","#
+        ));
+        let expected = json!({
+            "time": "2026-11-23T06:31:12Z", "level": "warn", "message": "listener \"web\": full",
+            "listener": "web", "bytes": 12, "change": -3, "seconds": 0.5, "ok": true,
+        });
+        assert_eq!(parsed(&line), expected);
+    }
+
+    #[test]
+    fn a_json_line_is_harmless_and_means_the_same() {
+        let message = "\n\u{7f}\u{9b}31m\u{202e}\u{2028}\u{e0041}ü";
+        let line = json_line(String::new(), &Record::builder().args(format_args!("{message}")).build())
+            .expect("a line");
+        assert!(line.chars().all(is_printable), "{line:?}");
+        assert_eq!(parsed(&line)["message"], message);
+    }
+
+    fn parsed(line: &str) -> serde_json::Value {
+        serde_json::from_str(line).expect("valid JSON")
+    }
+}
