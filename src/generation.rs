@@ -4,6 +4,7 @@
 use std::{collections::HashSet, io, sync::mpsc::Sender, time::Duration};
 
 use log::{info, warn};
+use socket2::Socket;
 
 use crate::{
     activation::Passed,
@@ -110,8 +111,8 @@ impl Bound {
         let current = || stations.iter().filter(|station| !station.is_superseded());
         let kept: HashSet<&str> =
             current().filter(|station| is_kept(config, station)).map(Station::name).collect();
-        let mut offers = Offers::new(current().filter(|station| !is_kept(config, station)));
-        let mut listeners = Vec::new();
+        let mut offers = Offers::new(stations, |station| is_kept(config, station));
+        let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {
             let named = offers.named(settings).map_err(|error| {
                 let name = &settings.name;
@@ -120,15 +121,15 @@ impl Bound {
                     format!("listener \"{name}\": cannot keep its socket: {error}"),
                 )
             })?;
-            let sockets = match named.is_empty() {
-                true => {
-                    let mut sites = listener::sites(settings)?;
-                    sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
-                    listener::bind(settings, sites, Duration::ZERO, notes)?
-                }
-                false => named,
-            };
-            listeners.push((settings.clone(), sockets));
+            let mut sites = if named.is_empty() { listener::sites(settings)? } else { Vec::new() };
+            sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
+            wanted.push((settings, named, sites));
+        }
+        let mut listeners = Vec::new();
+        for (settings, named, mut sites) in wanted {
+            sites.iter_mut().for_each(|site| site.replace(|place| offers.before(settings, place)));
+            let bound = listener::bind(settings, sites, Duration::ZERO, notes)?;
+            listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
         for (station, settings) in current().filter_map(|station| Some((station, named(config, station)?))) {
             let keys = fixed(station.settings(), settings);
@@ -161,6 +162,13 @@ impl Bound {
         self.listeners.iter().map(|(settings, sockets)| (settings, sockets.as_slice()))
     }
 
+    /// Its sockets at internet addresses.
+    pub fn inet(&self) -> impl Iterator<Item = &Socket> {
+        let listeners = self.listeners.iter().flat_map(|(_, listeners)| listeners);
+        let inet = listeners.filter(|listener| matches!(listener.address(), Peer::Inet(_)));
+        inet.filter(|listener| listener.whose() != Whose::Manager).flat_map(Listener::sockets)
+    }
+
     /// An address that others than this machine can reach, if there is one.
     pub fn public(&self) -> Option<String> {
         let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
@@ -181,6 +189,7 @@ impl Bound {
                     let name = &settings.name;
                     warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
                 }
+                socket.confirm_file();
                 let Peer::Path(path) = socket.address().clone() else { continue };
                 let inherited = stations.iter_mut().filter(|s| self.inherited.contains(&s.number()));
                 if let Some(file) = inherited.into_iter().find_map(|station| station.take_file(&path)) {
@@ -208,6 +217,9 @@ impl Bound {
             sockets.iter().for_each(|socket| _ = socket.adapt(&settings));
             match Station::start(*number, log, settings, sockets, events) {
                 Ok(mut station) => {
+                    // It looks at its sockets as they are while clients still come.
+                    let ready = station.wait_until_ready();
+                    ready.unwrap_or_else(|failure| warn!("{}", failure.plain()));
                     station.retire(patience);
                     closing.push(station);
                 }
@@ -278,9 +290,9 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
 /// Every site, with the listener it is of.
 fn places<'a>(
     config: &'a Config,
-    sites: &'a mut [Vec<Site>],
-) -> impl Iterator<Item = (&'a config::Listener, &'a mut Site)> {
-    let of_one = |(settings, sites): (&'a config::Listener, &'a mut Vec<Site>)| {
+    sites: &'a mut [Vec<Site<'static>>],
+) -> impl Iterator<Item = (&'a config::Listener, &'a mut Site<'static>)> {
+    let of_one = |(settings, sites): (&'a config::Listener, &'a mut Vec<Site<'static>>)| {
         sites.iter_mut().map(move |site| (settings, site))
     };
     config.listeners.iter().zip(sites).flat_map(of_one)
@@ -299,10 +311,8 @@ fn is_kept(config: &Config, station: &Station) -> bool {
 /// The keys that have changed, but act only when a socket is bound.
 fn fixed(old: &config::Listener, new: &config::Listener) -> Vec<&'static str> {
     let keys = [
-        ("`v6-only`", old.v6_only != new.v6_only),
         ("`reuse-address`", old.reuse_address != new.reuse_address),
         ("`reuse-port`", old.reuse_port != new.reuse_port),
-        ("`device`", old.device != new.device),
         ("`socket-mode`", old.socket_mode != new.socket_mode),
         ("`socket-user`", old.socket_user != new.socket_user),
         ("`socket-group`", old.socket_group != new.socket_group),

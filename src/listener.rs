@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
 };
 
@@ -13,14 +14,15 @@ use crate::{
     options,
     peer::{Peer, Url},
     socket_file::SocketFile,
-    sys::accept::accept_nonblocking,
+    sys::{accept::accept_nonblocking, interface_index},
 };
 
 mod binding;
 mod places;
+mod sharing;
 mod whose;
 
-pub use binding::{Site, bind, sites};
+pub use binding::{Before, Site, bind, sites};
 pub use places::{places, words};
 pub use whose::Whose;
 
@@ -56,7 +58,14 @@ impl Listener {
     /// A socket for another event loop: one of the twins, or this socket itself once more.
     pub fn twin(&mut self) -> io::Result<Listener> {
         let socket = self.twins.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
-        Ok(Listener::adopt(socket, self.protocol)?.of(self.whose))
+        Ok(self.sibling(socket))
+    }
+
+    /// Another socket of this port, or this one once more. Its address is not asked for: that of one that clients have been kept
+    /// from may have changed.
+    fn sibling(&self, socket: Socket) -> Listener {
+        let (protocol, address, whose) = (self.protocol, self.address.clone(), self.whose);
+        Listener { socket, protocol, address, place: None, twins: Vec::new(), whose, file: None }
     }
 
     /// The socket alone.
@@ -90,18 +99,16 @@ impl Listener {
 
     /// The socket and its twins, each as a listener.
     pub fn separate(mut self) -> Vec<Listener> {
-        let (protocol, whose) = (self.protocol, self.whose);
         let twins = std::mem::take(&mut self.twins).into_iter();
-        let twins: Vec<_> = twins.filter_map(|twin| Listener::adopt(twin, protocol).ok()).collect();
-        std::iter::once(self).chain(twins.into_iter().map(|twin| twin.of(whose))).collect()
+        let twins: Vec<_> = twins.map(|twin| self.sibling(twin)).collect();
+        std::iter::once(self).chain(twins).collect()
     }
 
     /// The same sockets once more, without the file.
     pub fn try_clone(&self) -> io::Result<Listener> {
         let twins: io::Result<Vec<Socket>> = self.twins.iter().map(Socket::try_clone).collect();
-        let place = self.place.clone();
-        let listener = Listener::adopt(self.socket.try_clone()?, self.protocol)?.of(self.whose);
-        Ok(Listener { twins: twins?, place, ..listener })
+        let listener = self.sibling(self.socket.try_clone()?);
+        Ok(Listener { twins: twins?, place: self.place.clone(), ..listener })
     }
 
     /// Makes sockets of another generation as `settings` want them now, as far as that is possible.
@@ -124,6 +131,12 @@ impl Listener {
     /// Whether it is bound there, or was to be.
     pub fn is_at(&self, place: &Peer) -> bool {
         self.place.as_ref() == Some(place) || self.address == *place
+    }
+
+    /// Whether it can be made what `settings` say. (One that was passed is taken as it is.)
+    pub fn is_fit(&self, settings: &config::Listener) -> bool {
+        let misfit = || options::misfit(&self.socket, settings, &self.address);
+        self.whose == Whose::Manager || misfit().is_ok_and(|key| key.is_none())
     }
 
     /// Whether a service manager gave it to us by the name of the listener.
@@ -173,6 +186,26 @@ impl Listener {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
+    /// Leaves new clients to the other sockets of the port, or to nobody; those that are here already wait on. Then the last of them
+    /// can be served before the socket is closed: the kernel resets whoever still waits in one that closes.
+    pub fn keep_clients_away(&self) {
+        if self.whose == Whose::Manager {
+            return;
+        }
+        let Peer::Inet(address) = self.address else { return };
+        for socket in self.sockets() {
+            // The next reload may want the port before the last of them is served.
+            let _ = socket.set_reuse_port(true);
+            // If that fails a client may be lost that comes in the very moment of the end.
+            let _ = match self.protocol {
+                Protocol::Tcp => interface_index::bind(socket, interface_index::NO_INTERFACE),
+                // It is to send answers yet, which it could not without an interface. Connected, to itself, it gets nothing
+                // from others.
+                _ => socket.connect(&reachable(address).into()),
+            };
+        }
+    }
+
     /// Whether calls on this socket, in every process that shares it, return instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.socket.set_nonblocking(nonblocking)
@@ -206,6 +239,11 @@ impl Listener {
         self.address.url(self.protocol)
     }
 
+    /// Makes final what its file has replaced.
+    pub fn confirm_file(&mut self) {
+        self.file.iter_mut().for_each(SocketFile::confirm);
+    }
+
     /// Gives it the file that is its socket's.
     pub fn set_file(&mut self, file: SocketFile) {
         self.file = Some(file);
@@ -221,6 +259,17 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// An address that leads to a socket bound to `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// See accept(2), "Error handling": errors of the network that is pending on the new socket mean "again".

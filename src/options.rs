@@ -117,6 +117,26 @@ pub fn seal(socket: &Socket) -> io::Result<()> {
     socket_filter::lock(socket)
 }
 
+/// The key that makes a socket that is bound to `place` another one than `settings` ask for: what it says can be set only before it is
+/// bound.
+///
+/// # Errors
+/// ENODEV if the interface is gone that it is bound to.
+pub fn misfit(
+    socket: &Socket,
+    settings: &config::Listener,
+    place: &Peer,
+) -> io::Result<Option<&'static str>> {
+    let Peer::Inet(inet) = place else { return Ok(None) };
+    let only_v6 = settings.v6_only || also_v4(settings, inet.port());
+    // Bound to one address it is that address's only, whatever was asked.
+    if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
+        return Ok(Some("v6-only"));
+    }
+    let has_device = socket.device()?.unwrap_or_default() == settings.device.as_bytes();
+    Ok(if has_device { None } else { Some("device") })
+}
+
 /// Makes a socket that an echod before this one has bound to `place` as one that is bound now.
 ///
 /// # Errors
@@ -130,15 +150,10 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::
     if grown.send && settings.send_buffer == 0 {
         return fixed("send-buffer");
     }
+    if let Some(key) = misfit(socket, settings, place)? {
+        return fixed(key);
+    }
     if let Peer::Inet(inet) = place {
-        let only_v6 = settings.v6_only || also_v4(settings, inet.port());
-        // Bound to one address it is that address's only, whatever was asked.
-        if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
-            return fixed("v6-only");
-        }
-        if socket.device()?.unwrap_or_default() != settings.device.as_bytes() {
-            return fixed("device");
-        }
         if settings.protocol == Protocol::Tcp {
             if settings.keepalive == Keepalive::On {
                 // A new socket has what the kernel is set to.

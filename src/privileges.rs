@@ -6,8 +6,11 @@ use log::{Level, info, log, warn};
 use nix::{
     errno::Errno,
     sys::resource::{Resource, getrlimit, setrlimit},
-    unistd::{Gid, Uid, User, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid},
+    unistd::{
+        Gid, Uid, User, fchown, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
+    },
 };
+use socket2::Socket;
 
 use crate::{
     config::{self, Address, Config, LogTarget, Mode},
@@ -26,8 +29,13 @@ const OF_LOOP: u64 = 4;
 /// Those of a socket: its own, and the duplicate for the next generation.
 const OF_SOCKET: u64 = 2;
 
-/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach.
-pub fn give_up(config: &Config, public: Option<&str>) -> Result<(), Failure> {
+/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach. The `sockets`
+/// become theirs, too: the kernel lets only sockets of one user share a port, as they must when a reload widens an address.
+pub fn give_up<'a>(
+    config: &Config,
+    public: Option<&str>,
+    mut sockets: impl Iterator<Item = &'a Socket>,
+) -> Result<(), Failure> {
     let Some((user, group)) = wanted(&config.daemon)? else {
         if let Some(address) = public.filter(|_| geteuid().is_root()) {
             warn!(
@@ -52,6 +60,8 @@ pub fn give_up(config: &Config, public: Option<&str>) -> Result<(), Failure> {
         let given = chown(path, Some(user.as_raw()), Some(group.as_raw()));
         given.map_err(|error| cannot(&format!("give {} to them", path.display()), &error))?;
     }
+    let given = sockets.try_for_each(|socket| fchown(socket, Some(user), None));
+    given.map_err(|error| cannot("give the sockets to them", &error.into()))?;
     become_them(user, group).map_err(|error| cannot("give up root", &error.into()))?;
     verify(user, group)?;
     info!("gave up root: now user {user}, group {group}, no other groups");

@@ -104,7 +104,7 @@ fn serve(
     })?;
     let bound = Bound::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
-    privileges::give_up(&config, bound.public().as_deref())?;
+    privileges::give_up(&config, bound.public().as_deref(), bound.inet())?;
     let sandbox = Sandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
     let behind = events.clone();

@@ -23,6 +23,15 @@ pub struct SocketFile {
     path: PathBuf,
     id: FileId,
     stays: bool,
+    /// Where the file is now that had the path before, to be put back unless this one is confirmed.
+    aside: Option<Aside>,
+}
+
+/// A file of ours that has made way for another one. Dropped, it is put back.
+#[derive(Debug)]
+struct Aside {
+    path: PathBuf,
+    now: Option<PathBuf>,
 }
 
 /// Device and inode: no two files that exist at the same time have the same.
@@ -35,7 +44,8 @@ pub struct FileId {
 }
 
 impl SocketFile {
-    /// Binds `socket` to `path`. A socket file that nobody serves any more is replaced.
+    /// Binds `socket` to `path`. A socket file that nobody serves any more is replaced, and so is `ours`, the file of a socket that
+    /// we are about to give up: it is put back unless this one is [confirmed](SocketFile::confirm).
     ///
     /// # Errors
     /// EADDRINUSE if somebody serves it; an error that says so if the path is no socket.
@@ -44,20 +54,27 @@ impl SocketFile {
         address: &SockAddr,
         path: &Path,
         settings: &config::Listener,
+        ours: Option<FileId>,
     ) -> io::Result<SocketFile> {
         // Until its owner and mode are right, nobody else may connect.
         fchmod(socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
         // One process at a time looks and replaces, or two could each remove the other's fresh socket.
         let _lock = lock_directory(path)?;
+        let mut aside = None;
         if let Err(error) = socket.bind(address) {
             if error.kind() != ErrorKind::AddrInUse {
                 return Err(error);
             }
-            remove_stale(socket, address, path)?;
+            let there = FileId::of(&fs::symlink_metadata(path)?);
+            if ours == Some(there) {
+                aside = Some(Aside::put(path)?);
+            } else {
+                remove_stale(socket, address, path)?;
+            }
             socket.bind(address)?;
         }
         let id = FileId::of(&fs::symlink_metadata(path)?);
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false };
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, aside };
         permit(path, settings)?;
         Ok(file)
     }
@@ -70,19 +87,24 @@ impl SocketFile {
         if FileId::of(&fs::symlink_metadata(path)?) != id {
             return Err(io::Error::other("another file has its path"));
         }
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: true };
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: true, aside: None };
         permit(path, settings)?;
         Ok(file)
     }
 
     /// Removes the file at `path` if it is that one.
     pub fn remove(path: &Path, id: FileId) {
-        drop(SocketFile { path: path.to_owned(), id, stays: false });
+        drop(SocketFile { path: path.to_owned(), id, stays: false, aside: None });
     }
 
     /// Which file it is.
     pub fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Removes for good what it has replaced.
+    pub fn confirm(&mut self) {
+        self.aside.take().into_iter().for_each(Aside::remove);
     }
 
     /// Says whether it stays when it is dropped.
@@ -93,6 +115,28 @@ impl SocketFile {
     /// Whether it is the file at that path.
     pub fn is_at(&self, path: &Path) -> bool {
         std::path::absolute(path).is_ok_and(|path| path == self.path)
+    }
+}
+
+impl Aside {
+    fn put(path: &Path) -> io::Result<Aside> {
+        let path = std::path::absolute(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let now = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        fs::rename(&path, &now)?;
+        Ok(Aside { path, now: Some(now) })
+    }
+
+    fn remove(mut self) {
+        // Whoever comes by its name is refused, even if it stays.
+        let _ = self.now.take().map(fs::remove_file);
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // In one step with the end of what has taken its place.
+        let _ = self.now.take().map(|now| fs::rename(now, &self.path));
     }
 }
 
@@ -114,7 +158,10 @@ fn permit(path: &Path, settings: &config::Listener) -> io::Result<()> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.stays && fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id) {
+        if self.aside.is_none()
+            && !self.stays
+            && fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id)
+        {
             // Nothing is left to be done if that fails, and the next start takes a stale file over.
             let _ = fs::remove_file(&self.path);
         }

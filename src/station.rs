@@ -21,11 +21,15 @@ use crate::{
     keeping::Label,
     listener::{Listener, Whose},
     peer::Peer,
-    socket_file::SocketFile,
+    socket_file::{FileId, SocketFile},
     stats::Stats,
     strategy,
     sys::{shared::Shared, socket_filter},
 };
+
+mod heir;
+
+pub use heir::Heir;
 
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
 const STACK: usize = 256 << 10;
@@ -57,17 +61,6 @@ pub struct Station {
     leaves: bool,
     /// When its process is killed, if it has not ended by then.
     cut: Option<Instant>,
-}
-
-/// Who serves the sockets of a station that stops.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Heir {
-    /// Nobody.
-    Nobody,
-    /// Those that the service manager made, whoever it starts for them.
-    Manager,
-    /// Those that it keeps as well, the next daemon.
-    Daemon,
 }
 
 enum How {
@@ -179,6 +172,8 @@ impl Station {
             How::Threads(duty, _) => _ = duty.cut.set(end),
             How::Process(_) => self.cut = Some(end),
         }
+        // Then who is here can be served to the last of them.
+        self.sockets().iter().for_each(Listener::keep_clients_away);
         self.stop(Heir::Nobody);
     }
 
@@ -206,6 +201,11 @@ impl Station {
         Some(self.files.swap_remove(found))
     }
 
+    /// Which file its socket at `path` has.
+    pub fn file(&self, path: &Path) -> Option<FileId> {
+        self.files.iter().find(|file| file.is_at(path)).map(SocketFile::id)
+    }
+
     /// Removes the files of its sockets.
     pub fn remove_files(&mut self) {
         self.leave_files(false);
@@ -223,7 +223,7 @@ impl Station {
         let kept = self.sockets().iter().filter(move |socket| is_served && socket.whose() == Whose::Kept);
         kept.flat_map(move |listener| {
             let file = match listener.address() {
-                Peer::Path(path) => self.files.iter().find(|file| file.is_at(path)).map(SocketFile::id),
+                Peer::Path(path) => self.file(path),
                 _ => None,
             };
             let label = move |socket| Some((Label::new(socket, file, self.name()).ok()?, socket));

@@ -5,6 +5,7 @@
 use std::{io, time::Duration};
 
 use log::info;
+use nix::unistd::{fchown, geteuid};
 use socket2::Socket;
 
 use super::is_same;
@@ -118,6 +119,8 @@ impl Kept {
 impl KeptSocket {
     /// Makes it what the configuration says now; returns its file.
     fn renew(&self, settings: &config::Listener, place: &Peer) -> io::Result<Option<SocketFile>> {
+        // The daemon before may have given up root. Whoever may not do this is that user still.
+        let _ = fchown(&self.socket, Some(geteuid()), None);
         options::renew(&self.socket, settings, place)?;
         match (&self.address, self.label.file()) {
             (Peer::Path(path), Some(id)) => SocketFile::find(path, id, settings).map(Some),

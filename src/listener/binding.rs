@@ -9,36 +9,71 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
+use super::sharing::Sharing;
 use super::{
     Listener,
     places::{cannot_bind, is_absent, places, words},
 };
-use crate::{config, error::Failure, options, peer::Peer, socket_file::SocketFile};
+use crate::{
+    config,
+    error::Failure,
+    options,
+    peer::Peer,
+    socket_file::{FileId, SocketFile},
+};
 
 /// Where one socket of a listener is to be, and the socket once there is one.
-pub struct Site {
+pub struct Site<'a> {
     /// Where.
     pub place: Peer,
     /// Which address of the entry this is one place of, if that is a host name.
     name: Option<usize>,
     found: Option<io::Result<Listener>>,
+    before: Before<'a>,
+}
+
+/// What this daemon has had at the place of a site until now.
+#[derive(Default)]
+pub struct Before<'a> {
+    /// The sockets of the port that are given up as soon as the new one is served.
+    pub sockets: Vec<&'a Listener>,
+    /// Whether there are others, which earlier reloads have given up and which share the port until they are closed.
+    pub given_up: bool,
+    /// The file of one of them.
+    pub file: Option<FileId>,
+    /// Whose they are, and what to do if they are in the way all the same.
+    pub words: Option<String>,
+}
+
+impl Before<'_> {
+    fn shares(&self) -> bool {
+        self.given_up || !self.sockets.is_empty()
+    }
 }
 
 /// All sites of one entry of the configuration, without sockets. A host name is looked up here.
-pub fn sites(settings: &config::Listener) -> Result<Vec<Site>, Failure> {
+pub fn sites<'a>(settings: &config::Listener) -> Result<Vec<Site<'a>>, Failure> {
     let mut sites = Vec::new();
     for (number, address) in settings.address.iter().enumerate() {
         let name = address.is_name().then_some(number);
-        sites.extend(places(settings, address)?.into_iter().map(|place| Site { place, name, found: None }));
+        let site = |place| Site { place, name, found: None, before: Before::default() };
+        sites.extend(places(settings, address)?.into_iter().map(site));
     }
     Ok(sites)
 }
 
-impl Site {
+impl<'a> Site<'a> {
     /// Uses the socket that `find` has for this place, unless there is one.
     pub fn adopt(&mut self, find: impl FnOnce(&Peer) -> io::Result<Option<Listener>>) {
         if self.found.is_none() {
             self.found = find(&self.place).transpose();
+        }
+    }
+
+    /// Has a socket that is bound here take the place of what `find` knows.
+    pub fn replace(&mut self, find: impl FnOnce(&Peer) -> Before<'a>) {
+        if self.found.is_none() {
+            self.before = find(&self.place);
         }
     }
 }
@@ -51,13 +86,14 @@ impl Site {
 /// one of IPv6 as well, which many a container has not.
 pub fn bind(
     settings: &config::Listener,
-    sites: Vec<Site>,
+    sites: Vec<Site<'_>>,
     patience: Duration,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Listener>, Failure> {
     let (mut bound, mut named, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    for Site { place, name, found } in sites {
-        let listener = found.unwrap_or_else(|| insist(patience, || Listener::bind(settings, &place)));
+    for Site { place, name, found, before } in sites {
+        let listener =
+            found.unwrap_or_else(|| insist(patience, || Listener::bind(settings, &place, &before)));
         match listener {
             Ok(listener) => {
                 bound.push(Listener { place: Some(place), ..listener });
@@ -67,10 +103,10 @@ pub fn bind(
                 let (listener, url) = (&settings.name, place.url(settings.protocol));
                 notes.push(format!("listener \"{listener}\": left out {url}: {}", words(&error)));
                 if !settings.optional {
-                    missing.push((name, cannot_bind(settings, &place, &error)));
+                    missing.push((name, cannot_bind(settings, &place, &error, None)));
                 }
             }
-            Err(error) => return Err(cannot_bind(settings, &place, &error)),
+            Err(error) => return Err(cannot_bind(settings, &place, &error, before.words)),
         }
     }
     let absent = missing.into_iter().find(|(name, _)| !named.contains(name));
@@ -98,23 +134,40 @@ fn twins(settings: &config::Listener, place: &Peer) -> usize {
 }
 
 impl Listener {
-    fn bind(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
+    fn bind(settings: &config::Listener, place: &Peer, before: &Before<'_>) -> io::Result<Listener> {
+        match Listener::bind_all(settings, place, false, before.file) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && before.shares() => {
+                let _sharing = Sharing::of(&before.sockets)?;
+                Listener::bind_all(settings, place, true, before.file)
+            }
+            result => result,
+        }
+    }
+
+    /// Binds a socket and its twins, beside others of the port if it `shares` that for the moment.
+    fn bind_all(
+        settings: &config::Listener,
+        place: &Peer,
+        shares: bool,
+        ours: Option<FileId>,
+    ) -> io::Result<Listener> {
         let any_port = matches!(place, Peer::Inet(address) if address.port() == 0);
         // Whoever may share a port is given another's when it asks for any (UDP), and does not notice whose it is. So it is
         // bound alone, and shares afterwards.
-        let alone = config::Listener { reuse_port: settings.reuse_port && !any_port, ..settings.clone() };
-        let mut listener = Listener::bind_one(&alone, place)?;
+        let alone =
+            config::Listener { reuse_port: shares || (settings.reuse_port && !any_port), ..settings.clone() };
+        let mut listener = Listener::bind_one(&alone, place, ours)?;
         listener.complete_twins(settings)?;
         Ok(listener)
     }
 
-    fn bind_one(settings: &config::Listener, place: &Peer) -> io::Result<Listener> {
+    fn bind_one(settings: &config::Listener, place: &Peer, ours: Option<FileId>) -> io::Result<Listener> {
         let address = place.socket_address()?;
         let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
         let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
         options::before_bind(&socket, settings, place)?;
         let file = match place {
-            Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings)?),
+            Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings, ours)?),
             _ => {
                 socket.bind(&address)?;
                 None
@@ -128,7 +181,7 @@ impl Listener {
 
     fn add_twins(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
         for _ in 0..count {
-            self.twins.push(Listener::bind_one(shared, &self.address)?.socket);
+            self.twins.push(Listener::bind_one(shared, &self.address, None)?.socket);
         }
         Ok(())
     }

@@ -45,7 +45,14 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-pub(super) fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io::Error) -> Failure {
+/// `ours` says which socket of this daemon may be in the way, and the cure.
+pub(super) fn cannot_bind(
+    settings: &config::Listener,
+    place: &Peer,
+    error: &io::Error,
+    ours: Option<String>,
+) -> Failure {
+    let ours = ours.map(|words| format!("; {words}"));
     let (exit, cure) = match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => (
             Exit::NoPermission,
@@ -56,6 +63,7 @@ pub(super) fn cannot_bind(settings: &config::Listener, place: &Peer, error: &io:
                 }
             },
         ),
+        Some(libc::EADDRINUSE) if ours.is_some() => (Exit::Unavailable, ours.as_deref().unwrap_or_default()),
         Some(libc::EADDRINUSE) if matches!(place, Peer::Inet(_)) => {
             (Exit::Unavailable, "; `ss -lnp` shows who holds it; stop that, or choose another port")
         }

@@ -65,9 +65,10 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
     let mut backoff = Backoff::default();
     let mut told = false;
     let mut left = false;
+    let mut started = false;
     loop {
         duty.stats.answer();
-        if family.is_told_to_hand_over() && !left {
+        if started && family.is_told_to_hand_over() && !left {
             duty.gate.hand_over();
             // Who is busy looks up when its client has gone.
             let at_door = |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
@@ -79,11 +80,11 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
                 duty.say_left();
             }
         }
-        if family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
+        if started && family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
             told = true;
             family.stop(alive.keys().copied());
         }
-        if family.is_told_to_stop() && !told {
+        if started && family.is_told_to_stop() && !told {
             told = true;
             duty.gate.close();
             family.stop(alive.keys().copied());
@@ -123,6 +124,11 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
                     missing.push((worker, now + backoff.after(Duration::ZERO)));
                 }
             }
+        }
+        if !started {
+            // Told to stop by now, it has workers all the same: somebody may wait.
+            started = true;
+            continue;
         }
         if alive.is_empty() && missing.is_empty() {
             return Ok(());

@@ -8,6 +8,7 @@ pub mod code;
 pub mod credentials;
 pub mod error_queue;
 pub mod fork;
+pub mod interface_index;
 pub mod interrupt;
 pub mod line;
 pub mod local_time;

@@ -4,14 +4,7 @@ use std::fs;
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 
-use crate::common::{Echod, Launch, Manager, eventually, it, other_loopback, proc, skipped};
-
-fn is_root() -> bool {
-    if !geteuid().is_root() {
-        skipped("root is needed to give it up");
-    }
-    geteuid().is_root()
-}
+use crate::common::{Echod, Launch, Manager, eventually, is_root, it, other_loopback, proc, skipped};
 
 /// Every id of a process, and its groups.
 fn ids(pid: i32) -> [String; 3] {

@@ -1,5 +1,6 @@
 //! SIGHUP: the configuration is read again, and nobody notices but those whom it concerns.
 
+mod addresses;
 mod daemon;
 mod listeners;
 mod succession;

@@ -109,6 +109,9 @@ mod numbers {
         libc::SYS_fchown,
         libc::SYS_fchownat,
         libc::SYS_unlinkat,
+        libc::SYS_renameat2,
+        #[cfg(not(target_arch = "riscv64"))]
+        libc::SYS_renameat,
         libc::SYS_umask,
         libc::SYS_dup,
         libc::SYS_dup3,
@@ -180,6 +183,7 @@ mod numbers {
         libc::SYS_chown,
         libc::SYS_lchown,
         libc::SYS_unlink,
+        libc::SYS_rename,
         libc::SYS_dup2,
         libc::SYS_pipe,
         libc::SYS_time,

@@ -104,6 +104,15 @@ pub(crate) fn has_mode(mode: &str) -> bool {
     mode != "io-uring" || has_io_uring()
 }
 
+/// Whether this is root; says so where it is not.
+pub(crate) fn is_root() -> bool {
+    let is = nix::unistd::geteuid().is_root();
+    if !is {
+        skipped("root is needed to give it up");
+    }
+    is
+}
+
 /// Whether an address of this family can be had; says so where it cannot.
 pub(crate) fn can_be_had(address: &str) -> bool {
     !address.starts_with("[::") || has_ipv6()

@@ -1,0 +1,31 @@
+//! Two sockets of one port for a moment: those that are about to be given up let another one be bound beside them.
+
+use std::io;
+
+use socket2::Socket;
+
+use super::Listener;
+
+/// As long as this exists, sockets with `SO_REUSEPORT` can be bound beside those it was made of. The kernel lets only sockets of
+/// one user share a port.
+pub(super) struct Sharing<'a>(Vec<&'a Socket>);
+
+impl<'a> Sharing<'a> {
+    pub(super) fn of(listeners: &[&'a Listener]) -> io::Result<Sharing<'a>> {
+        let mut sharing = Sharing(Vec::new());
+        for socket in listeners.iter().flat_map(|listener| listener.sockets()) {
+            if !socket.reuse_port()? {
+                socket.set_reuse_port(true)?;
+                sharing.0.push(socket);
+            }
+        }
+        Ok(sharing)
+    }
+}
+
+impl Drop for Sharing<'_> {
+    fn drop(&mut self) {
+        // It fails on no socket that it has succeeded on before.
+        self.0.iter().for_each(|socket| _ = socket.set_reuse_port(false));
+    }
+}
