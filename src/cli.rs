@@ -1,13 +1,17 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    ArgAction, Args, Parser, Subcommand,
+    ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 
 use crate::config::{Inputs, Log, LogFormat, LogLevel, LogTarget};
+
+mod advice;
 
 /// A standalone echo daemon: tcp, udp and unix sockets, each with its own concurrency mode and service.
 ///
@@ -27,7 +31,7 @@ pub struct Cli {
     /// Serve a listener written as a URL, beside those of the file; may be repeated
     ///
     /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH and unix-datagram:@NAME.
-    /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper.
+    /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper&allow=192.0.2.0/24,::1.
     #[arg(short, long, value_name = "URL", global = true, help_heading = "What to serve")]
     pub listen: Vec<String>,
 
@@ -44,13 +48,13 @@ pub struct Cli {
     pub inetd: bool,
 
     /// What that client is answered; without it, echo
-    #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd")]
+    #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd", conflicts_with_all = ["config", "listen", "check", "print_config", "probe", "daemonize", "announce"])]
     pub service: Option<String>,
 
     /// Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69
     ///
     /// A check of health. The URL is that of --listen, without parameters; the service must be echo.
-    #[arg(long, value_name = "URL", help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "inetd", "daemonize", "announce"])]
+    #[arg(long, value_name = "URL", help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "inetd", "daemonize", "announce", "verbose", "quiet", "log_level", "log_format"])]
     pub probe: Option<String>,
 
     /// Leave the terminal: exit once all are served, with the daemon in the background, or with what prevented that
@@ -100,6 +104,30 @@ pub struct Explain {
 }
 
 impl Cli {
+    /// Reads a command line, of which the first argument is the name of the program. What would have no effect is refused.
+    ///
+    /// # Errors
+    /// If something is wrong, with advice where it can be known what was meant; and if help or the version was asked for.
+    pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = command
+            .try_get_matches_from_mut(&arguments)
+            .map_err(|error| advice::add(error, arguments.iter().any(|word| word == "explain")))?;
+        if let Some((name, _)) = matches.subcommand() {
+            let of_both = ["config", "listen"];
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            let mut options = command.get_arguments().map(|option| option.get_id().as_str());
+            let option = options.find(|id| !of_both.contains(id) && given(id)).map(|id| id.replace('_', "-"));
+            drop(options);
+            if let Some(option) = option {
+                let told = format!("the argument '--{option}' cannot be used with the command '{name}'");
+                return Err(command.error(ErrorKind::ArgumentConflict, told));
+            }
+        }
+        Self::from_arg_matches(&matches)
+    }
+
     /// Where the settings come from.
     pub fn inputs(&self) -> Inputs {
         Inputs { file: self.config.clone(), listen: self.listen.clone() }
@@ -123,8 +151,8 @@ impl Cli {
     }
 }
 
-const KEYS: &str = "Every key of the file, with its meaning and default, is in config/echod.toml; \
-                    `echod --print-config` prints them all. `echod --help` says more.";
+const KEYS: &str = "`man echod.toml` explains every key of the file; `echod --print-config` prints them all. \
+                    `echod --help` says more.";
 
 const LONG_END: &str = "\
 Examples:
@@ -167,7 +195,7 @@ Exit codes:
   77  permission denied; explain: refused
   78  wrong configuration
 
-Every key of the file, with its meaning and default, is in config/echod.toml;
+`man echod.toml` explains every key of the file and its default;
 `echod --print-config` prints the values that are in effect.";
 
 /// The services, as `--inetd` offers them.
@@ -198,8 +226,6 @@ fn unknown_level(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn adjusted(arguments: &[&str], echod_log: Option<&str>) -> Result<Log, String> {
@@ -250,7 +276,47 @@ mod tests {
             Inputs { file: Some("a".into()), listen: vec!["tcp://[::1]:7".into(), "unix:@x".into()] };
         assert_eq!(cli.inputs(), expected);
         assert!(Cli::try_parse_from(["echod", "--check", "--print-config"]).is_err());
-        assert!(Cli::try_parse_from(["echod", "file"]).is_err());
+    }
+
+    #[test]
+    fn options_that_would_have_no_effect_are_refused() {
+        let refused = |line: &str| match Cli::read(line.split(' ')) {
+            Ok(_) => panic!("{line} was taken"),
+            Err(error) => error.to_string(),
+        };
+        let explain = "explain --listener tcp --from 192.0.2.1";
+        let others = [
+            "-c f",
+            "-l tcp://[::1]:7",
+            "--check",
+            "--print-config",
+            "-d",
+            "--announce",
+            "--probe tcp://[::1]:7",
+        ];
+        for other in others {
+            for line in
+                [format!("echod --inetd --service upper {other}"), format!("echod {other} --service upper")]
+            {
+                assert!(refused(&line).contains("cannot be used with"), "{line}: {}", refused(&line));
+            }
+        }
+        assert!(refused("echod --service upper").contains("--inetd"));
+        for other in &others[2..] {
+            let told = refused(&format!("echod {other} {explain}"));
+            assert!(told.contains("cannot be used with the command 'explain'"), "{other}: {told}");
+        }
+        for other in ["-v", "-q", "--log-level info", "--log-format json"] {
+            assert!(refused(&format!("echod {other} {explain}")).contains("cannot be used with"), "{other}");
+            assert!(
+                refused(&format!("echod {other} --probe unix:x")).contains("cannot be used with"),
+                "{other}"
+            );
+        }
+        for other in &others[..2] {
+            assert!(Cli::read(format!("echod {other} {explain}").split(' ')).is_ok(), "{other}");
+            assert!(Cli::read(format!("echod {explain} {other}").split(' ')).is_ok(), "{other}");
+        }
     }
 
     #[test]
@@ -261,7 +327,8 @@ mod tests {
             "Examples:",
             "Modes, ",
             "Exit codes:",
-            "config/echod.toml",
+            "man echod.toml",
+            "echod --print-config",
             "What to serve:",
             "possible values",
         ] {

@@ -50,6 +50,7 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         let exit = match error.kind() {
             ErrorKind::Invalid => Exit::Config,
+            ErrorKind::Usage => Exit::Usage,
             ErrorKind::PermissionDenied => Exit::NoPermission,
             ErrorKind::Unreadable => Exit::NoInput,
         };

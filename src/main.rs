@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use echod::{
     cli::Cli,
     error::{Exit, Failure},
@@ -33,7 +32,7 @@ fn run() -> Result<ExitCode, Failure> {
         fork_server::main(&daemon.to_string_lossy(), &descriptors.to_string_lossy())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(told) if logging::stderr_is_journal() && told.use_stderr() => {
             logging::print_error(&told.to_string());

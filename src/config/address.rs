@@ -111,6 +111,14 @@ fn local(text: &str) -> Result<Address, Trouble> {
         Some("") => trouble("is an empty abstract name", "write a name after the `@`"),
         Some(name) => Ok(Address::Abstract(name.to_owned())),
         None if text.is_empty() => trouble("is no path", "write a path, or `@` and a name"),
+        None if ["unix:", "unix-datagram:", "file:"].iter().any(|start| text.starts_with(start)) => {
+            let path = text.split_once(':').map_or("", |(_, path)| path.trim_start_matches("//"));
+            trouble("begins with a protocol", &format!("write the path alone, `{path}`"))
+        }
+        None if text.starts_with("~/") || text.starts_with('$') => trouble(
+            "is no path: nothing is put in the place of `~` or `$`",
+            "write the whole path, or `%t/` for the runtime directory",
+        ),
         None if text.ends_with('/') => trouble("is a directory", "add a file name"),
         None if inet::read(text).is_ok() => {
             let cure = format!("use protocol `tcp` or `udp`, or write `./{text}` for a file of that name");
@@ -168,10 +176,11 @@ mod tests {
             ("[::1]", "has no port"),
             ("::1", "without brackets"),
             ("::1:7", "without brackets"),
-            ("localhost:echo", "is not a port"),
-            ("localhost:65536", "is not a port"),
-            ("localhost:+7", "is not a port"),
-            ("localhost:7-", "is not a port"),
+            ("localhost:echo", "is no port"),
+            ("localhost:65536", "is no port"),
+            ("localhost:+7", "is no port"),
+            ("127.0.0.1:-1", "`-1` is no port"),
+            ("localhost:7-", "`7-` is no port"),
             ("localhost:9-7", "is a reversed port range"),
             ("localhost:0-7", "is a range with port 0"),
             ("localhost:7-0", "is a range with port 0"),

@@ -70,6 +70,11 @@ impl Faults {
         self.0.is_empty()
     }
 
+    /// Whether all of them are in such sources.
+    pub(super) fn are_of(&self, source: impl Fn(usize) -> bool) -> bool {
+        self.0.iter().all(|fault| fault.place.as_ref().is_some_and(|place| source(place.source)))
+    }
+
     /// The text for people: a paragraph for each fault.
     pub(super) fn render(&self, sources: &[Source], coloured: bool) -> String {
         let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };

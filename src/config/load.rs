@@ -11,7 +11,8 @@ use annotate_snippets::{Level, Renderer};
 
 use super::{
     Config,
-    diagnostic::{Faults, Source},
+    diagnostic::{Faults, Place, Source, Trouble},
+    encoding,
     includes::Includes,
     origins::Origins,
     parse, text_file, url, validate,
@@ -60,8 +61,10 @@ pub struct ConfigError {
 /// The kinds of [`ConfigError`] that deserve an exit code of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// What is written is wrong.
+    /// What is written in a file is wrong.
     Invalid,
+    /// What an option says is wrong.
+    Usage,
     /// The file may not be read.
     PermissionDenied,
     /// The file cannot be read for another reason; mostly there is none.
@@ -102,11 +105,7 @@ fn check(
     loaded.notes.extend(loaded.files.iter().filter_map(|path| anybody_s(path)));
     match faults.is_empty() {
         true => Ok(loaded),
-        false => Err(ConfigError {
-            kind: ErrorKind::Invalid,
-            plain: faults.render(&sources, false),
-            coloured: wants_colour().then(|| faults.render(&sources, true)),
-        }),
+        false => Err(ConfigError::new(&faults, &sources)),
     }
 }
 
@@ -142,12 +141,14 @@ fn anybody_s(path: &Path) -> Option<String> {
 
 fn read(path: &Path, environment: &Environment) -> Result<Source, ConfigError> {
     let bytes = text_file::read(path).map_err(|error| ConfigError::unreadable(path, environment, &error))?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source::toml(path.display().to_string(), text)),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            let what = format!("byte {} is not UTF-8; a configuration file is text", at + 1);
-            Err(ConfigError::without_place(ErrorKind::Invalid, path, &what))
+    let name = path.display().to_string();
+    match encoding::decode(bytes) {
+        Ok(text) => Ok(Source::toml(name, text)),
+        Err(wrong) => {
+            let mut faults = Faults::default();
+            let place = Place::new(0, wrong.at..wrong.at + char::REPLACEMENT_CHARACTER.len_utf8());
+            faults.push(place, Trouble::new(wrong.what, "save the file as UTF-8"));
+            Err(ConfigError::new(&faults, &[Source::toml(name, wrong.text)]))
         }
     }
 }
@@ -185,6 +186,15 @@ impl ConfigError {
     /// The whole text without colour.
     pub fn plain(&self) -> &str {
         &self.plain
+    }
+
+    fn new(faults: &Faults, sources: &[Source]) -> Self {
+        let kind = match faults.are_of(|source| sources[source].made.is_some()) {
+            true => ErrorKind::Usage,
+            false => ErrorKind::Invalid,
+        };
+        let coloured = wants_colour().then(|| faults.render(sources, true));
+        Self { kind, plain: faults.render(sources, false), coloured }
     }
 
     fn unreadable(path: &Path, environment: &Environment, error: &io::Error) -> Self {

@@ -13,20 +13,28 @@ mod address;
 mod choices;
 mod claims;
 mod diagnostic;
+mod encoding;
 mod file;
+mod forms;
 mod includes;
 mod inet;
 mod load;
+mod misfit;
 mod networks;
+mod no_network;
 mod origins;
 mod parse;
 mod ports;
 mod proxy;
 mod rate;
 mod report;
+mod scheme;
 mod source;
+mod synonyms;
+mod syntax;
 mod text_file;
 mod units;
+mod unknown_key;
 mod url;
 mod validate;
 mod words;
@@ -40,6 +48,7 @@ pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};
 pub use proxy::{ProxyProtocol, loopback};
 pub use rate::{Period, Rate};
+pub use scheme::listener_url;
 
 /// Everything that the daemon was asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -308,9 +317,15 @@ const DEFAULT_QUOTE: &str = "What you hear is what you said.";
 /// How many answers in a row make a loop, unless the file says better: an honest client loses 15 of a million, at most.
 const DEFAULT_LOOP_BREAKER: u32 = 65_536;
 
+/// Whether a listener may have `key`.
+pub fn is_listener_key(key: &str) -> bool {
+    <file::Listener as parse::Shape>::KEYS.contains(&key)
+}
+
 /// Text of a user in a message, unable to draw anything of its own.
 fn quoted(text: &str) -> String {
-    format!("`{}`", text.escape_debug())
+    // Quotes cannot draw anything.
+    format!("`{}`", text.escape_debug()).replace("\\'", "'").replace("\\\"", "\"")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{
     Environment,
     diagnostic::{Faults, Place, Source, Trouble},
-    quoted, text_file,
+    encoding, no_network, quoted, text_file,
 };
 
 /// The networks that hold every address.
@@ -23,15 +23,14 @@ pub fn everybody() -> Vec<IpNet> {
 
 /// Reads a network or an address. IPv4 in IPv6's clothes is IPv4, as it is when a client comes.
 pub(super) fn read(text: &str) -> Result<IpNet, Trouble> {
-    let wrong = |cure: &str| Err(Trouble::new(format!("{} is not a network", quoted(text)), cure));
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
         Err(_) => match text.parse::<IpNet>() {
             Ok(network) => network,
-            Err(_) if text.contains('[') => {
-                wrong("write IPv6 without brackets, for example `2001:db8::/32`")?
+            Err(_) => {
+                let title = format!("{} is not a network", quoted(text));
+                return Err(Trouble::new(title, no_network::cure(text)));
             }
-            Err(_) => wrong("write for example `192.0.2.0/24`, `2001:db8::/32` or one address")?,
         },
     };
     if network != network.trunc() {
@@ -83,10 +82,10 @@ pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Tro
         io::ErrorKind::IsADirectory => trouble("it is a directory", "name a file in it"),
         _ => trouble(&error.to_string(), ""),
     })?;
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source::toml(name, text)),
-        Err(_) => Err(trouble("it is not text", "write one network a line")),
-    }
+    encoding::decode(bytes).map(|text| Source::toml(&name, text)).map_err(|wrong| {
+        let what = format!("line {}, column {}: {}", wrong.line, wrong.column, wrong.what);
+        trouble(&what, "save it as UTF-8, one network a line")
+    })
 }
 
 #[cfg(test)]
@@ -119,7 +118,7 @@ mod tests {
         for text in
             ["", "10/8", "10.0.0.0/33", "::/129", "localhost", "10.0.0.0/-1", "fe80::1%eth0", "10.0.0.0/8 "]
         {
-            assert!(told(text).contains(" is not a network; write for example `192.0.2.0/24`"), "{text}");
+            assert!(told(text).contains(" is not a network; "), "{text}");
         }
         assert!(told("[::1]").contains("without brackets"));
     }

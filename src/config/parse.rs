@@ -13,8 +13,9 @@ use toml::{
 
 use super::{
     diagnostic::{Faults, Place, Trouble},
-    file::{Daemon, File, Listener, Log, Written},
-    words,
+    file::{File, Written},
+    misfit::{Found, misfit},
+    syntax, unknown_key,
 };
 
 /// Reads the TOML of source number `source`. What does not fit is noted and left out.
@@ -22,8 +23,8 @@ pub(super) fn parse(toml: &str, source: usize, faults: &mut Faults) -> File {
     let (document, errors) = DeTable::parse_recoverable(toml);
     let mut file = File::default();
     match errors.is_empty() {
-        true => Reader { source, faults }.keys(document.into_inner(), &mut file),
-        false => note_syntax(toml, &errors, source, faults),
+        true => Reader { toml, source, faults }.keys(document.into_inner(), &mut file),
+        false => syntax::note(toml, &errors, source, faults),
     }
     file
 }
@@ -39,6 +40,7 @@ pub(super) trait Shape: Default {
 
 /// Reads values, and notes those that do not fit.
 pub(super) struct Reader<'a> {
+    toml: &'a str,
     source: usize,
     faults: &'a mut Faults,
 }
@@ -52,8 +54,9 @@ impl Reader<'_> {
     ) -> Written<T> {
         let span = value.span();
         let misfit = |error: Error| {
-            let place = Place::new(self.source, error.span().unwrap_or(span));
-            self.faults.push(place, explain(error.message(), key));
+            let span = error.span().unwrap_or(span);
+            let trouble = explain(error.message(), key, self.toml.get(span.clone()).unwrap_or_default());
+            self.faults.push(Place::new(self.source, span), trouble);
         };
         Spanned::deserialize(ValueDeserializer::from(value)).map_err(misfit).ok()
     }
@@ -88,7 +91,7 @@ impl Reader<'_> {
             let (place, key) = (Place::new(self.source, key.span()), key.get_ref());
             if !shape.read(key, value, self) {
                 let title = format!("unknown key {}", super::quoted(key));
-                self.faults.push(place, Trouble::new(title, unknown_key(key, T::KEYS)));
+                self.faults.push(place, Trouble::new(title, unknown_key::cure(key, T::KEYS.iter().copied())));
             }
         }
     }
@@ -113,67 +116,23 @@ impl<'de> Deserialize<'de> for Table {
     }
 }
 
-/// Notes what is not TOML. After the first error in a line the parser guesses, so the others there would mislead.
-fn note_syntax(toml: &str, errors: &[Error], source: usize, faults: &mut Faults) {
-    let mut last: Option<usize> = None;
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        // Both ends count: an error may lie before the last one.
-        let between = |last: usize| &toml.as_bytes()[last.min(span.start)..last.max(span.start)];
-        if last.is_none_or(|last| between(last).contains(&b'\n')) {
-            faults.push(Place::new(source, span.clone()), syntax(error.message()));
-        }
-        last = Some(span.start);
-    }
-}
-
-fn syntax(message: &str) -> Trouble {
-    let (title, expected) = message.split_once(", expected ").unwrap_or((message, "nothing"));
-    let cure = match (title, expected) {
-        ("string values must be quoted", _) => "put it in quotes".to_owned(),
-        ("unexpected leading zero", _) => "put octal digits in quotes, like \"0660\"".to_owned(),
-        ("duplicate key", _) => "it is there already; take one out".to_owned(),
-        (_, "nothing") => "this is not TOML".to_owned(),
-        (_, expected) => format!("expected {expected}"),
-    };
-    Trouble::new(title, cure)
-}
-
-/// Says in plain words what serde means, about `key`.
-fn explain(message: &str, key: &str) -> Trouble {
+/// Says in plain words what serde means, about `key` and the value that is `written`.
+fn explain(message: &str, key: &str, written: &str) -> Trouble {
     let types = message.strip_prefix("invalid type: ").and_then(|types| types.split_once(", expected "));
-    let Some((found, expected)) = types else {
+    let Some((found, _)) = types else {
         return Trouble::new(message, "");
     };
-    let found = match found {
-        "sequence" => "a list".to_owned(),
-        "map" => "a table".to_owned(),
-        found => format!("the {}", found.escape_debug().to_string().replace("\\\"", "\"")),
-    };
-    let (expected, cure) = match expected {
-        "a boolean" => ("`true` or `false`", "write `true` or `false`, without quotes".to_owned()),
-        "i64" if found.ends_with(" as i128") => {
-            return Trouble::new(format!("`{key}` is too large"), "write a smaller number");
-        }
-        "i64" => ("a whole number", "write a number, without quotes".to_owned()),
-        "a string" => ("a string", "write one string, in quotes".to_owned()),
-        "a string or a number" => (expected, "write one string or number".to_owned()),
-        "a sequence" => ("a list of tables", format!("write `[[{key}]]`, one for each")),
-        "a table" => (expected, format!("write `[{key}]` on a line of its own")),
-        expected => (expected, String::new()),
-    };
-    Trouble::new(format!("`{key}` must be {expected}, not {found}"), cure)
-}
-
-fn unknown_key(key: &str, known: &[&str]) -> String {
-    if let Some(near) = words::nearest(key, known.iter().copied()) {
-        return format!("did you mean `{near}`?");
-    }
-    let tables = [("[daemon]", Daemon::KEYS), ("[log]", Log::KEYS), ("[[listener]]", Listener::KEYS)];
-    match tables.iter().find(|(_, keys)| keys.contains(&key)) {
-        Some((table, _)) => format!("this key belongs in `{table}`"),
-        None if known.len() > 8 => "no key is like it; `echod --print-config` shows them all".to_owned(),
-        None => words::suggestion(key, known.iter().copied()),
+    let found = Found::new(found, written);
+    match key {
+        "listener" => Trouble::new(
+            format!("`{key}` must be a list of tables, not {found}"),
+            "write `[[listener]]`, one for each",
+        ),
+        "daemon" | "log" | "defaults" => Trouble::new(
+            format!("`{key}` must be one table, not {found}"),
+            format!("write `[{key}]` on a line of its own"),
+        ),
+        key => misfit(key, found),
     }
 }
 
@@ -211,22 +170,20 @@ nodelay = 'yes'
 address = ['a', 1]
 [[listener]]
 protocol = true
-max-requests = 'none'
 colour = 1
 ";
         assert_eq!(
             short(toml),
             [
                 "unknown key `max-requests`: this key belongs in `[[listener]]`",
-                "`drain-timeout` must be a string, not the integer `5`: write one string, in quotes",
+                "`drain-timeout` must be a duration, not the integer `5`: write \"5s\", a number with its unit in quotes",
                 "unknown key `level`: this key belongs in `[log]`",
-                "`format` must be a string, not a list: write one string, in quotes",
+                "`format` must be a word, not a list: write one value, without brackets",
                 "unknown key `max-conections`: did you mean `max-connections`?",
-                "`nodelay` must be `true` or `false`, not the string \"yes\": write `true` or `false`, without quotes",
-                "`address` must be a string, not the integer `1`: write one string, in quotes",
-                "`protocol` must be a string, not the boolean `true`: write one string, in quotes",
-                "`max-requests` must be a whole number, not the string \"none\": write a number, without quotes",
-                "unknown key `colour`: no key is like it; `echod --print-config` shows them all",
+                "`nodelay` must be `true` or `false`, not the string \"yes\": write `true`",
+                "`address` must be a text or a list of texts, not the integer `1`: write a host and a port in quotes, for example \"127.0.0.1:1\"",
+                "`protocol` must be a word, not the boolean `true`: write one of \"tcp\", \"udp\", \"unix\", \"unix-datagram\"",
+                "unknown key `colour`: no key is like it; `man echod.toml` explains them, `echod --print-config` prints them all",
             ]
         );
     }
@@ -239,9 +196,9 @@ colour = 1
         );
         assert_eq!(
             short("daemon = 1\n"),
-            ["`daemon` must be a table, not the integer `1`: write `[daemon]` on a line of its own"]
+            ["`daemon` must be one table, not the integer `1`: write `[daemon]` on a line of its own"]
         );
-        assert_eq!(short("[listeners]\n"), ["unknown key `listeners`: did you mean `listener`?"]);
+        assert_eq!(short("[listeners]\n"), ["unknown key `listeners`: did you mean `[[listener]]`?"]);
     }
 
     #[test]
@@ -251,14 +208,14 @@ error: string values must be quoted
  --> f:2:8
   |
 2 | name = web
-  |        ^^^ put it in quotes";
+  |        ^^^ put it in quotes: \"web\"";
         assert_eq!(faults("[[listener]]\nname = web\n"), expected);
         assert_eq!(short("a = 1\na = 2\n"), ["duplicate key: it is there already; take one out"]);
         assert_eq!(
             short("socket-mode = 0666\nname web\n"),
             [
-                "unexpected leading zero: put octal digits in quotes, like \"0660\"",
-                "key with no value: expected `=`",
+                "unexpected leading zero: put it in quotes: \"0666\"",
+                "there is no `=` behind the key: write `name = \"web\"`",
             ]
         );
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::{SourceRate, diagnostic::Trouble, quoted, units};
+use super::{SourceRate, diagnostic::Trouble, quoted, synonyms, units};
 
 /// The longest datagram must fit into a burst of bytes, or it could never come in.
 const LONGEST_DATAGRAM: u64 = 65_536;
@@ -53,12 +53,7 @@ impl Rate {
 
 /// Reads `50/s`, `10/min burst 30` or `1MB/s`.
 pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
-    let wrong = || {
-        Trouble::new(
-            format!("{} is not a rate", quoted(text)),
-            "write for example `50/s`, `10/min burst 30` or, of bytes, `1MB/s`",
-        )
-    };
+    let wrong = || Trouble::new(format!("{} is not a rate", quoted(text)), cure(text));
     let (number, rest) = text.split_once('/').ok_or_else(wrong)?;
     let mut words = rest.split_whitespace();
     let per = match words.next() {
@@ -99,6 +94,38 @@ pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
         ));
     }
     Ok(Rate { number, bytes, per, burst })
+}
+
+/// What to write in the place of what is not a rate.
+fn cure(text: &str) -> String {
+    let (number, rest) = text.split_at(text.find(['/', ' ']).unwrap_or(text.len()));
+    let of_time = |word: &str| match word {
+        "sec" | "secs" | "second" | "seconds" => Some("s"),
+        "m" | "mn" | "minute" | "minutes" => Some("min"),
+        "hour" | "hours" | "hr" => Some("h"),
+        word => ["s", "min", "h"].into_iter().find(|known| *known == word),
+    };
+    if synonyms::means_off(text) {
+        return "write \"off\"".to_owned();
+    }
+    let mut words = rest.split([' ', '/']).filter(|word| !word.is_empty() && *word != "per" && *word != "a");
+    match (amount(number), words.next(), words.next(), words.next()) {
+        (Some(_), None, ..) => {
+            format!("say in what time: `{number}/s`, `{number}/min` or `{number}/h`")
+        }
+        (Some(_), Some("day" | "d"), ..) => format!("count in hours, for example `{number}/h`"),
+        (Some(_), Some(time), burst, most) if of_time(time).is_some() => {
+            let time = of_time(time).unwrap_or_default();
+            match (burst, most) {
+                (Some("burst"), Some(most)) if amount(most).is_some() => {
+                    format!("did you mean `{number}/{time} burst {most}`?")
+                }
+                (None, _) => format!("did you mean `{number}/{time}`?"),
+                _ => format!("write for example `{number}/{time} burst 30`"),
+            }
+        }
+        _ => "write for example `50/s`, `10/min burst 30` or, of bytes, `1MB/s`".to_owned(),
+    }
 }
 
 /// A number, and whether it is one of bytes.
@@ -250,7 +277,17 @@ mod tests {
             "9999999999999/s",
         ] {
             let told = read(text).unwrap_err().to_string();
-            assert!(told.contains("is not a rate; write for example `50/s`"), "{text}: {told}");
+            assert!(told.contains("is not a rate; "), "{text}: {told}");
+        }
+        for (text, cure) in [
+            ("50", "say in what time: `50/s`, `50/min` or `50/h`"),
+            ("50/m", "did you mean `50/min`?"),
+            ("50 per second", "did you mean `50/s`?"),
+            ("50/sec burst 70", "did you mean `50/s burst 70`?"),
+            ("50/s burst", "write for example `50/s burst 30`"),
+            ("x/s", "write for example `50/s`, `10/min burst 30` or, of bytes, `1MB/s`"),
+        ] {
+            assert_eq!(read(text).unwrap_err().cure, cure, "{text}");
         }
         let told = |text| read(text).unwrap_err().title;
         assert_eq!(told("0/s"), "`0/s` lets nobody in");

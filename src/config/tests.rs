@@ -134,7 +134,11 @@ fn unreadable_files_are_told_apart() {
     fs::write(&binary, b"# \xff\n").unwrap();
     let error = load(binary);
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.plain().contains("byte 3 is not UTF-8"), "{error:?}");
+    assert!(
+        error.plain().starts_with("error: byte 0xff is not UTF-8\n")
+            && error.plain().contains("binary.toml:1:3"),
+        "{error:?}"
+    );
 
     let secret = directory.path().join("secret.toml");
     fs::write(&secret, ECHOD).unwrap();

@@ -14,15 +14,20 @@ pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub(super) fn read_duration(text: &str) -> Result<Duration, Trouble> {
     let cure = "write for example `30s`, `500ms` or `1h 30m`";
     let Ok(signed) = text.parse::<SignedDuration>() else {
-        let cure = match mentions_days(text) {
-            true => "count in hours: `24h` is a day",
-            false => cure,
+        let number = text.trim();
+        let is_number = number.parse::<f64>().is_ok_and(f64::is_finite) && !number.starts_with('-');
+        let cure = match (is_number, mentions_days(text)) {
+            (true, _) => {
+                format!("add a unit: `{number}s` are seconds, `{number}ms` milliseconds, `{number}m` minutes")
+            }
+            (false, true) => "count in hours: `24h` is a day".to_owned(),
+            (false, false) => cure.to_owned(),
         };
         return Err(Trouble::new(format!("{} is not a duration", super::quoted(text)), cure));
     };
     match Duration::try_from(signed) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err(Trouble::new("a duration of more than a year", cure)),
+        Ok(_) => Err(Trouble::new("a duration of more than a year", "write at most `8784h`")),
         Err(_) => Err(Trouble::new("a duration cannot be negative", cure)),
     }
 }
@@ -41,10 +46,17 @@ pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
 /// Reads any number of bytes: `65536`, `64KiB`, `1GB`.
 pub(super) fn read_bytes(text: &str) -> Result<u64, Trouble> {
     let not_a_size = || {
-        Trouble::new(
-            format!("{} is not a size", super::quoted(text.trim())),
-            "write bytes, or for example `64KiB` or `1MB`",
-        )
+        let text = text.trim();
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = &text[..text.len() - unit.len()];
+        let cure = match unit.trim() {
+            unit @ ("k" | "K" | "m" | "M" | "g" | "G") if !digits.is_empty() => {
+                let unit = unit.to_uppercase();
+                format!("write `{digits}{unit}iB` (of 1024) or `{digits}{unit}B` (of 1000)")
+            }
+            _ => "write whole bytes, or for example `64KiB` or `1MB`".to_owned(),
+        };
+        Trouble::new(format!("{} is not a size", super::quoted(text)), cure)
     };
     read_amount(text).map(|(number, _)| number).ok_or_else(not_a_size)
 }

@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Faults, Made, Place, Source, Trouble};
-
-/// Keys whose values are text even if they look like a number.
-const TEXT: [&str; 7] = ["name", "quote", "device", "socket-mode", "address", "allow-users", "allow-groups"];
+use super::{
+    diagnostic::{Faults, Made, Place, Source, Trouble},
+    forms::{self, Form},
+    quoted, scheme,
+};
 
 /// Rewrites `url` as source number `number`. One that cannot be rewritten is noted, and becomes a source without TOML.
 pub(super) fn source(url: &str, number: usize, faults: &mut Faults) -> Source {
@@ -21,49 +22,95 @@ pub(super) fn source(url: &str, number: usize, faults: &mut Faults) -> Source {
 
 type Misfit = (Range<usize>, Trouble);
 
+/// A key, and the pieces of the URL that say so: of the key, and of each of its values.
+struct Entry {
+    key: String,
+    from: Range<usize>,
+    values: Vec<(String, Range<usize>)>,
+}
+
 fn made(url: &str) -> Result<Made, Misfit> {
-    let misfit = |span, title: &str, cure: &str| Err((span, Trouble::new(title, cure)));
     if url.chars().any(char::is_control) {
-        return misfit(0..url.len(), "the URL has a control character", "take it out");
+        return Err((0..url.len(), Trouble::new("the URL has a control character", "take it out")));
     }
-    let Some(colon) = url.find(':') else {
-        let cure = "write for example `tcp://127.0.0.1:7`, `udp://[::1]:7` or `unix:/run/echod.sock`";
-        return misfit(0..url.len(), "this is no URL", cure);
-    };
+    let colon = scheme::end(url).map_err(|trouble| (0..url.len(), trouble))?;
     let address = colon + 1 + if url[colon + 1..].starts_with("//") { 2 } else { 0 };
     let end = url.find('?').unwrap_or(url.len()).max(address);
-    let mut writer = Writer { url, toml: "[[listener]]".to_owned(), origins: vec![(0..12, 0..url.len())] };
-    writer.entry("protocol", 0..colon, url[..colon].to_owned(), 0..colon);
-    let text = match url[..colon].starts_with("unix") {
-        true => decode(url, address..end)?,
-        // A `%` before a zone is written as `%25` in a URL, RFC 6874; everybody writes it as it is.
-        false => url[address..end].replace("%25", "%"),
-    };
-    writer.entry("address", address..end, text, address..end);
-    let mut seen: Vec<String> = Vec::new();
-    for span in pieces(url, end + 1) {
-        let Some(equals) = url[span.clone()].find('=').map(|at| span.start + at) else {
-            return misfit(span, "a parameter without a value", "write `key=value`");
-        };
-        let key = decode(url, span.start..equals)?;
-        if key == "protocol" || key == "address" {
-            return misfit(
-                span.start..equals,
-                &format!("`{key}` is given twice"),
-                "it is the start of the URL already",
-            );
-        }
-        if seen.contains(&key) {
-            return misfit(
-                span.start..equals,
-                &format!("{} is given twice", super::quoted(&key)),
-                "take one out",
-            );
-        }
-        writer.entry(&key, span.start..equals, decode(url, equals + 1..span.end)?, equals + 1..span.end);
-        seen.push(key);
+    let protocol = &url[..colon];
+    let entry =
+        |key: &str, from, value, span| Entry { key: key.to_owned(), from, values: vec![(value, span)] };
+    let mut entries = vec![
+        entry("protocol", 0..colon, protocol.to_owned(), 0..colon),
+        entry("address", address..end, place(url, protocol, address..end)?, address..end),
+    ];
+    for span in pieces(url, end + 1, '&').filter(|span| !span.is_empty()) {
+        parameter(url, protocol, span, &mut entries)?;
     }
+    let mut writer = Writer { url, toml: "[[listener]]".to_owned(), origins: vec![(0..12, 0..url.len())] };
+    entries.into_iter().for_each(|entry| writer.entry(entry));
     Ok(Made { toml: writer.toml, origins: writer.origins })
+}
+
+/// Adds the parameter at `span` to `entries`: a key, or more values of one that takes several.
+fn parameter(url: &str, protocol: &str, span: Range<usize>, entries: &mut Vec<Entry>) -> Result<(), Misfit> {
+    let Some(equals) = url[span.clone()].find('=').map(|at| span.start + at) else {
+        return Err((span, Trouble::new("a parameter without a value", "write `key=value`")));
+    };
+    let from = span.start..equals;
+    let key = decode(url, from.clone())?;
+    if key.is_empty() {
+        return Err((span, Trouble::new("a parameter without a key", "write `key=value`")));
+    }
+    let form = forms::form(&key);
+    let separator = if form.is_some_and(Form::is_list) { ',' } else { '&' };
+    // No text of free choice: such a value has neither quotes nor another parameter in it.
+    let is_closed = form.is_some_and(|form| !form.is_text() && !form.is_list());
+    let read = |span: Range<usize>| {
+        let text =
+            if key == "address" { place(url, protocol, span.clone()) } else { decode(url, span.clone()) }?;
+        if let Some(at) = text.find([';', '?']).filter(|at| is_closed && text[*at..].contains('=')) {
+            let title = format!("{} is more than one parameter", quoted(&text));
+            return Err((
+                span,
+                Trouble::new(title, format!("write `&` in the place of `{}`", &text[at..=at])),
+            ));
+        }
+        match bare(&text).filter(|_| !form.is_some_and(Form::is_text)) {
+            Some(bare) => {
+                let title = format!("{} has quotes, which a URL has not", quoted(&text));
+                Err((span, Trouble::new(title, format!("write `{key}={bare}`"))))
+            }
+            None => Ok((text, span)),
+        }
+    };
+    let values = pieces(&url[..span.end], equals + 1, separator).map(read);
+    let mut values = values.collect::<Result<Vec<_>, _>>()?;
+    match entries.iter_mut().find(|entry| entry.key == key) {
+        None => entries.push(Entry { key, from, values }),
+        Some(entry) if form.is_some_and(Form::is_list) => entry.values.append(&mut values),
+        Some(_) => {
+            let cure = match &*key {
+                "protocol" => "it is the start of the URL already",
+                _ => "take one out",
+            };
+            return Err((from, Trouble::new(format!("{} is given twice", quoted(&key)), cure)));
+        }
+    }
+    Ok(())
+}
+
+/// What is inside of quotes.
+fn bare(text: &str) -> Option<&str> {
+    ['"', '\''].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+}
+
+/// An address.
+fn place(url: &str, protocol: &str, span: Range<usize>) -> Result<String, Misfit> {
+    match protocol.starts_with("unix") {
+        true => decode(url, span),
+        // A `%` before a zone is written as `%25` in a URL, RFC 6874; everybody writes it as it is.
+        false => Ok(url[span].replace("%25", "%")),
+    }
 }
 
 struct Writer<'a> {
@@ -73,13 +120,27 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes `key = value`, each made from its piece of the URL.
-    fn entry(&mut self, key: &str, key_from: Range<usize>, value: String, value_from: Range<usize>) {
-        let plain = !TEXT.contains(&key) && (value == "true" || value == "false" || is_number(&value));
+    /// Writes `key = value` or `key = [value, ...]`, each made from its piece of the URL.
+    fn entry(&mut self, Entry { key, from, values }: Entry) {
+        let form = forms::form(&key);
         self.toml.push('\n');
-        self.piece(&quote(key), key_from);
+        self.piece(&quote(&key), from.clone());
         self.toml.push_str(" = ");
-        self.piece(&if plain { value } else { quote(&value) }, value_from);
+        if let [(value, span)] = &values[..]
+            && !(value.is_empty() && key != "address" && form.is_some_and(Form::is_list))
+        {
+            let plain = form.and_then(|form| form.plain(value));
+            return self.piece(&plain.unwrap_or_else(|| quote(value)), span.clone());
+        }
+        let start = self.toml.len();
+        self.toml.push('[');
+        for (number, (value, span)) in values.iter().enumerate().filter(|(_, (value, _))| !value.is_empty()) {
+            self.toml.push_str(if number == 0 { "" } else { ", " });
+            self.piece(&quote(value), span.clone());
+        }
+        self.toml.push(']');
+        // After its pieces: the first that holds a place is cited.
+        self.origins.push((start..self.toml.len(), from));
     }
 
     fn piece(&mut self, text: &str, from: Range<usize>) {
@@ -92,14 +153,14 @@ impl Writer<'_> {
     }
 }
 
-/// The parameters, as pieces of `url` from `start` on.
-fn pieces(url: &str, start: usize) -> impl Iterator<Item = Range<usize>> + '_ {
+/// The pieces of `url` from `start` on between separators.
+fn pieces(url: &str, start: usize, separator: char) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut next = start;
-    let query = url.get(start..).unwrap_or_default();
-    query.split('&').filter_map(move |piece| {
+    let rest = url.get(start..).unwrap_or_default();
+    rest.split(separator).map(move |piece| {
         let span = next..next + piece.len();
         next = span.end + 1;
-        (!piece.is_empty()).then_some(span)
+        span
     })
 }
 
@@ -123,13 +184,6 @@ fn decode(url: &str, span: Range<usize>) -> Result<String, Misfit> {
     }
     String::from_utf8(decoded)
         .map_err(|_| (span, Trouble::new("this is not UTF-8", "encode the characters as UTF-8")))
-}
-
-/// Whether TOML reads it as a whole number.
-fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let canonical = digits == "0" || !digits.starts_with('0');
-    canonical && text.parse::<i64>().is_ok() && !text.starts_with('+')
 }
 
 /// A basic string of TOML.
@@ -191,7 +245,8 @@ error: a parameter without a value
   |                       ^^^^^^^ write `key=value`";
         assert_eq!(toml("tcp://127.0.0.1:7?a=b&nodelay").replace(":1:23", ":1:20"), expected);
         for (url, title) in [
-            ("127.0.0.1", "this is no URL"),
+            ("127.0.0.1", "`127.0.0.1` does not begin with a protocol"),
+            ("nonsense", "`nonsense` is no URL of a listener"),
             ("tcp://h:7?protocol=udp", "`protocol` is given twice"),
             ("tcp://h:7?mode=forking&mode=forking", "`mode` is given twice"),
             ("tcp://h:7?name=%ff", "this is not UTF-8"),

@@ -76,7 +76,7 @@ fn daemon(file: &File, faults: &mut Faults) -> Daemon {
         pid_file: values::head(&written.pid_file, values::path, faults),
         user: values::head(&written.user, values::user, faults),
         group: values::head(&written.group, values::group, faults),
-        sandbox: values::head(&written.sandbox, |word: &str| words::read("choice", word), faults)
+        sandbox: values::head(&written.sandbox, |word: &str| words::read("sandbox", word), faults)
             .unwrap_or(Sandbox::Off),
     }
 }

@@ -10,7 +10,7 @@ use serde::{
 
 use super::{
     Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox,
-    ServiceKind, Trigger, WhenFull, Workers, quoted, units,
+    ServiceKind, Trigger, WhenFull, Workers, quoted, synonyms, units,
 };
 use crate::config::diagnostic::Trouble;
 
@@ -18,8 +18,24 @@ use crate::config::diagnostic::Trouble;
 pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Trouble> {
     let deserializer: StrDeserializer<'_, Unknown> = word.into_deserializer();
     T::deserialize(deserializer).map_err(|Unknown(words)| {
-        Trouble::new(format!("unknown {what} {}", quoted(word)), suggestion(word, words.iter().copied()))
+        let cure = match synonyms::value(what, &word.to_lowercase()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None if what == "protocol" && word.contains([',', '+', '/']) => {
+                "a listener has one; write a `[[listener]]` for each".to_owned()
+            }
+            None if what == "target" && word.contains('/') => {
+                format!("write `target = \"file\"` and `file = \"{}\"`", word.escape_debug())
+            }
+            None => suggestion(word, words.iter().copied()),
+        };
+        Trouble::new(format!("unknown {what} {}", quoted(word)), cure)
     })
+}
+
+/// The words of a choice.
+pub(super) fn all<T: DeserializeOwned>() -> &'static [&'static str] {
+    let deserializer: StrDeserializer<'_, Unknown> = "".into_deserializer();
+    T::deserialize(deserializer).map_or_else(|Unknown(words)| words, |_| &[])
 }
 
 /// The cure for a misspelt word: the nearest of `words`, or all of them.

@@ -4,6 +4,7 @@ mod check;
 mod command_line;
 mod faults;
 mod files;
+mod parameters;
 mod print_config;
 
 const LISTENER: &str = "[[listener]]\nname = \"web\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";

@@ -13,7 +13,7 @@ use echod::cli::Cli;
 
 use crate::common::skipped;
 
-mod keys;
+pub(crate) mod keys;
 mod manual;
 
 /// With this variable the generated files are written anew instead of compared.

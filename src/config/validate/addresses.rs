@@ -1,11 +1,11 @@
 //! The addresses of one listener.
 
-use std::ops::Range;
+use std::{net::IpAddr, ops::Range};
 
 use toml::Spanned;
 
 use crate::config::{
-    Address, Environment, Protocol,
+    Address, Environment, Host, Protocol,
     diagnostic::{Faults, Place, Trouble},
     file::Texts,
     quoted,
@@ -60,6 +60,22 @@ pub(super) fn read(
         }
     }
     bound
+}
+
+/// An address that many links have needs an interface: the kernel binds it to none. For listeners without a `device`.
+pub(super) fn check_interfaces(bound: &Bound, faults: &mut Faults) {
+    for (address, place) in &bound.addresses {
+        let Address::Inet { host: Host::Ip(IpAddr::V6(ip)), ports } = address else { continue };
+        let is_of_link = ip.is_unicast_link_local()
+            || matches!(ip.octets(), [0xff, flags, ..] if matches!(flags & 0xf, 1 | 2));
+        if is_of_link {
+            let meant = Host::Scoped(*ip, "eth0".to_owned());
+            let meant = Address::Inet { host: meant, ports: ports.clone() };
+            let title = format!("`[{ip}]` is an address of one link, and does not say of which");
+            let cure = format!("add the interface with a `%`, for example `{meant}`");
+            faults.push(place.clone(), Trouble::new(title, cure));
+        }
+    }
 }
 
 /// Puts the runtime directory in the place of `%t`; `None` if there is none.

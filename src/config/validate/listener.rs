@@ -112,6 +112,9 @@ pub(super) fn draft(
         }
         None => addresses::Bound::default(),
     };
+    if settings.device.is_empty() {
+        addresses::check_interfaces(&bound, faults);
+    }
     let (address, places): (Vec<_>, _) = bound.addresses.into_iter().unzip();
     if let Some(place) = proxies.filter(|_| !address.iter().all(proxy::is_local)) {
         let title = "anybody could claim any address: this listener trusts proxies, and does not say which";

@@ -8,7 +8,7 @@ use crate::config::{
     Mode, Payload, Protocol, ProxyProtocol, ServiceKind, SourceRate, Trigger, WhenFull, Workers,
     diagnostic::{Faults, Place, Trouble},
     everybody,
-    file::{self, Written},
+    file::{self, Scalar, Written},
     includes::Includes,
     ports, words,
 };
@@ -115,10 +115,14 @@ impl<'a> Reader<'a> {
             allow_users: self.allow_users(),
             allow_groups: self.allow_groups(),
             max_connections: self
-                .value("max-connections", |keys| &keys.max_connections, values::max_connections)
+                .value(
+                    "max-connections",
+                    |keys| &keys.max_connections,
+                    |n: &i64| values::number("max-connections", *n),
+                )
                 .unwrap_or_else(|| mode.default_max_connections()),
             when_full: self
-                .value("when-full", |keys| &keys.when_full, |word: &str| words::read("choice", word))
+                .value("when-full", |keys| &keys.when_full, |word: &str| words::read("when-full", word))
                 .filter(|_| !pooled)
                 .unwrap_or(WhenFull::Wait),
             refusal: self
@@ -128,9 +132,9 @@ impl<'a> Reader<'a> {
                 .value(
                     "max-connections-per-source",
                     |keys| &keys.max_connections_per_source,
-                    values::max_connections_per_source,
+                    |value: &Scalar| values::limit("max-connections-per-source", value),
                 )
-                .unwrap_or(0),
+                .map_or(0, |number| number as u32),
             connection_rate: self
                 .value("connection-rate", |keys| &keys.connection_rate, values::connection_rate)
                 .flatten(),
@@ -143,10 +147,18 @@ impl<'a> Reader<'a> {
                 .value("cool-down", |keys| &keys.cool_down, values::duration)
                 .unwrap_or(DEFAULT_COOL_DOWN),
             source_prefix: self
-                .value("source-prefix", |keys| &keys.source_prefix, values::source_prefix)
-                .unwrap_or(64),
+                .value(
+                    "source-prefix",
+                    |keys| &keys.source_prefix,
+                    |n: &i64| values::number("source-prefix", *n),
+                )
+                .map_or(64, |number| number as u8),
             max_requests: self
-                .value("max-requests", |keys| &keys.max_requests, values::max_requests)
+                .value(
+                    "max-requests",
+                    |keys| &keys.max_requests,
+                    |v: &Scalar| values::limit("max-requests", v),
+                )
                 .unwrap_or(0),
             idle_timeout: self
                 .value(
@@ -189,7 +201,9 @@ impl<'a> Reader<'a> {
             kernel_filter: self.value("kernel-filter", |keys| &keys.kernel_filter, switch).unwrap_or(true),
             gso: self.value("gso", |keys| &keys.gso, switch).unwrap_or(true),
             v6_only: self.value("v6-only", |keys| &keys.v6_only, switch).unwrap_or(false),
-            backlog: self.value("backlog", |keys| &keys.backlog, values::backlog).unwrap_or(0),
+            backlog: self
+                .value("backlog", |keys| &keys.backlog, |n: &i64| values::number("backlog", *n))
+                .unwrap_or(0),
             reuse_address: self.value("reuse-address", |keys| &keys.reuse_address, switch).unwrap_or(true),
             reuse_port: self.value("reuse-port", |keys| &keys.reuse_port, switch).unwrap_or(false),
             nodelay: self.value("nodelay", |keys| &keys.nodelay, switch).unwrap_or(true),

@@ -80,7 +80,7 @@ socket-user = \"no such user\"
             "8:12 unknown protocol `tpc`: did you mean `tcp`?",
             "10:1 unknown key `max-conections`: did you mean `max-connections`?",
             "13:8 unknown mode `kqueue`: use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`, `io-uring`",
-            "15:27 `127.0.0.1` has no port: add one after a colon, for example `:7`, or `:0` for any free one",
+            "15:27 `127.0.0.1` has no port: a port is missing: write for example `127.0.0.1:7`",
             "16:1 `nodelay` does not fit protocol `udp`: take it out; only `tcp` has it",
             "18:8 two listeners are named `a`: choose another name",
             "20:11 udp://127.0.0.1:6-8 clashes with udp://127.0.0.1:7: \
@@ -166,7 +166,7 @@ fn defaults_are_checked_even_if_nobody_takes_them() {
             "3:1 `address` cannot have a default: each listener has its own; move it into a `[[listener]]`",
             "4:13 `10ms` is no idle time for `keepalive`: write whole seconds, from \"1s\" to \"32767s\"",
             "5:8 unknown mode `x`: use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`, `io-uring`",
-            "6:11 `enabled` must be `true` or `false`, not the integer `1`: write `true` or `false`, without quotes",
+            "6:11 `enabled` must be `true` or `false`, not the integer `1`: write `true`",
         ]
     );
 }

@@ -8,7 +8,7 @@ use crate::config::{
     Keepalive, Owner, Rate, SourceRate, Workers,
     diagnostic::{Faults, Place, Trouble},
     file::{Scalar, Written},
-    quoted, rate, units,
+    forms, misfit, quoted, rate, synonyms, units,
 };
 
 /// Reads a value of `[daemon]` or `[log]`, which are in the first source only.
@@ -41,10 +41,21 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Trouble> {
     }
 }
 
-pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
+/// A duration, or `off`.
+fn optional_duration(text: &str) -> Result<Option<Duration>, Trouble> {
     match text {
         "off" => Ok(None),
-        text => match units::read_duration(text)? {
+        text if synonyms::means_off(text) => {
+            Err(Trouble::new(format!("{} is not a duration", quoted(text)), "write \"off\""))
+        }
+        text => units::read_duration(text).map(Some),
+    }
+}
+
+pub(super) fn exit_idle_time(text: &str) -> Result<Option<Duration>, Trouble> {
+    match optional_duration(text)? {
+        None => Ok(None),
+        Some(duration) => match duration {
             Duration::ZERO => Err(Trouble::new(
                 "`exit-idle-time` of zero would exit at once",
                 "write \"off\", or how long to wait for a client",
@@ -62,9 +73,9 @@ const LONGEST_HEADER: Duration = Duration::from_secs(60);
 
 /// How long a connection may be idle, or live.
 pub(super) fn time_limit(key: &str, text: &str) -> Result<Option<Duration>, Trouble> {
-    match text {
-        "off" => Ok(None),
-        text => match units::read_duration(text)? {
+    match optional_duration(text)? {
+        None => Ok(None),
+        Some(time) => match time {
             time if time < SHORTEST_LIMIT => Err(Trouble::new(
                 format!("{} is no time for `{key}`", quoted(text)),
                 "write \"off\", or a time from \"1ms\" on such as \"10m\"",
@@ -89,20 +100,21 @@ pub(super) fn proxy_header_timeout(text: &str) -> Result<Duration, Trouble> {
 pub(super) fn max_bytes(value: &Scalar) -> Result<u64, Trouble> {
     let number = match value {
         Scalar::Number(number) => u64::try_from(*number).ok(),
+        Scalar::Text(text) if text == "off" => Some(0),
+        Scalar::Text(text) if synonyms::means_off(text) => None,
         Scalar::Text(text) => Some(units::read_bytes(text)?),
         Scalar::Switch(_) => None,
     };
-    let cure = "write bytes, for example \"10MB\", or 0 for no limit";
-    number.ok_or_else(|| Trouble::new(format!("`max-bytes` cannot be {value}"), cure))
+    number.ok_or_else(|| misfit::scalar("max-bytes", value))
 }
 
 /// Looking longer than this for something to do is a mistake of the unit.
 const LONGEST_BUSY_POLL: Duration = Duration::from_secs(1);
 
 pub(super) fn busy_poll(text: &str) -> Result<Option<Duration>, Trouble> {
-    match text {
-        "off" => Ok(None),
-        text => match units::read_duration(text)? {
+    match optional_duration(text)? {
+        None => Ok(None),
+        Some(duration) => match duration {
             duration if duration.is_zero() || duration > LONGEST_BUSY_POLL => Err(Trouble::new(
                 format!("{} is no time for `busy-poll`", quoted(text)),
                 "write \"off\", or a time up to \"1s\" such as \"50us\"",
@@ -127,30 +139,25 @@ pub(in crate::config) fn workers(value: &Scalar) -> Result<Workers, Trouble> {
     match value {
         Scalar::Text(word) if word == "per-request" => Ok(Workers::PerRequest),
         Scalar::Text(word) if word == "auto" => Ok(Workers::Auto),
-        Scalar::Number(number) => within(*number, 1, 1024, "workers").map(Workers::Count),
-        other => Err(Trouble::new(
-            format!("`workers` cannot be {other}"),
-            "write \"per-request\", \"auto\" or a number",
-        )),
+        Scalar::Number(number @ 1..=1024) => Ok(Workers::Count(*number as u32)),
+        other => Err(misfit::scalar("workers", other)),
     }
 }
 
-pub(super) fn max_connections(number: &i64) -> Result<u32, Trouble> {
-    within(*number, 1, 1_000_000, "max-connections")
+/// A whole number, within the limits of `key`.
+pub(super) fn number(key: &str, number: i64) -> Result<u32, Trouble> {
+    let fits = forms::range(key).is_some_and(|range| range.contains(number));
+    u32::try_from(number).ok().filter(|_| fits).ok_or_else(|| misfit::number(key, number))
 }
 
-pub(super) fn max_requests(number: &i64) -> Result<u64, Trouble> {
-    let cure = "write a number, or 0 for no limit";
-    u64::try_from(*number).map_err(|_| Trouble::new(format!("`max-requests` cannot be {number}"), cure))
-}
-
-pub(super) fn max_connections_per_source(number: &i64) -> Result<u32, Trouble> {
-    within(*number, 0, 1_000_000, "max-connections-per-source")
-}
-
-/// IPv6 only: an IPv4 address is a source by itself.
-pub(super) fn source_prefix(number: &i64) -> Result<u8, Trouble> {
-    within(*number, 1, 128, "source-prefix").map(|number| number as u8)
+/// A whole number within the limits of `key`, or `off`, which is 0.
+pub(super) fn limit(key: &str, value: &Scalar) -> Result<u64, Trouble> {
+    let number = match value {
+        Scalar::Number(number) => forms::range(key).filter(|range| range.contains(*number)).map(|_| *number),
+        Scalar::Text(text) if text == "off" => Some(0),
+        Scalar::Text(_) | Scalar::Switch(_) => None,
+    };
+    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| misfit::scalar(key, value))
 }
 
 pub(super) fn connection_rate(text: &str) -> Result<Option<Rate>, Trouble> {
@@ -181,20 +188,14 @@ pub(super) fn refusal(text: &str) -> Result<String, Trouble> {
     }
 }
 
-pub(super) fn loop_breaker(number: &i64) -> Result<u32, Trouble> {
-    match *number {
-        0 => Ok(0),
+pub(super) fn loop_breaker(value: &Scalar) -> Result<u32, Trouble> {
+    match limit("loop-breaker", value)? {
         1 => Err(Trouble::new(
             "`loop-breaker` of 1 would withhold every answer",
-            "write 0 to withhold none, or a number from 2 to 1000000000",
+            "write \"off\" to withhold none, or a number from 2 to 1000000000",
         )),
-        number => within(number, 0, 1_000_000_000, "loop-breaker"),
+        number => Ok(number as u32),
     }
-}
-
-/// listen(2) takes an `int`.
-pub(super) fn backlog(number: &i64) -> Result<u32, Trouble> {
-    within(*number, 0, i64::from(i32::MAX), "backlog")
 }
 
 pub(super) fn size(value: &Scalar) -> Result<u32, Trouble> {
@@ -215,10 +216,7 @@ pub(in crate::config) fn keepalive(value: &Scalar) -> Result<Keepalive, Trouble>
         Scalar::Text(text) if text == "on" => return Ok(Keepalive::On),
         Scalar::Text(text) if text == "off" => return Ok(Keepalive::Off),
         Scalar::Text(text) => text,
-        Scalar::Number(_) => {
-            let cure = "write \"off\", \"on\" or an idle time such as \"60s\"";
-            return Err(Trouble::new(format!("`keepalive` cannot be {value}"), cure));
-        }
+        Scalar::Number(_) => return Err(misfit::scalar("keepalive", value)),
     };
     let idle = units::read_duration(text)?;
     match (1..=32_767).contains(&idle.as_secs()) && idle.subsec_nanos() == 0 {
@@ -280,7 +278,10 @@ fn owner(
     let name = match value {
         Scalar::Text(text) => text.clone(),
         Scalar::Number(number) => number.to_string(),
-        Scalar::Switch(_) => String::new(),
+        Scalar::Switch(_) => {
+            let cure = format!("write the name in quotes, or the number of a {kind} of this machine");
+            return Err(Trouble::new(format!("a {kind} cannot be {value}"), cure));
+        }
     };
     // The highest number means "leave as it is" to chown(2).
     let number = name.parse::<u32>().ok().filter(|id| *id != u32::MAX);
@@ -299,10 +300,4 @@ fn owner(
         Ok(None) => Err(unknown(&"")),
         Err(errno) => Err(unknown(&format_args!(": {}", errno.desc()))),
     }
-}
-
-fn within(number: i64, least: i64, most: i64, key: &str) -> Result<u32, Trouble> {
-    u32::try_from(number).ok().filter(|_| (least..=most).contains(&number)).ok_or_else(|| {
-        Trouble::new(format!("`{key}` cannot be {number}"), format!("write a number from {least} to {most}"))
-    })
 }

@@ -6,9 +6,11 @@ use super::{read, unescape};
 use crate::common::Launch;
 
 /// What the page says about a key, without marks.
-struct Entry {
-    table: String,
-    text: String,
+pub(crate) struct Entry {
+    /// The table that it is of.
+    pub(crate) table: String,
+    /// The paragraphs.
+    pub(crate) text: String,
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn the_examples_are_right() {
 }
 
 /// Listeners of every protocol with `example`, each beside one of the keys that some keys need.
-fn listeners_with(key: &str, example: &str) -> Vec<String> {
+pub(crate) fn listeners_with(key: &str, example: &str) -> Vec<String> {
     let companions = [
         "",
         "mode = \"threading\"",
@@ -97,7 +99,7 @@ fn without_double(toml: &str, key: &str) -> String {
 }
 
 /// Every entry of the page by its key.
-fn entries() -> BTreeMap<String, Entry> {
+pub(crate) fn entries() -> BTreeMap<String, Entry> {
     let page = unescape(&read("man/echod.toml.5"));
     let mut found = BTreeMap::new();
     for section in page.split("\n.SS ").skip(1) {

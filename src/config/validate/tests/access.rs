@@ -95,7 +95,7 @@ fn networks_are_included_from_a_file_beside_the_configuration() {
 fn faults_of_an_included_file_have_its_places() {
     let told = load_with("deny-include = \"nets\"", "::1\n  10.0.0.0/33 # wide\n10.0.0.1/8\n").unwrap_err();
     assert_eq!(told.len(), 2);
-    assert!(told[0].starts_with("nets:2:3 `10.0.0.0/33` is not a network: write "), "{told:?}");
+    assert!(told[0].starts_with("nets:2:3 `10.0.0.0/33` is not a network: the number behind"), "{told:?}");
     assert!(told[1].starts_with("nets:3:1 `10.0.0.1/8` has bits set"), "{told:?}");
     let empty = load_with("allow-include = \"nets\"", "# nobody yet\n").unwrap_err();
     assert!(empty[0].starts_with("2:17 `allow` holds no network"), "{empty:?}");

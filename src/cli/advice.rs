@@ -1,0 +1,161 @@
+//! What to type instead: for the words and options of other daemons, and for what was written without its option.
+
+use clap::{
+    Error,
+    builder::StyledStr,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::config;
+
+/// Adds to `error` what was probably meant, on a command line that has the command `explain` or not.
+pub(super) fn add(mut error: Error, explains: bool) -> Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let word = text(ContextKind::InvalidSubcommand).or_else(|| text(ContextKind::InvalidArg));
+    let wrong = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    let Some(tip) = word.filter(|_| wrong).and_then(|word| meant(&word, explains)) else { return error };
+    // The nearest option is mostly another thing.
+    error.remove(ContextKind::SuggestedArg);
+    error.remove(ContextKind::SuggestedSubcommand);
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
+    error
+}
+
+/// What to type in the place of `word`.
+fn meant(word: &str, explains: bool) -> Option<String> {
+    match word.strip_prefix('-') {
+        Some(_) => option(word.trim_start_matches('-').split('=').next().unwrap_or_default()),
+        None if explains => Some("`echod explain --listener NAME --from ADDRESS[:PORT]`".to_owned()),
+        None => argument(word),
+    }
+}
+
+/// What to type in the place of an option that there is not.
+fn option(name: &str) -> Option<String> {
+    Some(match name {
+        "p" | "P" | "port" | "host" | "bind" | "b" | "address" | "ip" | "interface" | "tcp" | "udp"
+        | "unix" | "protocol" | "socket" | "u" | "t" | "a" | "4" | "6" => {
+            "a listener is one URL: `echod --listen tcp://127.0.0.1:7777`, `udp://…` or `unix:PATH`"
+                .to_owned()
+        }
+        "f" | "file" | "conf" | "configuration" | "config-file" | "C" | "cfg" => {
+            "`echod --config FILE`".to_owned()
+        }
+        "foreground" | "F" | "n" | "no-daemon" | "nodaemon" | "no-fork" => {
+            "leave it out: echod stays in the foreground, unless it is told to `--daemonize`".to_owned()
+        }
+        "D" | "daemon" | "background" | "fork" | "detach" => "`echod --daemonize`".to_owned(),
+        "debug" | "x" => "`echod -v` logs one level more, `--log-level debug` that much".to_owned(),
+        "silent" | "s" => "`echod --quiet`".to_owned(),
+        "test" | "T" | "dry-run" | "validate" | "configtest" | "check-config" => "`echod --check`".to_owned(),
+        "user" | "group" | "pid-file" | "pidfile" | "drain-timeout" | "sandbox" | "exit-idle-time"
+        | "chroot" => "that is said in a file: `man echod.toml`, section [daemon]".to_owned(),
+        "log-file" | "logfile" | "log-target" | "syslog" => {
+            "that is said in a file: `man echod.toml`, section [log]".to_owned()
+        }
+        "connect" | "client" | "ping" | "send" | "health" | "healthcheck" | "health-check" => {
+            "`echod --probe URL` asks a listener for an echo".to_owned()
+        }
+        "json" => "`echod --log-format json`".to_owned(),
+        "list" | "show" | "defaults" | "dump" | "dump-config" => "`echod --print-config`".to_owned(),
+        name if config::is_listener_key(name) => {
+            format!(
+                "that is said of each listener: `echod --listen 'tcp://127.0.0.1:7777?{name}=…'`, or in a file"
+            )
+        }
+        _ => return None,
+    })
+}
+
+/// What to type in the place of an argument without an option.
+fn argument(word: &str) -> Option<String> {
+    let lower = word.to_ascii_lowercase();
+    let known = match lower.as_str() {
+        "serve" | "start" | "run" | "server" | "up" | "listen" | "daemon" | "launch" | "foreground" => {
+            "leave the word out: `echod` serves the default, `echod --config FILE` or `--listen URL` what they say; with \
+             systemd `systemctl start echod`"
+        }
+        "stop" | "quit" | "exit" | "kill" | "shutdown" | "down" | "end" | "terminate" => {
+            "send it a signal: `kill -TERM PID` lets clients end; with systemd `systemctl stop echod`"
+        }
+        "reload" | "refresh" | "rehash" | "hup" => {
+            "send it a signal: `kill -HUP PID` reads the configuration again; with systemd `systemctl reload echod`"
+        }
+        "restart" | "upgrade" => {
+            "`kill -HUP PID` reads the configuration again without a restart; with systemd `systemctl restart echod`"
+        }
+        "status" | "stats" | "state" | "info" | "top" | "list" | "show" | "ps" => {
+            "`kill -USR1 PID` logs the state of every listener; with systemd `systemctl status echod`; `echod --probe URL` \
+             asks one for an echo"
+        }
+        "check" | "test" | "validate" | "configtest" | "verify" | "lint" | "dry-run" => {
+            "`echod --check`, with `--config FILE`"
+        }
+        "config" | "print-config" | "printconfig" | "dump" | "defaults" | "keys" => {
+            "`echod --config FILE` reads a file, `echod --print-config` prints the values that are in effect"
+        }
+        "probe" | "ping" | "connect" | "client" | "health" | "healthcheck" | "send" => {
+            "`echod --probe URL` asks a listener for an echo"
+        }
+        "version" => "`echod --version`",
+        "inetd" => "`echod --inetd`",
+        "why" | "allow" => "`echod explain --listener NAME --from ADDRESS`",
+        "logs" | "log" => "with systemd `journalctl -u echod`",
+        "tcp" | "udp" | "unix" => "a listener is one URL: `echod --listen tcp://127.0.0.1:7777`",
+        _ => "",
+    };
+    if !known.is_empty() {
+        return Some(known.to_owned());
+    }
+    if lower.ends_with(".toml") || lower.ends_with(".conf") {
+        return Some(format!("`echod --config {word}`"));
+    }
+    match config::listener_url(word) {
+        Some(url) => Some(format!("`echod --listen {url}`")),
+        None if word.contains('/') || std::path::Path::new(word).is_file() => {
+            Some(format!("`echod --config {word}`"))
+        }
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cli;
+
+    #[test]
+    fn what_was_meant_is_told() {
+        for (line, tip) in [
+            ("serve", "`echod --config FILE`"),
+            ("start", "systemctl start echod"),
+            ("status", "systemctl status echod"),
+            ("stop", "systemctl stop echod"),
+            ("reload", "kill -HUP"),
+            ("check", "`echod --check`"),
+            ("ping", "`echod --probe URL`"),
+            ("my.toml", "`echod --config my.toml`"),
+            ("/etc/echod", "`echod --config /etc/echod`"),
+            ("tcp://127.0.0.1:7", "`echod --listen tcp://127.0.0.1:7`"),
+            ("127.0.0.1:7", "`echod --listen tcp://127.0.0.1:7`"),
+            ("7777", "`echod --listen tcp://127.0.0.1:7777`"),
+            ("unix:@x", "`echod --listen unix:@x`"),
+            ("--port 7", "`echod --listen tcp://127.0.0.1:7777`"),
+            ("--bind=x", "`echod --listen tcp://127.0.0.1:7777`"),
+            ("--mode forking", "?mode=…"),
+            ("--user nobody", "[daemon]"),
+            ("explain tcp 192.0.2.1", "--listener NAME --from ADDRESS"),
+            ("--foreground", "leave it out"),
+            ("-D", "`echod --daemonize`"),
+        ] {
+            let line = format!("echod {line}");
+            let Err(error) = Cli::read(line.split(' ')) else { panic!("{line} was taken") };
+            let told = error.to_string();
+            assert!(told.contains("tip: ") && told.contains(tip), "{line}: {told}");
+        }
+        let Err(error) = Cli::read(["echod", "nonsense"]) else { panic!("it was taken") };
+        assert!(error.to_string().contains("'nonsense'"), "{error}");
+    }
+}
