@@ -64,6 +64,8 @@ pub struct Duty {
     pub limits: Option<Arc<Limits>>,
     /// Which datagrams are not to be answered, where that needs a guard. Forked processes share what it remembers.
     pub guard: Option<Arc<Guard>>,
+    /// Which clients have not read their answers, where those of one could keep others from being answered.
+    pub unread: Option<Arc<Unread>>,
     /// The threads that serve it in this process.
     pub crew: Crew,
     /// Where they stand.
@@ -82,10 +84,12 @@ impl Duty {
         let rules = Rules::of(&settings).map(Arc::new);
         let limits = Limits::of(&settings)?.map(Arc::new);
         let guard = Guard::new(&settings)?.map(Arc::new);
+        let unread = Unread::of(&settings)?.map(Arc::new);
         Ok(Duty {
             settings,
             service,
             guard,
+            unread,
             stats,
             gate: Arc::new(gate),
             rules,
@@ -107,6 +111,7 @@ impl Duty {
             rules: self.rules.clone(),
             limits: self.limits.clone(),
             guard: self.guard.clone(),
+            unread: self.unread.clone(),
             crew: Crew::default(),
             posts: Posts::default(),
             cut: OnceLock::new(),
@@ -325,6 +330,9 @@ mod admit;
 mod farewell;
 mod proxied;
 mod refusal;
+mod unread;
+
+pub use unread::{Room, Unread};
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::{
     guard::{self, Place},
     peer::Peer,
     sys::{
-        buffer_lock, error_queue, path_mtu,
+        buffer_lock, error_queue, path_mtu, send_buffer,
         socket_filter::{self, Instruction},
     },
 };
@@ -41,6 +41,9 @@ pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) ->
     }
     if settings.send_buffer > 0 {
         socket.set_send_buffer_size(settings.send_buffer as usize)?;
+        if settings.protocol == Protocol::UnixDatagram {
+            send_buffer::leave_room(socket)?;
+        }
     }
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {

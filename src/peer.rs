@@ -40,6 +40,15 @@ impl From<&SockAddr> for Peer {
 }
 
 impl Peer {
+    /// A unix socket with this `sun_path`.
+    pub fn unix(name: &[u8]) -> Peer {
+        match name {
+            [] => Peer::Unnamed,
+            [0, name @ ..] => Peer::Abstract(name.into()),
+            path => Peer::Path(Path::new(OsStr::from_bytes(path.strip_suffix(b"\0").unwrap_or(path))).into()),
+        }
+    }
+
     /// As system calls take it.
     ///
     /// # Errors
@@ -51,6 +60,16 @@ impl Peer {
             Peer::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", &**name].concat())),
             Peer::Unnamed => Err(ErrorKind::AddrNotAvailable.into()),
         }
+    }
+
+    /// A number that a unix socket mostly has alone, the same in every process (FNV-1a).
+    pub fn number(&self) -> u32 {
+        let name = match self {
+            Peer::Path(path) => path.as_os_str().as_bytes(),
+            Peer::Abstract(name) => name,
+            Peer::Inet(_) | Peer::Unnamed => &[],
+        };
+        name.iter().fold(0x811c_9dc5, |number, byte| (number ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
     }
 
     /// Writes it as a URL.

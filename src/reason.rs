@@ -79,6 +79,8 @@ reasons! {
     LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause";
     /// Its source has told that it wants none of our answers.
     Victim = "victim", "its source refuses our answers (port unreachable)";
+    /// Its source does not read what it was sent, and room for answers is scarce.
+    Unread = "unread", "its source does not read our answers, which fill the send buffer";
 }
 
 impl fmt::Display for Reason {

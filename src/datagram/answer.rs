@@ -10,13 +10,13 @@ use log::{Level, debug, error, info, log_enabled};
 
 use crate::{
     config::Payload,
-    duty::Duty,
+    duty::{Duty, Room},
     listener::Listener,
     payload::Shown,
     peer::Peer,
     reason::Reason,
     service::Service,
-    sys::mmsg::{Batch, Sent},
+    sys::mmsg::{Batch, SendRoom, Sent},
 };
 
 /// Answers all datagrams of a batch that were let in, and sends the answers.
@@ -37,10 +37,15 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
         duty.stats.errors.fetch_add(1, Relaxed);
         error!("listener \"{}\": the service panicked; one datagram is lost", duty.settings.name);
     }
-    let sent = batch.send(listener.as_fd(), super::hears_complaints(duty, listener));
+    let mut room = duty.unread.as_ref().map(|unread| unread.room(listener));
+    let asked = room.as_mut().map(|room| room as &mut dyn SendRoom);
+    let sent = batch.send(listener.as_fd(), super::hears_complaints(duty, listener), asked);
     duty.stats.sent(sent.bytes);
     if sent.told {
         super::hear_complaints(duty, listener);
+    }
+    if let Some(peer) = room.as_ref().and_then(Room::withheld_from) {
+        duty.withhold(sent.withheld, &peer);
     }
     let Sent { dropped, forbidden, unreachable, oversize, failed, .. } = sent;
     if dropped + forbidden + unreachable + oversize + failed > 0 {

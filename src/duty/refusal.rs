@@ -23,6 +23,20 @@ impl Duty {
         }
     }
 
+    /// Counts `count` answers that were withheld, the first of them from `peer`, which does not read. The log names it, once a minute.
+    pub fn withhold(&self, count: u64, peer: &Peer) {
+        let reason = Reason::Unread;
+        self.stats.refuse(reason, count);
+        if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
+            let (name, url) = (self.settings.name.as_str(), peer.url(self.settings.protocol));
+            let line = reason.line();
+            warn!(
+                listener = name, reason = reason.word();
+                "listener \"{name}\": {count} refused ({reason}), the last from {url}: {line}"
+            );
+        }
+    }
+
     /// Refuses a connection, which the caller closes then. Where there are too many the peer is told, as `when-full` says; nobody
     /// else learns why.
     pub fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) {

@@ -68,9 +68,11 @@ fn allowed(needs: Needs) -> Result<Rules, BackendError> {
     }
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| family as u64);
     let mut sockets = is_one_of(0, &families)?;
-    // It tells the addresses of interfaces.
-    let netlink = [condition(0, libc::AF_NETLINK as u64)?, condition(2, libc::NETLINK_ROUTE as u64)?];
-    sockets.push(SeccompRule::new(netlink.into())?);
+    // They tell the addresses of interfaces, and what unix clients have not read.
+    for protocol in [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG] {
+        let netlink = [condition(0, libc::AF_NETLINK as u64)?, condition(2, protocol as u64)?];
+        sockets.push(SeccompRule::new(netlink.into())?);
+    }
     rules.insert(table::SOCKET, sockets);
     // A thread, or with forking a process, and never a namespace.
     let (mask, flags) = match needs.forking {

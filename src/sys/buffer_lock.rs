@@ -35,6 +35,21 @@ pub fn is_set(socket: &impl AsFd) -> io::Result<Chosen> {
     }
 }
 
+/// Says which buffers have a chosen size. A kernel that does not tell cannot be told either.
+pub fn set(socket: &impl AsFd, chosen: &Chosen) -> io::Result<()> {
+    let locks = c_int::from(chosen.send) | c_int::from(chosen.receive) << 1;
+    let (fd, option) = (socket.as_fd().as_raw_fd(), (&raw const locks).cast());
+    let size = size_of::<c_int>() as u32;
+    // SAFETY: the kernel reads an `int`.
+    match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BUF_LOCK, option, size) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+            error => Err(error),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use socket2::{Domain, Socket, Type};

@@ -22,7 +22,7 @@ use super::{
     shared::Pages,
 };
 use answers::Answers;
-pub use answers::Sent;
+pub use answers::{SendRoom, Sent};
 
 mod answers;
 mod segments;
@@ -213,9 +213,9 @@ impl Batch {
     /// Sends all answers, never waiting. One that the kernel refuses does not keep back the others.
     ///
     /// With `feedback` (`IP_RECVERR`) a call may also fail because of an answer sent before, to somebody else: then this one is
-    /// tried again.
-    pub fn send(&mut self, fd: BorrowedFd<'_>, feedback: bool) -> Sent {
-        self.answers.send(fd, feedback)
+    /// tried again. `room` is given for unix sockets.
+    pub fn send(&mut self, fd: BorrowedFd<'_>, feedback: bool, room: Option<&mut dyn SendRoom>) -> Sent {
+        self.answers.send(fd, feedback, room)
     }
 }
 

@@ -42,3 +42,4 @@ mod strace;
 mod survival;
 mod units;
 mod unix_files;
+mod unread;

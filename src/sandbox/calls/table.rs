@@ -13,12 +13,14 @@ pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-/// Of ioctl(2): descriptors that do not block or are closed at exec, what a terminal is, and interfaces by name and number.
+/// Of ioctl(2): descriptors that do not block or are closed at exec, how much of a send buffer is in use, what a terminal is, and
+/// interfaces by name and number.
 #[allow(clippy::unnecessary_cast, reason = "with musl they are another type")]
 pub(super) const REQUESTS: &[u64] = &[
     libc::FIONBIO as u64,
     libc::FIOCLEX as u64,
     libc::FIONREAD as u64,
+    libc::TIOCOUTQ as u64,
     libc::TCGETS as u64,
     libc::SIOCGIFINDEX as u64,
     libc::SIOCGIFNAME as u64,

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(batch.receive(server.as_fd(), texts.len(), true).unwrap(), texts.len());
         batch.answer(|_, length| Some(length));
         let messages = batch.answers.count;
-        let sent = batch.send(server.as_fd(), false);
+        let sent = batch.send(server.as_fd(), false, None);
         let bytes = texts.iter().map(|text| text.len() as u64).sum();
         assert_eq!(sent, Sent { bytes, ..Sent::default() });
         let mut buffer = [0; 4096];
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
         batch.answer(|_, length| Some(length));
         assert_eq!(batch.answers.count, 3);
-        assert_eq!(batch.send(server.as_fd(), false), Sent { bytes: 12, ..Sent::default() });
+        assert_eq!(batch.send(server.as_fd(), false, None), Sent { bytes: 12, ..Sent::default() });
     }
 
     /// What lies between them in memory is nobody's answer.
@@ -229,7 +229,7 @@ mod tests {
         batch.refuse(0b10);
         batch.answer(|_, length| Some(length));
         assert_eq!(batch.answers.count, 2);
-        assert_eq!(batch.send(server.as_fd(), false), Sent { bytes: 9, ..Sent::default() });
+        assert_eq!(batch.send(server.as_fd(), false, None), Sent { bytes: 9, ..Sent::default() });
         let mut buffer = [0; 8];
         for text in [b"one", b"six", b"ten"] {
             let length = client.recv(&mut buffer).unwrap();
