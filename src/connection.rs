@@ -4,12 +4,7 @@
 //! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
 //! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::OnceLock,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use log::info;
 
@@ -19,10 +14,10 @@ use crate::{
     payload::Shown,
     peer::Peer,
     service::{Event, Next, Service, Session},
-    stats::Stats,
     sys::line::Line,
 };
 
+pub use context::Context;
 use preface::Preface;
 
 /// Bytes that are received at once, at most. What is sent on while the processor's nearest caches still hold it costs half
@@ -34,26 +29,6 @@ pub const LINGER: Duration = Duration::from_secs(2);
 
 /// Messages answered in one turn before others get theirs.
 const TURN: u32 = 16;
-
-/// What every connection of a listener shares.
-pub struct Context<'a> {
-    /// The listener's settings.
-    pub settings: &'a config::Listener,
-    /// Where bytes are counted.
-    pub stats: &'a Stats,
-    /// When whoever is still there is cut, once that is decided.
-    pub cut: &'a OnceLock<Instant>,
-}
-
-impl Context<'_> {
-    /// `max-bytes`, which no connection reaches if there is none.
-    fn most_bytes(&self) -> u64 {
-        match self.settings.max_bytes {
-            0 => u64::MAX,
-            most => most,
-        }
-    }
-}
 
 /// A connection and what it is up to.
 pub struct Connection {
@@ -342,6 +317,7 @@ impl Connection {
     }
 }
 
+mod context;
 mod preface;
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub fn converse(
         }
         let flags = match wait {
             Wait::Closed(end) => break end,
+            // Also of a client that keeps the service busy, on whom nobody ever waits.
+            _ if context.is_cut() => break End::Cut,
             Wait::Introduced => {
                 line.introduced();
                 report.carried = connection.carried();
@@ -104,14 +106,9 @@ pub fn converse(
             Wait::Readable => PollFlags::POLLIN,
             Wait::Writable => PollFlags::POLLOUT,
         };
-        let now = Instant::now();
-        if context.cut.get().is_some_and(|cut| *cut <= now) {
-            break End::Cut;
-        }
-        let until = lingering.into_iter().chain(context.cut.get().copied()).min();
-        if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(now))) {
-            let is_cut = context.cut.get().is_some_and(|cut| *cut <= Instant::now());
-            break if is_cut { End::Cut } else { connection.reason() };
+        let until = lingering.into_iter().chain(context.cut_at()).min();
+        if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(Instant::now()))) {
+            break if context.is_cut() { End::Cut } else { connection.reason() };
         }
     };
     report.end = end;

@@ -72,6 +72,8 @@ pub struct Duty {
     pub posts: Posts,
     /// When those who are still there are cut, if that is decided: then nobody new comes.
     pub cut: OnceLock<Instant>,
+    /// Without a supervisor that decides on that: how long after an interrupt they are cut.
+    pub drain: Option<Duration>,
     /// In a process of its own: tells the daemon that nobody accepts here any more, because another generation does.
     pub on_left: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -97,6 +99,7 @@ impl Duty {
             crew: Crew::default(),
             posts: Posts::default(),
             cut: OnceLock::new(),
+            drain: None,
             on_left: None,
         })
     }
@@ -115,6 +118,7 @@ impl Duty {
             crew: Crew::default(),
             posts: Posts::default(),
             cut: OnceLock::new(),
+            drain: None,
             on_left: None,
         })
     }
@@ -139,7 +143,7 @@ impl Duty {
 
     /// What all connections share.
     pub fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, stats: &self.stats, cut: &self.cut }
+        Context { settings: &self.settings, stats: &self.stats, cut: &self.cut, drain: self.drain }
     }
 
     /// Serves one connection in this thread, to its end. A service that panics loses this connection only.

@@ -55,7 +55,8 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
     interrupt::on(libc::SIGTERM);
     let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;
     let duty = Duty::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
-    let duty = duty.map_err(internal)?;
+    let mut duty = duty.map_err(internal)?;
+    duty.drain = Some(config.daemon.drain_timeout);
     match stream {
         true => connection(&duty, listener.into_socket()),
         false => datagrams(&duty, &listener),

@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     config::{Environment, Inputs},
     service,
+    stats::Stats,
     sys::{line::Direct, shared::Shared},
 };
 
@@ -117,7 +118,8 @@ impl Storm {
     /// One in which `header` comes first. Where it is one it is not echoed.
     fn prefaced(seed: u64, header: &[u8], optional: bool) -> Self {
         let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
-        let context = Context { settings: &storm.settings, stats: &storm.stats, cut: &OnceLock::new() };
+        let context =
+            Context { settings: &storm.settings, stats: &storm.stats, cut: &OnceLock::new(), drain: None };
         storm.connection = Connection::new(&*service::new(&storm.settings), Peer::Unnamed).prefaced(&context);
         storm.connection_advances(Appetite::None);
         storm.bytes.splice(0..0, header.iter().copied());
@@ -246,7 +248,8 @@ impl Storm {
 
     fn connection_advances(&mut self, appetite: Appetite) -> bool {
         let before = self.connection.totals();
-        let context = Context { settings: &self.settings, stats: &self.stats, cut: &OnceLock::new() };
+        let context =
+            Context { settings: &self.settings, stats: &self.stats, cut: &OnceLock::new(), drain: None };
         self.wait =
             self.connection.advance(&mut Direct::new(&self.socket, &mut self.scratch), &context, appetite);
         self.connection.totals() != before || matches!(self.wait, Wait::Closed(_))

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::atomic::AtomicBool,
 };
 
 use super::*;
@@ -35,11 +36,71 @@ impl Session for Fragile {
     }
 }
 
+/// Takes its time over each message.
+struct Slow;
+
+impl Service for Slow {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(Slow)
+    }
+
+    fn datagram(&self, _: &mut [u8], _: usize) -> Option<usize> {
+        None
+    }
+}
+
+impl Session for Slow {
+    fn respond(&mut self, _: Event, _: &mut [u8]) -> Next {
+        std::thread::sleep(Duration::from_millis(1));
+        Next::Listen
+    }
+}
+
+/// A client that sends faster than it is served never lets the conversation wait.
 #[test]
-fn a_panic_costs_one_connection() {
+fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
+    crate::sys::interrupt::on(crate::sys::interrupt::SIGNAL);
+    let mut duty = duty();
+    duty.service = Box::new(Slow);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (mut permit, peer) = (duty.gate.enter().unwrap(), Peer::Unnamed);
+    permit.open();
+    let is_served = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let block = vec![0; 1 << 20];
+            // Long enough to fail where it is not cut.
+            let end = Instant::now() + Duration::from_secs(20);
+            while end > Instant::now() && (&ours).write_all(&block).is_ok() {}
+            is_served.load(Relaxed)
+        });
+        scope.spawn(|| {
+            let _member = duty.crew.join();
+            duty.serve(
+                Guest { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
+                &mut [0; 64],
+            );
+            is_served.store(false, Relaxed);
+        });
+        while duty.stats.activity() == 0 {
+            std::thread::yield_now();
+        }
+        duty.cut.set(Instant::now()).unwrap();
+        duty.stop();
+        assert!(!flood.join().unwrap(), "it was served on");
+    });
+    assert_eq!([&duty.stats.cut, &duty.stats.errors].map(|count| count.load(Relaxed)), [1, 0]);
+}
+
+fn duty() -> Duty {
     let inputs = Inputs { file: None, listen: vec!["unix:@unused?name=it".into()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
+    Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap()
+}
+
+#[test]
+fn a_panic_costs_one_connection() {
+    let mut duty = duty();
     duty.service = Box::new(Fragile);
     let mut scratch = [0; 64];
     let mut converse = |word: &[u8]| {

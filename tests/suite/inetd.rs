@@ -8,6 +8,11 @@ use std::{
     thread,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::common::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern, skipped};
 
 /// Two ends of a TCP connection.
@@ -75,6 +80,29 @@ fn the_client_does_not_see_the_log() {
     std::io::Read::read_to_end(&mut &ours, &mut all).unwrap();
     assert_eq!(all, b"hello");
     assert!(child.wait().unwrap().success());
+}
+
+/// There is no supervisor that would cut it.
+#[test]
+fn a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() {
+    let (ours, theirs) = connection();
+    let child = Command::new(env!("CARGO_BIN_EXE_echod"))
+        .arg("--inetd")
+        .stdin(Stdio::from(theirs))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    ours.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    // It fails when nothing fits any more.
+    while std::io::Write::write(&mut &ours, pattern(100_000)).is_ok() {}
+    kill(Pid::from_raw(child.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let ended = eventually("the end of its process", || child.0.try_wait().unwrap());
+    assert!(ended.success());
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut log).unwrap();
+    assert!(log.contains("bytes out: drain-timeout"), "{log}");
+    drop(ours);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod datagram;
 mod service_datagram;
 mod service_stream;
 mod stream;
+mod stream_busy;
 mod stream_limits;
 mod stream_proxy;
 mod stream_slowloris;
@@ -107,6 +108,7 @@ macro_rules! stream {
         tests! { stream_stop, $socket, $mode, $workers,
             drain_with_bytes_in_flight drain_serves_who_has_just_come second_term_cuts term_while_idle term_with_idle_clients
         }
+        tests! { stream_busy, $socket, $mode, $workers, cut_by_drain_timeout }
     };
 }
 
