@@ -2,6 +2,7 @@
 //!
 //! The permit comes before accept(2): at the limit the listener is not looked at, and clients wait in its backlog.
 
+mod bell;
 pub mod limits;
 pub mod pace;
 pub mod rules;
@@ -23,13 +24,14 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
 };
 
 use crate::{
     stats::Stats,
     sys::shared::{Shared, Slots, atomics},
 };
+pub use bell::Bell;
+use bell::{event, is_readable, tell};
 use sources::Place;
 
 /// The gate of one listener.
@@ -39,6 +41,7 @@ pub struct Gate {
     requests: u64,
     stats: Arc<Shared<Stats>>,
     state: Mutex<State>,
+    /// Tells those who wait for a place that there is one, or that the gate is closed.
     changed: Condvar,
     /// Readable for good once the gate is closed: wakes whoever polls, in every process that shares it.
     closed: OwnedFd,
@@ -64,7 +67,7 @@ pub struct Worker {
 #[derive(Default)]
 struct State {
     inside: u32,
-    /// Threads that sleep until something has changed: to wake them is a system call, even where there is nobody.
+    /// Threads that wait for a place: to wake them is a system call, even where there is nobody.
     sleeping: u32,
     /// Event loops that wait until somebody leaves.
     waiting: Vec<Bell>,
@@ -138,16 +141,11 @@ impl Gate {
         Permit { gate: Arc::clone(self), open: false, place: None }
     }
 
-    /// Waits until somebody leaves or the gate is closed, at most `time`. False if it is closed.
+    /// Waits until the gate is closed, at most `time`. False if it is closed.
     pub fn rest(&self, time: Duration) -> bool {
-        let mut state = self.lock();
-        if state.closed {
-            return false;
-        }
-        state.sleeping += 1;
-        let (mut state, _) = self.changed.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner);
-        state.sleeping -= 1;
-        !state.closed
+        // It does not sleep at `changed`: there one is woken for each place, and that must be one who waits for a place.
+        let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
+        matches!(poll(&mut polled, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)), Ok(0) | Err(_))
     }
 
     /// Lets nobody in any more, except who has already come: [`Gate::closed`] becomes readable for good.
@@ -203,9 +201,8 @@ impl Gate {
 
     /// Ends [`Gate::wait_for_place`].
     pub fn stop_waiting(&self, bell: &Bell) {
-        self.lock().waiting.retain(|other| !Arc::ptr_eq(&other.0, &bell.0));
-        // Nothing to read if it was not rung.
-        let _ = nix::unistd::read(&bell.0, &mut [0; 8]);
+        self.lock().waiting.retain(|other| !other.is(bell));
+        bell.silence();
     }
 
     /// Whether nobody is let in any more.
@@ -263,37 +260,6 @@ impl Gate {
     }
 }
 
-fn event() -> io::Result<OwnedFd> {
-    Ok(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?.into())
-}
-
-fn is_readable(event: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(event.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-}
-
-fn tell(event: &OwnedFd) {
-    // It can fail only after 2^64 - 2 times, and then it is readable anyway.
-    let _ = nix::unistd::write(event, &1u64.to_ne_bytes());
-}
-
-/// Tells an event loop that somebody left: readable once it was rung.
-#[derive(Clone)]
-pub struct Bell(Arc<OwnedFd>);
-
-impl Bell {
-    /// One that was not rung yet.
-    pub fn new() -> io::Result<Bell> {
-        Ok(Bell(Arc::new(event()?)))
-    }
-}
-
-impl AsFd for Bell {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// A place inside.
 pub struct Permit {
     gate: Arc<Gate>,
@@ -309,6 +275,11 @@ impl Permit {
             busy[*worker].place.store(place.number() + 1, Relaxed);
         }
         self.place = place;
+    }
+
+    /// Leaves to the caller what the source has taken.
+    pub fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
     }
 
     /// Counts what came in with this permit as open.
@@ -337,7 +308,7 @@ impl Drop for Permit {
         let mut state = self.gate.lock();
         state.inside -= 1;
         // All of them: the place may be of use to one loop and not to another.
-        state.waiting.drain(..).for_each(|bell| tell(&bell.0));
+        state.waiting.drain(..).for_each(|bell| bell.ring());
         let somebody_sleeps = state.sleeping > 0;
         drop(state);
         if somebody_sleeps {

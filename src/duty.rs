@@ -13,8 +13,8 @@ use socket2::Socket;
 
 use crate::{
     admission::{Gate, Permit, Worker, limits::Limits, rules::Rules, sources::Place},
-    config::{self, Workers},
-    connection::{Connection, Context, SCRATCH},
+    config::{self, WhenFull, Workers},
+    connection::{Connection, Context},
     conversation::{self, Report},
     end::End,
     guard::Guard,
@@ -26,9 +26,9 @@ use crate::{
     sys::{
         interrupt::Crew,
         post::Posts,
-        shared::{Pages, Shared, Slots},
+        shared::{Shared, Slots},
     },
-    watch::{LAST_CALL, Patience, Ready, Watch},
+    watch::{LingerList, Patience, Ready, Watch},
 };
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
@@ -205,6 +205,16 @@ pub struct Guest {
     pub opened: Instant,
 }
 
+/// What became of a client that was accepted.
+pub enum Admitted {
+    /// It is let in.
+    Guest(Guest),
+    /// It was refused, and is closed.
+    Refused,
+    /// It was refused and told why: what it sends is to be read until it has ended, or its time is over.
+    Lingers(Socket),
+}
+
 /// Where guests come in.
 pub struct Door<'a> {
     duty: &'a Duty,
@@ -228,13 +238,14 @@ pub enum Arrival {
 impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
     pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
-        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, by_signals)?;
+        let polls = by_signals || duty.settings.when_full == WhenFull::Message;
+        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, polls)?;
         Ok(Door { duty, watch, rest: Rest::default(), broken: None })
     }
 
-    /// What broke the listening socket, if it is not just closed.
-    pub fn end(self) -> io::Result<()> {
-        self.broken.map_or(Ok(()), Err)
+    /// What broke the listening socket, if it is not just closed; and the refused clients that have not read why yet.
+    pub fn end(self) -> (io::Result<()>, LingerList) {
+        (self.broken.map_or(Ok(()), Err), self.watch.lingering())
     }
 
     /// The next guest; waits at the limit, and rests when descriptors run out. `None` when the door is closed.
@@ -253,12 +264,21 @@ impl<'a> Door<'a> {
 
     /// Waits for a client once. A permit that was not used is returned. Without one the client is let in if there is a place
     /// when it comes, and refused otherwise.
-    pub fn look(&mut self, mut permit: Option<Permit>, patience: &Patience) -> (Arrival, Option<Permit>) {
-        let listener = match self.watch.wait(patience) {
-            Ready::Socket(listener) => listener,
-            Ready::Nothing => return (Arrival::Nobody, permit),
-            Ready::Closed => return (Arrival::Closed, permit),
-        };
+    pub fn look(&mut self, permit: Option<Permit>, patience: &Patience) -> (Arrival, Option<Permit>) {
+        match self.wait(patience) {
+            Ready::Socket(listener) => self.take(listener, permit),
+            Ready::Nothing => (Arrival::Nobody, permit),
+            Ready::Closed => (Arrival::Closed, permit),
+        }
+    }
+
+    /// The first half of [`Door::look`]: waits for one of the sockets.
+    pub fn wait(&mut self, patience: &Patience) -> Ready<'a> {
+        self.watch.wait(patience)
+    }
+
+    /// The second half: takes a client that waits there.
+    pub fn take(&mut self, listener: &Listener, mut permit: Option<Permit>) -> (Arrival, Option<Permit>) {
         let gate = &self.duty.gate;
         if gate.claim(1) == 0 {
             return (Arrival::Nobody, permit);
@@ -266,15 +286,22 @@ impl<'a> Door<'a> {
         let accepted = listener.accept();
         self.watch.leave();
         let arrival = match self.duty.receive(accepted, &mut permit) {
-            Ok(guest) => {
+            Ok(admitted) => {
                 self.rest = Rest::default();
-                guest.map_or(Arrival::Nobody, Arrival::Guest)
+                match admitted {
+                    Admitted::Guest(guest) => Arrival::Guest(guest),
+                    Admitted::Refused => Arrival::Nobody,
+                    Admitted::Lingers(socket) => {
+                        self.watch.linger(socket);
+                        Arrival::Nobody
+                    }
+                }
             }
             // A socket that was blocking does not block any more: we were asked to stop, and nobody waits.
             Err(Refusal::Nothing) if self.watch.is_asked_to_stop() => Arrival::Closed,
             Err(Refusal::Nothing | Refusal::Again) => Arrival::Nobody,
             Err(Refusal::Exhausted(error)) => Arrival::Shortage(self.duty.exhausted(&error, &mut self.rest)),
-            // Closed under its feet, see `LastGuests`.
+            // Closed under its feet: another worker has refused who comes from now on.
             Err(Refusal::Broken(_)) if gate.is_closed_for_all() => Arrival::Closed,
             Err(Refusal::Broken(error)) => {
                 self.broken = Some(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
@@ -283,50 +310,6 @@ impl<'a> Door<'a> {
             }
         };
         (arrival, permit)
-    }
-}
-
-/// Those who had come, but were not accepted, when a pool was told to stop.
-pub struct LastGuests(Vec<(Socket, Peer)>);
-
-impl LastGuests {
-    /// Accepts them all, and closes `sockets` in every process: from now on clients are refused.
-    pub fn gather(duty: &Duty, sockets: &[Listener]) -> LastGuests {
-        let mut last = Vec::new();
-        let streams = if duty.settings.protocol.is_stream() { sockets } else { &[] };
-        let end = Instant::now() + LAST_CALL;
-        for socket in streams {
-            // If that fails there is no time to wait for them.
-            let mut ready = socket.set_nonblocking(true).is_ok();
-            while ready && end > Instant::now() && duty.gate.claim(1) > 0 {
-                let accepted = socket.accept();
-                duty.gate.settle(1, usize::from(accepted.is_ok()));
-                match accepted {
-                    Ok(guest) => last.push(guest),
-                    Err(refusal) => ready = matches!(refusal, Refusal::Again),
-                }
-            }
-            socket.refuse();
-        }
-        LastGuests(last)
-    }
-
-    /// Whether there is nobody.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Serves them one after the other, each until all that has arrived is answered; returns 0, an exit status.
-    pub fn serve(self, duty: &Duty) -> i32 {
-        let _member = duty.crew.join();
-        let Ok(mut scratch) = Pages::new(SCRATCH) else { return 1 };
-        for (socket, peer) in self.0 {
-            // They were claimed and settled when they were gathered.
-            if let Some(guest) = duty.receive_settled(socket, peer, &mut Some(duty.gate.squeeze_in())) {
-                duty.serve(guest, &mut scratch);
-            }
-        }
-        0
     }
 }
 

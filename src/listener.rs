@@ -184,6 +184,11 @@ impl Listener {
         }
         // It fails only where that has been done before.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        if self.protocol == Protocol::Unix {
+            // The kernel resets those who wait at a TCP socket. Here they would wait until the last copy of it is closed. Nobody
+            // can connect any more, and an accept does not wait (unix(7)).
+            while matches!(self.accept(), Ok(_) | Err(Refusal::Again)) {}
+        }
     }
 
     /// Leaves new clients to the other sockets of the port, or to nobody; those that are here already wait on. Then the last of them

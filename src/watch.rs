@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,8 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::{signal::SigSet, time::TimeSpec},
 };
+
+use socket2::Socket;
 
 use crate::{
     admission::Gate,
@@ -24,6 +26,10 @@ use crate::{
         post::{Post, Posts},
     },
 };
+
+mod linger;
+
+pub use linger::{LingerList, MOST as MOST_LINGER};
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
 pub const LAST_CALL: Duration = Duration::from_millis(30);
@@ -42,6 +48,8 @@ pub struct Watch<'a> {
     end: Option<Instant>,
     /// Where the last one was found; the search goes on behind it, so that a busy socket does not starve the others.
     last: usize,
+    /// Those who were refused, and read why.
+    lingering: LingerList,
     /// An interrupt wakes whoever blocks in a call on the only socket.
     attention: Option<Attention<'a>>,
 }
@@ -66,21 +74,31 @@ pub enum Ready<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Watches `sockets`. Who needs to be woken by signals cannot block in a call on a socket.
+    /// Watches `sockets`. Who needs to be woken by signals, or has refused clients to look after, `polls` and does not block in a
+    /// call on a socket.
     pub fn new(
         sockets: Vec<&'a Listener>,
         gate: &'a Gate,
         posts: &'a Posts,
-        by_signals: bool,
+        polls: bool,
     ) -> io::Result<Watch<'a>> {
-        let blocks = sockets.len() == 1 && !gate.counts_requests() && !by_signals;
+        let blocks = sockets.len() == 1 && !gate.counts_requests() && !polls;
         if !blocks {
             sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
         }
         let attention = blocks.then(|| interrupt::attend(sockets[0].as_fd()));
         let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
-        Ok(Watch { sockets, gate, post: posts.take(), polled, end: None, last: 0, attention })
+        Ok(Watch {
+            sockets,
+            gate,
+            post: posts.take(),
+            polled,
+            end: None,
+            last: 0,
+            lingering: LingerList::default(),
+            attention,
+        })
     }
 
     /// The sockets that are watched.
@@ -91,6 +109,18 @@ impl<'a> Watch<'a> {
     /// To be called when somebody came: until the next wait nobody is waited for here.
     pub fn leave(&self) {
         self.post.leave();
+    }
+
+    /// Takes in a client that was refused, until it has read why; closes it if there are too many. Only for who polls.
+    pub fn linger(&mut self, socket: Socket) {
+        if !self.blocks() {
+            self.lingering.add(socket);
+        }
+    }
+
+    /// The refused clients that have not read why yet.
+    pub fn lingering(self) -> LingerList {
+        self.lingering
     }
 
     /// Whether calls on the socket wait by themselves.
@@ -138,29 +168,22 @@ impl<'a> Watch<'a> {
         if self.gate.is_exhausted() {
             return Ready::Closed;
         }
-        // A copy on the stack, if it is short: in a process that forks, every other page that is written to must be copied.
-        let mut few: [_; FEW] =
-            std::array::from_fn(|i| self.polled.get(i).unwrap_or(&self.polled[0]).clone());
-        let polled = match few.get_mut(..self.polled.len()) {
-            Some(few) => few,
-            None => &mut self.polled[..],
+        let left = |due: Instant| due.saturating_duration_since(Instant::now());
+        let (lingers, log) = (self.lingering.due().map(left), log.map(left));
+        let time = patience.time.into_iter().chain(lingers).chain(log).min().map(TimeSpec::from);
+        let found = match lingers {
+            None => self.poll(time, patience.blocked),
+            Some(_) => self.poll_with_lingering(time, patience.blocked),
         };
-        let log = log.map(|due| due.saturating_duration_since(Instant::now()));
-        let time = patience.time.into_iter().chain(log).min();
-        let found = ppoll(polled, time.map(TimeSpec::from), patience.blocked);
         if log.is_some() {
             logging::catch_up();
         }
-        match found {
-            Ok(0) | Err(Errno::EINTR) => return Ready::Nothing,
+        let (closed, next) = match found {
+            Ok((false, None)) | Err(Errno::EINTR) => return Ready::Nothing,
             // Only a lack of kernel memory is left (poll(2)): the sockets will tell.
             Err(_) => return Ready::Socket(self.sockets[0]),
-            Ok(_) => {}
-        }
-        let closed = polled[0].any().unwrap_or(false);
-        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
-        let count = self.sockets.len();
-        let next = (1..=count).map(|step| (self.last + step) % count).find(|&i| ready(&polled[i + 1]));
+            Ok(told) => told,
+        };
         if closed && self.gate.is_handed_over() {
             // Who came at the same moment is not ours any more.
             self.post.leave();
@@ -178,10 +201,59 @@ impl<'a> Watch<'a> {
             _ => Ready::Closed,
         }
     }
+
+    /// Polls once: whether the gate is closed, and a socket that is ready.
+    fn poll(
+        &mut self,
+        time: Option<TimeSpec>,
+        blocked: Option<SigSet>,
+    ) -> nix::Result<(bool, Option<usize>)> {
+        // A copy on the stack, if it is short: in a process that forks, every other page that is written to must be copied.
+        let mut few: [_; FEW] =
+            std::array::from_fn(|i| self.polled.get(i).unwrap_or(&self.polled[0]).clone());
+        let polled = match few.get_mut(..self.polled.len()) {
+            Some(few) => few,
+            None => &mut self.polled[..],
+        };
+        ppoll(polled, time, blocked)?;
+        Ok(first_ready(polled, self.last))
+    }
+
+    /// As [`Watch::poll`], while refused clients read why.
+    fn poll_with_lingering(
+        &mut self,
+        time: Option<TimeSpec>,
+        blocked: Option<SigSet>,
+    ) -> nix::Result<(bool, Option<usize>)> {
+        let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(self.polled.len() + MOST_LINGER);
+        for fd in &self.polled {
+            polled.push(fd.clone());
+        }
+        polled.extend(self.lingering.sockets().map(|(_, fd)| PollFd::new(fd, PollFlags::POLLIN)));
+        let happened = ppoll(&mut polled, time, blocked);
+        let (own, lingering) = polled.split_at(self.polled.len());
+        let told = happened.map(|_| first_ready(own, self.last));
+        let has_come = |fd: &PollFd<'_>| happened.is_ok() && fd.any().unwrap_or(true);
+        let come = lingering.iter().zip(self.lingering.sockets()).filter(|(fd, _)| has_come(fd));
+        let come: Vec<u32> = come.map(|(_, (number, _))| number).collect();
+        come.into_iter().for_each(|number| _ = self.lingering.read(number));
+        while self.lingering.expire().is_some() {}
+        told
+    }
 }
 
-/// Waits for a signal as `patience` says.
-pub fn pause(patience: &Patience) {
+/// Whether the first of these is ready, and which of the others, from the one behind `last` on.
+fn first_ready(polled: &[PollFd<'_>], last: usize) -> (bool, Option<usize>) {
+    let closed = polled[0].any().unwrap_or(false);
+    let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+    let count = polled.len() - 1;
+    (closed, (1..=count).map(|step| (last + step) % count).find(|&i| ready(&polled[i + 1])))
+}
+
+/// Waits for a signal as `patience` says, or until `event` is readable.
+pub fn pause(patience: &Patience, event: Option<BorrowedFd<'_>>) {
+    let mut polled = event.map(|event| [PollFd::new(event, PollFlags::POLLIN)]);
+    let polled = polled.as_mut().map_or(&mut [][..], |polled| &mut polled[..]);
     // Whatever ended it, the caller looks at everything anew.
-    let _ = ppoll(&mut [], patience.time.map(TimeSpec::from), patience.blocked);
+    let _ = ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked);
 }

@@ -18,7 +18,7 @@ use std::{
         Arc,
         atomic::{
             AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
         },
     },
     thread::yield_now,
@@ -51,10 +51,18 @@ const OPEN: u64 = (1 << 20) - 1;
 const SEEN: u64 = 1 << 20;
 const WHOSE: u64 = !(OPEN | SEEN);
 
-/// A word whose way is being given to another source: it is nobody's, and not free.
-const TAKEN: u64 = OPEN;
+/// The word of a way that is being given to another source, by the holder of the lock with this ticket: it is nobody's, and not
+/// free.
+fn taken(ticket: u64) -> u64 {
+    ticket << WHOSE.trailing_zeros() | OPEN
+}
 
-/// A lock that is held for longer was left by a process that was killed.
+fn is_taken(word: u64) -> bool {
+    word & OPEN == OPEN
+}
+
+/// A lock that is held for longer was left by a process that was killed, or its holder was put off the processor. That one notices
+/// when it goes on: the way that it had taken is not its own any more.
 const LOCKED_AT_MOST: u64 = 10_000_000;
 
 atomics! {
@@ -127,7 +135,7 @@ impl Sources {
                 return Ok(None);
             }
             let more = |word: u64| {
-                let belongs = word & WHOSE == whose;
+                let belongs = word & WHOSE == whose && !is_taken(word);
                 (belongs && word & OPEN < u64::from(self.most)).then(|| (word + 1) | SEEN)
             };
             match self.sets[set].words[way].fetch_update(AcqRel, Acquire, more) {
@@ -135,7 +143,7 @@ impl Sources {
                     let number = (set * WAYS + way) as u32;
                     return Ok(Some(Place { sources: Arc::clone(self), number }));
                 }
-                Err(word) if word & WHOSE == whose => return Err(Reason::SourceFull),
+                Err(word) if word & WHOSE == whose && !is_taken(word) => return Err(Reason::SourceFull),
                 // Somebody else has it now.
                 Err(_) => {}
             }
@@ -155,7 +163,7 @@ impl Sources {
     pub fn leave(&self, number: u32) {
         let (set, way) = (number as usize / WAYS, number as usize % WAYS);
         let Some(set) = self.sets.get(set) else { return };
-        let less = |word: u64| (word & OPEN > 0 && word != TAKEN).then(|| word - 1);
+        let less = |word: u64| (word & OPEN > 0 && !is_taken(word)).then(|| word - 1);
         let _ = set.words[way].fetch_update(AcqRel, Acquire, less);
     }
 
@@ -193,85 +201,102 @@ impl Sources {
     }
 
     /// The way of a source in its set; a new one is given a way if there is one to be had.
-    fn way(&self, number: usize, whose: u64, now: u64) -> Option<usize> {
+    fn way(&self, number: usize, whose: u64, mut now: u64) -> Option<usize> {
         let set = &self.sets[number];
         if let Some(way) = set.find(whose) {
-            if set.words[way].load(Relaxed) & SEEN == 0 {
-                set.words[way].fetch_or(SEEN, Relaxed);
+            let word = set.words[way].load(Relaxed);
+            if word & (WHOSE | SEEN) == whose && !is_taken(word) {
+                // Whoever changes it at the same moment has seen it as well.
+                let _ = set.words[way].compare_exchange(word, word | SEEN, Relaxed, Relaxed);
             }
             return Some(way);
         }
-        let lock = Lock::take(set, now);
-        // Another one may have been quicker.
-        let way = set.find(whose).or_else(|| set.vacate());
-        way.inspect(|way| {
-            if set.words[*way].load(Acquire) == TAKEN {
-                let Buckets { count, bytes, cool_until } = &set.buckets[*way];
-                [count, bytes, cool_until].into_iter().for_each(|bucket| bucket.store(0, Relaxed));
-                set.words[*way].store(whose, Release);
+        loop {
+            let given = set.locked(now, |ticket| {
+                // Another one may have been quicker.
+                if let Some(way) = set.find(whose) {
+                    return Some(Some(way));
+                }
+                let Some(way) = set.vacate(ticket) else { return Some(None) };
+                set.give(way, ticket, whose).then_some(Some(way))
+            });
+            match given {
+                Some(way) => return way,
+                // The lock was held for too long, and somebody else has it.
+                None => now = clock::now(),
             }
-            drop(lock);
-        })
+        }
     }
 }
 
 impl Set {
     fn find(&self, whose: u64) -> Option<usize> {
-        self.words.iter().position(|word| word.load(Acquire) & WHOSE == whose)
+        let is_it = |word: u64| word & WHOSE == whose && !is_taken(word);
+        self.words.iter().position(|word| is_it(word.load(Acquire)))
     }
 
     /// Takes a way from a source that has nothing open; who was seen again since the hand came by has a second chance. Only
     /// who holds the lock may call this.
-    fn vacate(&self) -> Option<usize> {
+    fn vacate(&self, ticket: u64) -> Option<usize> {
+        // Left behind by somebody who was killed, or who is late: that one is not to use it any more.
+        for word in &self.words {
+            let left = word.load(SeqCst);
+            if is_taken(left) {
+                let _ = word.compare_exchange(left, 0, SeqCst, Relaxed);
+            }
+        }
         let mut hand = self.hand.load(Relaxed);
         let found = (0..2 * WAYS).find_map(|_| {
             let way = hand as usize % WAYS;
             hand = hand.wrapping_add(1);
             let word = &self.words[way];
             let seen = word.load(Acquire);
-            // Left behind by somebody who was killed.
-            if seen == TAKEN {
-                return Some(way);
-            }
             if seen & OPEN > 0 {
                 return None;
             }
-            let next = if seen & SEEN == 0 { TAKEN } else { seen & !SEEN };
-            let changed = word.compare_exchange(seen, next, AcqRel, Acquire).is_ok();
-            (changed && next == TAKEN).then_some(way)
+            let free = seen & SEEN == 0;
+            let next = if free { taken(ticket) } else { seen & !SEEN };
+            let changed = word.compare_exchange(seen, next, SeqCst, Acquire).is_ok();
+            (changed && free).then_some(way)
         });
         self.hand.store(hand, Relaxed);
         found
     }
-}
 
-/// The lock of a set, held for a handful of instructions.
-struct Lock<'a> {
-    set: &'a Set,
-    until: u64,
-}
+    /// Gives a way that was taken with `ticket` to a source. False if the lock was lost meanwhile: whoever has it now either sees
+    /// that the way is taken, and takes it back, or is seen here.
+    fn give(&self, way: usize, ticket: u64, whose: u64) -> bool {
+        let (word, taken) = (&self.words[way], taken(ticket));
+        let Buckets { count, bytes, cool_until } = &self.buckets[way];
+        let buckets = [count, bytes, cool_until].map(|bucket| (bucket, bucket.load(Acquire)));
+        let next = if self.locked_until.load(SeqCst) == ticket { whose } else { 0 };
+        if next == whose && word.load(SeqCst) == taken {
+            // Only of the source that had it before.
+            for (bucket, old) in buckets {
+                let _ = bucket.compare_exchange(old, 0, Relaxed, Relaxed);
+            }
+        }
+        word.compare_exchange(taken, next, SeqCst, Relaxed).is_ok() && next == whose
+    }
 
-impl<'a> Lock<'a> {
-    fn take(set: &'a Set, mut now: u64) -> Lock<'a> {
-        loop {
+    /// Does some `work` of a handful of instructions that one at a time may do, with a ticket that nobody else has.
+    fn locked<T>(&self, mut now: u64, work: impl FnOnce(u64) -> T) -> T {
+        let ticket = 'locked: loop {
             for _ in 0..100 {
-                let (before, until) = (set.locked_until.load(Relaxed), now + LOCKED_AT_MOST);
+                let (before, until) = (self.locked_until.load(Relaxed), now + LOCKED_AT_MOST);
                 let free = before < now;
-                if free && set.locked_until.compare_exchange(before, until, Acquire, Relaxed).is_ok() {
-                    return Lock { set, until };
+                if free && self.locked_until.compare_exchange(before, until, SeqCst, Relaxed).is_ok() {
+                    break 'locked until;
                 }
                 spin_loop();
             }
             yield_now();
             now = clock::now();
-        }
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
+        };
+        let result = work(ticket);
         // If it took too long, somebody else has the lock by now.
-        let _ = self.set.locked_until.compare_exchange(self.until, 0, Release, Relaxed);
+        let _ = self.locked_until.compare_exchange(ticket, 0, SeqCst, Relaxed);
+        result
     }
 }
 

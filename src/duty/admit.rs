@@ -9,7 +9,7 @@ use std::{
 
 use socket2::Socket;
 
-use super::{Duty, Guest};
+use super::{Admitted, Duty, Guest};
 use crate::{
     admission::{
         Permit, Worker,
@@ -27,36 +27,29 @@ use crate::{
 };
 
 impl Duty {
-    /// What becomes of somebody who was `accepted` after a request was claimed: a guest, or `None` if that one was refused.
-    /// The permit is taken by a guest only.
+    /// What becomes of a client that was `accepted` after a request was claimed. The permit is taken by a guest only.
     pub fn receive(
         &self,
         accepted: Result<(Socket, Peer), Refusal>,
         permit: &mut Option<Permit>,
-    ) -> Result<Option<Guest>, Refusal> {
-        let guest = accepted.map(|(socket, peer)| self.receive_settled(socket, peer, permit));
+    ) -> Result<Admitted, Refusal> {
+        let admitted = accepted.map(|(socket, peer)| self.decide(socket, peer, permit));
         // Who is refused is none of `max-requests`.
-        self.gate.settle(1, usize::from(matches!(guest, Ok(Some(_)))));
-        guest
+        self.gate.settle(1, usize::from(matches!(admitted, Ok(Admitted::Guest(_)))));
+        admitted
     }
 
-    /// As [`Duty::receive`], for somebody whose claim was settled before.
-    pub(super) fn receive_settled(
-        &self,
-        socket: Socket,
-        peer: Peer,
-        permit: &mut Option<Permit>,
-    ) -> Option<Guest> {
+    fn decide(&self, socket: Socket, peer: Peer, permit: &mut Option<Permit>) -> Admitted {
         match self.admit(&socket, &peer, permit) {
             Ok(mut permit) => {
                 permit.open();
                 self.stats.served.fetch_add(1, Relaxed);
-                Some(Guest { socket, peer, permit, opened: Instant::now() })
+                Admitted::Guest(Guest { socket, peer, permit, opened: Instant::now() })
             }
-            Err(reason) => {
-                self.turn_away(&socket, &peer, reason);
-                None
-            }
+            Err(reason) => match self.turn_away(&socket, &peer, reason) {
+                true => Admitted::Lingers(socket),
+                false => Admitted::Refused,
+            },
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{net::Shutdown, os::fd::AsRawFd};
 
 use log::{debug, warn};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv, send},
+};
 use socket2::Socket;
 
 use super::Duty;
@@ -37,12 +40,10 @@ impl Duty {
         }
     }
 
-    /// Refuses a connection, which the caller closes then. Where there are too many the peer is told, as `when-full` says; nobody
-    /// else learns why.
-    pub fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) {
-        if matches!(reason, Reason::Full | Reason::SourceFull) {
-            self.tell(socket);
-        }
+    /// Refuses a connection. Where there are too many the peer is told, as `when-full` says; nobody else learns why. False if
+    /// the socket is to be closed at once, true if only when the peer has ended, so that it can read the message.
+    pub(super) fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) -> bool {
+        let lingers = matches!(reason, Reason::Full | Reason::SourceFull) && self.tell(socket);
         let (name, url, line) =
             (self.settings.name.as_str(), peer.url(self.settings.protocol), reason.line());
         debug!(
@@ -50,21 +51,27 @@ impl Duty {
             "listener \"{name}\": {url} refused ({reason}): {line}"
         );
         self.refuse(reason, 1);
+        lingers
     }
 
     /// Says good-bye without waiting for anybody: what fits is sent, and what has come is read, because closing a socket that has
-    /// not been read resets the connection, and a reset may overtake the words.
-    fn tell(&self, socket: &Socket) {
+    /// not been read resets the connection, and a reset may overtake the words. True if there are words, and more may come.
+    fn tell(&self, socket: &Socket) -> bool {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let mut lingers = false;
         if self.settings.when_full == WhenFull::Message {
-            let _ = send(socket.as_raw_fd(), format!("{}\n", self.settings.refusal).as_bytes(), flags);
+            let words = format!("{}\n", self.settings.refusal);
+            lingers = send(socket.as_raw_fd(), words.as_bytes(), flags).is_ok();
         }
         let _ = socket.shutdown(Shutdown::Write);
         let mut thrown_away = [0; 4096];
         for _ in 0..16 {
-            if !recv(socket.as_raw_fd(), &mut thrown_away, flags).is_ok_and(|count| count > 0) {
-                break;
+            match recv(socket.as_raw_fd(), &mut thrown_away, flags) {
+                Ok(1..) => {}
+                Err(Errno::EAGAIN) => return lingers,
+                _ => return false,
             }
         }
+        lingers
     }
 }

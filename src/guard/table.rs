@@ -93,10 +93,11 @@ impl Table {
         };
         let way = (0..WAYS).min_by_key(|&way| worth(way)).filter(|&way| worth(way) <= REPLACEABLE)?;
         let fresh = change(None);
-        let old = set.keys[way].load(Relaxed);
-        // Of two that want the same place one goes without; the next time there is another chance.
+        let (old, entry) = (set.keys[way].load(Relaxed), set.entries[way].load(Relaxed));
+        // Of two that want the same place one goes without; the next time there is another chance. So does one that is late, when
+        // the place has gone to yet another one.
         set.keys[way].compare_exchange(old, key, Relaxed, Relaxed).ok()?;
-        set.entries[way].store(fresh.bits(), Relaxed);
+        set.entries[way].compare_exchange(entry, fresh.bits(), Relaxed, Relaxed).ok()?;
         Some(fresh)
     }
 

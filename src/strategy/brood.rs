@@ -46,6 +46,11 @@ impl<T> Brood<T> {
         Some((number, child))
     }
 
+    /// The numbers of all.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.children.iter().enumerate().filter(|(_, child)| child.is_some()).map(|(number, _)| number)
+    }
+
     pub(super) fn pids(&self) -> impl Iterator<Item = Pid> {
         self.children.iter().flatten().map(|(pid, _)| *pid)
     }

@@ -3,7 +3,8 @@
 use std::{
     fs::File,
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    admission::Permit,
+    admission::{Permit, sources::Place},
     conversation::Report,
     datagram::{self, Desk},
     duty::{self, Door, Duty, Guest},
@@ -25,7 +26,7 @@ use crate::{
     logging::{self, Seldom},
     peer::Peer,
     sys::{fork, mmsg::Batch, shared::Slots},
-    watch::Patience,
+    watch::{LingerList, Patience, Ready},
 };
 
 /// After so many forks signals are let through, even if clients wait.
@@ -40,6 +41,10 @@ const BUSY: Duration = Duration::from_millis(10);
 /// The rest before trying again to fork.
 const REST: Duration = Duration::from_millis(100);
 
+/// How long to wait at once for a child that is about to exit, and how often.
+const EXIT: Duration = Duration::from_millis(1);
+const EXITING: u32 = 20;
+
 /// The children of a listener with a process for each request.
 pub(super) struct Children<'a> {
     duty: &'a Duty,
@@ -50,6 +55,8 @@ pub(super) struct Children<'a> {
     told: bool,
     slots: Slots<Slot>,
     alive: Brood<Child>,
+    /// Serves who waits in the backlog when the listener stops.
+    drain: Option<Pid>,
     /// Connections that have ended and are not logged yet.
     gone: Vec<(Peer, Duration, Report)>,
     forked: u32,
@@ -75,6 +82,7 @@ impl<'a> Children<'a> {
             told: false,
             slots: Slots::new(most)?,
             alive: Brood::new(most),
+            drain: None,
             gone: Vec::with_capacity(FAREWELLS),
             forked: 0,
             busy: false,
@@ -91,7 +99,16 @@ impl<'a> Children<'a> {
                     None
                 }
             };
-            match door.look(permit, &self.patience()).0 {
+            let listener = match door.wait(&self.patience()) {
+                Ready::Socket(listener) => listener,
+                Ready::Nothing => {
+                    self.busy = false;
+                    continue;
+                }
+                Ready::Closed => return None,
+            };
+            self.make_room();
+            match door.take(listener, permit).0 {
                 duty::Arrival::Guest(guest) => return Some(guest),
                 duty::Arrival::Nobody => self.busy = false,
                 duty::Arrival::Shortage(_) if self.told => return None,
@@ -122,8 +139,9 @@ impl<'a> Children<'a> {
 
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, guest: Guest, scratch: &mut [u8]) {
-        let (duty, Guest { socket, peer, permit, opened }) = (self.duty, guest);
-        let forked = self.run(self.sockets, |slot| {
+        let (duty, Guest { socket, peer, mut permit, opened }) = (self.duty, guest);
+        let place = permit.take_place();
+        let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
             let hold = |place| slot.hold(place);
             slot.tell(duty.converse(&socket, &peer, opened, scratch, hold));
         });
@@ -136,7 +154,7 @@ impl<'a> Children<'a> {
     /// Answers a datagram in a child.
     pub(super) fn answer(&mut self, permit: Permit, mut answer: impl FnMut()) {
         // The answer leaves from the socket that was asked.
-        let forked = self.run(&[], |slot| {
+        let forked = self.run(&[], None, None, |slot| {
             answer();
             slot.tell(Report { received: 0, sent: 0, end: End::ServiceClosed, carried: None });
         });
@@ -147,14 +165,16 @@ impl<'a> Children<'a> {
     }
 
     /// Waits until all children have ended.
-    pub(super) fn finish(mut self) {
+    pub(super) fn finish(mut self, refused: LingerList) {
         self.busy = false;
+        // The daemon has the sockets, too: it is not enough to close them here.
+        self.drain = self.family.close(self.duty, self.sockets, refused);
         // Nobody serves them any more: connecting is to be refused, not left waiting.
         let _ = self.sockets.iter().try_for_each(|s| fork::let_go(s.as_fd(), self.nothing.as_fd()));
         self.duty.say_left();
         loop {
             self.heed();
-            if self.alive.is_empty() {
+            if self.alive.is_empty() && self.drain.is_none() {
                 return;
             }
             self.family.pause(None);
@@ -177,6 +197,24 @@ impl<'a> Children<'a> {
         }
     }
 
+    /// Before a client may be refused: takes back the places of children that have ended, even if nobody has heard of that yet.
+    fn make_room(&mut self) {
+        let is_full = !self.duty.lets_wait() && self.alive.is_full();
+        if !is_full && self.duty.settings.max_connections_per_source == 0 {
+            return;
+        }
+        for _ in 0..EXITING {
+            self.family.look_for_dead();
+            self.heed();
+            // One that has told of its end is about to exit: its client knows that it has gone.
+            let exits = || self.alive.numbers().any(|number| self.slots[number].has_told());
+            if !(is_full && self.alive.is_full() && exits()) {
+                return;
+            }
+            self.family.pause(Some(EXIT));
+        }
+    }
+
     /// Logs the connections that have ended. Each fork makes the pages that the parent writes to dear once more, so
     /// while it is busy this is done for many at once.
     fn say_farewell(&mut self) {
@@ -196,13 +234,16 @@ impl<'a> Children<'a> {
         }
         if self.family.is_told_to_stop() && !self.told {
             self.told = true;
-            self.duty.gate.close();
+            self.duty.gate.stop();
             self.family.stop(self.alive.pids());
         }
         if self.family.is_told_to_hand_over() {
             self.duty.gate.hand_over();
         }
         while let Some((pid, status)) = self.family.reap() {
+            if self.drain == Some(pid) {
+                self.drain = None;
+            }
             let Some((slot, child)) = self.alive.remove(pid) else { continue };
             let report = self.slots[slot].told(status);
             self.duty.take_back(self.slots[slot].place());
@@ -228,28 +269,45 @@ impl<'a> Children<'a> {
         self.family.patience(self.busy.then_some(BUSY), !self.busy || self.alive.is_full())
     }
 
-    /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory.
-    fn run(&mut self, sockets: &[Listener], mut work: impl FnMut(&Slot)) -> Option<(usize, Pid)> {
+    /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory. The
+    /// `place` of its source is free when the `connection` is closed.
+    fn run(
+        &mut self,
+        sockets: &[Listener],
+        connection: Option<BorrowedFd<'_>>,
+        place: Option<Place>,
+        mut work: impl FnMut(&Slot),
+    ) -> Option<(usize, Pid)> {
+        let duty = self.duty;
         loop {
             // There are as many slots as permits.
             let number = self.alive.free()?;
             let slot = &self.slots[number];
             slot.clear();
+            slot.offer(place.as_ref());
+            let let_go = |fd| fork::let_go(fd, self.nothing.as_fd()).is_ok();
             let forked = self.family.fork(|| {
-                for socket in sockets {
-                    if fork::let_go(socket.as_fd(), self.nothing.as_fd()).is_err() {
-                        return 1;
-                    }
+                if !sockets.iter().all(|socket| let_go(socket.as_fd())) {
+                    return 1;
                 }
                 work(slot);
+                // It takes a while until the parent has heard of the end.
+                if slot.place().load(Relaxed) != 0 && connection.is_some_and(let_go) {
+                    duty.take_back(slot.place());
+                }
                 0
             });
             let error = match forked {
                 Ok(pid) => {
                     self.busy = true;
+                    // It is the child's now.
+                    std::mem::forget(place);
                     return Some((number, pid));
                 }
-                Err(error) => error,
+                Err(error) => {
+                    slot.offer(None);
+                    error
+                }
             };
             static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
             if SELDOM.allow().is_some() {

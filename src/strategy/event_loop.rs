@@ -3,21 +3,13 @@
 //! The loop asks the poller who is ready, and lets each of them [advance](Connection::advance) one step. Nothing in here
 //! waits for a single peer. What a peer does not take is kept with its connection, which is not read meanwhile.
 
-use std::{
-    collections::VecDeque,
-    io,
-    os::fd::AsFd,
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
-};
-
-use socket2::Socket;
+use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
 use super::slab::Slab;
 use crate::{
-    admission::{Bell, Permit},
+    admission::Bell,
     config::Protocol,
-    connection::{Appetite, Connection, LINGER, SCRATCH, Wait},
+    connection::{Appetite, LINGER, SCRATCH, Wait},
     conversation::Report,
     datagram::{self, MOST},
     duty::{Duty, Rest},
@@ -30,17 +22,22 @@ use crate::{
         post::Post,
         shared::Pages,
     },
+    watch::LingerList,
 };
 
 mod entrance;
 mod farewells;
 mod queue;
+mod refused;
 mod time_limits;
+mod visitor;
 mod waiting;
 
 use farewells::Farewells;
 use queue::Queue;
+use refused::REFUSED;
 use time_limits::TimeLimits;
+use visitor::Visitor;
 
 /// The gate was closed: accept what waits, and no more.
 const CLOSED: u64 = 1 << 30;
@@ -58,7 +55,17 @@ const TURN: usize = 16;
 
 /// Serves `sockets`, which are numbered by their keys, to the end.
 pub(super) fn serve<P: Poller>(duty: &Duty, sockets: Vec<Listener>, poller: P) -> io::Result<()> {
-    let mut events = EventLoop::new(duty, sockets, poller)?;
+    serve_on(duty, sockets, LingerList::default(), poller)
+}
+
+/// As [`serve`], with clients that another worker has refused and that have not read why yet.
+pub(super) fn serve_on<P: Poller>(
+    duty: &Duty,
+    sockets: Vec<Listener>,
+    refused: LingerList,
+    poller: P,
+) -> io::Result<()> {
+    let mut events = EventLoop::new(duty, sockets, refused, poller)?;
     let mut served = Ok(());
     while served.is_ok() && !events.is_done() {
         served = events.turn();
@@ -87,6 +94,8 @@ struct EventLoop<'a, P> {
     /// Datagram sockets where many come at once.
     busy: Vec<usize>,
     rest: Rest,
+    /// What waits is accepted for the last time.
+    closing: bool,
     stopping: bool,
     post: Post<'a>,
     /// What is logged in one turn, written at its end.
@@ -95,17 +104,8 @@ struct EventLoop<'a, P> {
     farewells: Farewells,
     /// How many wait at a listener.
     queue: Queue,
-}
-
-/// One connection. Dropping it closes the socket and gives its place back.
-struct Visitor {
-    socket: Socket,
-    connection: Connection,
-    interest: Interest,
-    /// Whether its key is in `again` already.
-    queued: bool,
-    opened: Instant,
-    permit: Permit,
+    /// Clients that were refused and read why.
+    refused: LingerList,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,7 @@ enum Aside {
 }
 
 impl<'a, P: Poller> EventLoop<'a, P> {
-    fn new(duty: &'a Duty, listeners: Vec<Listener>, mut poller: P) -> io::Result<Self> {
+    fn new(duty: &'a Duty, listeners: Vec<Listener>, refused: LingerList, mut poller: P) -> io::Result<Self> {
         let gate = &duty.gate;
         poller.add(gate.closed(), CLOSED, Interest::Read)?;
         poller.add(gate.stopped(), STOPPED, Interest::Read)?;
@@ -143,12 +143,15 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             aside: None,
             busy: Vec::new(),
             rest: Rest::default(),
+            closing: false,
             stopping: false,
             post,
             lines: Gathering::begin(),
             farewells: Farewells::new()?,
             queue: Queue::default(),
+            refused: LingerList::default(),
         };
+        events.take_over(refused);
         events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         events.poller.add(events.farewells.as_fd(), DUE, Interest::Read)?;
         events.watch_listeners()?;
@@ -156,7 +159,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 
     fn is_done(&self) -> bool {
-        self.listeners.is_empty() && self.guests.len() == 0
+        self.listeners.is_empty() && self.guests.len() == 0 && self.refused.is_empty()
     }
 
     /// Waits once, and serves everyone who is ready once.
@@ -197,6 +200,10 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             FREED => Ok(()),
             key if key < CLOSED && self.batch.is_some() => self.receive(key as usize),
             key if key < CLOSED => self.accept(key as usize),
+            key if (REFUSED..REFUSED * 2).contains(&key) => {
+                self.hear_refused(key);
+                Ok(())
+            }
             key => self.advance(event, key),
         }
     }
@@ -275,11 +282,15 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 
     fn bid_farewell(&mut self, key: u64, end: End) {
-        let Some(Visitor { socket, connection, opened, .. }) = self.guests.remove(key) else { return };
+        let Some(visitor) = self.guests.remove(key) else { return };
+        let Visitor { socket, connection, opened, permit, .. } = visitor;
         self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
         self.duty.count_end(end);
+        // Its place is free when its descriptor is.
+        drop(socket);
+        drop(permit);
         if self.duty.tells_end(end) {
             let report = Report { received, sent, end, carried: connection.carried() };
             self.farewells.add(self.duty, (connection.peer().clone(), opened.elapsed(), report));
@@ -300,6 +311,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     fn cut(&mut self) {
         if self.stopping && self.duty.cut.get().is_some_and(|cut| *cut <= Instant::now()) {
             self.guests.keys().into_iter().for_each(|key| self.bid_farewell(key, End::Cut));
+            self.let_go_of_refused();
         }
     }
 
@@ -308,32 +320,5 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             Some(Aside::Short(until)) if until <= Instant::now() => self.watch_listeners(),
             _ => Ok(()),
         }
-    }
-}
-
-impl Visitor {
-    /// Lets it do what it can. A service that panics loses this connection only.
-    fn step<P: Poller>(
-        &mut self,
-        poller: &mut P,
-        scratch: &mut [u8],
-        duty: &Duty,
-        appetite: Appetite,
-    ) -> Wait {
-        let Visitor { socket, connection, permit, .. } = self;
-        let line = &mut poller.line(socket, scratch);
-        // What the panic left half done is not looked at again.
-        let step = || match connection.advance(line, &duty.context(), appetite) {
-            Wait::Introduced => match duty.introduce(connection) {
-                Ok(place) => {
-                    place.into_iter().for_each(|place| permit.hold(Some(place)));
-                    // There may be no more that would be told.
-                    connection.advance(line, &duty.context(), Appetite::All)
-                }
-                Err(reason) => Wait::Closed(End::Refused(reason)),
-            },
-            wait => wait,
-        };
-        catch_unwind(AssertUnwindSafe(step)).unwrap_or(Wait::Closed(End::Panicked))
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     io,
+    os::fd::BorrowedFd,
     sync::{
         Arc,
         atomic::{
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use log::warn;
 use nix::{
     errno::Errno,
     sys::{
@@ -23,11 +25,14 @@ use nix::{
 };
 use signal_hook::{consts, flag};
 
+use super::backlog_drain;
 use crate::{
+    duty::Duty,
+    listener::Listener,
     logging,
     stats::use_shard,
     sys::{fork, interrupt, post},
-    watch::{self, Patience},
+    watch::{self, LingerList, Patience},
 };
 
 /// Tells the process of a forking listener that its sockets are another generation's.
@@ -81,6 +86,27 @@ impl Family {
         })
     }
 
+    /// When nobody is accepted here any more: refuses clients from now on. Forks a process for those who wait at `sockets` when
+    /// the listener stops, and for those who were `refused` and have not read why.
+    pub(super) fn close(&self, duty: &Duty, sockets: &[Listener], refused: LingerList) -> Option<Pid> {
+        let (is_due, lingers) = (backlog_drain::is_due(duty), !refused.is_empty());
+        let drain = || {
+            match is_due {
+                true => backlog_drain::serve(duty, sockets, refused),
+                false => refused.finish(),
+            }
+            0
+        };
+        let forked = (is_due || lingers).then(|| self.fork(drain));
+        if !matches!(forked, Some(Ok(_))) || !is_due {
+            backlog_drain::refuse(duty, sockets);
+        }
+        forked?.inspect_err(|error| {
+            let name = &duty.settings.name;
+            warn!("listener \"{name}\": cannot fork for the clients that wait at the stop: {error}; they are refused");
+        }).ok()
+    }
+
     pub(super) fn stop(&self, children: impl Iterator<Item = Pid>) {
         for child in children {
             let _ = kill(child, Signal::SIGTERM);
@@ -107,9 +133,19 @@ impl Family {
         }
     }
 
+    /// Has [`Family::reap`] ask the kernel, also if no signal has told of a death yet.
+    pub(super) fn look_for_dead(&self) {
+        self.bereaved.store(true, Relaxed);
+    }
+
     /// Waits for a signal, at most `time`.
     pub(super) fn pause(&self, time: Option<Duration>) {
-        watch::pause(&self.patience(time, true));
+        self.pause_until(None, time);
+    }
+
+    /// As [`Family::pause`], also until `event` is readable.
+    pub(super) fn pause_until(&self, event: Option<BorrowedFd<'_>>, time: Option<Duration>) {
+        watch::pause(&self.patience(time, true), event);
         logging::catch_up();
     }
 

@@ -12,6 +12,7 @@ use log::{error, warn};
 use nix::{sys::wait::WaitStatus, unistd::Pid};
 
 use super::{
+    backlog_drain,
     children::Children,
     family::{Family, cause},
     work,
@@ -21,10 +22,11 @@ use crate::{
     backoff::Backoff,
     connection::SCRATCH,
     datagram::{self, Desk},
-    duty::{Door, Duty, LastGuests},
+    duty::{Door, Duty},
     listener::Listener,
     logging,
     sys::shared::{Pages, Slots},
+    watch::LingerList,
 };
 
 /// How often workers that are to leave the door are nudged.
@@ -38,8 +40,9 @@ pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     while let Some(guest) = children.accept(&mut door) {
         children.serve(guest, &mut scratch);
     }
-    children.finish();
-    door.end()
+    let (ended, refused) = door.end();
+    children.finish(refused);
+    ended
 }
 
 /// A process for each datagram: this one receives, the others only answer.
@@ -52,7 +55,7 @@ pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
             children.answer(permit, || datagram::answer(duty, socket, &mut batch));
         }
     }
-    children.finish();
+    children.finish(LingerList::default());
     Ok(())
 }
 
@@ -86,13 +89,10 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
         }
         if started && family.is_told_to_stop() && !told {
             told = true;
-            duty.gate.close();
+            duty.gate.stop();
             family.stop(alive.keys().copied());
-            // The workers may be busy for long; who has come before the end gets a process of its own.
-            let last = LastGuests::gather(duty, &sockets);
-            if !last.is_empty()
-                && let Ok(pid) = family.fork(|| last.serve(duty))
-            {
+            // The workers may be busy for long.
+            if let Some(pid) = family.close(duty, &sockets, LingerList::default()) {
                 alive.insert(pid, (workers, Instant::now()));
             }
         }
@@ -111,8 +111,13 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
             duty.bury(&busy[worker]);
             missing.push((worker, Instant::now() + wait));
         }
-        if duty.gate.is_closed_for_all() {
+        let closed = duty.gate.is_closed_for_all();
+        if closed {
             missing.clear();
+            if !told {
+                // A worker has taken the last of `max-requests`, and may be busy with it for long.
+                backlog_drain::refuse(duty, &sockets);
+            }
         }
         let now = Instant::now();
         while let Some(due) = missing.iter().position(|(_, due)| *due <= now) {
@@ -135,7 +140,8 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
         }
         let again = (duty.gate.is_handed_over() && !left).then(|| now + NUDGES);
         let next = missing.iter().map(|(_, due)| *due).chain(again).min();
-        family.pause(next.map(|due| due.saturating_duration_since(now)));
+        let event = (!closed).then(|| duty.gate.closed());
+        family.pause_until(event, next.map(|due| due.saturating_duration_since(now)));
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
     while let Some(guest) = door.accept() {
         duty.serve(guest, &mut scratch);
     }
-    door.end()
+    door.end().0
 }
 
 /// One batch of datagrams after the other.

@@ -8,6 +8,7 @@ use std::{io, sync::Arc};
 use crate::{config::Mode, duty::Duty, listener::Listener};
 
 mod availability;
+mod backlog_drain;
 mod brood;
 mod children;
 mod event_loop;

@@ -63,10 +63,15 @@ impl Slot {
         self.carried.tell(None);
     }
 
-    /// Leaves a place to the parent to give back, who does so even if the child is killed.
+    /// Leaves a place to whoever takes it back first: the child, or its parent if the child is killed.
     pub(super) fn hold(&self, place: Place) {
         self.place.store(place.number() + 1, Relaxed);
         std::mem::forget(place);
+    }
+
+    /// Notes a place that is held once the child runs.
+    pub(super) fn offer(&self, place: Option<&Place>) {
+        self.place.store(place.map_or(0, |place| place.number() + 1), Relaxed);
     }
 
     /// Where the child told of the place that it took, for [`Duty::take_back`](crate::duty::Duty::take_back).
@@ -93,6 +98,11 @@ impl Slot {
             End::Killed(_) | End::Vanished => 0,
         };
         self.end.store(end, Release);
+    }
+
+    /// Whether the child has told of the end.
+    pub(super) fn has_told(&self) -> bool {
+        self.end.load(Acquire) != 0
     }
 
     pub(super) fn told(&self, status: WaitStatus) -> Report {

@@ -6,14 +6,15 @@ use std::{
     thread,
 };
 
-use super::{threads::Threads, work};
+use super::{backlog_drain, threads::Threads, work};
 use crate::{
     admission::Permit,
     connection::SCRATCH,
     datagram::{self, Desk},
-    duty::{Door, Duty, LastGuests},
+    duty::{Door, Duty},
     listener::Listener,
     sys::{mmsg::Batch, shared::Pages},
+    watch::LingerList,
 };
 
 /// A thread for each connection (`ThreadingMixIn`).
@@ -25,7 +26,7 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
             duty.serve(guest, scratch);
         },
     );
-    let ended = {
+    let (ended, refused) = {
         let _member = duty.crew.join();
         let mut door = Door::new(duty, &sockets, false)?;
         while let Some(guest) = door.accept() {
@@ -33,8 +34,12 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
         }
         door.end()
     };
-    if !duty.gate.is_handed_over() {
-        sockets.iter().for_each(Listener::refuse);
+    if backlog_drain::is_due(duty) {
+        // As many as there are places for have come in.
+        backlog_drain::serve(duty, &sockets, refused);
+    } else {
+        backlog_drain::refuse(duty, &sockets);
+        refused.finish();
     }
     drop(sockets);
     threads.finish();
@@ -96,9 +101,11 @@ pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io
             duty.stop();
         }
         duty.gate.wait_until_closed();
-        // The workers may be busy for long; who has come before the end is served here.
-        if duty.gate.is_stopped() && !duty.gate.is_handed_over() {
-            LastGuests::gather(duty, sockets).serve(duty);
+        if backlog_drain::is_due(duty) {
+            // The workers may be busy for long.
+            backlog_drain::serve(duty, sockets, LingerList::default());
+        } else {
+            backlog_drain::refuse(duty, sockets);
         }
         started.into_iter().try_for_each(|thread| match thread?.join() {
             Ok(ended) => ended,

@@ -6,7 +6,7 @@ use nix::{sys::signal::Signal, unistd::geteuid};
 
 use crate::{
     access::{datagrams, streams},
-    common::{Client, Echod, Launch, eventually, poll},
+    common::{Client, Echod, Launch, eventually, poll, proc},
     matrix::Combination,
     survival::signal_process,
 };
@@ -191,6 +191,65 @@ fn who_finds_it_full_is_told() {
         let next = poll(|| Some(daemon.client("it")).filter(is_served));
         drop(daemon.or_log(next, "the place of one that left"));
         assert!(is_served(&served[1]));
+    }
+}
+
+/// What it writes before it reads, also when it was refused already, does not take the message away.
+#[test]
+fn who_finds_it_full_may_write_before_it_reads() {
+    for way in without_pools("tcp", "127.0.0.1:0").chain(without_pools("unix", "it.sock")) {
+        let keys = "max-connections = 1\nwhen-full = \"message\"\nrefusal = \"come back later\"";
+        let daemon = way.start_with("", keys);
+        let served = daemon.client("it");
+        assert!(is_served(&served));
+        let refused: Vec<Client> = (0..10).map(|_| daemon.client("it")).collect();
+        refused.iter().for_each(|client| client.send(b"let me in"));
+        daemon.wait_state("it", |state| state["full"] == 10);
+        refused.iter().for_each(|client| client.send(b"please"));
+        for client in &refused {
+            assert_eq!(client.rest(), b"come back later\n", "{way:?}");
+        }
+        assert!(is_served(&served));
+    }
+}
+
+/// A crowd that is told and does not go takes few descriptors, and holds up nobody.
+#[test]
+fn few_of_those_who_are_told_are_waited_for() {
+    const MOST: usize = 64;
+    for way in without_pools("tcp", "127.0.0.1:0") {
+        let daemon = way.start_with("", "max-connections = 1\nwhen-full = \"message\"");
+        let served = daemon.client("it");
+        assert!(is_served(&served));
+        let descriptors =
+            || daemon.family().into_iter().map(|pid| proc::descriptors(pid).len()).sum::<usize>();
+        let before = descriptors();
+        let crowd: Vec<Client> = (0..4 * MOST).map(|_| daemon.client("it")).collect();
+        daemon.wait_state("it", |state| state["full"] == crowd.len() as u64);
+        let now = descriptors();
+        assert!(now <= before + MOST, "{way:?}: {before} descriptors have become {now}");
+        assert!(crowd.iter().all(|client| told(client).ends_with("try again later\n")), "{way:?}");
+        assert!(is_served(&served));
+        drop(crowd);
+        daemon.or_log(poll(|| (descriptors() <= before).then_some(())), "the end of the crowd");
+    }
+}
+
+/// A client that has seen its end knows that it has gone, and comes again.
+#[test]
+fn who_comes_after_a_child_has_ended_is_not_refused() {
+    for way in without_pools("tcp", "127.0.0.1:0").chain(without_pools("unix", "it.sock")) {
+        if way.mode != "forking" {
+            continue;
+        }
+        let daemon = way.start_with("", "max-connections = 1\nwhen-full = \"refuse\"");
+        for _ in 0..100 {
+            let client = daemon.client("it");
+            client.echo(b"let me in");
+            client.half_close();
+            assert!(client.rest().is_empty());
+        }
+        daemon.wait_state("it", |state| state["served"] == 100 && state["full"] == 0);
     }
 }
 

@@ -72,6 +72,30 @@ fn so_many_and_no_more_are_open_for_each() {
     assert!(connect(3).is_ok());
 }
 
+/// It is put off the processor while it holds the lock of a set, and goes on when another one has taken the lock over.
+#[test]
+fn a_late_holder_of_the_lock_changes_nothing() {
+    let sources = sources(1, None, None);
+    let (number, whose) = sources.look_up(v4(1));
+    let mut same = (2..).map(v4).filter(|source| sources.look_up(*source).0 == number);
+    // Only one way is left for two newcomers.
+    let others: Vec<_> =
+        same.by_ref().take(WAYS - 1).map(|source| sources.connect(source, NOW).unwrap()).collect();
+    let set = &sources.sets[number];
+    let after = NOW + LOCKED_AT_MOST + 1;
+    let (place, given) = set.locked(NOW, |ticket| {
+        let way = set.vacate(ticket).unwrap();
+        let place = sources.connect(same.next().unwrap(), after).unwrap().unwrap();
+        assert_eq!(place.number() as usize, number * WAYS + way);
+        (place, set.give(way, ticket, whose))
+    });
+    assert!(!given && set.find(whose).is_none());
+    assert_eq!(open(&sources), WAYS as u64);
+    drop((place, others));
+    assert!(sources.connect(v4(1), after).unwrap().is_some());
+    assert_eq!(sources.sets[number].locked_until.load(Relaxed), 0);
+}
+
 /// All meet a source that is new, and wait for the lock of its set: nobody may make a second entry for it.
 #[test]
 fn newcomers_are_counted_exactly() {
@@ -186,7 +210,7 @@ fn who_is_over_its_rate_cools_down() {
 fn what_a_killed_process_leaves_behind_is_cleared() {
     let sources = sources(1, None, None);
     let (set, _) = sources.look_up(v4(1));
-    sources.sets[set].words.iter().for_each(|word| word.store(TAKEN, Relaxed));
+    sources.sets[set].words.iter().for_each(|word| word.store(taken(7), Relaxed));
     sources.sets[set].locked_until.store(clock::now() + LOCKED_AT_MOST, Relaxed);
     let place = sources.connect(v4(1), clock::now()).unwrap();
     assert!(place.is_some());

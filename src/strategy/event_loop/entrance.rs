@@ -12,10 +12,11 @@ use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
     connection::{Appetite, Wait},
     datagram,
-    duty::{Guest, Rest},
-    listener::{Listener, Refusal},
+    duty::{Admitted, Guest, Rest},
+    listener::Refusal,
     logging::Seldom,
     reason::Reason,
+    strategy::backlog_drain,
     sys::poller::{Interest, Poller},
     watch::LAST_CALL,
 };
@@ -53,6 +54,9 @@ impl<P: Poller> EventLoop<'_, P> {
             // Where nobody waits, a place that is taken before somebody is there for it would be missing in another loop.
             if self.duty.lets_wait() {
                 permit = gate.try_enter();
+                if permit.is_none() && self.closing {
+                    permit = Some(gate.squeeze_in());
+                }
                 if permit.is_none() {
                     return match gate.wait_for_place(&self.bell) {
                         true => self.step_aside(Aside::Full),
@@ -65,18 +69,20 @@ impl<P: Poller> EventLoop<'_, P> {
                 return Ok(());
             }
             match self.duty.receive(listener.accept_nonblocking(), &mut permit) {
-                Ok(guest) => {
+                Ok(admitted) => {
                     self.rest = Rest::default();
                     self.queue.looked(n, true);
-                    if let Some(Guest { socket, peer, permit, opened }) = guest {
-                        self.admit(Visitor {
+                    match admitted {
+                        Admitted::Refused => {}
+                        Admitted::Lingers(socket) => self.linger(socket),
+                        Admitted::Guest(Guest { socket, peer, permit, opened }) => self.admit(Visitor {
                             socket,
                             connection: self.duty.connection(peer),
                             interest: Interest::Read,
                             queued: false,
                             opened,
                             permit,
-                        })?;
+                        })?,
                     }
                 }
                 Err(Refusal::Nothing) => {
@@ -213,6 +219,10 @@ impl<P: Poller> EventLoop<'_, P> {
 
     /// Lets clients wait in the backlog.
     pub(super) fn step_aside(&mut self, why: Aside) -> io::Result<()> {
+        if self.closing {
+            // There is no time to wait for anything.
+            return Ok(());
+        }
         self.aside = Some(why);
         if why == Aside::Full {
             self.poller.add(self.bell.as_fd(), FREED, Interest::Read)?;
@@ -235,6 +245,12 @@ impl<P: Poller> EventLoop<'_, P> {
         self.poller.remove(self.duty.gate.closed());
         let end = Instant::now() + LAST_CALL;
         let handed = self.duty.gate.is_handed_over();
+        self.closing = true;
+        let watched = self.aside.is_none();
+        if self.batch.is_none() {
+            // Those who wait because it is full are served as well.
+            self.step_back();
+        }
         for number in 0..self.listeners.len() {
             while !handed && !self.duty.gate.is_exhausted() && self.aside.is_none() {
                 let before = self.duty.stats.arrived();
@@ -247,13 +263,11 @@ impl<P: Poller> EventLoop<'_, P> {
                 }
             }
         }
-        if self.aside.is_none() {
+        if watched {
             self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         }
         self.step_back();
-        if !handed && self.batch.is_none() {
-            self.listeners.iter().for_each(Listener::refuse);
-        }
+        backlog_drain::refuse(self.duty, &self.listeners);
         self.listeners.clear();
         self.post.leave();
         Ok(())

@@ -113,6 +113,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 self.bid_farewell(key, end);
             }
         }
+        self.expire_refused();
         self.cut();
         self.look_at_rest()
     }

@@ -36,7 +36,13 @@ impl<P: Poller> EventLoop<'_, P> {
         };
         let lingering = self.lingering.front().map(|(due, _)| *due);
         let cut = if self.stopping { self.duty.cut.get().copied() } else { None };
-        let due = lingering.into_iter().chain(short).chain(cut).chain(self.limits.next()).min()?;
+        let due = lingering
+            .into_iter()
+            .chain(self.refused.due())
+            .chain(short)
+            .chain(cut)
+            .chain(self.limits.next())
+            .min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
 }

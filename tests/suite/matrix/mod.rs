@@ -107,6 +107,7 @@ macro_rules! stream {
         }
         tests! { stream_stop, $socket, $mode, $workers,
             drain_with_bytes_in_flight drain_serves_who_has_just_come second_term_cuts term_while_idle term_with_idle_clients
+            drain_serves_who_waits_side_by_side max_requests
         }
         tests! { stream_busy, $socket, $mode, $workers, cut_by_drain_timeout }
     };

@@ -1,6 +1,9 @@
 //! How a stream listener ends.
 
-use std::io::ErrorKind;
+use std::{
+    io::{ErrorKind, Write},
+    thread,
+};
 
 use nix::sys::signal::Signal;
 
@@ -65,6 +68,63 @@ pub(super) fn term_with_idle_clients(combination: Combination) {
     drop(first);
     assert!(second.is_ended());
     drop(second);
+    daemon.expect_success();
+}
+
+/// All places are taken by clients that do not read when the daemon is told to stop, and so is the first that waits: whoever waits
+/// behind them is served all the same, and at once.
+pub(super) fn drain_serves_who_waits_side_by_side(combination: Combination) {
+    let pool = matches!(combination.mode, "threading" | "forking") && !combination.workers.is_empty();
+    let limited = !pool && combination.mode != "iterative";
+    let mut daemon = combination.start_with(PATIENT, if limited { "max-connections = 2" } else { "" });
+    let busy = (0..combination.capacity(2)).map(|_| daemon.client("it")).collect::<Vec<_>>();
+    for client in &busy {
+        client.echo(b"served");
+        client.flood(pattern(LONG));
+    }
+    let (holder, waiting) = (daemon.client("it"), (0..5).map(|_| daemon.client("it")).collect::<Vec<_>>());
+    waiting.iter().for_each(|client| client.send(b"waiting"));
+    thread::scope(|scope| {
+        // It ends with the connection.
+        scope.spawn(|| (&holder.socket).write_all(pattern(LONG)));
+        daemon.signal(Signal::SIGTERM);
+        let answers = waiting.iter().map(Client::rest).collect::<Vec<_>>();
+        assert!(answers.iter().all(|answer| answer == b"waiting"), "{answers:?}");
+        daemon.signal(Signal::SIGTERM);
+        daemon.wait_exit();
+    });
+}
+
+/// Who comes behind the last of `max-requests` is refused at once, at every socket, also while that one is still served.
+pub(super) fn max_requests(combination: Combination) {
+    let other = match combination.protocol {
+        "tcp" => Combination { address: "127.0.0.1:0\", \"127.0.0.1:0", ..combination },
+        _ => Combination { address: "it.sock\", \"other.sock", ..combination },
+    };
+    let listener = other.listener("it").replace("address = ", "max-requests = 3\naddress = [");
+    let listener = listener.replace("\"\nmode", "\"]\nmode");
+    let mut daemon = Echod::start(&format!("[daemon]\n{PATIENT}\n{listener}"));
+    let endpoints = daemon.endpoints("it");
+    assert_eq!(endpoints.len(), 2);
+    for endpoint in &endpoints {
+        Client::connect(endpoint).echo(b"one of three");
+    }
+    let last = daemon.client("it");
+    last.echo(b"the last");
+    for endpoint in &endpoints {
+        let refused = poll(|| match Client::try_connect(endpoint) {
+            // It is let go with the socket.
+            Ok(late) => (!late.is_ended()).then_some(false),
+            Err(error) => match error.kind() {
+                ErrorKind::ConnectionRefused => Some(true),
+                ErrorKind::ConnectionReset => None,
+                _ => panic!("{error}"),
+            },
+        });
+        assert_eq!(refused, Some(true), "{endpoint:?}: {}", daemon.log());
+    }
+    last.echo(b"still served");
+    drop(last);
     daemon.expect_success();
 }
 

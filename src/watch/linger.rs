@@ -1,0 +1,175 @@
+//! Clients that were refused with a message, until they have read it: closing a socket that has unread input resets the connection,
+//! and the reset may overtake the message. Their number, their time and what they may send meanwhile are bounded.
+
+use std::{
+    collections::VecDeque,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, recv},
+};
+use socket2::Socket;
+
+use crate::connection::LINGER;
+
+/// So many linger at once, for each worker that accepts. Whoever comes beyond that is closed at once.
+pub const MOST: usize = 64;
+
+/// Bytes that are read and thrown away for one client.
+const BYTES: usize = 1 << 20;
+
+/// Refused clients, in the order in which they came. All may stay equally long, so the first is due first.
+#[derive(Default)]
+pub struct LingerList {
+    clients: VecDeque<Refused>,
+    next: u32,
+}
+
+struct Refused {
+    number: u32,
+    socket: Socket,
+    due: Instant,
+    /// Bytes that it may still send.
+    left: usize,
+}
+
+impl LingerList {
+    /// Whether there is no room for another one.
+    pub fn is_full(&self) -> bool {
+        self.clients.len() >= MOST
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Takes a client whose sending side was shut down, and returns its number; closes it if there is no room.
+    pub fn add(&mut self, socket: Socket) -> Option<u32> {
+        if self.is_full() {
+            return None;
+        }
+        let number = self.next;
+        // Of so few none has the same number as another.
+        self.next = (number + 1) % (1 << 30);
+        self.clients.push_back(Refused { number, socket, due: Instant::now() + LINGER, left: BYTES });
+        Some(number)
+    }
+
+    /// The numbers and sockets of all.
+    pub fn sockets(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
+        self.clients.iter().map(|client| (client.number, client.socket.as_fd()))
+    }
+
+    /// When the first of them is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.clients.front().map(|client| client.due)
+    }
+
+    /// Reads what a client has sent. Returns its socket, which is to be closed, if it has ended or sent too much.
+    pub fn read(&mut self, number: u32) -> Option<Socket> {
+        let at = self.clients.iter().position(|client| client.number == number)?;
+        if self.clients[at].goes_on() {
+            return None;
+        }
+        self.clients.remove(at).map(|client| client.socket)
+    }
+
+    /// The socket of one whose time is over.
+    pub fn expire(&mut self) -> Option<Socket> {
+        self.due().filter(|due| *due <= Instant::now())?;
+        self.take()
+    }
+
+    /// The socket of any of them, which stays no longer.
+    pub fn take(&mut self) -> Option<Socket> {
+        self.clients.pop_front().map(|client| client.socket)
+    }
+
+    /// Waits until all have read what they were told, or their time is over.
+    pub fn finish(mut self) {
+        while let Some(due) = self.due() {
+            let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            let mut polled: Vec<_> =
+                self.sockets().map(|(_, fd)| PollFd::new(fd, PollFlags::POLLIN)).collect();
+            let ready = poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            if ready.is_err_and(|errno| errno != Errno::EINTR) {
+                return;
+            }
+            self.clients.retain_mut(|client| client.due > Instant::now() && client.goes_on());
+        }
+    }
+}
+
+impl Refused {
+    /// Throws away what has arrived; false if the client has ended, or has sent too much.
+    fn goes_on(&mut self) -> bool {
+        let mut thrown_away = [0; 4096];
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut thrown_away, MsgFlags::MSG_DONTWAIT) {
+                Ok(n) if n > 0 && n < self.left => self.left -= n,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return true,
+                _ => return false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+
+    fn pair() -> (UnixStream, Socket) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (ours, Socket::from(OwnedFd::from(theirs)))
+    }
+
+    #[test]
+    fn a_client_stays_until_it_has_ended() {
+        let mut list = LingerList::default();
+        let (mut client, socket) = pair();
+        let number = list.add(socket).unwrap();
+        client.write_all(b"once").unwrap();
+        assert!(list.read(number).is_none() && list.expire().is_none());
+        client.write_all(b"twice").unwrap();
+        drop(client);
+        assert!(list.read(number).is_some() && list.is_empty() && list.read(number).is_none());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_no_more() {
+        let mut list = LingerList::default();
+        let clients: Vec<_> = (0..=MOST)
+            .map(|n| {
+                let (client, socket) = pair();
+                assert_eq!(list.add(socket).is_some(), n < MOST);
+                client
+            })
+            .collect();
+        let mut last = clients.last().unwrap();
+        assert_eq!(last.read(&mut [0]).unwrap(), 0, "it is closed");
+    }
+
+    #[test]
+    fn a_client_may_not_send_for_ever() {
+        let mut list = LingerList::default();
+        let (mut client, socket) = pair();
+        let number = list.add(socket).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let sent = (0..).take_while(|_| {
+            let _ = client.write(&[0; 65_536]);
+            list.read(number).is_none()
+        });
+        assert!(sent.count() <= BYTES / 4096);
+    }
+}
