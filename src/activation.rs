@@ -12,7 +12,7 @@ use crate::{
     listener::{Listener, Whose},
     options,
     peer::Peer,
-    sys::spawn::inherited,
+    sys::spawn::{close_from, inherited},
 };
 
 mod kept;
@@ -43,15 +43,8 @@ impl Passed {
     /// Takes possession of the sockets that the environment tells of, if it is this process that they are meant for. What
     /// nobody can be served by is closed and noted in `notes`. To be called once, before any descriptor is opened.
     pub fn from_environment(notes: &mut Vec<String>) -> Passed {
-        let variable = |name| std::env::var(name).ok();
-        let number = |name| variable(name)?.parse::<u32>().ok();
-        let (Some(pid), Some(count)) = (number("LISTEN_PID"), number("LISTEN_FDS")) else {
-            return Passed::default();
-        };
-        if pid != std::process::id() || count == 0 {
-            return Passed::default();
-        }
-        let names = variable("LISTEN_FDNAMES").unwrap_or_default();
+        let count = announced();
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut passed = Passed::default();
         for number in FIRST..FIRST.saturating_add(count) {
@@ -68,6 +61,12 @@ impl Passed {
             }
         }
         passed
+    }
+
+    /// Closes whatever else this process has inherited: a daemon that leaves its shell is not to keep its pipes open and its files
+    /// locked. To be called before any descriptor is opened.
+    pub fn close_others() {
+        close_from(FIRST.saturating_add(announced()));
     }
 
     fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<String>) {
@@ -122,6 +121,13 @@ impl PassedSocket {
         }
         Ok(Listener::adopt(self.socket, self.protocol)?.of(Whose::Manager))
     }
+}
+
+/// How many descriptors were passed to this process.
+fn announced() -> u32 {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let is_ours = number("LISTEN_PID") == Some(std::process::id());
+    number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0)
 }
 
 /// What kind of listener a socket is for, and where it is bound; or why for none.

@@ -176,6 +176,7 @@ Environment:
   ECHOD_LOG          off, error, warn, info, debug or trace
   FDSTORE            how many sockets the service manager keeps over a restart
                      (FileDescriptorStoreMax=); systemd sets it since 254
+  ECHOD_FDSTORE      the same, where FDSTORE is not set
   RUNTIME_DIRECTORY  what %t in the path of a unix socket stands for; else it is
                      XDG_RUNTIME_DIR, else /run for root
 

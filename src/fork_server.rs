@@ -105,9 +105,13 @@ impl ForkServer {
     /// Waits until the process serves.
     pub fn wait(&mut self) -> io::Result<()> {
         let Some(said) = &mut self.said else { return Ok(()) };
-        match said.read(&mut [0])? {
-            0 => Err(io::Error::other("its process ended before it was ready")),
-            _ => Ok(()),
+        loop {
+            match said.read(&mut [0]) {
+                // By a signal that is not ours, such as that of a window whose size changes.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => return Err(io::Error::other("its process ended before it was ready")),
+                read => return read.map(|_| ()),
+            }
         }
     }
 
@@ -220,6 +224,11 @@ impl ForkServer {
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
         self.said = Some(said.into());
         Ok(())
+    }
+
+    /// The process, while there is one.
+    pub fn process(&self) -> Option<Pid> {
+        self.process.as_ref().map(|(process, _)| Pid::from_raw(process.id().cast_signed()))
     }
 
     /// Asks the process for a sign of life.

@@ -1,7 +1,7 @@
 //! A generation: what one reading of the configuration made of the listeners. The first is bound at start; a reload makes
 //! the next one, which keeps what has not changed and takes over the sockets of what has.
 
-use std::{collections::HashSet, io, sync::mpsc::Sender, time::Duration};
+use std::{collections::HashSet, io, path::PathBuf, sync::mpsc::Sender, time::Duration};
 
 use log::{info, warn};
 use socket2::Socket;
@@ -17,6 +17,7 @@ use crate::{
     station::{Event, Station},
 };
 
+mod notes;
 mod offers;
 
 use offers::Offers;
@@ -64,15 +65,19 @@ impl Bound {
         for (settings, site) in places(config, &mut sites) {
             site.adopt(|place| kept.at_any_port(settings, place));
         }
+        let kept_before = kept.taken();
         // Before the first is bound: what is closed may be in its way.
         let patience = kept.close(store);
         let mut listeners = Vec::new();
         for ((settings, named), sites) in config.listeners.iter().zip(named).zip(sites) {
             let bound = listener::bind(settings, sites, patience, notes)?;
-            listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
+            let sockets = if named.is_empty() { bound } else { named };
+            notes.extend(notes::of_unit(settings, &sockets));
+            listeners.push((settings.clone(), sockets));
         }
         passed.close();
         let mut bound = Bound { listeners, inherited: HashSet::new(), left: Vec::new() }.not_empty(false)?;
+        notes.extend(notes::not_kept(&bound.listeners, kept_before, store.room()));
         bound.share_out(store.room(), store.room(), notes);
         Ok(bound)
     }
@@ -174,6 +179,16 @@ impl Bound {
         let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
         let is_public = |socket: &&Listener| matches!(socket.address(), Peer::Inet(address) if !address.ip().to_canonical().is_loopback());
         sockets.into_iter().find(is_public).map(|socket| socket.url().to_string())
+    }
+
+    /// The files of unix sockets that this daemon is to remove at its end.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
+        let file = |socket: &Listener| match socket.address() {
+            Peer::Path(path) if socket.whose() == Whose::Ours => Some(path.to_path_buf()),
+            _ => None,
+        };
+        sockets.filter_map(file).collect()
     }
 
     /// Whether the sockets of a station are among these.

@@ -52,6 +52,7 @@ pub mod peer;
 pub mod pid_file;
 pub mod proxy;
 pub mod reason;
+pub mod regular_file;
 pub mod socket_file;
 pub mod stats;
 pub mod sys;

@@ -13,10 +13,11 @@ use std::{
 
 use env_logger::{Builder, WriteStyle, fmt::Formatter};
 use log::{Level, LevelFilter, Record};
+use nix::unistd::{Gid, Uid, fchown};
 
 use crate::{
     config::{Log, LogFormat, LogLevel, LogTarget},
-    error::{Exit, Failure},
+    error::Failure,
 };
 
 mod gather;
@@ -24,6 +25,7 @@ mod json;
 mod outlet;
 mod sink;
 mod stderr;
+mod target;
 mod text;
 
 pub use gather::Gathering;
@@ -33,6 +35,8 @@ use outlet::{Outlet, Target};
 
 pub use outlet::when_behind;
 pub use stderr::{print_error, stderr_is_journal};
+use target::cannot_log;
+pub use target::{check, missing};
 
 /// The log that is in effect; a reload puts another one in its place.
 static CURRENT: RwLock<Option<Prepared>> = RwLock::new(None);
@@ -67,7 +71,7 @@ fn read() -> RwLockReadGuard<'static, Option<Prepared>> {
 /// # Errors
 /// If its target cannot be opened; then nothing has changed.
 pub fn install(log: &Log) -> Result<(), Failure> {
-    prepare(log).map(Prepared::install)
+    open(log, sink::Datagrams::syslog_or_none).map(Prepared::install)
 }
 
 /// A log that is ready to be installed.
@@ -75,28 +79,35 @@ pub struct Prepared {
     logger: env_logger::Logger,
     target: LogTarget,
     outlet: Arc<Outlet>,
+    /// Whether it is a file of ours, and not a stream that the process was started with.
+    own_file: bool,
 }
 
 /// Opens the target of a log.
 pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
+    open(log, sink::Datagrams::syslog)
+}
+
+fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepared, Failure> {
     // Whatever the target is: what is still said on standard error keeps nobody waiting, either.
     let stderr = stderr::outlet();
     let on_stderr = matches!(log.target, LogTarget::Auto | LogTarget::Stderr);
     // Those that wait for room there are not lost by a reload.
     let again = || read().as_ref().filter(|old| old.target == log.target).map(|old| Arc::clone(&old.outlet));
     let datagrams = |socket| again().unwrap_or_else(|| Arc::new(Outlet::new(Target::Datagrams(socket))));
+    let mut own_file = false;
     let outlet = match log.target {
         LogTarget::Auto | LogTarget::Stderr => Arc::clone(stderr),
-        LogTarget::Syslog => {
-            datagrams(sink::Datagrams::syslog().map_err(|error| cannot_log("syslog", &error))?)
-        }
+        LogTarget::Syslog => datagrams(syslog().map_err(|error| cannot_log("syslog", &error))?),
         LogTarget::Journald => {
             datagrams(sink::Datagrams::journal().map_err(|error| cannot_log("the journal", &error))?)
         }
         LogTarget::File => {
             let path = log.file.as_deref().unwrap_or(Path::new("echod.log"));
-            let file = sink::file(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
-            Arc::new(Outlet::new(Target::File(file)))
+            let opened =
+                target::open(path).map_err(|error| cannot_log(&path.display().to_string(), &error))?;
+            own_file = opened.1;
+            opened.0
         }
     };
     let mut builder = Builder::new();
@@ -117,7 +128,7 @@ pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
             LogFormat::Json => builder.format(write_json),
         },
     };
-    Ok(Prepared { logger: builder.build(), target: log.target, outlet })
+    Ok(Prepared { logger: builder.build(), target: log.target, outlet, own_file })
 }
 
 impl Prepared {
@@ -188,12 +199,14 @@ pub fn finish() {
     }
 }
 
-fn cannot_log(what: &str, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::NoPermission,
-        _ => Exit::Unavailable,
-    };
-    Failure::new(exit, format!("cannot log to {what}: {error}; choose another `target` in `[log]`"))
+/// Gives the log file that is open, if there is one, to those who are to open it again when it was rotated.
+pub fn give_file(user: Uid, group: Gid) -> io::Result<()> {
+    let log = read();
+    match log.as_ref().filter(|log| log.own_file).and_then(|log| log.outlet.file()) {
+        // By the descriptor: at the path there may be another file by now.
+        Some(file) => Ok(fchown(file, Some(user), Some(group))?),
+        None => Ok(()),
+    }
 }
 
 /// Makes a panic, which ends one connection at most, a line of the log like any other.

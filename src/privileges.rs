@@ -1,20 +1,26 @@
 //! Giving up root: after every socket is bound, and before the first byte is served. For good, and verified.
 
-use std::{io, os::unix::fs::chown};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use log::{Level, info, log, warn};
 use nix::{
     errno::Errno,
     sys::resource::{Resource, getrlimit, setrlimit},
     unistd::{
-        Gid, Uid, User, fchown, geteuid, getgroups, getresgid, getresuid, setgroups, setresgid, setresuid,
+        AccessFlags, Gid, Uid, User, access, fchown, geteuid, getgroups, getresgid, getresuid, setgroups,
+        setresgid, setresuid,
     },
 };
 use socket2::Socket;
 
 use crate::{
-    config::{self, Address, Config, LogTarget, Mode},
+    config::{self, Address, Config, Mode},
     error::{Exit, Failure},
+    logging,
 };
 
 /// Descriptors that the daemon needs beside those of connections.
@@ -29,24 +35,33 @@ const OF_LOOP: u64 = 4;
 /// Those of a socket: its own, and the duplicate for the next generation.
 const OF_SOCKET: u64 = 2;
 
-/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach. The `sockets`
-/// become theirs, too: the kernel lets only sockets of one user share a port, as they must when a reload widens an address.
+/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach, and `files` are
+/// those of sockets. The `sockets` become theirs, too: the kernel lets only sockets of one user share a port, as they must when a
+/// reload widens an address.
 pub fn give_up<'a>(
     config: &Config,
     public: Option<&str>,
+    sockets: impl Iterator<Item = &'a Socket>,
+    files: &[PathBuf],
+) -> Result<(), Failure> {
+    if let Some((user, group)) = wanted(&config.daemon)?.filter(|&(user, group)| !is(user, group)) {
+        become_other(config, user, group, sockets)?;
+        if !user.is_root() {
+            tell_what_stays(user, files.iter().chain(&config.daemon.pid_file));
+        }
+    }
+    if let Some(address) = public.filter(|_| geteuid().is_root()) {
+        warn!("serving {address} as root: set `user` in [daemon] to give that up once all sockets are bound");
+    }
+    Ok(())
+}
+
+fn become_other<'a>(
+    config: &Config,
+    user: Uid,
+    group: Gid,
     mut sockets: impl Iterator<Item = &'a Socket>,
 ) -> Result<(), Failure> {
-    let Some((user, group)) = wanted(&config.daemon)? else {
-        if let Some(address) = public.filter(|_| geteuid().is_root()) {
-            warn!(
-                "serving {address} as root: set `user` in [daemon] to give that up once all sockets are bound"
-            );
-        }
-        return Ok(());
-    };
-    if is(user, group) {
-        return Ok(());
-    }
     if !geteuid().is_root() {
         let name =
             config.daemon.user.as_ref().or(config.daemon.group.as_ref()).map_or("", |owner| &owner.name);
@@ -55,17 +70,47 @@ pub fn give_up<'a>(
         );
         return Err(Failure::new(Exit::NoPermission, text));
     }
-    if let (LogTarget::File, Some(path)) = (config.log.target, &config.log.file) {
-        // It is to be opened again when it was rotated.
-        let given = chown(path, Some(user.as_raw()), Some(group.as_raw()));
-        given.map_err(|error| cannot(&format!("give {} to them", path.display()), &error))?;
-    }
+    // It is to be opened again when it was rotated.
+    logging::give_file(user, group).map_err(|error| cannot("give the log file to them", &error))?;
     let given = sockets.try_for_each(|socket| fchown(socket, Some(user), None));
     given.map_err(|error| cannot("give the sockets to them", &error.into()))?;
     become_them(user, group).map_err(|error| cannot("give up root", &error.into()))?;
     verify(user, group)?;
-    info!("gave up root: now user {user}, group {group}, no other groups");
+    match user.is_root() {
+        true => info!("changed group to {group}, no other groups; still root (uid 0)"),
+        false => info!("gave up root: now user {user}, group {group}, no other groups"),
+    }
     Ok(())
+}
+
+/// Names the files that the user which we are now may not remove. The next start as root takes them over.
+fn tell_what_stays<'a>(user: Uid, files: impl Iterator<Item = &'a PathBuf>) {
+    let stay: Vec<String> =
+        files.filter(|file| !may_remove(user, file)).map(|file| file.display().to_string()).collect();
+    if !stay.is_empty() {
+        let stay = stay.join(", ");
+        warn!(
+            "cannot remove {stay} when echod ends: user {user} may not do that in the directory; put what echod makes into \
+             a directory of this user"
+        );
+    }
+}
+
+fn may_remove(user: Uid, file: &Path) -> bool {
+    let directory = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    if access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        return false;
+    }
+    // In a directory such as /tmp everybody removes what is his.
+    match (fs::metadata(directory), fs::symlink_metadata(file)) {
+        (Ok(directory), Ok(file)) if directory.mode() & libc::S_ISVTX != 0 => {
+            [directory.uid(), file.uid()].contains(&user.as_raw())
+        }
+        _ => true,
+    }
 }
 
 /// The user and group to become.

@@ -6,7 +6,10 @@
 //! can be taken down again, so a reload that needs more is refused. Where the kernel has not all of them the daemon serves
 //! all the same, and says what is missing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use log::{info, warn};
 
@@ -20,6 +23,10 @@ mod files;
 
 use calls::Needs;
 use files::{LOG, Reach, SOCKET};
+
+/// Directories of many programs.
+const SHARED: [&str; 10] =
+    ["/", "/etc", "/var", "/run", "/var/run", "/var/lib", "/var/log", "/tmp", "/var/tmp", "/dev/shm"];
 
 /// The walls that stand.
 #[derive(Default)]
@@ -51,6 +58,9 @@ impl Sandbox {
                 .map_err(|why| format!("seccomp not applied: {why}")),
         ];
         tell(&told);
+        if reach.is_ok() {
+            tell_of_shared_directories(config);
+        }
         Sandbox { calls: calls.ok().map(|_| needs), reach: reach.ok() }
     }
 
@@ -136,6 +146,29 @@ fn tell(walls: &[Result<String, String>]) {
     match missing.is_empty() {
         true => info!("sandbox: {standing}"),
         false => warn!("sandbox: {standing}; {}", missing.join("; ")),
+    }
+}
+
+/// The kernel knows no right to remove or make one file only: the right is about its directory, with all that is beneath it.
+fn tell_of_shared_directories(config: &Config) {
+    let shared = |file: &&PathBuf| {
+        let real = fs::canonicalize(files::directory(file));
+        real.is_ok_and(|directory| SHARED.iter().any(|shared| directory == Path::new(shared)))
+    };
+    let log = config.log.file.as_ref().filter(|_| config.log.target == LogTarget::File);
+    let sockets = config.listeners.iter().flat_map(|listener| &listener.address);
+    let sockets = sockets.filter_map(|address| match address {
+        Address::Path(path) => Some(path),
+        _ => None,
+    });
+    let found = config.daemon.pid_file.iter().chain(log).chain(sockets).filter(shared);
+    let found: Vec<String> = found.map(|file| file.display().to_string()).collect();
+    if !found.is_empty() {
+        let found = found.join(", ");
+        warn!(
+            "sandbox: the files of other programs beside {found} are in reach, too: what echod makes is best in a directory \
+             of its own, such as /run/echod or /var/log/echod"
+        );
     }
 }
 

@@ -53,10 +53,18 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
     }
     if cli.check {
+        config.daemon.pid_file.as_deref().map_or(Ok(()), PidFile::check)?;
+        logging::check(&config.log)?;
         return print(&config.describe());
     }
     if cli.print_config {
         return print(&config.to_toml());
+    }
+    if let Some(text) = logging::missing(&config.log) {
+        logging::print_error(&format!("echod: {text}"));
+    }
+    if cli.daemonize {
+        Passed::close_others();
     }
     // Before a descriptor of ours could have the number of one that was announced and is not there.
     let passed = Passed::from_environment(&mut notes);
@@ -104,7 +112,7 @@ fn serve(
     })?;
     let bound = Bound::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
-    privileges::give_up(&config, bound.public().as_deref(), bound.inet())?;
+    privileges::give_up(&config, bound.public().as_deref(), bound.inet(), &bound.files())?;
     let sandbox = Sandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
     let behind = events.clone();

@@ -1,20 +1,27 @@
 //! The file of a unix socket: taken over when stale, owned and permitted as configured, removed only if still ours.
+//!
+//! Others may write to its directory, so nothing is done to a path that acts on whatever stands there by now: the mode is that of
+//! the socket before it is bound, the owner is changed by a descriptor of the file.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, ErrorKind},
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
-    time::{Duration, Instant},
 };
 
-use nix::sys::stat::{Mode, fchmod};
-use socket2::{SockAddr, Socket};
+use nix::{
+    fcntl::AtFlags,
+    sys::stat::{Mode, fchmod, umask},
+    unistd::{Gid, Uid, fchownat},
+};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use socket2::{SockAddr, Socket, Type};
 
 use crate::config;
-
-/// How long to wait for another process that is binding in the same directory.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The file of a socket of ours. Dropped, it is removed, unless another file stands in its place by now, or it stays because its
 /// socket does.
@@ -56,26 +63,21 @@ impl SocketFile {
         settings: &config::Listener,
         ours: Option<FileId>,
     ) -> io::Result<SocketFile> {
-        // Until its owner and mode are right, nobody else may connect.
-        fchmod(socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        // One process at a time looks and replaces, or two could each remove the other's fresh socket.
-        let _lock = lock_directory(path)?;
         let mut aside = None;
-        if let Err(error) = socket.bind(address) {
+        if let Err(error) = bind(socket, address, settings) {
             if error.kind() != ErrorKind::AddrInUse {
                 return Err(error);
             }
-            let there = FileId::of(&fs::symlink_metadata(path)?);
-            if ours == Some(there) {
+            if ours == Some(FileId::of(&fs::symlink_metadata(path)?)) {
                 aside = Some(Aside::put(path)?);
             } else {
-                remove_stale(socket, address, path)?;
+                remove_stale(address, path)?;
             }
-            socket.bind(address)?;
+            bind(socket, address, settings)?;
         }
-        let id = FileId::of(&fs::symlink_metadata(path)?);
+        let (found, id) = open(path)?;
         let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, aside };
-        permit(path, settings)?;
+        own(&found, settings)?;
         Ok(file)
     }
 
@@ -84,11 +86,17 @@ impl SocketFile {
     /// # Errors
     /// If it is not there any more, or another file is.
     pub fn find(path: &Path, id: FileId, settings: &config::Listener) -> io::Result<SocketFile> {
-        if FileId::of(&fs::symlink_metadata(path)?) != id {
+        let (found, now) = open(path)?;
+        if now != id {
             return Err(io::Error::other("another file has its path"));
         }
         let file = SocketFile { path: std::path::absolute(path)?, id, stays: true, aside: None };
-        permit(path, settings)?;
+        own(&found, settings)?;
+        if found.metadata()?.mode() & 0o7777 != settings.socket_mode {
+            // This name is that of the file which is open. (A descriptor that only stands for a file cannot be asked.)
+            let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+            fs::set_permissions(name, fs::Permissions::from_mode(settings.socket_mode))?;
+        }
         Ok(file)
     }
 
@@ -146,14 +154,35 @@ impl FileId {
     }
 }
 
-/// Gives it the owner and the permissions that the configuration says.
-fn permit(path: &Path, settings: &config::Listener) -> io::Result<()> {
-    let user = settings.socket_user.as_ref().map(|user| user.id);
-    let group = settings.socket_group.as_ref().map(|group| group.id);
-    if user.is_some() || group.is_some() {
-        chown(path, user, group)?;
+/// Binds a socket, whose file has its mode from the beginning.
+fn bind(socket: &Socket, address: &SockAddr, settings: &config::Listener) -> io::Result<()> {
+    fchmod(socket, Mode::from_bits_truncate(settings.socket_mode))?;
+    // It is the whole process's. No other thread makes files.
+    let before = umask(Mode::empty());
+    let bound = socket.bind(address);
+    umask(before);
+    bound
+}
+
+/// The socket file at `path`, open only to be looked at and to be given away.
+fn open(path: &Path) -> io::Result<(File, FileId)> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+    let found = file.metadata()?;
+    match found.file_type().is_socket() {
+        true => Ok((file, FileId::of(&found))),
+        false => Err(io::Error::other("another file has taken its path")),
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(settings.socket_mode))
+}
+
+/// Gives a file the owner and the group that the configuration says, unless it has them: then nothing need be allowed.
+fn own(file: &File, settings: &config::Listener) -> io::Result<()> {
+    let found = file.metadata()?;
+    let user = settings.socket_user.as_ref().map(|user| user.id).filter(|&user| user != found.uid());
+    let group = settings.socket_group.as_ref().map(|group| group.id).filter(|&group| group != found.gid());
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
+    Ok(fchownat(file, "", user.map(Uid::from_raw), group.map(Gid::from_raw), AtFlags::AT_EMPTY_PATH)?)
 }
 
 impl Drop for SocketFile {
@@ -168,37 +197,34 @@ impl Drop for SocketFile {
     }
 }
 
-/// Locks the directory of `path` (flock(2)) until the returned file is dropped; leaves no lock file behind.
-fn lock_directory(path: &Path) -> io::Result<File> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let lock = File::open(directory)?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(io::Error::other("another process keeps its directory locked"));
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-    }
-}
-
-/// Removes `path` if it is a socket whose server is gone: connecting is refused.
-fn remove_stale(socket: &Socket, address: &SockAddr, path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+/// Removes `path` if it is a socket whose server is gone.
+fn remove_stale(address: &SockAddr, path: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if !found.file_type().is_socket() {
         return Err(io::Error::other("the path exists and is not a socket; move it away, or choose another"));
     }
-    let probe = Socket::new(socket.domain()?, socket.r#type()?, None)?;
-    probe.set_nonblocking(true)?;
-    match probe.connect(address) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    let in_use = || Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+    let id = FileId::of(&found);
+    if is_served(address)? || FileId::of(&fs::symlink_metadata(path)?) != id {
+        return in_use();
     }
+    // Nobody can bind a socket to a file that exists: what is stale stays so. But by now another process may have put its own in
+    // this place. So it is moved aside first, where nobody else looks for it.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let aside = path.with_file_name(name);
+    renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE)?;
+    if FileId::of(&fs::symlink_metadata(&aside)?) != id {
+        renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE)?;
+        return in_use();
+    }
+    fs::remove_file(aside)
+}
+
+/// Whether a process has the socket of this file. Connecting with a datagram socket fails by its kind at one of streams, also at
+/// one that does not listen yet, and is no client there.
+fn is_served(address: &SockAddr) -> io::Result<bool> {
+    let probe = Socket::new(address.domain(), Type::DGRAM, None)?;
+    probe.set_nonblocking(true)?;
+    Ok(!probe.connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
@@ -10,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 
 use crate::{
@@ -28,6 +26,7 @@ use crate::{
 };
 
 mod heir;
+mod look;
 
 pub use heir::Heir;
 
@@ -290,15 +289,6 @@ impl Station {
                 How::Threads(duty, _) => duty.posts.have_answered(),
                 How::Process(server) => server.has_answered(),
             }
-    }
-
-    /// Whether somebody waits at its sockets.
-    pub fn is_called(&self) -> bool {
-        let sockets = self.sockets().iter().flat_map(Listener::sockets);
-        let mut polled: Vec<_> =
-            sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-        let is_readable = |fd: &PollFd<'_>| fd.revents().is_some_and(|told| told.contains(PollFlags::POLLIN));
-        poll(&mut polled, PollTimeout::ZERO).is_ok() && polled.iter().any(is_readable)
     }
 
     /// Marks it as ended.

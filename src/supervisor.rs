@@ -22,6 +22,7 @@ use crate::{
     systemd::Manager,
 };
 
+mod orphans;
 mod reload;
 mod watchdog;
 
@@ -106,7 +107,10 @@ impl<'a> Supervisor<'a> {
                 break;
             }
             match self.next_event() {
-                Some(Event::Signal(SIGCHLD)) => self.tend(),
+                Some(Event::Signal(SIGCHLD)) => {
+                    self.tend();
+                    orphans::reap(|child| self.stations.iter().any(|s| s.process() == Some(child)));
+                }
                 Some(Event::Signal(SIGUSR1)) => self.report(),
                 Some(Event::Signal(SIGHUP)) => self.reload(),
                 Some(Event::Signal(SIGQUIT)) => {

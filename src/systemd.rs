@@ -26,6 +26,9 @@ use crate::logging::Seldom;
 /// How long a message may wait for room in the manager's queue.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The shortest interval of the watchdog. systemd counts in seconds.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// The service manager that started this process, if there is one that wants to be told.
 #[derive(Default)]
 pub struct Manager {
@@ -36,7 +39,8 @@ pub struct Manager {
 
 impl Manager {
     /// The manager whom the environment names: `NOTIFY_SOCKET` is a path or `@` and an abstract name; `WATCHDOG_USEC`
-    /// counts if `WATCHDOG_PID` is this process or absent; `FDSTORE` is how many descriptors it keeps.
+    /// counts if `WATCHDOG_PID` is this process or absent; `FDSTORE` is how many descriptors it keeps; a manager that does not tell
+    /// that itself (systemd before 254) has `ECHOD_FDSTORE` from its unit.
     pub fn from_environment() -> Manager {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Manager::default();
@@ -46,7 +50,8 @@ impl Manager {
                 let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
                 let watchdog =
                     interval(number("WATCHDOG_USEC"), number("WATCHDOG_PID"), std::process::id().into());
-                Manager { to: Some(to), watchdog, room: number("FDSTORE").unwrap_or(0) as usize }
+                let room = number("FDSTORE").or_else(|| number("ECHOD_FDSTORE")).unwrap_or(0);
+                Manager { to: Some(to), watchdog, room: room as usize }
             }
             Err(error) => {
                 let name = name.to_string_lossy();
@@ -150,10 +155,10 @@ fn connection(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
     Ok((socket, to))
 }
 
-/// See sd_watchdog_enabled(3).
+/// See sd_watchdog_enabled(3). Whoever wants to be pinged all the time is not to keep a core busy with it.
 fn interval(usec: Option<u64>, meant: Option<u64>, own: u64) -> Option<Duration> {
     let meant_for_us = meant.is_none_or(|pid| pid == own);
-    usec.filter(|&usec| usec > 0 && meant_for_us).map(Duration::from_micros)
+    usec.filter(|&usec| usec > 0 && meant_for_us).map(|usec| Duration::from_micros(usec).max(SHORTEST))
 }
 
 #[cfg(test)]
@@ -164,6 +169,7 @@ mod tests {
     fn the_watchdog_is_meant_for_one_process() {
         assert_eq!(interval(None, None, 7), None);
         assert_eq!(interval(Some(0), None, 7), None);
+        assert_eq!(interval(Some(1), None, 7), Some(SHORTEST));
         assert_eq!(interval(Some(2_000_000), None, 7), Some(Duration::from_secs(2)));
         assert_eq!(interval(Some(2_000_000), Some(7), 7), Some(Duration::from_secs(2)));
         assert_eq!(interval(Some(2_000_000), Some(8), 7), None);

@@ -49,6 +49,11 @@ impl Kept {
         self.sockets.iter().map(|kept| kept.name.clone())
     }
 
+    /// How many have been taken.
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Those that are bound to `place`.
     pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
         self.take(settings, place, |kept| is_same(&kept.address, place))

@@ -58,9 +58,11 @@ pub(super) fn cannot_bind(
             Exit::NoPermission,
             match place {
                 Peer::Inet(_) => "; ports below 1024 need CAP_NET_BIND_SERVICE, a device needs CAP_NET_RAW",
-                _ => {
-                    "; echod must be allowed to write to its directory, and to give the file to `socket-user`"
+                _ if settings.socket_user.is_some() || settings.socket_group.is_some() => {
+                    "; echod must be allowed to write to its directory, and to give the file away: without CAP_CHOWN only \
+                     to a `socket-group` that it is in (in its service: SupplementaryGroups= and SystemCallFilter=fchownat)"
                 }
+                _ => "; echod must be allowed to write to its directory",
             },
         ),
         Some(libc::EADDRINUSE) if ours.is_some() => (Exit::Unavailable, ours.as_deref().unwrap_or_default()),

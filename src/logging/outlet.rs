@@ -145,6 +145,14 @@ impl Outlet {
         Outlet { target, backlog: Mutex::new(backlog) }
     }
 
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&File> {
+        match &self.target {
+            Target::File(file) => Some(file),
+            Target::Stderr(_) | Target::Datagrams(_) => None,
+        }
+    }
+
     /// Whether lines may be written several at a time.
     pub(super) fn is_stream(&self) -> bool {
         !matches!(self.target, Target::Datagrams(_))

@@ -11,7 +11,7 @@ use env_logger::fmt::Formatter;
 use log::{Level, Record};
 
 use super::{json::json_line, text::with_message};
-use crate::{config::LogFormat, sys::local_time};
+use crate::{config::LogFormat, regular_file, sys::local_time};
 
 /// Where the syslog daemon listens, syslog(3).
 const SYSLOG: &str = "/dev/log";
@@ -24,7 +24,7 @@ const DAEMON: u8 = 3 << 3;
 
 /// Opens a log file to append to it; made for its owner to write and its group to read.
 pub(super) fn file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    regular_file::open(path, OpenOptions::new().append(true).create(true).mode(0o640))
 }
 
 /// Sends each line as a datagram.
@@ -38,17 +38,27 @@ impl Datagrams {
         Self::to(SYSLOG)
     }
 
+    /// For a start: the daemon of syslog may be started later.
+    pub(super) fn syslog_or_none() -> io::Result<Datagrams> {
+        Self::unconnected(SYSLOG)
+    }
+
     pub(super) fn journal() -> io::Result<Datagrams> {
         Self::to(JOURNAL)
     }
 
     fn to(to: &'static str) -> io::Result<Datagrams> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
+        let datagrams = Self::unconnected(to)?;
         // Connected for a moment, to see whether anybody is there; addressed each time, because they may be started again.
         UnixDatagram::unbound()?
             .connect(to)
             .map_err(|error| io::Error::new(error.kind(), format!("{to}: {error}")))?;
+        Ok(datagrams)
+    }
+
+    fn unconnected(to: &'static str) -> io::Result<Datagrams> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
         Ok(Datagrams { socket, to })
     }
 

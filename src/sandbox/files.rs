@@ -34,8 +34,8 @@ const RUN: Rights = make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
 /// To make a log file, and write to it.
 pub(super) const LOG: Rights = make_bitflags!(AccessFs::{WriteFile | MakeReg});
 
-/// To make a unix socket, to remove it, and to lock its directory meanwhile.
-pub(super) const SOCKET: Rights = make_bitflags!(AccessFs::{MakeSock | RemoveFile | ReadDir});
+/// To make a unix socket, to move a stale one aside, and to remove it.
+pub(super) const SOCKET: Rights = make_bitflags!(AccessFs::{MakeSock | RemoveFile});
 
 /// To remove a file.
 const REMOVE: Rights = make_bitflags!(AccessFs::{RemoveFile});
@@ -157,7 +157,7 @@ fn places(file: &Path) -> Vec<PathBuf> {
     std::iter::once(place(file)).chain(real.as_deref().map(place)).collect()
 }
 
-fn directory(path: &Path) -> PathBuf {
+pub(super) fn directory(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => ".".into(),

@@ -74,7 +74,9 @@ fn only_thread() -> io::Result<()> {
     if never_had_another() {
         return Ok(());
     }
-    match std::fs::metadata("/proc/self/task")?.nlink().saturating_sub(2) {
+    let tasks = std::fs::metadata("/proc/self/task");
+    let tasks = tasks.map_err(|error| io::Error::new(error.kind(), format!("/proc/self/task: {error}")))?;
+    match tasks.nlink().saturating_sub(2) {
         1 => Ok(()),
         n => Err(io::Error::other(format!("cannot fork with {n} threads"))),
     }

@@ -17,9 +17,10 @@ use nix::{
 };
 
 /// What a service manager tells the daemon, and nobody else (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)).
-const OF_THE_DAEMON: [&str; 8] = [
+const OF_THE_DAEMON: [&str; 9] = [
     "NOTIFY_SOCKET",
     "FDSTORE",
+    "ECHOD_FDSTORE",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "LISTEN_FDS",
@@ -27,6 +28,9 @@ const OF_THE_DAEMON: [&str; 8] = [
     "LISTEN_PIDFDID",
     "LISTEN_FDNAMES",
 ];
+
+/// The running binary.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Starts the running binary with `flag`, our process id, and the numbers of `descriptors`, which it finds open under
 /// these numbers.
@@ -37,7 +41,7 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let list: Vec<String> = raw.iter().map(ToString::to_string).collect();
     let parent = Pid::this();
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(PROGRAM);
     command.arg0("echod").arg(flag).arg(parent.to_string()).arg(list.join(",")).process_group(0);
     OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
     command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -49,7 +53,13 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     // SAFETY: between fork and exec `prepare` makes only system calls that are async-signal-safe, and allocates
     // nothing: the vector was filled before.
     unsafe { command.pre_exec(prepare) };
-    command.spawn()
+    command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => io::Error::new(
+            error.kind(),
+            format!("{PROGRAM} is not there: mount /proc, which mode forking needs"),
+        ),
+        _ => error,
+    })
 }
 
 fn keep_open(fd: RawFd) -> io::Result<()> {
@@ -65,6 +75,22 @@ fn keep_open(fd: RawFd) -> io::Result<()> {
 /// If a number is none of an open descriptor.
 pub fn inherited(list: &str) -> io::Result<Vec<OwnedFd>> {
     list.split(',').map(take).collect()
+}
+
+/// Closes all descriptors from the number `first` on. To be called once, at start, before anything here has opened one of them.
+pub fn close_from(first: u32) {
+    // SAFETY: close_range(2) touches no memory; nothing in this program owns one of these descriptors yet.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
+        return;
+    }
+    // Before Linux 5.9.
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<RawFd> =
+        open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|&number| number as u32 >= first) {
+        // SAFETY: as above; the directory that was read is closed by now, and closing it again fails with EBADF.
+        unsafe { libc::close(number) };
+    }
 }
 
 fn take(number: &str) -> io::Result<OwnedFd> {

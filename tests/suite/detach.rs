@@ -119,6 +119,40 @@ fn a_second_daemon_is_told_who_is_the_first() {
     assert!(!path.exists());
 }
 
+/// A pipe that stays open keeps the shell waiting for its end, and a lock of flock(1) is never freed.
+#[test]
+fn a_detached_daemon_keeps_nothing_that_it_inherited() {
+    for mode in ["epoll", "forking"] {
+        let toml = DAEMON.to_owned() + &it(&format!("mode = \"{mode}\""));
+        let launch = Launch::new().config(&toml).args(&["--daemonize", "--announce"]);
+        let launch = launch.shell("exec 7>lock 8<lock; exec \"$0\" \"$@\"");
+        let daemon = Detached { launcher: launch.detach() };
+        daemon.launcher.expect(0, &[]);
+        daemon.client().echo(b"hello");
+        let all = proc::working_in(daemon.launcher.dir.path());
+        assert!(!all.is_empty());
+        for pid in all {
+            let open = proc::descriptors(pid);
+            assert!(!open.iter().any(|name| name.ends_with("/lock")), "{mode} {open:?}");
+        }
+        daemon.stop();
+    }
+}
+
+/// The log of a daemon is that of syslog, which may be started later or not at all, as in a container.
+#[test]
+fn without_a_syslog_daemon_it_serves_and_says_so() {
+    if fs::exists("/dev/log").unwrap() {
+        return skipped("there is a syslog daemon on this machine");
+    }
+    let toml = format!("[daemon]\npid-file = \"echod.pid\"\n{}", it(""));
+    let launch = Launch::new().config(&toml).args(&["--daemonize", "--announce"]);
+    let daemon = Detached { launcher: launch.detach() };
+    daemon.launcher.expect(0, &["echod: cannot log to syslog yet: /dev/log: "]);
+    daemon.client().echo(b"hello");
+    daemon.stop();
+}
+
 #[test]
 fn what_may_not_be_written_is_told() {
     let toml = format!("[daemon]\npid-file = \"/echod-test.pid\"\n{}", it(""));

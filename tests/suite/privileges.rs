@@ -68,6 +68,30 @@ fn what_needs_root_is_done_before() {
     daemon.stop();
 }
 
+/// Root with another group is root.
+#[test]
+fn a_group_alone_does_not_give_up_root() {
+    if !is_root() {
+        return;
+    }
+    for (keys, changed) in
+        [("group = 1234", true), ("user = \"root\"", false), ("user = 0\ngroup = 1234", true)]
+    {
+        let toml = format!("[daemon]\n{keys}\n{}", it("").replace("127.0.0.1:0", "0.0.0.0:0"));
+        let daemon = Launch::new().config(&toml).start();
+        let log = daemon.log();
+        assert!(!log.contains("gave up root"), "{keys}: {log}");
+        assert_eq!(
+            log.contains("changed group to 1234, no other groups; still root (uid 0)"),
+            changed,
+            "{log}"
+        );
+        assert!(log.contains(" WARN ") && log.contains(" as root: set `user` in [daemon]"), "{keys}: {log}");
+        let group = if changed { "1234 1234 1234 1234" } else { "0 0 0 0" };
+        assert_eq!(ids(daemon.pid())[..2], ["0 0 0 0", group], "{keys}");
+    }
+}
+
 #[test]
 fn only_root_can_become_another_user() {
     if !is_root() {

@@ -146,7 +146,7 @@ fn the_service_has_room_for_its_sockets() {
     let unit = fs::read_to_string(folder().join("echod.service")).unwrap();
     let number = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.parse::<u32>().ok());
     let room = number("FileDescriptorStoreMax=").unwrap();
-    assert_eq!(number("Environment=FDSTORE="), Some(room));
+    assert_eq!(number("Environment=ECHOD_FDSTORE="), Some(room));
     assert!(room >= 6 * 64, "six addresses, with as many event loops as a large machine has cores");
     // What is kept would be lost with the directory.
     assert!(unit.contains("\nRuntimeDirectoryPreserve=yes\n"));

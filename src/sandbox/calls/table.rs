@@ -147,6 +147,9 @@ mod numbers {
         libc::SYS_rt_sigsuspend,
         libc::SYS_rt_sigreturn,
         libc::SYS_sigaltstack,
+        // Process 1 of a container reaps whoever has lost its parent.
+        libc::SYS_wait4,
+        libc::SYS_waitid,
         // Who and when.
         libc::SYS_getpid,
         libc::SYS_getppid,
@@ -200,8 +203,6 @@ mod numbers {
     /// A forking listener is this program, started again, and has a process for each client.
     pub(in super::super) const FORKING: &[i64] = &[
         libc::SYS_execve,
-        libc::SYS_wait4,
-        libc::SYS_waitid,
         libc::SYS_kill,
         libc::SYS_setpgid,
         libc::SYS_getpgid,

@@ -193,6 +193,7 @@ impl Launch {
             "RUNTIME_DIRECTORY",
             "NOTIFY_SOCKET",
             "FDSTORE",
+            "ECHOD_FDSTORE",
             "LISTEN_FDS",
             "LISTEN_PID",
             "LISTEN_FDNAMES",

@@ -1,0 +1,76 @@
+//! What a start tells of sockets that were made by somebody else: what the file says and the socket is not, and which sockets were
+//! to be there and are not.
+
+use std::{fs, os::unix::fs::MetadataExt};
+
+use crate::{
+    config,
+    listener::{Listener, Whose},
+    peer::Peer,
+};
+
+/// The keys of a listener that its passed sockets do not heed, with the settings of the socket unit that take their place.
+pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Option<String> {
+    let passed = sockets.iter().filter(|socket| socket.whose() == Whose::Manager);
+    let mut keys: Vec<(&str, &str)> = passed.flat_map(|socket| unheeded(settings, socket)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.is_empty() {
+        return None;
+    }
+    let (keys, lines): (Vec<_>, Vec<_>) =
+        keys.into_iter().map(|(key, line)| (format!("`{key}`"), line)).unzip();
+    let (name, keys, lines) = (&settings.name, keys.join(", "), lines.join(", "));
+    Some(format!(
+        "listener \"{name}\": its socket was passed by the service manager and is otherwise than {keys} of the file: the \
+         socket unit decides that, by {lines}"
+    ))
+}
+
+/// What the file asks for and a socket is not. How many may wait at a socket nobody can be asked.
+fn unheeded(settings: &config::Listener, listener: &Listener) -> Vec<(&'static str, &'static str)> {
+    let mut keys = Vec::new();
+    let mut note = |differs: bool, key, line| keys.extend(differs.then_some((key, line)));
+    note(settings.backlog != 0 && settings.protocol.is_stream(), "backlog", "Backlog=");
+    match listener.address() {
+        Peer::Inet(address) => {
+            for socket in listener.sockets() {
+                let shares = address.is_ipv6() && address.ip().is_unspecified();
+                let only_v6 = || socket.only_v6().is_ok_and(|only| only);
+                note(settings.v6_only && shares && !only_v6(), "v6-only", "BindIPv6Only=");
+                let device = || socket.device().ok().flatten().unwrap_or_default();
+                let named = !settings.device.is_empty();
+                note(named && device() != settings.device.as_bytes(), "device", "BindToDevice=");
+            }
+        }
+        Peer::Path(path) => {
+            let Ok(found) = fs::symlink_metadata(path) else { return keys };
+            let another =
+                |owner: &Option<config::Owner>, id| owner.as_ref().is_some_and(|owner| owner.id != id);
+            let mode = settings.socket_mode;
+            note(mode != 0o666 && mode != found.mode() & 0o7777, "socket-mode", "SocketMode=");
+            note(another(&settings.socket_user, found.uid()), "socket-user", "SocketUser=");
+            note(another(&settings.socket_group, found.gid()), "socket-group", "SocketGroup=");
+        }
+        _ => {}
+    }
+    keys
+}
+
+/// What the service manager has not kept, though it said that it had `room` for it: `kept` sockets came back, others of ours did not.
+pub(super) fn not_kept(
+    listeners: &[(config::Listener, Vec<Listener>)],
+    kept: usize,
+    room: usize,
+) -> Option<String> {
+    let sockets = listeners.iter().flat_map(|(_, sockets)| sockets);
+    let ours = sockets.filter(|socket| socket.whose() == Whose::Ours);
+    let anew: usize = ours.map(|socket| socket.sockets().count()).sum();
+    (kept > 0 && anew > 0 && kept + anew <= room).then(|| {
+        let all = kept + anew;
+        format!(
+            "{kept} of {all} sockets were kept over the restart by the service manager: unless the others are new, clients were \
+             refused meanwhile, and FileDescriptorStoreMax= of the service is lower than the {room} that it tells"
+        )
+    })
+}
