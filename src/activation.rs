@@ -9,8 +9,7 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     config::{self, Protocol},
     keeping::Label,
-    listener::{Listener, Whose},
-    options,
+    listener::Listener,
     peer::Peer,
     sys::spawn::{close_from, inherited},
 };
@@ -113,13 +112,9 @@ impl Passed {
 
 impl PassedSocket {
     fn adopt(self, settings: &config::Listener) -> io::Result<Listener> {
-        // The process before may have left it otherwise.
-        self.socket.set_nonblocking(false)?;
-        options::when_bound(&self.socket, settings, &self.address)?;
-        if let Peer::Inet(address) = self.address {
-            options::guard(&self.socket, settings, address)?;
-        }
-        Ok(Listener::adopt(self.socket, self.protocol)?.of(Whose::Manager))
+        let listener = Listener::adopt(self.socket, self.protocol)?.of_manager()?;
+        listener.adapt(settings)?;
+        Ok(listener)
     }
 }
 

@@ -136,13 +136,6 @@ impl Bound {
             let bound = listener::bind(settings, sites, Duration::ZERO, notes)?;
             listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
-        for (station, settings) in current().filter_map(|station| Some((station, named(config, station)?))) {
-            let keys = fixed(station.settings(), settings);
-            if !keys.is_empty() && offers.inherited.contains(&station.number()) {
-                let (name, keys) = (station.name(), keys.join(", "));
-                notes.push(format!("listener \"{name}\": its socket stays as it was bound, new values of {keys} count from the next start on"));
-            }
-        }
         let left = offers.left().map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot keep the sockets that are to be closed: {error}"))
         })?;
@@ -208,6 +201,10 @@ impl Bound {
                 let Peer::Path(path) = socket.address().clone() else { continue };
                 let inherited = stations.iter_mut().filter(|s| self.inherited.contains(&s.number()));
                 if let Some(file) = inherited.into_iter().find_map(|station| station.take_file(&path)) {
+                    if let Err(error) = file.renew(settings) {
+                        let (name, path) = (&settings.name, path.display());
+                        warn!("listener \"{name}\": cannot give {path} its owner and mode: {error}");
+                    }
                     socket.set_file(file);
                 }
             }
@@ -321,16 +318,4 @@ fn named<'a>(config: &'a Config, station: &Station) -> Option<&'a config::Listen
 /// Whether a station goes on as it is.
 fn is_kept(config: &Config, station: &Station) -> bool {
     named(config, station).is_some_and(|settings| station.is_as(settings, &config.log))
-}
-
-/// The keys that have changed, but act only when a socket is bound.
-fn fixed(old: &config::Listener, new: &config::Listener) -> Vec<&'static str> {
-    let keys = [
-        ("`reuse-address`", old.reuse_address != new.reuse_address),
-        ("`reuse-port`", old.reuse_port != new.reuse_port),
-        ("`socket-mode`", old.socket_mode != new.socket_mode),
-        ("`socket-user`", old.socket_user != new.socket_user),
-        ("`socket-group`", old.socket_group != new.socket_group),
-    ];
-    keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
 }

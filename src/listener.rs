@@ -11,7 +11,7 @@ use socket2::Socket;
 use crate::{
     config::{self, Protocol},
     guard::{self, Place},
-    options,
+    options::{self, Usual},
     peer::{Peer, Url},
     socket_file::SocketFile,
     sys::{accept::accept_nonblocking, interface_index},
@@ -37,6 +37,8 @@ pub struct Listener {
     /// Sockets bound to the same port, for event loops that want one of their own.
     twins: Vec<Socket>,
     whose: Whose,
+    /// What one that was passed had before we set anything.
+    usual: Option<Usual>,
     // After the socket: the file goes away once nobody can connect any more.
     file: Option<SocketFile>,
 }
@@ -65,7 +67,16 @@ impl Listener {
     /// from may have changed.
     fn sibling(&self, socket: Socket) -> Listener {
         let (protocol, address, whose) = (self.protocol, self.address.clone(), self.whose);
-        Listener { socket, protocol, address, place: None, twins: Vec::new(), whose, file: None }
+        Listener {
+            socket,
+            protocol,
+            address,
+            place: None,
+            twins: Vec::new(),
+            whose,
+            usual: self.usual,
+            file: None,
+        }
     }
 
     /// The socket alone.
@@ -76,6 +87,12 @@ impl Listener {
     /// The same as somebody else's.
     pub fn of(self, whose: Whose) -> Listener {
         Listener { whose, ..self }
+    }
+
+    /// The same as the service manager's, who has made it as it is now. What the configuration leaves to the kernel is left to it.
+    pub fn of_manager(self) -> io::Result<Listener> {
+        let usual = Some(Usual::of(&self.socket)?);
+        Ok(Listener { whose: Whose::Manager, usual, ..self })
     }
 
     /// Whose it is.
@@ -111,18 +128,18 @@ impl Listener {
         Ok(Listener { twins: twins?, place: self.place.clone(), ..listener })
     }
 
-    /// Makes sockets of another generation as `settings` want them now, as far as that is possible.
+    /// Makes sockets that others had before what `settings` say now.
     pub fn adapt(&self, settings: &config::Listener) -> io::Result<()> {
-        for socket in std::iter::once(&self.socket).chain(&self.twins) {
-            // Whoever had it before may have left it otherwise.
-            socket.set_nonblocking(false)?;
-            options::when_bound(socket, settings, &self.address)?;
-            if let Peer::Inet(address) = self.address {
-                options::guard(socket, settings, address)?;
+        for socket in self.sockets() {
+            let usual = self.usual.map_or_else(|| Usual::of_new(socket), Ok)?;
+            options::renew(socket, settings, &self.address, &usual)?;
+            if self.whose == Whose::Manager {
+                continue;
             }
-            if self.whose != Whose::Manager {
-                options::listen(socket, settings)?;
+            if let Peer::Inet(_) = self.address {
+                socket.set_reuse_port(settings.reuse_port || !self.twins.is_empty())?;
             }
+            options::listen(socket, settings)?;
         }
         self.seal();
         Ok(())
@@ -156,8 +173,8 @@ impl Listener {
             // An answer to a listener of our own would be answered.
             guard::own_ports()?.insert(*address);
         }
-        let (place, twins, whose, file) = (None, Vec::new(), Whose::Ours, None);
-        Ok(Listener { socket, protocol, address, place, twins, whose, file })
+        let (place, twins, whose, usual, file) = (None, Vec::new(), Whose::Ours, None, None);
+        Ok(Listener { socket, protocol, address, place, twins, whose, usual, file })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.

@@ -4,55 +4,63 @@
 use std::{io, net::SocketAddr};
 
 use log::warn;
-use socket2::{Domain, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, TcpKeepalive};
 
 use crate::{
     config::{self, Address, Host, Keepalive, Protocol},
     guard::{self, Place},
     peer::Peer,
     sys::{
-        buffer_lock, error_queue, path_mtu, send_buffer,
+        buffer_lock::Chosen,
+        error_queue, path_mtu, send_buffer,
         socket_filter::{self, Instruction},
     },
 };
 
-/// Sets what the configuration asks for on a socket that is to be bound to `place`.
+mod usual;
+
+pub use usual::Usual;
+
+/// Sets what the configuration asks for on a new socket that is to be bound to `place`.
 pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
-    when_bound(socket, settings, place)?;
-    let Peer::Inet(address) = place else { return Ok(()) };
-    // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
-    if settings.protocol == Protocol::Tcp {
-        socket.set_reuse_address(settings.reuse_address)?;
+    if let Peer::Inet(address) = place {
+        socket.set_reuse_port(settings.reuse_port)?;
+        if !settings.device.is_empty() {
+            socket.bind_device(Some(settings.device.as_bytes()))?;
+        }
+        if address.is_ipv6() {
+            socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
+        }
     }
-    socket.set_reuse_port(settings.reuse_port)?;
-    if !settings.device.is_empty() {
-        socket.bind_device(Some(settings.device.as_bytes()))?;
-    }
-    if address.is_ipv6() {
-        socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
-    }
-    guard(socket, settings, *address)
+    renew(socket, settings, place, &Usual::of(socket)?)
 }
 
-/// Sets what can be set at any time on a socket that is bound to `place`, or is to be.
-pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
-    if settings.receive_buffer > 0 {
-        socket.set_recv_buffer_size(settings.receive_buffer as usize)?;
+/// Makes a socket that is bound to `place`, or is to be, what the configuration says, whatever another one has made of it before. What
+/// is left to the kernel becomes as `usual`.
+pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: &Usual) -> io::Result<()> {
+    let config::Listener { receive_buffer, send_buffer, .. } = *settings;
+    usual.free_buffers(socket, Chosen { receive: receive_buffer == 0, send: send_buffer == 0 })?;
+    if receive_buffer > 0 {
+        socket.set_recv_buffer_size(receive_buffer as usize)?;
     }
-    if settings.send_buffer > 0 {
-        socket.set_send_buffer_size(settings.send_buffer as usize)?;
+    if send_buffer > 0 {
+        socket.set_send_buffer_size(send_buffer as usize)?;
         if settings.protocol == Protocol::UnixDatagram {
             send_buffer::leave_room(socket)?;
         }
     }
+    // Whoever served it before may have left it otherwise.
+    socket.set_nonblocking(false)?;
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
         socket.set_tcp_nodelay(settings.nodelay)?;
         match settings.keepalive {
-            Keepalive::Off => socket.set_keepalive(false)?,
-            Keepalive::On => socket.set_keepalive(true)?,
+            Keepalive::Off | Keepalive::On => usual.free_idle_time(socket)?,
             Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
         }
+        socket.set_keepalive(settings.keepalive != Keepalive::Off)?;
+        // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
+        socket.set_reuse_address(settings.reuse_address)?;
     }
     if settings.protocol == Protocol::Udp {
         // Until an answer does not fit.
@@ -67,7 +75,7 @@ pub fn when_bound(socket: &Socket, settings: &config::Listener, place: &Peer) ->
             _ => nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv4PacketInfo, &true)?,
         }
     }
-    Ok(())
+    guard(socket, settings, *address)
 }
 
 /// Lets clients connect, or changes how many of them may wait.
@@ -81,7 +89,7 @@ pub fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
 }
 
 /// What the kernel does for the guard of a listener: it drops what the datagram alone condemns, and tells what became of answers.
-pub fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> io::Result<()> {
+fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> io::Result<()> {
     if settings.protocol != Protocol::Udp {
         return Ok(());
     }
@@ -138,39 +146,6 @@ pub fn misfit(
     }
     let has_device = socket.device()?.unwrap_or_default() == settings.device.as_bytes();
     Ok(if has_device { None } else { Some("device") })
-}
-
-/// Makes a socket that an echod before this one has bound to `place` as one that is bound now.
-///
-/// # Errors
-/// With the name of the key where that cannot be done to a socket that is bound.
-pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
-    let fixed = |key: &str| Err(io::Error::other(format!("`{key}` has another value now")));
-    let grown = buffer_lock::is_set(socket)?;
-    if grown.receive && settings.receive_buffer == 0 {
-        return fixed("receive-buffer");
-    }
-    if grown.send && settings.send_buffer == 0 {
-        return fixed("send-buffer");
-    }
-    if let Some(key) = misfit(socket, settings, place)? {
-        return fixed(key);
-    }
-    if let Peer::Inet(inet) = place {
-        if settings.protocol == Protocol::Tcp {
-            if settings.keepalive == Keepalive::On {
-                // A new socket has what the kernel is set to.
-                let usual = Socket::new(socket.domain()?, Type::STREAM, None)?.tcp_keepalive_time()?;
-                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(usual))?;
-            }
-            socket.set_reuse_address(settings.reuse_address)?;
-        }
-        guard(socket, settings, *inet)?;
-    }
-    when_bound(socket, settings, place)?;
-    // The process before has left it otherwise.
-    socket.set_nonblocking(false)?;
-    listen(socket, settings)
 }
 
 /// Whether the same listener also binds the IPv4 wildcard to this port: then `[::]` must leave IPv4 to it.

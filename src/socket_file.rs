@@ -100,6 +100,12 @@ impl SocketFile {
         Ok(file)
     }
 
+    /// Gives it the owner and the permissions that the configuration says now.
+    pub fn renew(&self, settings: &config::Listener) -> io::Result<()> {
+        // What is found stays when it is dropped.
+        SocketFile::find(&self.path, self.id, settings).map(drop)
+    }
+
     /// Removes the file at `path` if it is that one.
     pub fn remove(path: &Path, id: FileId) {
         drop(SocketFile { path: path.to_owned(), id, stays: false, aside: None });

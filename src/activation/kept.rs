@@ -13,7 +13,7 @@ use crate::{
     config::{self, Protocol},
     keeping::{Label, Store},
     listener::{Listener, Whose},
-    options,
+    options::{self, Usual},
     peer::Peer,
     socket_file::SocketFile,
 };
@@ -126,7 +126,11 @@ impl KeptSocket {
     fn renew(&self, settings: &config::Listener, place: &Peer) -> io::Result<Option<SocketFile>> {
         // The daemon before may have given up root. Whoever may not do this is that user still.
         let _ = fchown(&self.socket, Some(geteuid()), None);
-        options::renew(&self.socket, settings, place)?;
+        if let Some(key) = options::misfit(&self.socket, settings, place)? {
+            return Err(io::Error::other(format!("`{key}` has another value now")));
+        }
+        options::renew(&self.socket, settings, place, &Usual::of_new(&self.socket)?)?;
+        options::listen(&self.socket, settings)?;
         match (&self.address, self.label.file()) {
             (Peer::Path(path), Some(id)) => SocketFile::find(path, id, settings).map(Some),
             (Peer::Path(_), None) => Err(io::Error::other("it is not known which file it has")),

@@ -10,6 +10,7 @@ use std::{
 };
 
 /// Which buffers have a chosen size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
     /// That for sending.
     pub send: bool,
@@ -66,5 +67,8 @@ mod tests {
         assert!(!chosen.send && chosen.receive);
         socket.set_send_buffer_size(65536).unwrap();
         assert!(is_set(&socket).unwrap().send);
+        set(&socket, &Chosen { send: true, receive: false }).unwrap();
+        let chosen = is_set(&socket).unwrap();
+        assert!(chosen.send && !chosen.receive);
     }
 }

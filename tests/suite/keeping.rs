@@ -2,6 +2,7 @@
 
 mod changes;
 mod load;
+mod options;
 
 use std::{
     collections::BTreeMap,

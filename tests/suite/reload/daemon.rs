@@ -53,16 +53,6 @@ fn level_and_format_of_the_log_change() {
     }
 }
 
-/// Options that act when a socket is bound cannot change under it; that is said.
-#[test]
-fn what_cannot_change_is_told() {
-    let daemon = Echod::start(&listener("it", "unix", ""));
-    daemon.reload(&listener("it", "unix", "socket-mode = \"0600\"\nservice = \"upper\""));
-    daemon
-        .wait_log(|line| line.contains(" WARN ") && line.contains("`socket-mode` count from the next start"));
-    assert_eq!(daemon.client("it").ask(b"hello"), b"HELLO");
-}
-
 #[test]
 fn the_service_manager_is_told() {
     let manager = Manager::new();
