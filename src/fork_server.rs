@@ -134,10 +134,9 @@ impl ForkServer {
         self.signal(HAND_OVER);
     }
 
-    /// Waits until nobody accepts there any more; false if that takes longer than `patience`.
-    pub fn has_left(&mut self, patience: Duration) -> bool {
+    /// Waits until nobody accepts there any more; false if that takes until after `end`.
+    pub fn has_left(&mut self, end: Instant) -> bool {
         let Some(said) = self.said.as_mut().filter(|_| self.process.is_some()) else { return true };
-        let end = Instant::now() + patience;
         loop {
             let left = end.saturating_duration_since(Instant::now()).as_millis();
             let mut polled = [PollFd::new(said.as_fd(), PollFlags::POLLIN)];

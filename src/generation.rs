@@ -1,7 +1,13 @@
 //! A generation: what one reading of the configuration made of the listeners. The first is bound at start; a reload makes
 //! the next one, which keeps what has not changed and takes over the sockets of what has.
 
-use std::{collections::HashSet, io, path::PathBuf, sync::mpsc::Sender, time::Duration};
+use std::{
+    collections::HashSet,
+    io,
+    path::PathBuf,
+    sync::mpsc::Sender,
+    time::{Duration, Instant},
+};
 
 use log::{info, warn};
 use socket2::Socket;
@@ -11,17 +17,21 @@ use crate::{
     cli::Cli,
     config::{self, Config, Environment, Loaded},
     error::{Exit, Failure},
-    guard,
+    event::Event,
     keeping::Store,
-    listener::{self, Listener, Site, Whose},
+    listener::{self, HostNames, Listener, Site, Whose},
     peer::Peer,
-    station::{Event, Station},
+    signals,
+    station::Station,
 };
 
 mod notes;
 mod offers;
 
 use offers::Offers;
+
+/// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
+const TO_LEAVE: Duration = Duration::from_secs(5);
 
 /// Reads what is to be served.
 pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
@@ -54,9 +64,13 @@ impl Bound {
         let named = named.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
         })?;
+        let unnamed = config.listeners.iter().zip(&named).filter(|(_, named)| named.is_empty());
+        let names = HostNames::look_up(unnamed.map(|(settings, _)| settings), signals::told_to_stop);
+        let names =
+            names.ok_or_else(|| Failure::new(Exit::TryAgain, "cannot look up host names: told to stop"))?;
         let mut sites = Vec::new();
         for (settings, named) in config.listeners.iter().zip(&named) {
-            sites.push(if named.is_empty() { listener::sites(settings)? } else { Vec::new() });
+            sites.push(if named.is_empty() { listener::sites(settings, &names)? } else { Vec::new() });
         }
         let mut kept = std::mem::take(&mut passed.kept);
         for (settings, site) in places(config, &mut sites) {
@@ -110,6 +124,7 @@ impl Bound {
     /// the same place, or new ones. Nothing has changed yet when this fails. The service manager keeps as many as it has `places` for.
     pub fn next(
         config: &Config,
+        names: &HostNames,
         stations: &[Station],
         places: usize,
         notes: &mut Vec<String>,
@@ -127,7 +142,7 @@ impl Bound {
                     format!("listener \"{name}\": cannot keep its socket: {error}"),
                 )
             })?;
-            let mut sites = if named.is_empty() { listener::sites(settings)? } else { Vec::new() };
+            let mut sites = if named.is_empty() { listener::sites(settings, names)? } else { Vec::new() };
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
             wanted.push((settings, named, sites));
         }
@@ -272,12 +287,9 @@ impl Bound {
         let mut words = Vec::new();
         for (settings, sockets) in self.listeners() {
             let config::Listener { name, mode, service, workers, .. } = settings;
-            let silent = guard::silent_ports(settings).unwrap_or_default();
             words.extend(sockets.iter().map(|socket| {
                 let url = socket.url();
-                format!(
-                    "listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}{silent}"
-                )
+                format!("listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}")
             }));
         }
         words
@@ -296,8 +308,10 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
             station.retire(config.daemon.drain_timeout);
         }
     }
+    // For all of them together.
+    let end = Instant::now() + TO_LEAVE;
     for station in stations.iter_mut().filter(|station| bound.inherits(station)) {
-        if !station.has_left() {
+        if !station.has_left(end) {
             warn!("listener \"{}\": still accepts by its old rules", station.name());
         }
     }

@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod detach;
 pub mod digits;
+pub mod event;
 pub mod explain;
 pub mod fork_server;
 pub mod generation;

@@ -18,11 +18,13 @@ use crate::{
 };
 
 mod binding;
+mod host_names;
 mod places;
 mod sharing;
 mod whose;
 
 pub use binding::{Before, Site, bind, sites};
+pub use host_names::HostNames;
 pub use places::{places, words};
 pub use whose::Whose;
 

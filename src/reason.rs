@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Defines [`Reason`] and its words together, so that no list of them can forget one.
 macro_rules! reasons {
-    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $cure:literal;)*) => {
+    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal;)*) => {
         /// Why a connection or a datagram is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
@@ -26,11 +26,6 @@ macro_rules! reasons {
             pub fn line(self) -> &'static str {
                 match self { $(Reason::$name => $line,)* }
             }
-
-            /// What lets such a one in, for the administrator.
-            pub fn cure(self) -> &'static str {
-                match self { $(Reason::$name => $cure,)* }
-            }
         }
     };
 }
@@ -38,76 +33,54 @@ macro_rules! reasons {
 reasons! {
     // Who.
     /// Its address is in `deny`.
-    Denied = "denied", "its address is in `deny`",
-        "take it out of `deny` to let it in";
+    Denied = "denied", "its address is in `deny`";
     /// There is an `allow`, and its address is not in it.
-    NotAllowed = "not-allowed", "its address is not in `allow`",
-        "add it to `allow` to let it in";
+    NotAllowed = "not-allowed", "its address is not in `allow`";
     /// Its user is in neither `allow-users` nor `allow-groups`.
-    User = "user", "its user is neither in `allow-users` nor in `allow-groups`",
-        "add it to one of them to let it in";
+    User = "user", "its user is neither in `allow-users` nor in `allow-groups`";
     // How many.
     /// `max-connections` are open, and the listener does not let clients wait.
-    Full = "full", "`max-connections` are open",
-        "raise `max-connections`, or let clients wait by `when-full`";
+    Full = "full", "`max-connections` are open";
     /// Its source has `max-connections-per-source` open.
-    SourceFull = "source-full", "its source has `max-connections-per-source` open",
-        "raise `max-connections-per-source`";
+    SourceFull = "source-full", "its source has `max-connections-per-source` open";
     // How fast.
     /// The listener is over its `connection-rate`.
-    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in",
-        "raise `connection-rate`";
+    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in";
     /// Its source is over its `rate-per-source`.
-    Rate = "rate", "its source came over `rate-per-source`",
-        "raise `rate-per-source`";
+    Rate = "rate", "its source came over `rate-per-source`";
     /// Its source was over its rate, or answered the same for too long, a short while ago.
-    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down",
-        "raise `rate-per-source`, or shorten `cool-down`";
+    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down";
     // The header of a proxy.
     /// It sent no header of the PROXY protocol, or one that cannot be read.
-    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read",
-        "have the proxy send one, or set `proxy-protocol` to optional or off";
+    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read";
     /// Its PROXY header did not come in time.
-    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time",
-        "raise `proxy-header-timeout`, or have the proxy send one";
+    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time";
     /// It is none of the `trusted-proxies`.
-    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`",
-        "add it to `trusted-proxies` if it is a proxy";
+    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`";
     // Descriptors.
     /// `select` cannot watch a descriptor of so high a number.
-    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number",
-        "lower `max-connections`, or use mode epoll";
+    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number";
     // Datagrams.
     /// Its source cannot be answered: it has no name, or port 0.
-    Unanswerable = "unanswerable", "its source cannot be answered",
-        "have the client bind an address of its own to get an answer";
+    Unanswerable = "unanswerable", "its source cannot be answered";
     /// Its source is an address that nobody sends from.
-    SourceAddress = "source-address", "its source is an address that nobody sends from",
-        "`trusted` lifts it for loopback addresses";
+    SourceAddress = "source-address", "its source is an address that nobody sends from";
     /// It was sent to many at once: to a broadcast or multicast address.
-    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address",
-        "`allow-multicast` lifts it";
+    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address";
     /// Its source is a port of our own.
-    OwnListener = "own-listener", "its source is a listener of our own",
-        "two listeners would answer each other for ever; send from another port";
+    OwnListener = "own-listener", "its source is a listener of our own";
     /// Its source is a port where something sits that would answer the answer.
-    SourcePort = "source-port", "its source port is in `deny-source-ports`",
-        "have it send from another port, or take that one out of `deny-source-ports`";
+    SourcePort = "source-port", "its source port is in `deny-source-ports`";
     /// Its source is a port that is answered seldom, and too many came from such ones.
-    Throttled = "throttled", "too many came from source ports that are answered seldom",
-        "have it send from another port, or take \"reflectors\" out of `deny-source-ports`";
+    Throttled = "throttled", "too many came from source ports that are answered seldom";
     /// Its answer would be longer than it is.
-    Amplifying = "amplifying", "the answer would be longer than the request",
-        "have it send longer requests, or set `allow-amplification`";
+    Amplifying = "amplifying", "the answer would be longer than the request";
     /// Its source was answered again and again without a pause.
-    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
-        "add it to `trusted` if it is no server that answers too";
+    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause";
     /// Its source has told that it wants none of our answers.
-    Victim = "victim", "its source refuses our answers (port unreachable)",
-        "add it to `trusted` if it is a tool that sends without a socket";
+    Victim = "victim", "its source refuses our answers (port unreachable)";
     /// Its source does not read what it was sent, and room for answers is scarce.
-    Unread = "unread", "its source does not read our answers, which fill the send buffer",
-        "have it read them, or raise `send-buffer`";
+    Unread = "unread", "its source does not read our answers, which fill the send buffer";
 }
 
 impl fmt::Display for Reason {
@@ -129,7 +102,6 @@ mod tests {
             assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
             assert!(!words.contains(&word), "{word} twice");
             words.push(word);
-            assert!(!reason.line().is_empty() && !reason.cure().is_empty(), "{word}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, Environment, Loaded, LogTarget},
     detach::{Detached, Report, detach},
     error::{Exit, Failure},
+    event::Event,
     explain,
     generation::{Bound, load},
     guard, inetd,
@@ -25,9 +26,7 @@ use crate::{
     privileges::{self, use_all_descriptors},
     probe,
     sandbox::Sandbox,
-    signals,
-    station::Event,
-    strategy,
+    signals, strategy,
     supervisor::Supervisor,
     sys::{code, post},
     systemd::Manager,
@@ -90,10 +89,35 @@ fn serve(
     config: Config,
     files: &[PathBuf],
     passed: Passed,
-    mut notes: Vec<String>,
+    notes: Vec<String>,
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
     signals::block().map_err(internal)?;
+    match start(cli, config, files, passed, notes, report) {
+        // Whatever that was in the middle of has been undone.
+        Err(_) if signals::told_to_stop() => {
+            let text = "told to stop before anything was served";
+            match report {
+                Some(_) => Err(Failure::new(Exit::TryAgain, text)),
+                None => {
+                    info!("{text}");
+                    Ok(())
+                }
+            }
+        }
+        ended => ended,
+    }
+}
+
+/// All from the first lock to the last client.
+fn start(
+    cli: &Cli,
+    config: Config,
+    files: &[PathBuf],
+    passed: Passed,
+    mut notes: Vec<String>,
+    report: &mut Option<Report>,
+) -> Result<(), Failure> {
     let _pid_file = config.daemon.pid_file.as_deref().map(PidFile::take).transpose()?;
     logging::install(&config.log)?;
     logging::log_panics();
@@ -118,13 +142,13 @@ fn serve(
     let behind = events.clone();
     // Nobody listens any more once the daemon ends.
     logging::when_behind(move || _ = behind.send(Event::LogBehind));
-    signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     let (words, announced) = (bound.words(), announcements(&bound));
     let mut number = 0;
     let (stations, failures) = bound.start(&config.log, &mut number, &events);
     if let Some(failure) = failures.into_iter().next() {
         return Err(failure);
     }
+    signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     words.iter().for_each(|line| info!("{line}"));
     if cli.announce
         && let Err(error) = say(&announced)

@@ -8,7 +8,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::sys::{interrupt, post};
+use crate::sys::{interrupt, pending, post};
 
 /// Those that the daemon acts on.
 const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
@@ -23,6 +23,12 @@ pub fn block() -> io::Result<()> {
     all.remove(Signal::SIGWINCH);
     all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     Ok(())
+}
+
+/// Whether a signal has arrived that ends the daemon, while nobody is there yet to send it to: from [`block`] to [`forward`].
+/// Whoever waits for something in that time is to look.
+pub fn told_to_stop() -> bool {
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().any(pending::is_pending)
 }
 
 /// Starts the thread that sends each signal to `events`, for as long as somebody listens there.

@@ -15,6 +15,7 @@ use crate::{
     config::{self, Mode, Protocol},
     duty::Duty,
     error::{Exit, Failure},
+    event::Event,
     fork_server::ForkServer,
     keeping::Label,
     listener::{Listener, Whose},
@@ -32,19 +33,6 @@ pub use heir::Heir;
 
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
 const STACK: usize = 256 << 10;
-
-/// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
-const TO_LEAVE: Duration = Duration::from_secs(5);
-
-/// What the supervisor is told.
-pub enum Event {
-    /// A signal arrived.
-    Signal(i32),
-    /// Lines of the log have found no room.
-    LogBehind,
-    /// The threads of the station of this number have ended.
-    Ended(usize, io::Result<()>),
-}
 
 /// One listener in service.
 pub struct Station {
@@ -146,13 +134,12 @@ impl Station {
         }
     }
 
-    /// Waits until nobody accepts here any more; false if that takes too long.
-    pub fn has_left(&mut self) -> bool {
+    /// Waits until nobody accepts here any more; false if that takes until after `end`.
+    pub fn has_left(&mut self, end: Instant) -> bool {
         let duty = match &mut self.how {
-            How::Process(server) => return server.has_left(TO_LEAVE),
+            How::Process(server) => return server.has_left(end),
             How::Threads(duty, _) => duty,
         };
-        let end = Instant::now() + TO_LEAVE;
         while !duty.posts.have_left() {
             if self.ended || Instant::now() > end {
                 return self.ended;

@@ -4,7 +4,10 @@
 use std::{
     io,
     rc::Rc,
-    sync::mpsc::{Receiver, Sender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,10 +18,11 @@ use crate::{
     cli::Cli,
     config::Config,
     error::{Exit, Failure},
+    event::Event,
     keeping::Store,
     logging,
     sandbox::Sandbox,
-    station::{Event, Heir, Station},
+    station::{Heir, Station},
     systemd::Manager,
 };
 
@@ -26,6 +30,7 @@ mod orphans;
 mod reload;
 mod watchdog;
 
+use reload::Reading;
 use watchdog::Watchdog;
 
 /// How often the service manager is told of a drain.
@@ -56,6 +61,9 @@ pub struct Supervisor<'a> {
     watchdog: Option<Watchdog>,
     /// When the service manager is told again of a drain.
     tell: Option<Instant>,
+    reading: Arc<Reading>,
+    /// Whether a reload waits for its configuration.
+    is_reading: bool,
 }
 
 /// Since when nothing has happened.
@@ -94,6 +102,8 @@ impl<'a> Supervisor<'a> {
             store,
             watchdog,
             tell,
+            reading: Arc::default(),
+            is_reading: false,
         }
     }
 
@@ -125,6 +135,7 @@ impl<'a> Supervisor<'a> {
                     self.told = true;
                     self.drain(&format!("told to stop ({})", name_of(signal)), Heir::Daemon);
                 }
+                Some(Event::Read(number, read)) => self.go_on(number, *read),
                 Some(Event::Ended(number, ended)) => self.ended(number, ended),
                 // From now on it is looked at when it is due.
                 Some(Event::LogBehind) => {}

@@ -7,7 +7,7 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{
     config::{self, Environment, Inputs, ServiceKind},
-    listener,
+    listener::{self, HostNames},
     peer::Peer,
     reason::Reason,
     service::{
@@ -35,8 +35,12 @@ impl Service for Fragile {
 fn a_panic_costs_one_datagram_of_a_batch() {
     let inputs = Inputs { file: None, listen: vec!["udp://127.0.0.1:0?name=it".into()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let listener =
-        listener::bind(&settings, listener::sites(&settings).unwrap(), Duration::ZERO, &mut Vec::new());
+    let listener = listener::bind(
+        &settings,
+        listener::sites(&settings, &HostNames::default()).unwrap(),
+        Duration::ZERO,
+        &mut Vec::new(),
+    );
     let listener = listener.unwrap().remove(0);
     let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
     duty.service = Box::new(Fragile);

@@ -12,6 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::sharing::Sharing;
 use super::{
     Listener,
+    host_names::HostNames,
     places::{cannot_bind, is_absent, places, words},
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     error::Failure,
     options,
     peer::Peer,
+    signals,
     socket_file::{FileId, SocketFile},
 };
 
@@ -51,13 +53,13 @@ impl Before<'_> {
     }
 }
 
-/// All sites of one entry of the configuration, without sockets. A host name is looked up here.
-pub fn sites<'a>(settings: &config::Listener) -> Result<Vec<Site<'a>>, Failure> {
+/// All sites of one entry of the configuration, without sockets.
+pub fn sites<'a>(settings: &config::Listener, names: &HostNames) -> Result<Vec<Site<'a>>, Failure> {
     let mut sites = Vec::new();
     for (number, address) in settings.address.iter().enumerate() {
         let name = address.is_name().then_some(number);
         let site = |place| Site { place, name, found: None, before: Before::default() };
-        sites.extend(places(settings, address)?.into_iter().map(site));
+        sites.extend(places(settings, address, names)?.into_iter().map(site));
     }
     Ok(sites)
 }
@@ -117,7 +119,11 @@ fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io:
     let end = Instant::now() + patience;
     loop {
         match bind() {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+            Err(error)
+                if error.kind() == ErrorKind::AddrInUse
+                    && Instant::now() < end
+                    && !signals::told_to_stop() =>
+            {
                 thread::sleep(Duration::from_millis(5));
             }
             result => return result,

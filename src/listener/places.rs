@@ -1,7 +1,8 @@
 //! Where a listener is to be bound, and what to say if that fails.
 
-use std::{io, net::ToSocketAddrs};
+use std::io;
 
+use super::host_names::{HostNames, name_of};
 use crate::{
     config::{self, Address, Host},
     error::{Exit, Failure},
@@ -9,32 +10,34 @@ use crate::{
 };
 
 /// All sockets that an address of the file stands for.
-pub fn places(settings: &config::Listener, address: &Address) -> Result<Vec<Peer>, Failure> {
+pub fn places(
+    settings: &config::Listener,
+    address: &Address,
+    names: &HostNames,
+) -> Result<Vec<Peer>, Failure> {
     let (host, ports) = match address {
         Address::Path(path) => return Ok(vec![Peer::Path(path.as_path().into())]),
         Address::Abstract(name) => return Ok(vec![Peer::Abstract(name.as_bytes().into())]),
         Address::Inet { host, ports } => (host, ports.clone()),
     };
-    let text = match host {
-        Host::Ip(ip) => return Ok(ports.map(|port| Peer::Inet((*ip, port).into())).collect()),
-        Host::Scoped(ip, zone) => format!("{ip}%{zone}"),
-        Host::Name(name) => name.clone(),
-    };
-    let mut found = Vec::new();
-    for port in ports {
-        let resolved = (text.as_str(), port).to_socket_addrs().map_err(|error| {
-            let name = &settings.name;
-            let cure = "check the name, or write the address as a number";
-            let text = format!("listener \"{name}\": cannot look up host `{text}`: {error}; {cure}");
-            Failure::new(Exit::Unavailable, text)
-        })?;
-        for address in resolved.map(Peer::Inet) {
-            if !found.contains(&address) {
-                found.push(address);
-            }
-        }
+    if let Host::Ip(ip) = host {
+        return Ok(ports.map(|port| Peer::Inet((*ip, port).into())).collect());
     }
-    Ok(found)
+    let host = name_of(host).unwrap_or_default();
+    let found = names.addresses(&host).map_err(|error| {
+        let name = &settings.name;
+        let cure = "check the name, or write the address as a number";
+        let text = format!("listener \"{name}\": cannot look up host `{host}`: {error}; {cure}");
+        Failure::new(Exit::Unavailable, text)
+    })?;
+    let at = |port| {
+        found.iter().map(move |address| {
+            let mut address = *address;
+            address.set_port(port);
+            Peer::Inet(address)
+        })
+    };
+    Ok(ports.flat_map(at).collect())
 }
 
 /// Whether the machine lacks the address family, the address or the directory.

@@ -1,20 +1,38 @@
 //! SIGHUP: the configuration is read again, and the next generation of listeners takes over. Until all of it is known to
 //! work nothing changes; what does not work is told, and the old generation goes on.
 
-use std::path::Path;
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
 
 use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
-    error::Failure,
+    error::{Exit, Failure},
+    event::Event,
     generation::{self, Bound},
-    listener::Listener,
+    listener::{HostNames, Listener},
     logging,
     peer::Peer,
     strategy,
 };
+
+/// What the threads that read for a reload share.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// The number of the reload that was asked for last. The others are over.
+    latest: AtomicUsize,
+    /// One reads at a time: a configuration may be large.
+    turn: Mutex<()>,
+}
 
 impl Supervisor<'_> {
     pub(super) fn reload(&mut self) {
@@ -29,7 +47,61 @@ impl Supervisor<'_> {
             // It may have been rotated, whatever becomes of the rest.
             warn!("the log file before stays open: {failure}");
         }
-        match self.next_generation() {
+        let number = self.reading.latest.fetch_add(1, Relaxed) + 1;
+        self.is_reading = true;
+        if let Err(error) = self.read(number) {
+            self.is_reading = false;
+            let text = format!("cannot read the configuration: {error}");
+            self.reloaded(Err(Failure::new(Exit::Unavailable, text)));
+        }
+    }
+
+    /// Lets a thread read the configuration: neither a slow disk nor a silent name server is to keep the supervisor from its
+    /// watchdog, or from a signal.
+    fn read(&self, number: usize) -> io::Result<()> {
+        let (cli, events, reading) = (self.cli.clone(), self.events.clone(), Arc::clone(&self.reading));
+        let environment =
+            Environment { sandboxed: self.sandbox.hides_files(), ..Environment::from_process() };
+        let is_over = move || reading.latest.load(Relaxed) != number;
+        let turn = Arc::clone(&self.reading);
+        let read = move || {
+            let turn = turn.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_over() {
+                return;
+            }
+            let loaded = generation::load(&cli, &environment);
+            drop(turn);
+            let found = match loaded {
+                Ok(loaded) => match HostNames::look_up(&loaded.config.listeners, &is_over) {
+                    Some(names) => Ok((loaded, names)),
+                    None => return,
+                },
+                Err(failure) => Err(failure),
+            };
+            // Nobody listens any more once the daemon has ended.
+            let _ = events.send(Event::Read(number, Box::new(found)));
+        };
+        thread::Builder::new().name("reload".into()).spawn(read).map(|_| ())
+    }
+
+    /// Goes on with a reload, now that its configuration was read. If another one was asked for meanwhile, that one counts.
+    pub(super) fn go_on(&mut self, number: usize, read: Result<(Loaded, HostNames), Failure>) {
+        if !self.is_reading || self.reading.latest.load(Relaxed) != number {
+            return;
+        }
+        self.is_reading = false;
+        match self.deadline {
+            Some(_) => info!("not reloaded: already stopping"),
+            None => {
+                let done = read.and_then(|(loaded, names)| self.next_generation(loaded, &names));
+                self.reloaded(done);
+            }
+        }
+    }
+
+    /// Tells what became of a reload.
+    fn reloaded(&self, done: Result<(), Failure>) {
+        match done {
             Ok(()) => {
                 let state = self.state();
                 info!("reloaded: {state}");
@@ -45,10 +117,8 @@ impl Supervisor<'_> {
         }
     }
 
-    fn next_generation(&mut self) -> Result<(), Failure> {
-        let environment =
-            Environment { sandboxed: self.sandbox.hides_files(), ..Environment::from_process() };
-        let Loaded { mut config, mut notes, .. } = generation::load(self.cli, &environment)?;
+    fn next_generation(&mut self, loaded: Loaded, names: &HostNames) -> Result<(), Failure> {
+        let Loaded { mut config, mut notes, .. } = loaded;
         self.sandbox.admits_modes(&config, false)?;
         strategy::settle(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
@@ -62,7 +132,7 @@ impl Supervisor<'_> {
             notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
-        let mut bound = Bound::next(&config, &self.stations, self.store.room(), &mut notes)?;
+        let mut bound = Bound::next(&config, names, &self.stations, self.store.room(), &mut notes)?;
         // From here on nothing is refused any more.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));

@@ -15,6 +15,7 @@ pub mod local_time;
 pub mod mmsg;
 pub mod names;
 pub mod path_mtu;
+pub mod pending;
 pub mod poller;
 pub mod post;
 pub mod ring;

@@ -4,7 +4,6 @@ mod check;
 mod command_line;
 mod faults;
 mod files;
-mod messages;
 mod parameters;
 mod print_config;
 

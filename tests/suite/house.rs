@@ -34,6 +34,7 @@ const LAYERS: &[&str] = &[
     "socket_file",
     "options",
     "listener",
+    "event",
     "keeping",
     "activation",
     "stats",

@@ -16,6 +16,7 @@ mod event_loops;
 mod explain;
 mod flood;
 mod guards;
+mod host_names;
 mod house;
 mod inetd;
 mod io_uring;

@@ -12,7 +12,8 @@ use std::{
 use echod::{
     config::{self, Environment, Inputs},
     duty::Duty,
-    guard, listener,
+    guard,
+    listener::{self, HostNames},
     peer::Peer,
     service::{Event, Next, Service, Session},
     strategy,
@@ -95,7 +96,7 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
     interrupt::on(interrupt::SIGNAL);
     let inputs = Inputs { file: None, listen: vec![url.to_owned()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let sites = listener::sites(&settings).unwrap();
+    let sites = listener::sites(&settings, &HostNames::default()).unwrap();
     let sockets = listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap();
     let Peer::Inet(address) = *sockets[0].address() else { panic!("{url} is no internet address") };
     let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();

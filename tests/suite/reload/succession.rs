@@ -9,7 +9,10 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::modes;
-use crate::common::{Client, Echod, eventually, fitted, it, pattern, poll, proc};
+use crate::{
+    common::{Client, Echod, eventually, fitted, it, listener, pattern, poll, proc},
+    survival::signal_process,
+};
 
 /// A hundred reloads through all modes while clients come, go and stay: not a byte is lost, nobody is refused, and in the
 /// end nothing is left of the generations in between.
@@ -90,4 +93,22 @@ fn a_burst_of_signals_ends_in_one_state() {
     daemon.stop();
     let log = daemon.log();
     assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+}
+
+/// Processes that do not leave the door are waited for together: one after the other they would keep the supervisor from its
+/// clients, its signals and its watchdog for longer than anything here may take.
+#[test]
+fn stuck_processes_cost_a_reload_their_patience_once() {
+    let toml = |service: &str| -> String {
+        let forking = format!("mode = \"forking\"\nservice = \"{service}\"");
+        (0..7).map(|number| listener(&format!("stuck-{number}"), "tcp", &forking)).collect()
+    };
+    let mut daemon = Echod::start(&toml("echo"));
+    let stuck = daemon.children();
+    assert_eq!(stuck.len(), 7);
+    stuck.iter().for_each(|process| signal_process(*process, Signal::SIGSTOP));
+    daemon.reload(&toml("upper"));
+    assert_eq!(daemon.log().matches("still accepts by its old rules").count(), 7, "{}", daemon.log());
+    stuck.iter().for_each(|process| signal_process(*process, Signal::SIGCONT));
+    daemon.stop();
 }
