@@ -20,7 +20,11 @@ use crate::{
     guard,
     listener::Listener,
     logging::Seldom,
-    sys::{error_queue, mmsg::Batch},
+    peer::Peer,
+    sys::{
+        error_queue,
+        mmsg::{Batch, Request},
+    },
     watch::{Patience, Ready, Watch},
 };
 pub use answer::answer;
@@ -49,6 +53,14 @@ pub fn batch<'l>(
         batch.join_answers(socket.as_fd());
     }
     Ok(batch)
+}
+
+/// Who sent a request, for people.
+fn source(duty: &Duty, request: Request<'_>) -> String {
+    match Peer::from(&request.source()) {
+        Peer::Unnamed => "a socket without a name".to_owned(),
+        peer => peer.url(duty.settings.protocol).to_string(),
+    }
 }
 
 /// What happened at the desk.

@@ -18,6 +18,7 @@ use crate::{
     config::{self, Config, Environment, Loaded},
     error::{Exit, Failure},
     event::Event,
+    guard,
     keeping::Store,
     listener::{self, HostNames, Listener, Site, Whose},
     peer::Peer,
@@ -287,9 +288,12 @@ impl Bound {
         let mut words = Vec::new();
         for (settings, sockets) in self.listeners() {
             let config::Listener { name, mode, service, workers, .. } = settings;
+            let silent = guard::silent_ports(settings).unwrap_or_default();
             words.extend(sockets.iter().map(|socket| {
                 let url = socket.url();
-                format!("listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}")
+                format!(
+                    "listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}{silent}"
+                )
             }));
         }
         words

@@ -210,6 +210,15 @@ pub fn may_come(trusted: &[IpNet], place: Place, source: impl Source) -> bool {
     }
 }
 
+/// Which source ports `listener` does not answer, for its line in the log.
+pub fn silent_ports(listener: &config::Listener) -> Option<String> {
+    let choices = &listener.deny_source_ports;
+    let own = if choices.0.contains(&PortChoice::Reflectors) { " and those of echod" } else { "" };
+    needs_one(listener).then(|| {
+        format!("; source ports {}{own} are not answered (deny-source-ports)", PortSet::new(choices))
+    })
+}
+
 /// Whether `deny-source-ports` has `port`.
 pub fn is_denied_port(choices: &SourcePorts, port: u16) -> bool {
     PortSet::new(choices).contains(port)

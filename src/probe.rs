@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
@@ -42,11 +43,17 @@ pub fn probe(url: &str) -> Result<String, Failure> {
     let names = HostNames::look_up([&listener], || false).unwrap_or_default();
     for place in places(&listener, address, &names)? {
         let url = place.url(listener.protocol);
-        match ask(&place, listener.protocol) {
+        let mut source = None;
+        match ask(&place, listener.protocol, &mut source) {
             Ok((bytes, time)) => {
                 return Ok(format!("{url}: {bytes} bytes came back after {}\n", Lasted(time)));
             }
-            Err(trouble) => troubles.push(format!("cannot probe {url}: {trouble}")),
+            Err(trouble) => {
+                let refused = source.filter(|_| trouble.may_be_a_refusal()).map(|source| {
+                    format!(", or the listener refuses you: `echod explain --listener NAME --from {source}` says why")
+                });
+                troubles.push(format!("cannot probe {url}: {trouble}{}", refused.unwrap_or_default()));
+            }
         }
     }
     Err(Failure::new(Exit::Unavailable, troubles.join("\n       ")))
@@ -57,6 +64,8 @@ pub fn probe(url: &str) -> Result<String, Failure> {
 enum Trouble {
     /// What a call said.
     Failed(String),
+    /// The connection was reset.
+    Reset,
     /// Nothing came, or not enough.
     Silent { received: usize },
     /// The end came before the answer.
@@ -70,6 +79,7 @@ impl From<io::Error> for Trouble {
         match error.raw_os_error() {
             // What the time-out of sending makes of connect(2), if the other end says nothing.
             Some(libc::EINPROGRESS) => Self::Silent { received: 0 },
+            Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
             // Of a unix socket: of clients that wait to be accepted, or of datagrams.
             Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {PATIENCE:?}")),
             _ => Self::Failed(words(&error)),
@@ -82,6 +92,7 @@ impl fmt::Display for Trouble {
         let echo = "a probe wants an echo, which no service but `echo` gives";
         match self {
             Self::Failed(words) => write!(f, "{words}; `echod --check` says what would be served where"),
+            Self::Reset => write!(f, "connection reset by peer; {echo}"),
             Self::Silent { received: 0 } => write!(f, "no answer within {PATIENCE:?}; {echo}"),
             Self::Silent { received } => write!(f, "only {received} bytes came back within {PATIENCE:?}"),
             Self::Closed { received } => write!(f, "closed after {received} bytes of the answer; {echo}"),
@@ -90,8 +101,16 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Sends a message and waits until it has come back: how long it is, and how long that took.
-fn ask(place: &Peer, protocol: Protocol) -> Result<(usize, Duration), Trouble> {
+impl Trouble {
+    /// Whether a listener that lets only some in would behave so.
+    fn may_be_a_refusal(&self) -> bool {
+        matches!(self, Self::Reset | Self::Silent { received: 0 } | Self::Closed { received: 0 })
+    }
+}
+
+/// Sends a message and waits until it has come back: how long it is, and how long that took. Notes what the listener knows of the
+/// `source`, as `echod explain` takes it, once it may have been asked.
+fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(usize, Duration), Trouble> {
     let begun = Instant::now();
     let address = place.socket_address()?;
     let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
@@ -102,6 +121,15 @@ fn ask(place: &Peer, protocol: Protocol) -> Result<(usize, Duration), Trouble> {
     }
     socket.set_write_timeout(Some(PATIENCE))?;
     socket.connect(&address)?;
+    *source = match protocol {
+        Protocol::Tcp | Protocol::Udp => {
+            let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+            local.map(|local| local.ip().to_canonical().to_string())
+        }
+        Protocol::Unix => Some(geteuid().to_string()),
+        // Whoever can send is answered.
+        Protocol::UnixDatagram => None,
+    };
     // Nobody could have answered it before it was sent.
     let message = format!("echod probe {:016x}\n", RandomState::new().hash_one(begun));
     socket.write_all(message.as_bytes())?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Defines [`Reason`] and its words together, so that no list of them can forget one.
 macro_rules! reasons {
-    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal;)*) => {
+    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $cure:literal;)*) => {
         /// Why a connection or a datagram is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
@@ -26,6 +26,11 @@ macro_rules! reasons {
             pub fn line(self) -> &'static str {
                 match self { $(Reason::$name => $line,)* }
             }
+
+            /// What lets such a one in, for the administrator.
+            pub fn cure(self) -> &'static str {
+                match self { $(Reason::$name => $cure,)* }
+            }
         }
     };
 }
@@ -33,54 +38,76 @@ macro_rules! reasons {
 reasons! {
     // Who.
     /// Its address is in `deny`.
-    Denied = "denied", "its address is in `deny`";
+    Denied = "denied", "its address is in `deny`",
+        "take it out of `deny` to let it in";
     /// There is an `allow`, and its address is not in it.
-    NotAllowed = "not-allowed", "its address is not in `allow`";
+    NotAllowed = "not-allowed", "its address is not in `allow`",
+        "add it to `allow` to let it in";
     /// Its user is in neither `allow-users` nor `allow-groups`.
-    User = "user", "its user is neither in `allow-users` nor in `allow-groups`";
+    User = "user", "its user is neither in `allow-users` nor in `allow-groups`",
+        "add it to one of them to let it in";
     // How many.
     /// `max-connections` are open, and the listener does not let clients wait.
-    Full = "full", "`max-connections` are open";
+    Full = "full", "`max-connections` are open",
+        "raise `max-connections`, or let clients wait by `when-full`";
     /// Its source has `max-connections-per-source` open.
-    SourceFull = "source-full", "its source has `max-connections-per-source` open";
+    SourceFull = "source-full", "its source has `max-connections-per-source` open",
+        "raise `max-connections-per-source`";
     // How fast.
     /// The listener is over its `connection-rate`.
-    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in";
+    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in",
+        "raise `connection-rate`";
     /// Its source is over its `rate-per-source`.
-    Rate = "rate", "its source came over `rate-per-source`";
+    Rate = "rate", "its source came over `rate-per-source`",
+        "raise `rate-per-source`";
     /// Its source was over its rate, or answered the same for too long, a short while ago.
-    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down";
+    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down",
+        "raise `rate-per-source`, or shorten `cool-down`";
     // The header of a proxy.
     /// It sent no header of the PROXY protocol, or one that cannot be read.
-    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read";
+    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read",
+        "have the proxy send one, or set `proxy-protocol` to optional or off";
     /// Its PROXY header did not come in time.
-    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time";
+    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time",
+        "raise `proxy-header-timeout`, or have the proxy send one";
     /// It is none of the `trusted-proxies`.
-    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`";
+    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`",
+        "add it to `trusted-proxies` if it is a proxy";
     // Descriptors.
     /// `select` cannot watch a descriptor of so high a number.
-    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number";
+    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number",
+        "lower `max-connections`, or use mode epoll";
     // Datagrams.
     /// Its source cannot be answered: it has no name, or port 0.
-    Unanswerable = "unanswerable", "its source cannot be answered";
+    Unanswerable = "unanswerable", "its source cannot be answered",
+        "have the client bind an address of its own to get an answer";
     /// Its source is an address that nobody sends from.
-    SourceAddress = "source-address", "its source is an address that nobody sends from";
+    SourceAddress = "source-address", "its source is an address that nobody sends from",
+        "`trusted` lifts it for loopback addresses";
     /// It was sent to many at once: to a broadcast or multicast address.
-    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address";
+    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address",
+        "`allow-multicast` lifts it";
     /// Its source is a port of our own.
-    OwnListener = "own-listener", "its source is a listener of our own";
+    OwnListener = "own-listener", "its source is a listener of our own",
+        "two listeners would answer each other for ever; send from another port";
     /// Its source is a port where something sits that would answer the answer.
-    SourcePort = "source-port", "its source port is in `deny-source-ports`";
+    SourcePort = "source-port", "its source port is in `deny-source-ports`",
+        "have it send from another port, or take that one out of `deny-source-ports`";
     /// Its source is a port that is answered seldom, and too many came from such ones.
-    Throttled = "throttled", "too many came from source ports that are answered seldom";
+    Throttled = "throttled", "too many came from source ports that are answered seldom",
+        "have it send from another port, or take \"reflectors\" out of `deny-source-ports`";
     /// Its answer would be longer than it is.
-    Amplifying = "amplifying", "the answer would be longer than the request";
+    Amplifying = "amplifying", "the answer would be longer than the request",
+        "have it send longer requests, or set `allow-amplification`";
     /// Its source was answered again and again without a pause.
-    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause";
+    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
+        "add it to `trusted` if it is no server that answers too";
     /// Its source has told that it wants none of our answers.
-    Victim = "victim", "its source refuses our answers (port unreachable)";
+    Victim = "victim", "its source refuses our answers (port unreachable)",
+        "add it to `trusted` if it is a tool that sends without a socket";
     /// Its source does not read what it was sent, and room for answers is scarce.
-    Unread = "unread", "its source does not read our answers, which fill the send buffer";
+    Unread = "unread", "its source does not read our answers, which fill the send buffer",
+        "have it read them, or raise `send-buffer`";
 }
 
 impl fmt::Display for Reason {
@@ -102,6 +129,7 @@ mod tests {
             assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
             assert!(!words.contains(&word), "{word} twice");
             words.push(word);
+            assert!(!reason.line().is_empty() && !reason.cure().is_empty(), "{word}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn admit(duty: &Duty, listener: &Listener, batch: &mut Batch) -> usiz
             duty.stats.truncated.fetch_add(1, Relaxed);
             refused |= 1 << i;
         } else if let Err(reason) = judge.judge(request) {
-            duty.refuse(reason, 1);
+            duty.refuse(reason, 1, || super::source(duty, request));
             refused |= 1 << i;
         }
     }

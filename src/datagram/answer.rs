@@ -16,7 +16,7 @@ use crate::{
     peer::Peer,
     reason::Reason,
     service::Service,
-    sys::mmsg::{Batch, SendRoom, Sent},
+    sys::mmsg::{Batch, Request, SendRoom, Sent},
 };
 
 /// Answers all datagrams of a batch that were let in, and sends the answers.
@@ -25,9 +25,9 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
         show(duty, batch);
     }
     let allow_amplification = duty.settings.allow_amplification;
-    let make = |buffer: &mut [u8], request| {
-        reply(&*duty.service, buffer, request, allow_amplification).unwrap_or_else(|reason| {
-            duty.refuse(reason, 1);
+    let make = |buffer: &mut [u8], request: Request<'_>| {
+        reply(&*duty.service, buffer, request.length(), allow_amplification).unwrap_or_else(|reason| {
+            duty.refuse(reason, 1, || super::source(duty, request));
             None
         })
     };
@@ -45,7 +45,7 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
         super::hear_complaints(duty, listener);
     }
     if let Some(peer) = room.as_ref().and_then(Room::withheld_from) {
-        duty.withhold(sent.withheld, &peer);
+        duty.refuse(Reason::Unread, sent.withheld, || peer.url(duty.settings.protocol).to_string());
     }
     let Sent { dropped, forbidden, unreachable, oversize, failed, .. } = sent;
     if dropped + forbidden + unreachable + oversize + failed > 0 {

@@ -15,15 +15,15 @@ use crate::{
 impl Duty {
     /// Counts and logs the end of a connection.
     pub fn farewell(&self, peer: &Peer, lasted: Duration, report: Report) {
-        self.count_end(report.end);
+        self.count_end(report.end, || peer.source(self.settings.protocol, report.carried).to_string());
         self.tell_end(peer, lasted, report);
     }
 
-    /// The first half of [`Duty::farewell`].
-    pub fn count_end(&self, end: End) {
+    /// The first half of [`Duty::farewell`]; `source` puts into words where the client came from.
+    pub fn count_end(&self, end: End, source: impl FnOnce() -> String) {
         self.stats.ended(end);
         if let End::Refused(reason) = end {
-            self.refuse(reason, 1);
+            self.refuse(reason, 1, source);
         }
     }
 

@@ -10,32 +10,24 @@ use nix::{
 use socket2::Socket;
 
 use super::Duty;
-use crate::{config::WhenFull, peer::Peer, reason::Reason, sys::clock};
+use crate::{
+    config::WhenFull,
+    peer::Peer,
+    reason::Reason,
+    sys::{clock, credentials::peer_user},
+};
 
 impl Duty {
-    /// Refuses `count` datagrams for one reason. The log tells of that reason at most once a minute.
-    pub fn refuse(&self, reason: Reason, count: u64) {
+    /// Refuses `count` connections or datagrams for one reason. The log tells of that reason at most once a minute, with a `source` as an example, which is
+    /// put into words only then.
+    pub fn refuse(&self, reason: Reason, count: u64, source: impl FnOnce() -> String) {
         self.stats.refuse(reason, count);
         if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
             let name = self.settings.name.as_str();
-            let line = reason.line();
+            let (line, source, cure) = (reason.line(), source(), reason.cure());
             warn!(
-                listener = name, reason = reason.word();
-                "listener \"{name}\": {count} refused ({reason}): {line}"
-            );
-        }
-    }
-
-    /// Counts `count` answers that were withheld, the first of them from `peer`, which does not read. The log names it, once a minute.
-    pub fn withhold(&self, count: u64, peer: &Peer) {
-        let reason = Reason::Unread;
-        self.stats.refuse(reason, count);
-        if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
-            let (name, url) = (self.settings.name.as_str(), peer.url(self.settings.protocol));
-            let line = reason.line();
-            warn!(
-                listener = name, reason = reason.word();
-                "listener \"{name}\": {count} refused ({reason}), the last from {url}: {line}"
+                listener = name, reason = reason.word(), source = source.as_str();
+                "listener \"{name}\": {count} refused ({reason}): {line}, the last from {source}; {cure}"
             );
         }
     }
@@ -50,7 +42,11 @@ impl Duty {
             listener = name, reason = reason.word();
             "listener \"{name}\": {url} refused ({reason}): {line}"
         );
-        self.refuse(reason, 1);
+        self.refuse(reason, 1, || match peer {
+            Peer::Inet(_) => url.to_string(),
+            // Nearly all clients of a unix socket have no name.
+            _ => peer_user(socket).map_or_else(|_| url.to_string(), |user| format!("user {user}")),
+        });
         lingers
     }
 

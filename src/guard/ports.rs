@@ -1,7 +1,7 @@
 //! Ports where something may sit that answers an answer.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::{
@@ -67,6 +67,16 @@ impl PortSet {
     /// The first and last port of each range.
     pub(super) fn ranges(&self) -> &[(u16, u16)] {
         &self.ranges
+    }
+}
+
+/// `7,19,4000-4009`, as the file may have it.
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ranges.iter().enumerate().try_for_each(|(index, &(first, last))| {
+            let comma = if index == 0 { "" } else { "," };
+            if first == last { write!(f, "{comma}{first}") } else { write!(f, "{comma}{first}-{last}") }
+        })
     }
 }
 

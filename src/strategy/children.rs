@@ -248,7 +248,8 @@ impl<'a> Children<'a> {
             let report = self.slots[slot].told(status);
             self.duty.take_back(self.slots[slot].place());
             // Before its place is given back: who is not open any more has been counted.
-            self.duty.count_end(report.end);
+            let source = |peer: &Peer| peer.source(self.duty.settings.protocol, report.carried).to_string();
+            self.duty.count_end(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
             match child.peer {
                 Some(peer) => self.gone.push((peer, child.opened.elapsed(), report)),
                 None if report.end != End::ServiceClosed => {

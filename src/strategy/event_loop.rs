@@ -287,12 +287,13 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
-        self.duty.count_end(end);
+        let (protocol, carried) = (self.duty.settings.protocol, connection.carried());
+        self.duty.count_end(end, || connection.peer().source(protocol, carried).to_string());
         // Its place is free when its descriptor is.
         drop(socket);
         drop(permit);
         if self.duty.tells_end(end) {
-            let report = Report { received, sent, end, carried: connection.carried() };
+            let report = Report { received, sent, end, carried };
             self.farewells.add(self.duty, (connection.peer().clone(), opened.elapsed(), report));
         }
     }

@@ -192,8 +192,8 @@ impl Batch {
     }
 
     /// Has `make` answer each request that is not refused: it is given the buffer, with the request at its start and room for any
-    /// answer, and the length of the request, and returns that of the answer. To be called again if it panics, for the rest.
-    pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], usize) -> Option<usize>) {
+    /// answer, and the request, and returns the length of the answer. To be called again if it panics, for the rest.
+    pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>) -> Option<usize>) {
         // As slices of one length, so that a number is checked against it once.
         let all = self.received;
         let (requests, slots) = (&self.requests[..all], &mut self.slots[..all]);
@@ -204,7 +204,9 @@ impl Batch {
             if refused & (1 << i) != 0 {
                 continue;
             }
-            if let Some(length) = make(&mut buffer[..ROOM], length(&requests[i])) {
+            if let Some(length) =
+                make(&mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
+            {
                 self.answers.add(requests, slots, pieces, i, length.min(ROOM));
             }
         }

@@ -66,7 +66,11 @@ fn a_stream_client_must_be_allowed() {
         let told = daemon.wait_lines(2, |line| line.contains("refused (denied): its address is in `deny`"));
         assert!(told[0].contains("DEBUG listener \"it\": tcp://127.0.0.2:"), "{told:?}");
         assert!(told[1].contains("WARN  listener \"it\": 1 refused (denied)"), "{told:?}");
-        daemon.wait_lines(2, |line| line.contains("refused (not-allowed)"));
+        assert!(told[1].contains("in `deny`, the last from tcp://127.0.0.2:"), "{told:?}");
+        assert!(told[1].ends_with("; take it out of `deny` to let it in"), "{told:?}");
+        let told = daemon.wait_lines(2, |line| line.contains("refused (not-allowed)"));
+        assert!(told[1].contains("the last from tcp://127.0.0.9:"), "{told:?}");
+        assert!(told[1].ends_with("; add it to `allow` to let it in"), "{told:?}");
     }
 }
 
@@ -84,8 +88,12 @@ fn a_datagram_from_elsewhere_is_dropped_in_silence() {
             ["served", "refused", "denied", "not-allowed"].map(|key| state[key]) == [1, 40, 20, 20]
         });
         assert!(refused.iter().all(Client::has_nothing), "{way:?}");
-        // One for each reason.
-        daemon.wait_lines(2, |line| line.contains("refused ("));
+        // One for each reason, with a source as an example, and the key that would let it in.
+        let told = daemon.wait_lines(2, |line| line.contains("refused ("));
+        for (ip, cure) in [("127.0.0.2", "out of `deny`"), ("127.0.0.9", "to `allow`")] {
+            let source = format!("the last from udp://{ip}:");
+            assert!(told.iter().any(|line| line.contains(&source) && line.contains(cure)), "{ip}: {told:?}");
+        }
     }
 }
 

@@ -66,6 +66,28 @@ fn a_denied_source_port_is_refused() {
     }
 }
 
+/// Tools send from the ports of other services: the line of the start says which of them are not answered.
+#[test]
+fn the_start_tells_which_source_ports_are_not_answered() {
+    let usual = "source ports 0,7,9,13,17,19,37,53,69,111,123,137-138,161,389,500 and those of echod are not answered (deny-source-ports)";
+    for (keys, told) in [
+        ("", Some(usual)),
+        ("deny-source-ports = [53, \"4000-4009\"]", Some("source ports 0,53,4000-4009 are not answered")),
+        ("deny-source-ports = \"none\"", Some("source ports 0 are not answered")),
+        ("service = \"discard\"", None),
+    ] {
+        for way in datagrams("127.0.0.1:0") {
+            let daemon = way.start_with("", keys);
+            let line = daemon.wait_log(|line| line.contains("serving "));
+            assert_eq!(line.contains("source ports"), told.is_some(), "{line}");
+            assert!(told.is_none_or(|told| line.contains(told)), "{line}");
+        }
+    }
+    let stream =
+        Echod::with_args(&["-l", "tcp://127.0.0.1:0", "-l", "unix:it.sock", "-l", "unix-datagram:d.sock"]);
+    assert!(!stream.log().contains("source ports"), "{}", stream.log());
+}
+
 /// A client whose port is a listener's, because that lets others have it too.
 #[test]
 fn a_listener_of_our_own_is_refused() {
@@ -136,6 +158,8 @@ fn a_closed_port_is_left_in_peace() {
                 asked = ask(asked);
                 (daemon.state("it")["victim"] > 0).then_some(())
             });
+            let told = daemon.wait_lines(1, |line| line.contains("refused (victim)"));
+            assert!(told[0].contains("the last from udp://127.0.0.1:4009; add it to `trusted`"), "{told:?}");
             let answered = daemon.state("it")["served"];
             assert!(answered >= 3, "quiet after {answered}");
             echo(&client(), to, b"an honest client");

@@ -76,6 +76,7 @@ fn refusals_are_told_seldom() {
         daemon.wait_state("it", |state| state["refused"] == 50 && state["unanswerable"] == 50);
         let lines = daemon.wait_lines(1, |line| line.contains("refused (unanswerable)"));
         assert!(lines[0].contains("WARN  listener \"it\": "), "{}", lines[0]);
+        assert!(lines[0].contains("the last from a socket without a name; "), "{}", lines[0]);
     }
 }
 

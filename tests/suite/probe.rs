@@ -97,6 +97,38 @@ fn nobody_there_is_told() {
 }
 
 /// Whoever takes a message and says nothing is given two seconds; all at once here.
+/// It may be its own fault: who comes from elsewhere is served.
+#[test]
+fn whoever_is_refused_is_told_how_to_ask_why() {
+    let user = nix::unistd::geteuid();
+    let echod = Echod::with_args(&[
+        "-l",
+        "tcp://127.0.0.1:0?name=tcp&allow=192.0.2.0/24",
+        "-l",
+        "udp://127.0.0.1:0?name=udp&deny=127.0.0.0/8",
+        "-l",
+        "unix:it.sock?name=unix&allow-users=4711",
+        "-l",
+        "tcp://127.0.0.1:0?name=full&max-connections=1&when-full=refuse",
+    ]);
+    let _there = echod.client("full");
+    thread::scope(|scope| {
+        for (name, source) in [
+            ("tcp", "127.0.0.1".to_owned()),
+            ("udp", "127.0.0.1".to_owned()),
+            ("unix", user.to_string()),
+            ("full", "127.0.0.1".to_owned()),
+        ] {
+            let url = url(&echod, name);
+            let command = format!("refuses you: `echod explain --listener NAME --from {source}`");
+            scope.spawn(move || does_not(&url, &[&command]));
+        }
+    });
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = probe(&format!("tcp://{nobody}"));
+    assert!(!told.stderr.contains("explain"), "{}", told.stderr);
+}
+
 #[test]
 fn silence_is_told() {
     let echod = Echod::with_args(&[
@@ -213,8 +245,10 @@ fn what_cannot_be_asked_is_told() {
         ("tcp://127.0.0.1:0", 64, "a probe goes to one port"),
         ("udp://127.0.0.1:7-9", 64, "a probe goes to one port"),
         ("tcp://127.0.0.1:7?service=upper", 64, "take it out"),
-        ("tcpp://127.0.0.1:7", 78, " --> --probe:1:1"),
-        ("127.0.0.1", 78, "this is no URL"),
+        ("tcpp://127.0.0.1:7", 64, " --> --probe:1:1"),
+        ("127.0.0.1", 64, "did you mean `tcp://127.0.0.1:7777`"),
+        ("tcp://localhost", 64, "a port is missing"),
+        ("udp://[fe80::1]:7", 64, "add the interface"),
     ] {
         probe(url).expect(code, &[words]);
     }

@@ -167,7 +167,7 @@ mod tests {
             client.send(text).unwrap();
         }
         assert_eq!(batch.receive(server.as_fd(), texts.len(), true).unwrap(), texts.len());
-        batch.answer(|_, length| Some(length));
+        batch.answer(|_, request| Some(request.length()));
         let messages = batch.answers.count;
         let sent = batch.send(server.as_fd(), false, None);
         let bytes = texts.iter().map(|text| text.len() as u64).sum();
@@ -209,7 +209,7 @@ mod tests {
             clients[client].send_to(text, server.local_addr().unwrap()).unwrap();
         }
         assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
-        batch.answer(|_, length| Some(length));
+        batch.answer(|_, request| Some(request.length()));
         assert_eq!(batch.answers.count, 3);
         assert_eq!(batch.send(server.as_fd(), false, None), Sent { bytes: 12, ..Sent::default() });
     }
@@ -227,7 +227,7 @@ mod tests {
         }
         assert_eq!(batch.receive(server.as_fd(), 4, true).unwrap(), 4);
         batch.refuse(0b10);
-        batch.answer(|_, length| Some(length));
+        batch.answer(|_, request| Some(request.length()));
         assert_eq!(batch.answers.count, 2);
         assert_eq!(batch.send(server.as_fd(), false, None), Sent { bytes: 9, ..Sent::default() });
         let mut buffer = [0; 8];
