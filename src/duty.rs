@@ -76,10 +76,12 @@ pub struct Duty {
     pub drain: Option<Duration>,
     /// In a process of its own: tells the daemon that nobody accepts here any more, because another generation does.
     pub on_left: Option<Box<dyn Fn() + Send + Sync>>,
+    /// Where its workers meet the one that starts them.
+    pub startup: Startup,
 }
 
 impl Duty {
-    /// Makes ready to serve.
+    /// Makes ready to serve, at once.
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<Duty> {
         let gate = Gate::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
         let service = service::new(&settings);
@@ -101,11 +103,12 @@ impl Duty {
             cut: OnceLock::new(),
             drain: None,
             on_left: None,
+            startup: Startup::begun(),
         })
     }
 
     /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
-    pub fn of_worker(&self, busy: Arc<Slots<Worker>>, worker: usize) -> io::Result<Duty> {
+    pub fn of_worker(&self, busy: Arc<Slots<Worker>>, worker: usize, startup: Startup) -> io::Result<Duty> {
         Ok(Duty {
             settings: self.settings.clone(),
             service: service::new(&self.settings),
@@ -120,6 +123,7 @@ impl Duty {
             cut: OnceLock::new(),
             drain: None,
             on_left: None,
+            startup,
         })
     }
 
@@ -134,6 +138,12 @@ impl Duty {
     pub fn stop(&self) {
         self.gate.stop();
         self.crew.interrupt();
+    }
+
+    /// Gives up a start that has not succeeded, because of this error or of another listener's; nobody accepts here.
+    pub fn give_up_start(&self, error: Option<io::Error>) {
+        self.startup.give_up(error);
+        self.gate.close();
     }
 
     /// The size of the pool, or `None` if each request has a thread or process of its own.
@@ -317,8 +327,10 @@ mod admit;
 mod farewell;
 mod proxied;
 mod refusal;
+mod startup;
 mod unread;
 
+pub use startup::Startup;
 pub use unread::{Room, Unread};
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub enum End {
     Failed(i32),
     /// The service panicked.
     Panicked,
+    /// The event loop that served it failed.
+    LoopFailed,
     /// The process that served it was killed by this signal.
     Killed(i32),
     /// The process that served it ended and said nothing.
@@ -61,6 +63,7 @@ impl fmt::Display for End {
             End::PeerReset => f.write_str("peer reset the connection"),
             End::Failed(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
             End::Panicked => f.write_str("the service panicked"),
+            End::LoopFailed => f.write_str("its event loop failed"),
             End::Killed(signal) => write!(f, "its process was killed by signal {signal}"),
             End::Vanished => f.write_str("its process ended unexpectedly"),
         }

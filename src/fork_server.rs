@@ -1,11 +1,11 @@
 //! A forking listener lives in a process of its own that never has a second thread, because fork(2) is sound only
-//! there. The daemon starts itself again with [`FLAG`] and hands over descriptors: the settings, the counters, a pipe to
-//! say that it is ready, and the listening sockets. This file is both ends of that.
+//! there. The daemon starts itself again with [`FLAG`] and hands over descriptors: the settings, the counters, pipes to
+//! say that it is ready and to be told to begin, and the listening sockets. This file is the daemon's end, `process` the other one.
 
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     process::Child,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -26,28 +26,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backoff::Backoff,
-    config,
-    duty::Duty,
-    error::{Exit, Failure},
-    guard,
+    config, guard,
     listener::{Listener, Whose},
-    logging,
-    stats::Stats,
-    strategy::{self, HAND_OVER},
-    sys::{
-        fork::die_with,
-        interrupt,
-        shared::Shared,
-        spawn::{inherited, spawn},
-    },
+    stats::{Order, Stats},
+    strategy::HAND_OVER,
+    sys::{shared::Shared, spawn::spawn},
 };
+
+mod process;
+
+pub use process::main;
 
 /// The hidden first argument of such a process; the daemon's process id and a list of descriptors follow.
 pub const FLAG: &str = "--fork-server";
 
-/// What such a process says: that it serves, and that it accepts nobody any more.
+/// What such a process says: that it is prepared to serve, and that it accepts nobody any more.
 const READY: &[u8; 1] = b"R";
 const LEFT: &[u8; 1] = b"L";
+
+/// What it is told once it is ready: to begin.
+const BEGIN: &[u8; 1] = b"B";
 
 /// What is handed over as text.
 #[derive(Serialize, Deserialize)]
@@ -67,13 +65,18 @@ pub struct ForkServer {
     process: Option<(Child, Instant)>,
     backoff: Backoff,
     due: Option<Instant>,
+    begun: bool,
     stopping: bool,
+    cut: bool,
     /// Where it says that it is ready, and that it has left the door.
     said: Option<File>,
+    /// Where it is told to begin.
+    word: Option<File>,
+    requests: u64,
 }
 
 impl ForkServer {
-    /// Starts the process; [`ForkServer::wait`] waits until it serves. To be called by the main thread, which lives as long as the
+    /// Starts the process, which serves once [`ForkServer::begin`] says so. To be called by the main thread, which lives as long as the
     /// daemon does: the kernel kills the process when the thread that started it ends.
     pub fn start(
         log: &config::Log,
@@ -95,35 +98,58 @@ impl ForkServer {
             process: None,
             backoff: Backoff::default(),
             due: None,
+            begun: false,
             stopping: false,
+            cut: false,
             said: None,
+            word: None,
+            requests: listener.max_requests,
         };
         server.launch()?;
         Ok(server)
     }
 
-    /// Waits until the process serves.
+    /// Waits until the process has all that it needs to serve.
     pub fn wait(&mut self) -> io::Result<()> {
         let Some(said) = &mut self.said else { return Ok(()) };
         loop {
             match said.read(&mut [0]) {
-                // By a signal that is not ours, such as that of a window whose size changes.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) => return Err(io::Error::other("its process ended before it was ready")),
-                read => return read.map(|_| ()),
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Lets the process serve.
+    pub fn begin(&mut self) {
+        self.begun = true;
+        self.say_begin();
+    }
+
+    fn say_begin(&mut self) {
+        // If it has died there is nobody to tell, and another one is started.
+        self.word.take().into_iter().for_each(|mut word| _ = word.write_all(BEGIN));
+    }
+
+    /// Ends a process that was not told to begin.
+    pub fn give_up(&mut self) {
+        self.cut();
+        if let Some((mut process, _)) = self.process.take() {
+            let _ = process.wait();
         }
     }
 
     /// Tells the process to answer what has arrived, and to end. What waits at its sockets is `left` to those who have them next.
     pub fn stop(&mut self, left: bool) {
         if left {
-            self.signal(HAND_OVER);
+            self.order(Order::HandOver);
         }
         self.stopping = true;
         self.due = None;
         self.sockets.clear();
-        self.signal(Signal::SIGTERM);
+        self.order(Order::Stop);
     }
 
     /// Tells the process that its sockets are another generation's: it accepts nobody any more, and ends with its last client.
@@ -131,7 +157,16 @@ impl ForkServer {
         self.stopping = true;
         self.due = None;
         self.sockets.clear();
-        self.signal(HAND_OVER);
+        self.order(Order::HandOver);
+    }
+
+    /// The signal alone is no order: anybody may send one.
+    fn order(&self, order: Order) {
+        self.stats.order(order);
+        self.signal(match order {
+            Order::Stop => Signal::SIGTERM,
+            Order::HandOver => HAND_OVER,
+        });
     }
 
     /// Waits until nobody accepts there any more; false if that takes until after `end`.
@@ -167,6 +202,7 @@ impl ForkServer {
 
     /// Ends the process and all its children at once.
     pub fn cut(&mut self) {
+        self.cut = true;
         self.signal(Signal::SIGKILL);
     }
 
@@ -178,11 +214,15 @@ impl ForkServer {
         {
             let age = since.elapsed();
             self.process = None;
-            if self.stopping || status.success() {
+            let name = &self.name;
+            if self.stopping && !self.cut && !status.success() {
+                warn!("listener \"{name}\": its process was lost ({status}), and its connections with it");
+                self.died();
+            }
+            if self.stopping || (status.success() && self.is_exhausted()) {
                 return true;
             }
             let wait = self.backoff.after(age);
-            let name = &self.name;
             warn!(
                 "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
             );
@@ -203,6 +243,11 @@ impl ForkServer {
         self.stopping && self.process.is_none()
     }
 
+    /// Whether its success is the end of `max-requests`.
+    fn is_exhausted(&self) -> bool {
+        self.requests > 0 && self.stats.taken.load(Relaxed) >= self.requests
+    }
+
     /// When the process is to be started again.
     pub fn due(&self) -> Option<Instant> {
         self.due
@@ -216,12 +261,20 @@ impl ForkServer {
 
     fn launch(&mut self) -> io::Result<()> {
         self.orders.rewind()?;
-        let (said, say) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut handed =
-            vec![self.orders.as_fd(), self.stats.as_fd(), say.as_fd(), guard::own_ports()?.as_fd()];
+        let ((said, say), (told, tell)) = (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
+        let mut handed = vec![
+            self.orders.as_fd(),
+            self.stats.as_fd(),
+            say.as_fd(),
+            told.as_fd(),
+            guard::own_ports()?.as_fd(),
+        ];
         handed.extend(self.sockets.iter().flat_map(Listener::sockets).map(AsFd::as_fd));
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
-        self.said = Some(said.into());
+        (self.said, self.word) = (Some(said.into()), Some(tell.into()));
+        if self.begun {
+            self.say_begin();
+        }
         Ok(())
     }
 
@@ -247,46 +300,4 @@ impl ForkServer {
             let _ = kill(Pid::from_raw(process.id() as i32), signal);
         }
     }
-}
-
-/// The other end: the whole life of such a process. `daemon` and `descriptors` are the arguments behind [`FLAG`].
-pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
-    // They were blocked by the daemon before this program began; it stays so.
-    let _ = interrupt::blockable().thread_block();
-    interrupt::die_of_faults();
-    // Its name would be that of the link it was started by.
-    let _ = nix::sys::prctl::set_name(c"echod");
-    let failure = |error: io::Error| {
-        let text = format!("cannot take over a listener: {error}; {FLAG} is for the daemon's own use");
-        Failure::new(Exit::Usage, text)
-    };
-    let daemon = daemon.parse().map(Pid::from_raw);
-    // Once more: the program may have file capabilities, and starting it then undid that (prctl(2)).
-    die_with(daemon.map_err(|_| failure(io::Error::other("the daemon's process id is missing")))?);
-    let mut handed = inherited(descriptors).map_err(failure)?.into_iter();
-    let mut next = || handed.next().ok_or_else(|| failure(io::Error::other("a descriptor is missing")));
-    let (orders, stats, mut say) = (File::from(next()?), next()?, File::from(next()?));
-    guard::adopt_own_ports(next()?).map_err(failure)?;
-    let orders: Orders = serde_json::from_reader(orders).map_err(|e| failure(e.into()))?;
-    logging::install(&orders.log)?;
-    logging::log_panics();
-    let protocol = orders.listener.protocol;
-    let adopt = |(socket, whose): (OwnedFd, Whose)| {
-        let listener = Listener::adopt(socket.into(), protocol)?.of(whose);
-        // The process before may have left it otherwise.
-        listener.set_nonblocking(false)?;
-        Ok(listener)
-    };
-    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.whose).map(adopt).collect();
-    let sockets = sockets.map_err(failure)?;
-    let stats = Arc::new(Shared::open(stats).map_err(failure)?);
-    let name = orders.listener.name.clone();
-    let mut duty = Duty::new(orders.listener, stats).map_err(failure)?;
-    // If nobody reads it the daemon is gone, and so is this process.
-    let _ = say.write(READY);
-    duty.on_left = Some(Box::new(move || _ = (&say).write(LEFT)));
-    let duty = Arc::new(duty);
-    strategy::serve(&duty, sockets).map_err(|error| {
-        Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
-    })
 }

@@ -201,86 +201,27 @@ impl Bound {
         sockets.filter_map(file).collect()
     }
 
-    /// Whether the sockets of a station are among these.
-    pub fn inherits(&self, station: &Station) -> bool {
-        self.inherited.contains(&station.number())
-    }
-
-    /// Makes the sockets ready that `stations` had until now, and takes their files.
-    pub fn take_over(&mut self, stations: &mut [Station]) {
-        for (settings, sockets) in &mut self.listeners {
-            for socket in sockets {
-                if let Err(error) = socket.adapt(settings) {
-                    let name = &settings.name;
-                    warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
-                }
-                socket.confirm_file();
-                let Peer::Path(path) = socket.address().clone() else { continue };
-                let inherited = stations.iter_mut().filter(|s| self.inherited.contains(&s.number()));
-                if let Some(file) = inherited.into_iter().find_map(|station| station.take_file(&path)) {
-                    if let Err(error) = file.renew(settings) {
-                        let (name, path) = (&settings.name, path.display());
-                        warn!("listener \"{name}\": cannot give {path} its owner and mode: {error}");
-                    }
-                    socket.set_file(file);
-                }
-            }
-        }
-        // What is left is of addresses that are not served any more.
-        stations.iter_mut().filter(|s| self.inherited.contains(&s.number())).for_each(Station::remove_files);
-    }
-
-    /// Closes what is left of stations that go on elsewhere: who has come there by now is served, as at a stop, for `patience` at
-    /// most.
-    pub fn close_left(
-        &mut self,
-        log: &config::Log,
-        number: &mut usize,
-        events: &Sender<Event>,
-        patience: Duration,
-    ) -> Vec<Station> {
-        let mut closing = Vec::new();
-        for (settings, sockets) in self.left.drain(..) {
-            *number += 1;
-            // Who had them before may have left them otherwise.
-            sockets.iter().for_each(|socket| _ = socket.adapt(&settings));
-            match Station::start(*number, log, settings, sockets, events) {
-                Ok(mut station) => {
-                    // It looks at its sockets as they are while clients still come.
-                    let ready = station.wait_until_ready();
-                    ready.unwrap_or_else(|failure| warn!("{}", failure.plain()));
-                    station.retire(patience);
-                    closing.push(station);
-                }
-                Err(error) => warn!("cannot serve who waits at an address that is closed: {error}"),
-            }
-        }
-        closing
-    }
-
-    /// Serves them all: the stations that were started, and why others could not be.
-    pub fn start(
+    /// Makes all that it takes to serve them, for the new generation to begin. What was made is undone if one fails.
+    pub fn prepare(
         self,
         log: &config::Log,
         number: &mut usize,
         events: &Sender<Event>,
-    ) -> (Vec<Station>, Vec<Failure>) {
-        let (mut stations, mut failures) = (Vec::new(), Vec::new());
-        for (settings, sockets) in self.listeners {
+    ) -> Result<Prepared, Failure> {
+        let Bound { listeners, inherited, left } = self;
+        let mut prepared = Prepared { stations: Vec::new(), closing: Vec::new(), inherited };
+        let count = listeners.len();
+        for (index, (settings, sockets)) in listeners.into_iter().chain(left).enumerate() {
             *number += 1;
-            let name = settings.name.clone();
-            match Station::start(*number, log, settings, sockets, events) {
-                Ok(station) => stations.push(station),
-                Err(error) => {
-                    let text = format!("listener \"{name}\": cannot serve: {error}");
-                    failures.push(Failure::new(Exit::Unavailable, text));
-                }
-            }
+            let station = Station::prepare(*number, log, settings, sockets, events)?;
+            let list = if index < count { &mut prepared.stations } else { &mut prepared.closing };
+            list.push(station);
         }
-        for station in &mut stations {
-            failures.extend(station.wait_until_ready().err());
+        // They have prepared themselves side by side.
+        for station in prepared.stations.iter_mut().chain(&mut prepared.closing) {
+            station.wait_until_prepared()?;
         }
-        (stations, failures)
+        Ok(prepared)
     }
 
     /// What the log says of each.
@@ -300,12 +241,54 @@ impl Bound {
     }
 }
 
+/// Stations that have all they need, and do not serve yet. Dropped, they undo themselves.
+pub struct Prepared {
+    stations: Vec<Station>,
+    /// At addresses that are not served any more, for those who have come there by now.
+    closing: Vec<Station>,
+    inherited: HashSet<usize>,
+}
+
+impl Prepared {
+    /// Takes over the sockets and the files that are another generation's until now, and serves, until the end or for `patience`
+    /// at addresses that are not served any more.
+    pub fn begin(mut self, stations: &mut [Station], patience: Duration) -> Vec<Station> {
+        let mut heirs: Vec<&mut Station> =
+            stations.iter_mut().filter(|station| self.inherited.contains(&station.number())).collect();
+        for station in &mut self.stations {
+            if !heirs.is_empty() {
+                station.adapt();
+            }
+            station.take_files(|path| heirs.iter_mut().find_map(|heir| heir.take_file(path)));
+            station.begin();
+        }
+        // What is left is of addresses that are not served any more.
+        heirs.into_iter().for_each(|station| station.remove_files());
+        for station in &mut self.closing {
+            station.adapt();
+            station.begin();
+            station.retire(patience);
+        }
+        let mut begun = std::mem::take(&mut self.stations);
+        begun.append(&mut self.closing);
+        begun
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        self.stations.drain(..).chain(self.closing.drain(..)).for_each(Station::give_up);
+    }
+}
+
 /// What a reload ends: those whose sockets another one has hand them over and serve their clients on, those that nobody
 /// wants any more stop, within `drain-timeout`.
-pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
-    for station in stations.iter_mut().filter(|station| !station.is_superseded() && !is_kept(config, station))
-    {
-        if bound.inherits(station) {
+pub fn retire(config: &Config, stations: &mut [Station], next: &Prepared) {
+    let goes = |station: &&mut Station| {
+        !station.is_superseded() && !station.has_failed() && !is_kept(config, station)
+    };
+    for station in stations.iter_mut().filter(goes) {
+        if next.inherited.contains(&station.number()) {
             station.hand_over();
         } else {
             info!("listener \"{}\": not served any more", station.name());
@@ -314,7 +297,7 @@ pub fn retire(config: &Config, stations: &mut [Station], bound: &Bound) {
     }
     // For all of them together.
     let end = Instant::now() + TO_LEAVE;
-    for station in stations.iter_mut().filter(|station| bound.inherits(station)) {
+    for station in stations.iter_mut().filter(|station| next.inherited.contains(&station.number())) {
         if !station.has_left(end) {
             warn!("listener \"{}\": still accepts by its old rules", station.name());
         }
@@ -339,5 +322,6 @@ fn named<'a>(config: &'a Config, station: &Station) -> Option<&'a config::Listen
 
 /// Whether a station goes on as it is.
 fn is_kept(config: &Config, station: &Station) -> bool {
-    named(config, station).is_some_and(|settings| station.is_as(settings, &config.log))
+    !station.has_failed()
+        && named(config, station).is_some_and(|settings| station.is_as(settings, &config.log))
 }

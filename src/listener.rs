@@ -263,11 +263,6 @@ impl Listener {
         self.address.url(self.protocol)
     }
 
-    /// Makes final what its file has replaced.
-    pub fn confirm_file(&mut self) {
-        self.file.iter_mut().for_each(SocketFile::confirm);
-    }
-
     /// Gives it the file that is its socket's.
     pub fn set_file(&mut self, file: SocketFile) {
         self.file = Some(file);

@@ -1,10 +1,12 @@
 //! The order of life: read, bind, start, be ready, wait, drain, end.
 
 use std::{
+    fs::File,
     io::{self, Write},
     path::PathBuf,
     rc::Rc,
     sync::mpsc,
+    time::Duration,
 };
 
 use log::{info, warn};
@@ -118,6 +120,11 @@ fn start(
     mut notes: Vec<String>,
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
+    // What standard output becomes when all is announced: later there may be no descriptor for it.
+    let nothing = cli.announce.then(|| File::options().write(true).open("/dev/null")).transpose();
+    let nothing = nothing.map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot open /dev/null: {error}; --announce needs it"))
+    })?;
     let _pid_file = config.daemon.pid_file.as_deref().map(PidFile::take).transpose()?;
     logging::install(&config.log)?;
     logging::log_panics();
@@ -144,14 +151,12 @@ fn start(
     logging::when_behind(move || _ = behind.send(Event::LogBehind));
     let (words, announced) = (bound.words(), announcements(&bound));
     let mut number = 0;
-    let (stations, failures) = bound.start(&config.log, &mut number, &events);
-    if let Some(failure) = failures.into_iter().next() {
-        return Err(failure);
-    }
+    let prepared = bound.prepare(&config.log, &mut number, &events)?;
+    let stations = prepared.begin(&mut [], Duration::ZERO);
     signals::forward(events.clone(), Event::Signal).map_err(internal)?;
     words.iter().for_each(|line| info!("{line}"));
-    if cli.announce
-        && let Err(error) = say(&announced)
+    if let Some(nothing) = nothing
+        && let Err(error) = say(&announced, nothing)
     {
         warn!("cannot announce the sockets on standard output: {error}");
     }
@@ -191,14 +196,14 @@ fn announcements(bound: &Bound) -> Vec<Announcement> {
 }
 
 /// Prints a line of JSON for each socket, then closes standard output: its end says that all are served.
-fn say(announced: &[Announcement]) -> io::Result<()> {
+fn say(announced: &[Announcement], nothing: File) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for socket in announced {
         serde_json::to_writer(&mut out, socket)?;
         out.write_all(b"\n")?;
     }
     out.flush()?;
-    nix::unistd::dup2_stdout(std::fs::File::options().write(true).open("/dev/null")?)?;
+    nix::unistd::dup2_stdout(nothing)?;
     Ok(())
 }
 

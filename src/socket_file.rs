@@ -111,6 +111,11 @@ impl SocketFile {
         drop(SocketFile { path: path.to_owned(), id, stays: false, aside: None });
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Which file it is.
     pub fn id(&self) -> FileId {
         self.id

@@ -1,11 +1,9 @@
 //! A listener that is being served: by threads of this process, or by a process of its own.
 
 use std::{
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Sender},
-    thread,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -14,20 +12,18 @@ use socket2::Socket;
 use crate::{
     config::{self, Mode, Protocol},
     duty::Duty,
-    error::{Exit, Failure},
-    event::Event,
     fork_server::ForkServer,
     keeping::Label,
     listener::{Listener, Whose},
     peer::Peer,
     socket_file::{FileId, SocketFile},
     stats::Stats,
-    strategy,
     sys::{shared::Shared, socket_filter},
 };
 
 mod heir;
 mod look;
+mod start;
 
 pub use heir::Heir;
 
@@ -43,6 +39,8 @@ pub struct Station {
     files: Vec<SocketFile>,
     how: How,
     ended: bool,
+    /// Whether it has ended because of a failure.
+    failed: bool,
     superseded: bool,
     /// Whether its sockets are kept for others while it stops.
     leaves: bool,
@@ -52,51 +50,11 @@ pub struct Station {
 
 enum How {
     /// The sockets once more are for another generation.
-    Threads(Arc<Duty>, Vec<Listener>),
+    Threads(Arc<Duty>, Vec<Listener>, JoinHandle<()>),
     Process(ForkServer),
 }
 
 impl Station {
-    /// Starts serving `sockets`. Threads tell by `events` when they have ended.
-    pub fn start(
-        number: usize,
-        log: &config::Log,
-        settings: config::Listener,
-        mut sockets: Vec<Listener>,
-        events: &Sender<Event>,
-    ) -> io::Result<Station> {
-        let stats = Arc::new(Shared::<Stats>::new()?);
-        let files = sockets.iter_mut().filter_map(Listener::take_file).collect();
-        let how = match settings.mode {
-            Mode::Forking => How::Process(ForkServer::start(log, &settings, &stats, sockets)?),
-            _ => {
-                let kept: io::Result<_> = sockets.iter().map(Listener::try_clone).collect();
-                let duty = Arc::new(Duty::new(settings.clone(), Arc::clone(&stats))?);
-                let (served, events) = (Arc::clone(&duty), events.clone());
-                let serve = move || {
-                    let serve = || strategy::serve(&served, sockets);
-                    let panicked = |_| Err(io::Error::other("its thread panicked"));
-                    let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
-                    // Nobody listens any more once the daemon was cut.
-                    let _ = events.send(Event::Ended(number, ended));
-                };
-                thread::Builder::new().stack_size(STACK).spawn(serve)?;
-                How::Threads(duty, kept?)
-            }
-        };
-        let (log, ended, superseded, leaves, cut) = (log.clone(), false, false, false, None);
-        Ok(Station { number, settings, log, stats, files, how, ended, superseded, leaves, cut })
-    }
-
-    /// Waits until clients are served. (Threads need no time for that.)
-    pub fn wait_until_ready(&mut self) -> Result<(), Failure> {
-        let How::Process(server) = &mut self.how else { return Ok(()) };
-        server.wait().map_err(|error| {
-            let name = &self.settings.name;
-            Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
-        })
-    }
-
     /// Stops: no new clients, what has arrived is answered. What waits at its sockets is answered, too, or left to an heir.
     pub fn stop(&mut self, heir: Heir) {
         let is_left = |socket: &Listener| match socket.whose() {
@@ -111,7 +69,7 @@ impl Station {
         }
         self.count_undelivered();
         match &mut self.how {
-            How::Threads(duty, kept) => {
+            How::Threads(duty, kept, _) => {
                 kept.clear();
                 if self.leaves {
                     duty.gate.hand_over();
@@ -126,7 +84,7 @@ impl Station {
     pub fn hand_over(&mut self) {
         self.superseded = true;
         match &mut self.how {
-            How::Threads(duty, kept) => {
+            How::Threads(duty, kept, _) => {
                 kept.clear();
                 duty.gate.hand_over();
             }
@@ -138,7 +96,7 @@ impl Station {
     pub fn has_left(&mut self, end: Instant) -> bool {
         let duty = match &mut self.how {
             How::Process(server) => return server.has_left(end),
-            How::Threads(duty, _) => duty,
+            How::Threads(duty, ..) => duty,
         };
         while !duty.posts.have_left() {
             if self.ended || Instant::now() > end {
@@ -155,7 +113,7 @@ impl Station {
         self.superseded = true;
         let end = Instant::now() + patience;
         match &self.how {
-            How::Threads(duty, _) => _ = duty.cut.set(end),
+            How::Threads(duty, ..) => _ = duty.cut.set(end),
             How::Process(_) => self.cut = Some(end),
         }
         // Then who is here can be served to the last of them.
@@ -176,7 +134,7 @@ impl Station {
     /// Its sockets, for another generation.
     pub fn sockets(&self) -> &[Listener] {
         match &self.how {
-            How::Threads(_, kept) => kept,
+            How::Threads(_, kept, _) => kept,
             How::Process(server) => server.sockets(),
         }
     }
@@ -264,7 +222,7 @@ impl Station {
     /// Asks those who serve it for a sign of life.
     pub fn ask(&self) {
         match &self.how {
-            How::Threads(duty, _) => duty.posts.ask(),
+            How::Threads(duty, ..) => duty.posts.ask(),
             How::Process(server) => server.ask(),
         }
     }
@@ -273,7 +231,7 @@ impl Station {
     pub fn has_answered(&self) -> bool {
         self.ended
             || match &self.how {
-                How::Threads(duty, _) => duty.posts.have_answered(),
+                How::Threads(duty, ..) => duty.posts.have_answered(),
                 How::Process(server) => server.has_answered(),
             }
     }
@@ -286,7 +244,7 @@ impl Station {
         }
         self.count_undelivered();
         match &mut self.how {
-            How::Threads(_, kept) => kept.clear(),
+            How::Threads(_, kept, _) => kept.clear(),
             How::Process(server) => server.close(),
         }
     }
@@ -294,6 +252,17 @@ impl Station {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Notes that a failure has ended it.
+    pub fn fail(&mut self) {
+        self.failed = true;
+        self.end();
+    }
+
+    /// Whether a failure has ended it.
+    pub fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// What the log calls it.
@@ -305,7 +274,7 @@ impl Station {
     /// wants to know is enough.
     pub fn count_undelivered(&self) {
         let sockets = match &self.how {
-            How::Threads(_, kept) => kept,
+            How::Threads(_, kept, _) => kept,
             How::Process(server) => server.sockets(),
         };
         if self.settings.protocol == Protocol::Udp && !sockets.is_empty() {

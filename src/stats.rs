@@ -3,7 +3,10 @@
 use std::{
     cell::Cell,
     fmt,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU32, AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use crate::{end::End, reason::Reason, sys::shared::atomics};
@@ -69,8 +72,19 @@ pub struct Stats {
     pub asked: AtomicU32,
     /// To which of these questions it has answered last.
     pub answered: AtomicU32,
+    /// What the daemon has ordered the process of a forking listener to do, see [`Order`].
+    orders: AtomicU32,
     shards: [Shard; SHARDS],
 }
+}
+
+/// What the daemon may order the process of a forking listener to do, by a signal that tells it to look here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To end.
+    Stop = 1,
+    /// To leave its sockets to another generation.
+    HandOver = 2,
 }
 
 atomics! {
@@ -94,6 +108,16 @@ struct Shard {
 }
 
 impl Stats {
+    /// Orders the process of a forking listener to do something, before it is signalled.
+    pub fn order(&self, order: Order) {
+        self.orders.fetch_or(order as u32, SeqCst);
+    }
+
+    /// Whether the daemon has ordered that.
+    pub fn is_ordered(&self, order: Order) -> bool {
+        self.orders.load(SeqCst) & order as u32 != 0
+    }
+
     /// Counts bytes that arrived.
     pub fn received(&self, bytes: usize) {
         self.shard().received.fetch_add(bytes as u64, Relaxed);
@@ -113,7 +137,7 @@ impl Stats {
             End::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
             End::Cut => self.cut.fetch_add(1, Relaxed),
             End::Failed(_) => self.errors.fetch_add(1, Relaxed),
-            End::Panicked | End::Killed(_) | End::Vanished => {
+            End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => {
                 self.died.fetch_add(1, Relaxed);
                 self.errors.fetch_add(1, Relaxed)
             }

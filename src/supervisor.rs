@@ -153,8 +153,10 @@ impl<'a> Supervisor<'a> {
         }
         if self.deadline.is_none() {
             self.manager.stopping(MARGIN, format_args!("all listeners have ended"));
+            // Nobody has asked for that.
+            return self.failure.map_or(Ok(()), Err);
         }
-        self.failure.map_or(Ok(()), Err)
+        Ok(())
     }
 
     fn next_event(&self) -> Option<Event> {
@@ -248,7 +250,11 @@ impl<'a> Supervisor<'a> {
 
     fn state(&self) -> String {
         let serving = self.serving();
-        format!("serving {serving} listener{}", if serving == 1 { "" } else { "s" })
+        let failed = match self.stations.iter().filter(|station| station.has_failed()).count() {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
+        format!("serving {serving} listener{}{failed}", if serving == 1 { "" } else { "s" })
     }
 
     fn serving(&self) -> usize {
@@ -269,6 +275,7 @@ impl<'a> Supervisor<'a> {
             station.count_undelivered();
             let (name, state) = (station.name(), station.stats());
             let ended = match (station.has_ended(), station.is_superseded()) {
+                (true, _) if station.has_failed() => " (failed)",
                 (true, _) => " (ended)",
                 (false, true) => " (before a reload)",
                 (false, false) => "",
@@ -277,19 +284,29 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    /// A listener that has failed takes no other one with it.
     fn ended(&mut self, number: usize, ended: io::Result<()>) {
         let Some(station) = self.stations.iter_mut().find(|station| station.number() == number) else {
             return;
         };
-        station.end();
         let name = station.name().to_owned();
-        self.keep_sockets();
-        let Err(cause) = ended else { return self.forget() };
+        let Err(cause) = ended else {
+            station.end();
+            self.keep_sockets();
+            return self.forget();
+        };
+        if station.is_superseded() {
+            station.end();
+            warn!(listener = name; "listener \"{name}\": what was left of it before a reload has failed: {cause}");
+            return self.forget();
+        }
+        station.fail();
         let text = format!("listener \"{name}\": cannot serve: {cause}");
-        error!("{text}");
+        error!(listener = name; "{text}; it is not served any more, a reload tries again");
         self.failure = Some(Failure::new(Exit::Unavailable, text));
+        self.keep_sockets();
         if self.deadline.is_none() {
-            self.drain("a listener has failed", Heir::Daemon);
+            self.manager.status(format_args!("{}", self.state()));
         }
     }
 

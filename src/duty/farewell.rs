@@ -43,7 +43,7 @@ impl Duty {
                 level, listener = name, reason = reason.word();
                 "listener \"{name}\": {url} refused ({reason}) after {time}: {end}"
             ),
-            End::Panicked | End::Killed(_) | End::Vanished => log!(
+            End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => log!(
                 level, listener = name;
                 "listener \"{name}\": {url} lost after {time}: {end}"
             ),
@@ -59,7 +59,7 @@ impl Duty {
 fn level(end: End) -> Level {
     match end {
         End::Refused(_) => Level::Debug,
-        End::Panicked | End::Killed(_) | End::Vanished => Level::Warn,
+        End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => Level::Warn,
         _ => Level::Info,
     }
 }

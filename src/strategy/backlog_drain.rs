@@ -12,7 +12,7 @@ use crate::{duty::Duty, listener::Listener, sys::poller::Poll, watch::LingerList
 /// have been stopped.
 pub(super) fn serve(duty: &Duty, sockets: &[Listener], refused: LingerList) {
     let again: io::Result<Vec<Listener>> = sockets.iter().map(Listener::try_clone).collect();
-    let served = again.and_then(|again| event_loop::serve_on(duty, again, refused, Poll::new()));
+    let served = again.and_then(|mut again| event_loop::serve_on(duty, &mut again, refused, Poll::new()));
     if let Err(error) = served {
         let name = &duty.settings.name;
         warn!(
@@ -27,9 +27,10 @@ pub(super) fn is_due(duty: &Duty) -> bool {
     duty.settings.protocol.is_stream() && duty.gate.is_stopped() && !duty.gate.is_handed_over()
 }
 
-/// Refuses clients from now on, and those who wait, unless somebody else has the sockets.
+/// Refuses clients from now on, and those who wait, unless somebody else has the sockets: the next generation, or the one before,
+/// where this one does not begin.
 pub(super) fn refuse(duty: &Duty, sockets: &[Listener]) {
-    if duty.settings.protocol.is_stream() && !duty.gate.is_handed_over() {
+    if duty.settings.protocol.is_stream() && duty.startup.has_begun() && !duty.gate.is_handed_over() {
         sockets.iter().for_each(Listener::refuse);
     }
 }

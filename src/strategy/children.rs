@@ -78,7 +78,7 @@ impl<'a> Children<'a> {
             duty,
             sockets,
             nothing: File::open("/dev/null")?,
-            family: Family::new()?,
+            family: Family::new(&duty.stats)?,
             told: false,
             slots: Slots::new(most)?,
             alive: Brood::new(most),

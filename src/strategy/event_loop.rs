@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
-use super::slab::Slab;
+use super::{slab::Slab, workers};
 use crate::{
     admission::Bell,
     config::Protocol,
@@ -53,22 +53,33 @@ const DUE: u64 = CLOSED + 4;
 /// Connections that are accepted in one turn, and full batches of datagrams: then others have theirs.
 const TURN: usize = 16;
 
-/// Serves `sockets`, which are numbered by their keys, to the end.
-pub(super) fn serve<P: Poller>(duty: &Duty, sockets: Vec<Listener>, poller: P) -> io::Result<()> {
+/// Serves `sockets`, which are numbered by their keys, to the end; then there are none left.
+pub(super) fn serve<P: Poller>(duty: &Duty, sockets: &mut Vec<Listener>, poller: P) -> io::Result<()> {
     serve_on(duty, sockets, LingerList::default(), poller)
 }
 
 /// As [`serve`], with clients that another worker has refused and that have not read why yet.
 pub(super) fn serve_on<P: Poller>(
     duty: &Duty,
-    sockets: Vec<Listener>,
+    sockets: &mut Vec<Listener>,
     refused: LingerList,
     poller: P,
 ) -> io::Result<()> {
     let mut events = EventLoop::new(duty, sockets, refused, poller)?;
-    let mut served = Ok(());
-    while served.is_ok() && !events.is_done() {
-        served = events.turn();
+    if !duty.startup.meet() {
+        return Ok(());
+    }
+    let serve = || {
+        events.begin()?;
+        while !events.is_done() {
+            events.turn()?;
+        }
+        Ok(())
+    };
+    let served = workers::catch(serve);
+    if served.is_err() {
+        // What the failure left half done is closed with the loop.
+        events.guests.keys().into_iter().for_each(|key| events.bid_farewell(key, End::LoopFailed));
     }
     events.farewells.tell(duty);
     served
@@ -77,7 +88,7 @@ pub(super) fn serve_on<P: Poller>(
 struct EventLoop<'a, P> {
     duty: &'a Duty,
     poller: P,
-    listeners: Vec<Listener>,
+    listeners: &'a mut Vec<Listener>,
     guests: Slab<Visitor>,
     events: Vec<Event>,
     scratch: Pages,
@@ -117,7 +128,13 @@ enum Aside {
 }
 
 impl<'a, P: Poller> EventLoop<'a, P> {
-    fn new(duty: &'a Duty, listeners: Vec<Listener>, refused: LingerList, mut poller: P) -> io::Result<Self> {
+    fn new(
+        duty: &'a Duty,
+        listeners: &'a mut Vec<Listener>,
+        refused: LingerList,
+        mut poller: P,
+    ) -> io::Result<Self> {
+        listeners.iter().try_for_each(|listener| poller.admits(listener.as_fd()))?;
         let gate = &duty.gate;
         poller.add(gate.closed(), CLOSED, Interest::Read)?;
         poller.add(gate.stopped(), STOPPED, Interest::Read)?;
@@ -152,10 +169,14 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             refused: LingerList::default(),
         };
         events.take_over(refused);
-        events.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         events.poller.add(events.farewells.as_fd(), DUE, Interest::Read)?;
-        events.watch_listeners()?;
         Ok(events)
+    }
+
+    /// Accepts clients from now on. Until then another generation may serve the same sockets.
+    fn begin(&mut self) -> io::Result<()> {
+        self.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
+        self.watch_listeners()
     }
 
     fn is_done(&self) -> bool {

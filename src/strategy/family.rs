@@ -11,6 +11,7 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,13 +31,16 @@ use crate::{
     duty::Duty,
     listener::Listener,
     logging,
-    stats::use_shard,
-    sys::{fork, interrupt, post},
+    stats::{Order, Stats, use_shard},
+    sys::{fork, interrupt, post, shared::Shared},
     watch::{self, LingerList, Patience},
 };
 
 /// Tells the process of a forking listener that its sockets are another generation's.
 pub(crate) const HAND_OVER: Signal = Signal::SIGUSR2;
+
+/// How long the order of the daemon may be late: a signal to all processes of a service reaches this one first.
+const ORDER: Duration = Duration::from_millis(500);
 
 /// This process and those it forks. All signals stay blocked in it, except while it waits.
 pub(super) struct Family {
@@ -44,26 +48,42 @@ pub(super) struct Family {
     handed: Arc<AtomicBool>,
     /// Of its children so far: each counts apart from the one before.
     forked: Cell<usize>,
+    /// What the daemon has ordered: a signal alone may come from anybody.
+    stats: Arc<Shared<Stats>>,
 }
 
 impl Family {
-    pub(super) fn new() -> io::Result<Family> {
+    pub(super) fn new(stats: &Arc<Shared<Stats>>) -> io::Result<Family> {
         // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
         interrupt::on(libc::SIGTERM);
         post::on();
-        let family = Family { bereaved: Arc::default(), handed: Arc::default(), forked: Cell::default() };
+        let (bereaved, handed): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let family = Family { bereaved, handed, forked: Cell::default(), stats: Arc::clone(stats) };
         flag::register(HAND_OVER as i32, Arc::clone(&family.handed))?;
         flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
         Ok(family)
     }
 
     pub(super) fn is_told_to_stop(&self) -> bool {
-        interrupt::asked()
+        interrupt::asked() && self.is_ordered(Order::Stop, Signal::SIGTERM)
     }
 
     /// Whether the sockets are another generation's from now on.
     pub(super) fn is_told_to_hand_over(&self) -> bool {
-        self.handed.load(Acquire)
+        self.handed.load(Acquire) && self.is_ordered(Order::HandOver, HAND_OVER)
+    }
+
+    /// Whether the daemon is behind `signal`. Without it this process would leave for good a listener that is to be served, so it
+    /// dies of the signal instead, and the daemon starts it again.
+    fn is_ordered(&self, order: Order, signal: Signal) -> bool {
+        let end = Instant::now() + ORDER;
+        while !self.stats.is_ordered(order) {
+            if end <= Instant::now() {
+                let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// Makes children that are blocked at the door look up.

@@ -15,6 +15,7 @@ use super::{
     backlog_drain,
     children::Children,
     family::{Family, cause},
+    pool_start::PoolStart,
     work,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     backoff::Backoff,
     connection::SCRATCH,
     datagram::{self, Desk},
-    duty::{Door, Duty},
+    duty::{Door, Duty, Startup},
     listener::Listener,
     logging,
     sys::shared::{Pages, Slots},
@@ -35,8 +36,11 @@ const NUDGES: Duration = Duration::from_millis(1);
 /// A process for each connection (`ForkingMixIn`).
 pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = Children::new(duty, &sockets)?;
-    let mut door = Door::new(duty, &sockets, true)?;
     let mut scratch = Pages::new(SCRATCH)?;
+    if !duty.startup.meet() {
+        return Ok(());
+    }
+    let mut door = Door::new(duty, &sockets, true)?;
     while let Some(guest) = children.accept(&mut door) {
         children.serve(guest, &mut scratch);
     }
@@ -48,9 +52,12 @@ pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
 /// A process for each datagram: this one receives, the others only answer.
 pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = Children::new(duty, &sockets)?;
+    let mut batch = datagram::batch(duty, sockets.iter(), 1)?;
+    if !duty.startup.meet() {
+        return Ok(());
+    }
     {
         let mut desk = Desk::new(duty, super::all(&sockets), true)?;
-        let mut batch = desk.batch(1)?;
         while let Some((permit, socket)) = children.receive(&mut desk, &mut batch) {
             children.answer(permit, || datagram::answer(duty, socket, &mut batch));
         }
@@ -61,17 +68,27 @@ pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
 
 /// A fixed number of processes, each of them iterative. One that dies is replaced.
 pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
-    let family = Family::new()?;
+    let family = Family::new(&duty.stats)?;
     let busy: Arc<Slots<Worker>> = Arc::new(Slots::new(workers)?);
     let mut alive: HashMap<Pid, (usize, Instant)> = HashMap::new();
-    let mut missing: Vec<(usize, Instant)> = (0..workers).map(|w| (w, Instant::now())).collect();
+    let mut missing: Vec<(usize, Instant)> = Vec::new();
+    let start = PoolStart::new()?;
+    for worker in 0..workers {
+        let pid = family.fork(|| run(duty, &sockets, &busy, (worker, workers), start.of_worker()))?;
+        alive.insert(pid, (worker, Instant::now()));
+    }
+    // If it fails they end with this process.
+    start.wait(&family, workers)?;
+    if !duty.startup.meet() {
+        return Ok(());
+    }
+    start.begin();
     let mut backoff = Backoff::default();
     let mut told = false;
     let mut left = false;
-    let mut started = false;
     loop {
         duty.stats.answer();
-        if started && family.is_told_to_hand_over() && !left {
+        if family.is_told_to_hand_over() && !left {
             duty.gate.hand_over();
             // Who is busy looks up when its client has gone.
             let at_door = |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
@@ -83,11 +100,11 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
                 duty.say_left();
             }
         }
-        if started && family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
+        if family.is_told_to_stop() && !told && duty.gate.is_handed_over() {
             told = true;
             family.stop(alive.keys().copied());
         }
-        if started && family.is_told_to_stop() && !told {
+        if family.is_told_to_stop() && !told {
             told = true;
             duty.gate.stop();
             family.stop(alive.keys().copied());
@@ -122,18 +139,13 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
         let now = Instant::now();
         while let Some(due) = missing.iter().position(|(_, due)| *due <= now) {
             let (worker, _) = missing.swap_remove(due);
-            match family.fork(|| run(duty, &sockets, &busy, worker, workers)) {
+            match family.fork(|| run(duty, &sockets, &busy, (worker, workers), Ok(Startup::begun()))) {
                 Ok(pid) => _ = alive.insert(pid, (worker, now)),
                 Err(error) => {
                     error!("listener \"{}\": cannot fork: {error}", duty.settings.name);
                     missing.push((worker, now + backoff.after(Duration::ZERO)));
                 }
             }
-        }
-        if !started {
-            // Told to stop by now, it has workers all the same: somebody may wait.
-            started = true;
-            continue;
         }
         if alive.is_empty() && missing.is_empty() {
             return Ok(());
@@ -145,9 +157,15 @@ pub(super) fn pool(duty: &Duty, sockets: Vec<Listener>, workers: usize) -> io::R
     }
 }
 
-fn run(duty: &Duty, sockets: &[Listener], busy: &Arc<Slots<Worker>>, worker: usize, workers: usize) -> i32 {
+fn run(
+    duty: &Duty,
+    sockets: &[Listener],
+    busy: &Arc<Slots<Worker>>,
+    (worker, workers): (usize, usize),
+    startup: io::Result<Startup>,
+) -> i32 {
     logging::keep_lines();
-    let duty = duty.of_worker(Arc::clone(busy), worker);
+    let duty = startup.and_then(|startup| duty.of_worker(Arc::clone(busy), worker, startup));
     let status = match duty.and_then(|duty| work(&duty, sockets, worker, workers)) {
         Ok(()) => 0,
         Err(error) => {

@@ -12,9 +12,12 @@ use crate::{
 
 /// One connection after the other; the next client waits in the backlog.
 pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
+    let mut scratch = Pages::new(SCRATCH)?;
+    if !duty.startup.meet() {
+        return Ok(());
+    }
     let _member = duty.crew.join();
     let mut door = Door::new(duty, sockets, false)?;
-    let mut scratch = Pages::new(SCRATCH)?;
     while let Some(guest) = door.accept() {
         duty.serve(guest, &mut scratch);
     }
@@ -23,9 +26,12 @@ pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
 
 /// One batch of datagrams after the other.
 pub(super) fn datagrams(duty: &Duty, sockets: &[&Listener]) -> io::Result<()> {
+    let mut batch = datagram::batch(duty, sockets.iter().copied(), datagram::MOST)?;
+    if !duty.startup.meet() {
+        return Ok(());
+    }
     let _member = duty.crew.join();
     let mut desk = datagram::Desk::new(duty, sockets.to_vec(), false)?;
-    let mut batch = desk.batch(datagram::MOST)?;
     while let Some(socket) = desk.receive(&mut batch) {
         datagram::answer(duty, socket, &mut batch);
     }

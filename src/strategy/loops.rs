@@ -1,8 +1,8 @@
 //! The event loops of a listener: a thread each, over the mechanism that its mode names.
 
-use std::{io, thread};
+use std::io;
 
-use super::{event_loop, threads::STACK};
+use super::{backlog_drain, event_loop, workers};
 use crate::{
     config::{Mode, Trigger},
     duty::Duty,
@@ -23,27 +23,18 @@ pub(super) fn serve(duty: &Duty, mut sockets: Vec<Listener>, workers: usize) -> 
     }
     // A generation before this one may have had more loops.
     sockets = sockets.into_iter().flat_map(Listener::separate).collect();
-    thread::scope(|scope| {
-        let start = |share| {
-            let work = move || work(duty, share);
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)
-        };
-        let started: Vec<_> = shares.into_iter().map(start).collect();
-        if started.iter().any(Result::is_err) {
-            duty.stop();
-        }
-        let ours = work(duty, sockets);
-        if ours.is_err() {
-            duty.stop();
-        }
-        started.into_iter().fold(ours, |ended, thread| match thread?.join() {
-            Ok(other) => ended.and(other),
-            Err(_) => Err(io::Error::other("an event loop panicked")),
-        })
-    })
+    let lives = shares.into_iter().map(|share| move || live(duty, share));
+    workers::spawn(duty, lives, || live(duty, sockets))
 }
 
-fn work(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
+fn live(duty: &Duty, mut sockets: Vec<Listener>) -> io::Result<()> {
+    let ended = workers::keep(duty, || work(duty, &mut sockets));
+    // Those of a loop that has failed for good. Others have copies, so that they would stay open.
+    backlog_drain::refuse(duty, &sockets);
+    ended
+}
+
+fn work(duty: &Duty, sockets: &mut Vec<Listener>) -> io::Result<()> {
     match (duty.settings.mode, duty.settings.trigger) {
         (Mode::Select, _) => event_loop::serve(duty, sockets, Select::new()),
         (Mode::Poll, _) => event_loop::serve(duty, sockets, Poll::new()),

@@ -5,7 +5,11 @@
 
 use std::{io, sync::Arc};
 
-use crate::{config::Mode, duty::Duty, listener::Listener};
+use crate::{
+    config::{self, Mode, Workers},
+    duty::Duty,
+    listener::Listener,
+};
 
 mod availability;
 mod backlog_drain;
@@ -16,11 +20,13 @@ mod family;
 mod forking;
 mod iterative;
 mod loops;
+mod pool_start;
 mod slab;
 mod slot;
 mod threading;
 mod threads;
 mod timers;
+mod workers;
 
 pub use availability::settle;
 
@@ -29,7 +35,7 @@ pub(crate) use family::HAND_OVER;
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///
 /// # Errors
-/// Only if serving cannot begin: memory or descriptors are missing.
+/// A failure that has ended it. One of the start is told to who waits for that, see [`crate::duty::Startup`].
 pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
     let stream = duty.settings.protocol.is_stream();
     if !duty.settings.mode.is_event_loop() {
@@ -38,9 +44,16 @@ pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
     match (duty.settings.mode, stream, duty.pool()) {
         // A pool of one: somebody must be there to close the door while the worker is busy.
         (Mode::Iterative, true, _) => threading::pool(duty, &sockets, 1),
-        (Mode::Iterative, false, _) => iterative::datagrams(duty, &all(&sockets)),
-        (Mode::Threading, true, None) => threading::stream(duty, sockets),
-        (Mode::Threading, false, None) => threading::datagrams(duty, sockets),
+        (Mode::Iterative, false, _) => workers::keep(duty, || iterative::datagrams(duty, &all(&sockets))),
+        (Mode::Threading, true, None) => {
+            let ended = workers::keep(duty, || threading::stream(duty, &mut sockets));
+            backlog_drain::refuse(duty, &sockets);
+            ended
+        }
+        (Mode::Threading, false, None) => {
+            let sockets = Arc::new(sockets);
+            workers::keep(duty, || threading::datagrams(duty, &sockets))
+        }
         (Mode::Threading, _, Some(workers)) => threading::pool(duty, &sockets, workers),
         (Mode::Forking, true, None) => forking::stream(duty, sockets),
         (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
@@ -49,6 +62,12 @@ pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
             loops::serve(duty, sockets, workers.unwrap_or(1))
         }
     }
+}
+
+/// How many workers of a listener report that they are prepared; of a forking one the process does, for all.
+pub fn workers(settings: &config::Listener) -> usize {
+    let is_pool = !matches!(settings.mode, Mode::Iterative | Mode::Forking);
+    if is_pool && settings.workers != Workers::PerRequest { settings.pool() } else { 1 }
 }
 
 /// What one worker of a pool does, a thread and a process alike: the iterative mode.

@@ -95,7 +95,7 @@ impl Slot {
             End::Cut => 11,
             End::Refused(reason) => 10 | (reason as u64) << 32,
             End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
-            End::Killed(_) | End::Vanished => 0,
+            End::LoopFailed | End::Killed(_) | End::Vanished => 0,
         };
         self.end.store(end, Release);
     }

@@ -3,10 +3,9 @@
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
 };
 
-use super::{backlog_drain, threads::Threads, work};
+use super::{backlog_drain, threads::Threads, work, workers};
 use crate::{
     admission::Permit,
     connection::SCRATCH,
@@ -18,7 +17,10 @@ use crate::{
 };
 
 /// A thread for each connection (`ThreadingMixIn`).
-pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
+pub(super) fn stream(duty: &Arc<Duty>, sockets: &mut Vec<Listener>) -> io::Result<()> {
+    if !duty.startup.meet() {
+        return Ok(());
+    }
     let threads = Threads::new(
         duty,
         || Pages::new(SCRATCH),
@@ -28,7 +30,7 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
     );
     let (ended, refused) = {
         let _member = duty.crew.join();
-        let mut door = Door::new(duty, &sockets, false)?;
+        let mut door = Door::new(duty, sockets, false)?;
         while let Some(guest) = door.accept() {
             threads.give(guest);
         }
@@ -36,20 +38,22 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()>
     };
     if backlog_drain::is_due(duty) {
         // As many as there are places for have come in.
-        backlog_drain::serve(duty, &sockets, refused);
+        backlog_drain::serve(duty, sockets, refused);
     } else {
-        backlog_drain::refuse(duty, &sockets);
+        backlog_drain::refuse(duty, sockets);
         refused.finish();
     }
-    drop(sockets);
+    sockets.clear();
     threads.finish();
     ended
 }
 
 /// A thread for each datagram: this one receives, the others only answer.
-pub(super) fn datagrams(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<()> {
-    let sockets = Arc::new(sockets);
-    let unused: Arc<Mutex<Vec<Batch>>> = Arc::default();
+pub(super) fn datagrams(duty: &Arc<Duty>, sockets: &Arc<Vec<Listener>>) -> io::Result<()> {
+    let unused = Arc::new(Mutex::new(vec![datagram::batch(duty, sockets.iter(), 1)?]));
+    if !duty.startup.meet() {
+        return Ok(());
+    }
     let threads = Threads::new(
         duty,
         || Ok(()),
@@ -60,14 +64,14 @@ pub(super) fn datagrams(duty: &Arc<Duty>, sockets: Vec<Listener>) -> io::Result<
     );
     {
         let _member = duty.crew.join();
-        let mut desk = Desk::new(duty, super::all(&sockets), false)?;
+        let mut desk = Desk::new(duty, super::all(sockets), false)?;
         while let Some(mut permit) = duty.gate.enter() {
             let spare = lock(&unused).pop();
             let mut batch = spare.map_or_else(|| desk.batch(1), Ok)?;
             let Some(from) = desk.receive(&mut batch) else { break };
             let socket = sockets.iter().position(|s| std::ptr::eq(s, from)).unwrap_or_default();
             permit.open();
-            let (sockets, unused) = (Arc::clone(&sockets), Arc::clone(&unused));
+            let (sockets, unused) = (Arc::clone(sockets), Arc::clone(&unused));
             threads.give(Job { sockets, socket, batch, unused, _permit: permit });
         }
     }
@@ -91,15 +95,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A fixed number of threads, each of them iterative.
 pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io::Result<()> {
-    thread::scope(|scope| {
-        let start = |worker| {
-            let work = move || work(duty, sockets, worker, workers);
-            thread::Builder::new().stack_size(super::threads::STACK).spawn_scoped(scope, work)
-        };
-        let started: Vec<_> = (0..workers).map(start).collect();
-        if started.iter().any(Result::is_err) {
-            duty.stop();
-        }
+    let live = |worker| move || workers::keep(duty, || work(duty, sockets, worker, workers));
+    workers::spawn(duty, (0..workers).map(live), || {
         duty.gate.wait_until_closed();
         if backlog_drain::is_due(duty) {
             // The workers may be busy for long.
@@ -107,9 +104,6 @@ pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io
         } else {
             backlog_drain::refuse(duty, sockets);
         }
-        started.into_iter().try_for_each(|thread| match thread?.join() {
-            Ok(ended) => ended,
-            Err(_) => Err(io::Error::other("a worker thread panicked")),
-        })
+        Ok(())
     })
 }

@@ -132,19 +132,19 @@ impl Supervisor<'_> {
             notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
-        let mut bound = Bound::next(&config, names, &self.stations, self.store.room(), &mut notes)?;
-        // From here on nothing is refused any more.
+        let bound = Bound::next(&config, names, &self.stations, self.store.room(), &mut notes)?;
+        let words = bound.words();
+        let next = bound.prepare(&config.log, &mut self.number, &self.events)?;
+        // From here on nothing is refused any more: all that could fail is there.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));
-        generation::retire(&config, &mut self.stations, &bound);
-        bound.take_over(&mut self.stations);
-        let patience = config.daemon.drain_timeout;
-        let closing = bound.close_left(&config.log, &mut self.number, &self.events, patience);
-        let words = bound.words();
-        let (stations, failures) = bound.start(&config.log, &mut self.number, &self.events);
-        self.stations.extend(stations.into_iter().chain(closing));
+        generation::retire(&config, &mut self.stations, &next);
+        let stations = next.begin(&mut self.stations, config.daemon.drain_timeout);
+        // What has failed before is served again, or not wanted any more.
+        self.stations.retain(|station| !station.has_failed());
+        self.failure = None;
+        self.stations.extend(stations);
         words.iter().for_each(|line| info!("{line}"));
-        failures.iter().for_each(|failure| error!("{failure}"));
         self.config = config;
         self.keep_sockets();
         self.tend();

@@ -238,6 +238,8 @@ impl Poller for Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // Before the buffers are unmapped: no request may be left that would write to them.
-        self.queue.cancel_all();
+        if !self.queue.cancel_all() {
+            self.buffers.leak();
+        }
     }
 }

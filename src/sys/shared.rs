@@ -66,8 +66,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: exactly the range that `new` mapped; nobody borrows from a value being dropped.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        if self.bytes > 0 {
+            // SAFETY: exactly the range that `new` mapped; nobody borrows from a value being dropped.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        }
     }
 }
 
@@ -153,6 +155,11 @@ impl Pages {
     pub fn new(bytes: usize) -> io::Result<Pages> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         Ok(Pages { memory: Mapping::new(bytes, flags, -1)? })
+    }
+
+    /// Leaves the memory mapped for good, for whoever may still write to it; here there is none of it any more.
+    pub fn leak(&mut self) {
+        self.memory.bytes = 0;
     }
 }
 

@@ -47,3 +47,4 @@ mod told_at_start;
 mod units;
 mod unix_files;
 mod unread;
+mod workers;

@@ -234,6 +234,11 @@ impl Strace {
         Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}:when=1")])
     }
 
+    /// As [`Strace::attach`], and all of these calls fail.
+    pub(crate) fn always_failing(daemon: &Echod, call: &str, error: &str) -> Option<Self> {
+        Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}")])
+    }
+
     fn attach_with(daemon: &Echod, options: &[&str]) -> Option<Self> {
         let output = daemon.path("strace.out");
         let errors = daemon.path("strace.err");

@@ -267,7 +267,7 @@ impl<P: Poller> EventLoop<'_, P> {
             self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         }
         self.step_back();
-        backlog_drain::refuse(self.duty, &self.listeners);
+        backlog_drain::refuse(self.duty, self.listeners);
         self.listeners.clear();
         self.post.leave();
         Ok(())

@@ -61,6 +61,12 @@ impl Piece {
 }
 
 impl Buffers {
+    /// Leaves the memory to the kernel for good.
+    pub(super) fn leak(&mut self) {
+        self.entries.leak();
+        self.bytes.leak();
+    }
+
     pub(super) fn new(queue: &Queue) -> io::Result<Buffers> {
         let entries = Pages::new(COUNT * size_of::<BufRingEntry>())?;
         queue.provide(&entries, COUNT as u16)?;

@@ -19,6 +19,10 @@ const REQUESTS: u32 = 1024;
 /// Completions that wait to be read; the kernel keeps more elsewhere, at a cost.
 const COMPLETIONS: u32 = 8192;
 
+/// How often to try to end all requests, and the rest between two tries that fail.
+const TRIES: u32 = 100;
+const REST: Duration = Duration::from_millis(10);
+
 /// The group of buffers that is provided.
 const GROUP: u16 = 0;
 
@@ -105,8 +109,6 @@ impl Queue {
             .setup_cqsize(COMPLETIONS)
             .dontfork()
             .build(REQUESTS)?;
-        // Saves the kernel a look at our table of descriptors with each call. It does without if it must.
-        let _ = ring.submitter().register_ring_fd();
         Ok(Queue { ring, receiving: 0 })
     }
 
@@ -192,13 +194,22 @@ impl Queue {
         })
     }
 
-    /// Ends all requests, and waits for the end of those that could still write to our buffers.
-    pub(super) fn cancel_all(&mut self) {
-        // There is nobody to tell of an error, which could only be a lack of kernel memory: it is tried again.
-        while self.receiving > 0 {
+    /// Ends all requests, and waits for the end of those that could still write to our buffers; false if some did not end, for want
+    /// of kernel memory most likely. (The kernel would end the others some time after the queue was closed. Until then a poll at a
+    /// listening socket takes wake-ups that are for the next ring.)
+    pub(super) fn cancel_all(&mut self) -> bool {
+        for _ in 0..TRIES {
             let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-            let _ = self.enter(Wait::Look);
+            // What was cancelled ends within our own calls.
+            let entered = self.enter(Wait::Look);
             while self.pop().is_some() {}
+            if self.receiving == 0 {
+                return true;
+            }
+            if entered.is_err() {
+                std::thread::sleep(REST);
+            }
         }
+        false
     }
 }

@@ -1,0 +1,141 @@
+//! A listener comes into service in two steps. First all is made that can fail: threads and processes with what they need to
+//! serve. Then it begins. Until then another generation may serve the same sockets.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, mpsc::Sender},
+    thread,
+};
+
+use log::warn;
+
+use super::{How, STACK, Station};
+use crate::{
+    config::{self, Mode},
+    duty::{Duty, Startup},
+    error::{Exit, Failure},
+    event::Event,
+    fork_server::ForkServer,
+    listener::Listener,
+    peer::Peer,
+    socket_file::SocketFile,
+    stats::Stats,
+    strategy,
+    sys::shared::Shared,
+};
+
+impl Station {
+    /// Makes all that it takes to serve `sockets`. Threads tell by `events` when they have ended.
+    pub fn prepare(
+        number: usize,
+        log: &config::Log,
+        settings: config::Listener,
+        mut sockets: Vec<Listener>,
+        events: &Sender<Event>,
+    ) -> Result<Station, Failure> {
+        let files = sockets.iter_mut().filter_map(Listener::take_file).collect();
+        let started = || {
+            let stats = Arc::new(Shared::<Stats>::new()?);
+            let how = match settings.mode {
+                Mode::Forking => How::Process(ForkServer::start(log, &settings, &stats, sockets)?),
+                _ => threads(number, &settings, &stats, sockets, events)?,
+            };
+            Ok((stats, how))
+        };
+        let (stats, how) = started().map_err(|error| cannot_serve(&settings, &error))?;
+        let (log, ended, failed, superseded, leaves, cut) = (log.clone(), false, false, false, false, None);
+        Ok(Station { number, settings, log, stats, files, how, ended, failed, superseded, leaves, cut })
+    }
+
+    /// Waits until everything that it takes to serve is made.
+    pub fn wait_until_prepared(&mut self) -> Result<(), Failure> {
+        let prepared = match &mut self.how {
+            How::Threads(duty, ..) => duty.startup.prepared(),
+            How::Process(server) => server.wait(),
+        };
+        prepared.map_err(|error| cannot_serve(&self.settings, &error))
+    }
+
+    /// Makes the sockets ready that other stations may have had until now, as far as that is possible.
+    pub fn adapt(&self) {
+        for socket in self.sockets() {
+            if let Err(error) = socket.adapt(&self.settings) {
+                let name = self.name();
+                warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
+            }
+        }
+    }
+
+    /// Makes final what its files have replaced, and takes those of its other sockets from where `find` has them.
+    pub fn take_files(&mut self, mut find: impl FnMut(&Path) -> Option<SocketFile>) {
+        self.files.iter_mut().for_each(SocketFile::confirm);
+        let mut found = Vec::new();
+        for socket in self.sockets() {
+            let Peer::Path(path) = socket.address() else { continue };
+            if self.file(path).is_none() {
+                found.extend(find(path));
+            }
+        }
+        for file in &found {
+            if let Err(error) = file.renew(&self.settings) {
+                let (name, path) = (self.name(), file.path().display());
+                warn!("listener \"{name}\": cannot give {path} its owner and mode: {error}");
+            }
+        }
+        self.files.extend(found);
+    }
+
+    /// Serves its clients from now on.
+    pub fn begin(&mut self) {
+        match &mut self.how {
+            How::Threads(duty, ..) => duty.startup.begin(),
+            How::Process(server) => server.begin(),
+        }
+    }
+
+    /// Undoes all: it was prepared, and is not to begin.
+    pub fn give_up(self) {
+        match self.how {
+            How::Threads(duty, _, thread) => {
+                duty.give_up_start(None);
+                // A panic was told, and leaves nothing behind.
+                let _ = thread.join();
+            }
+            How::Process(mut server) => server.give_up(),
+        }
+    }
+}
+
+fn threads(
+    number: usize,
+    settings: &config::Listener,
+    stats: &Arc<Shared<Stats>>,
+    sockets: Vec<Listener>,
+    events: &Sender<Event>,
+) -> io::Result<How> {
+    let kept: io::Result<_> = sockets.iter().map(Listener::try_clone).collect();
+    let mut duty = Duty::new(settings.clone(), Arc::clone(stats))?;
+    duty.startup = Startup::of(strategy::workers(settings));
+    let duty = Arc::new(duty);
+    let (served, events) = (Arc::clone(&duty), events.clone());
+    let serve = move || {
+        let serve = || strategy::serve(&served, sockets);
+        let panicked = |_| Err(io::Error::other("its thread panicked"));
+        let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
+        if served.startup.has_begun() {
+            // Nobody listens any more once the daemon was cut.
+            let _ = events.send(Event::Ended(number, ended));
+        } else {
+            served.give_up_start(ended.err());
+        }
+    };
+    let thread = thread::Builder::new().stack_size(STACK).spawn(serve)?;
+    Ok(How::Threads(duty, kept?, thread))
+}
+
+fn cannot_serve(settings: &config::Listener, error: &io::Error) -> Failure {
+    let name = &settings.name;
+    Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
+}
