@@ -49,7 +49,7 @@ fn option(name: &str) -> Option<String> {
         }
         "D" | "daemon" | "background" | "fork" | "detach" => "`echod --daemonize`".to_owned(),
         "debug" | "x" => "`echod -v` logs one level more, `--log-level debug` that much".to_owned(),
-        "silent" | "s" => "`echod --quiet`".to_owned(),
+        "silent" => "`echod --quiet`".to_owned(),
         "test" | "T" | "dry-run" | "validate" | "configtest" | "check-config" => "`echod --check`".to_owned(),
         "user" | "group" | "pid-file" | "pidfile" | "drain-timeout" | "sandbox" | "exit-idle-time"
         | "chroot" => "that is said in a file: `man echod.toml`, section [daemon]".to_owned(),
@@ -59,8 +59,13 @@ fn option(name: &str) -> Option<String> {
         "connect" | "client" | "ping" | "send" | "health" | "healthcheck" | "health-check" => {
             "`echod --probe URL` asks a listener for an echo".to_owned()
         }
+        "s" | "k" | "signal" => {
+            "send it a signal: `kill -HUP PID` reads the configuration again, `kill -TERM PID` stops it"
+                .to_owned()
+        }
         "json" => "`echod --log-format json`".to_owned(),
         "list" | "show" | "defaults" | "dump" | "dump-config" => "`echod --print-config`".to_owned(),
+        "stop" | "reload" | "restart" | "status" | "start" | "serve" | "quit" => argument(name)?,
         name if config::is_listener_key(name) => {
             format!(
                 "that is said of each listener: `echod --listen 'tcp://127.0.0.1:7777?{name}=…'`, or in a file"

@@ -119,6 +119,14 @@ fn network(address: &Address, length: &str) -> Option<String> {
 fn split(text: &str) -> Result<(&str, &str), Trouble> {
     let (host, rest) = match text.find(']').filter(|_| text.starts_with('[')) {
         Some(end) => text.split_at(end + 1),
+        None if text.split(':').next().is_some_and(|host| host.contains('.'))
+            && text.matches(':').count() > 1 =>
+        {
+            return Err(Trouble::new(
+                format!("{} has more than one port", quoted(text)),
+                "write one, or a range like `127.0.0.1:7000-7009`",
+            ));
+        }
         None if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 => {
             let meant = meant(text).unwrap_or_else(|| "[::1]:7".to_owned());
             return Err(Trouble::new(

@@ -15,7 +15,7 @@ use super::{
     encoding,
     includes::Includes,
     origins::Origins,
-    parse, text_file, url, validate,
+    parse, scheme, text_file, url, validate,
 };
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
@@ -204,7 +204,10 @@ impl ConfigError {
             }
             io::ErrorKind::NotFound => (
                 ErrorKind::Unreadable,
-                "there is no such file; without `--config` the default is used".into(),
+                match path.to_str().and_then(scheme::listener_url) {
+                    Some(url) => format!("there is no such file; did you mean `--listen {url}`?"),
+                    None => "there is no such file; without `--config` the default is used".into(),
+                },
             ),
             io::ErrorKind::IsADirectory => {
                 (ErrorKind::Unreadable, "it is a directory; name a file in it".into())

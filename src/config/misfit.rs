@@ -76,7 +76,7 @@ fn expected(form: Form) -> &'static str {
 
 impl Form {
     /// What to write in the place of `found`.
-    fn cure(self, key: &str, found: Found<'_>) -> String {
+    pub(super) fn cure(self, key: &str, found: Found<'_>) -> String {
         use Found::{Date, Float, Integer, List, Switch, Table, Text};
         match (self, found) {
             (Form::Word(_), List) if matches!(key, "protocol" | "mode" | "service") => {
@@ -112,16 +112,19 @@ impl Form {
             (Form::Workers, _) => {
                 "write \"per-request\", \"auto\" or a whole number from 1 to 1024".to_owned()
             }
+            (Form::Keepalive, Text(text)) if synonyms::switch(text).is_some() => {
+                format!("write \"{}\"", on_or_off(synonyms::switch(text) == Some(true)))
+            }
             (Form::Keepalive, Integer(seconds)) if !is_zero_or_less(seconds) => {
                 format!("write \"{seconds}s\", a number with its unit in quotes; or \"on\" or \"off\"")
             }
             (Form::Keepalive, _) => "write \"off\", \"on\" or an idle time such as \"60s\"".to_owned(),
             (
                 Form::OptionalDuration(_) | Form::Rate | Form::SizeLimit,
-                Switch(false) | Integer("0" | "-1"),
+                Switch(false) | Integer("0" | "-1") | Float("inf"),
             ) => "write \"off\"".to_owned(),
             (Form::Duration(unit) | Form::OptionalDuration(unit), Integer(number) | Float(number))
-                if !number.starts_with('-') =>
+                if number.starts_with(|c: char| c.is_ascii_digit()) =>
             {
                 format!("write \"{number}{unit}\", a number with its unit in quotes")
             }

@@ -1,13 +1,19 @@
 //! Where the protocol of a URL ends. People leave it out, or write one that they know from elsewhere.
 
-use super::{diagnostic::Trouble, inet, quoted, words};
+use super::{diagnostic::Trouble, inet, quoted, synonyms, words};
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 /// The place of the colon behind the protocol. An unknown protocol is left to the reader of the key.
 pub(super) fn end(url: &str) -> Result<usize, Trouble> {
     let colon = url.find(':');
+    let body = url.split('?').next().unwrap_or_default();
+    if [".toml", ".conf"].iter().any(|end| body.ends_with(end)) && !body.contains(':') {
+        let title = format!("{} is no URL of a listener", quoted(url));
+        return Err(Trouble::new(title, format!("did you mean `--config {body}`?")));
+    }
     match colon {
+        Some(colon) if synonyms::value("protocol", &url[..colon]).is_some() => Ok(colon),
         Some(colon) if PROTOCOLS.contains(&&url[..colon]) || url[colon..].starts_with("://") => Ok(colon),
         _ => match (guess(url), colon) {
             (Some(meant), _) => Err(Trouble::new(
@@ -29,7 +35,9 @@ pub(super) fn end(url: &str) -> Result<usize, Trouble> {
 pub fn listener_url(word: &str) -> Option<String> {
     match word.split_once(':') {
         Some((protocol, _)) if PROTOCOLS.contains(&protocol) => Some(word.to_owned()),
-        _ => guess(word).filter(|url| !url.starts_with("unix:/") && !url.starts_with("unix:.")),
+        // A name with dots is more likely one of a file.
+        _ => guess(word)
+            .filter(|_| word.contains(':') || word.starts_with('@') || !word.contains(char::is_alphabetic)),
     }
 }
 

@@ -7,7 +7,8 @@ use toml::de::Error;
 use super::{
     diagnostic::{Faults, Place, Trouble},
     forms::{Form, form},
-    synonyms,
+    misfit::Found,
+    synonyms, words,
 };
 
 /// Notes what is not TOML. After the first error in a line the parser guesses, so the others there would mislead.
@@ -36,6 +37,14 @@ fn plain(message: &str) -> Trouble {
         ("missing comma between array elements", _) => {
             "write a `,` between two values, and a `]` after the last".to_owned()
         }
+        ("key with no value", _) => "write `key = value`".to_owned(),
+        ("unquoted keys cannot be empty" | "invalid unquoted key", _) => {
+            "write `key = value`, the key of letters, digits and `-`".to_owned()
+        }
+        ("invalid key-value pair" | "missing table open", _) => "write `[table]` or `key = value`".to_owned(),
+        ("invalid basic string", expected) if expected.contains("visible") => {
+            "write a control character as `\\n`, `\\t` or `\\u001B`".to_owned()
+        }
         ("unclosed array", _) => "close the list with `]`".to_owned(),
         ("carriage return must be followed by newline", _) => "end each line with a newline".to_owned(),
         (_, "nothing") => "this is not TOML".to_owned(),
@@ -63,17 +72,36 @@ fn meant(line: &str, message: &str) -> Option<(Range<usize>, Trouble)> {
     if text.starts_with('[') {
         let name = text.trim_matches(|c| matches!(c, '[' | ']' | ' '));
         let header = if name == "listener" { "[[listener]]".to_owned() } else { format!("[{name}]") };
+        if message == "duplicate key" {
+            let cure = match name {
+                "listener" => "write `[[listener]]`, one for each".to_owned(),
+                _ => "it is there already; write these keys below the first".to_owned(),
+            };
+            return told(whole, "this table is there twice", cure);
+        }
         let is_unclosed = message.starts_with("unclosed") && name.chars().all(is_of_key);
         return is_unclosed
             .then(|| (whole, Trouble::new("the brackets are not closed", format!("write `{header}`"))));
     }
     let key = &text[..text.find(|c| !is_of_key(c)).unwrap_or(text.len())];
     let rest = text[key.len()..].trim_start();
-    if key.is_empty() || message == "duplicate key" {
+    if message == "duplicate key" {
+        let cure = match form(key) {
+            Some(form) if form.is_list() => {
+                format!("it is there already; write one list, `{key} = [\"...\", \"...\"]`")
+            }
+            Some(_) if matches!(key, "protocol" | "mode" | "service") => {
+                "it is there already; write a `[[listener]]` for each".to_owned()
+            }
+            _ => return None,
+        };
+        return told(start..start + key.len(), "duplicate key", cure);
+    }
+    if key.is_empty() {
         return None;
     }
     let Some(value) = rest.strip_prefix('=') else {
-        let value = rest.trim_start_matches([':', ' ', '\t']);
+        let value = rest.trim_start_matches([':', '-', '>', ' ', '\t']).trim_end_matches([';', ',']);
         let cure = match value {
             "" => format!("write `{key} = ` and a value"),
             value if rest.starts_with(':') || form(key).is_some() => {
@@ -115,6 +143,12 @@ fn wrong_value(key: &str, value: &str, message: &str) -> Option<Trouble> {
                 }
                 Some(end) => {
                     let (kept, more) = value.split_at(end);
+                    if form(key).is_some_and(Form::is_list) && more.trim().len() > 1 {
+                        return told(
+                            "several values need brackets",
+                            format!("write `{key} = [{}]`", list(value)),
+                        );
+                    }
                     match more.trim() {
                         "" => None,
                         "," | ";" => {
@@ -158,7 +192,19 @@ fn bare_value(key: &str, value: &str, message: &str) -> Option<Trouble> {
     if kept != value && (kept.parse::<i64>().is_ok() || matches!(kept, "true" | "false")) {
         return Some(Trouble::new("something stands behind the value", format!("write `{key} = {kept}`")));
     }
+    if form(key).is_some_and(Form::is_list) && kept.contains(',') {
+        return Some(Trouble::new(
+            "string values must be quoted",
+            format!("put each in quotes: [{}]", list(kept)),
+        ));
+    }
     let written = quoted(key, kept);
+    if written.starts_with('"')
+        && let Some(form @ (Form::Switch | Form::Number(_) | Form::Limit(_) | Form::Workers)) = form(key)
+        && !matches!(kept, "auto" | "per-request" | "off")
+    {
+        return Some(Trouble::new("this is no value of TOML", form.cure(key, Found::Text(kept))));
+    }
     let title = match message.split(',').next().unwrap_or_default() {
         "unexpected leading zero" => "unexpected leading zero",
         _ if written.starts_with('"') => "string values must be quoted",
@@ -171,6 +217,13 @@ fn bare_value(key: &str, value: &str, message: &str) -> Option<Trouble> {
     Some(Trouble::new(title, cure))
 }
 
+/// The parts of a list, each in quotes.
+fn list(value: &str) -> String {
+    let bare = |part: &str| part.trim().trim_matches(['"', '\'']).to_owned();
+    let parts = value.split([',', ' ']).map(bare).filter(|part| !part.is_empty());
+    parts.map(|part| format!("\"{part}\"")).collect::<Vec<_>>().join(", ")
+}
+
 /// `value` as `key` takes it.
 fn quoted(key: &str, value: &str) -> String {
     let bare = value.trim_matches(['"', '\'']);
@@ -178,6 +231,10 @@ fn quoted(key: &str, value: &str) -> String {
         Some(Form::Switch) => synonyms::switch(bare).map(|switch| switch.to_string()),
         Some(Form::Number(_) | Form::Limit(_)) => synonyms::number(bare).map(|number| number.to_string()),
         Some(Form::Workers) => bare.parse::<u16>().ok().map(|number| number.to_string()),
+        Some(Form::Word(words)) if !words().contains(&bare) => {
+            let near = || words::nearest(bare, words().iter().copied());
+            synonyms::value(key, bare).or_else(near).map(|word| format!("\"{word}\""))
+        }
         _ => None,
     };
     plain.unwrap_or_else(|| format!("\"{bare}\""))
@@ -245,6 +302,16 @@ mod tests {
             ),
             ("idle-timeout = 5s", "5s", "put it in quotes: \"5s\""),
             ("nodelay = yes", "yes", "write `true`"),
+            ("nodelay = maybe", "maybe", "write `true` or `false`"),
+            ("workers = four", "four", "write \"per-request\", \"auto\" or a whole number from 1 to 1024"),
+            ("proxy-protocol = on", "on", "put it in quotes: \"required\""),
+            ("mode -> epoll;", "mode -> epoll;", "write `mode = \"epoll\"`"),
+            ("allow = 10.0.0.0/8, ::1", "10.0.0.0/8, ::1", "put each in quotes: [\"10.0.0.0/8\", \"::1\"]"),
+            (
+                "allow = \"10.0.0.0/8\", \"::1\"",
+                "\"10.0.0.0/8\", \"::1\"",
+                "write `allow = [\"10.0.0.0/8\", \"::1\"]`",
+            ),
             ("nodelay = False", "False", "write `false`"),
             ("max-connections = 100k", "100k", "write `100000`"),
             ("max-connections = 5,", "5,", "write `max-connections = 5`"),

@@ -108,9 +108,11 @@ pub(super) fn read_mode(text: &str) -> Result<u32, Trouble> {
 
 fn mentions_days(text: &str) -> bool {
     let units = ["d", "w", "mo", "y"];
-    text.split(|c: char| !c.is_ascii_alphabetic())
-        .filter(|word| !word.is_empty())
-        .any(|word| units.iter().any(|unit| word.to_ascii_lowercase().starts_with(unit)))
+    text.contains(|c: char| c.is_ascii_digit())
+        && text
+            .split(|c: char| !c.is_ascii_alphabetic())
+            .filter(|word| !word.is_empty())
+            .any(|word| units.iter().any(|unit| word.to_ascii_lowercase().starts_with(unit)))
 }
 
 /// `#[serde(with)]` for a duration.

@@ -34,8 +34,12 @@ pub(super) fn cure<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) 
             false => format!("did you mean `{meant}` in `{table}`?"),
         };
     }
+    if !is_whole_file && ["daemon", "log", "defaults"].contains(&key) {
+        return format!("write `[{key}]` on a line of its own");
+    }
     match words::nearest(key, known.clone()) {
         Some("listener") => "did you mean `[[listener]]`?".to_owned(),
+        Some(near) if is_whole_file => format!("did you mean `[{near}]`?"),
         Some(near) => format!("did you mean `{near}`?"),
         None if known.clone().count() > 8 => {
             "no key is like it; `man echod.toml` explains them, `echod --print-config` prints them all"

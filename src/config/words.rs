@@ -20,12 +20,13 @@ pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Tro
     T::deserialize(deserializer).map_err(|Unknown(words)| {
         let cure = match synonyms::value(what, &word.to_lowercase()) {
             Some(meant) => format!("did you mean `{meant}`?"),
-            None if what == "protocol" && word.contains([',', '+', '/']) => {
+            None if what == "protocol" && word.contains([',', '/']) => {
                 "a listener has one; write a `[[listener]]` for each".to_owned()
             }
             None if what == "target" && word.contains('/') => {
                 format!("write `target = \"file\"` and `file = \"{}\"`", word.escape_debug())
             }
+            None if what == "target" && synonyms::means_off(word) => "write `level = \"off\"`".to_owned(),
             None => suggestion(word, words.iter().copied()),
         };
         Trouble::new(format!("unknown {what} {}", quoted(word)), cure)

@@ -218,6 +218,9 @@ pub(in crate::config) fn keepalive(value: &Scalar) -> Result<Keepalive, Trouble>
         Scalar::Text(text) => text,
         Scalar::Number(_) => return Err(misfit::scalar("keepalive", value)),
     };
+    if synonyms::switch(text).is_some() && text != "0" && text != "1" {
+        return Err(misfit::scalar("keepalive", value));
+    }
     let idle = units::read_duration(text)?;
     match (1..=32_767).contains(&idle.as_secs()) && idle.subsec_nanos() == 0 {
         true => Ok(Keepalive::After(idle)),

@@ -25,6 +25,10 @@ fn a_faulty_line_is_told_with_its_cure() {
         ("mode = \"async\"", "did you mean `epoll`?"),
         ("workers = \"4\"", "write `4`, without quotes"),
         ("keepalive = 60", "write \"60s\""),
+        ("keepalive = \"yes\"", "write \"on\""),
+        ("idle-timeout = \"yes\"", "write for example `30s`"),
+        ("allow = 10.0.0.0/8, ::1", "[\"10.0.0.0/8\", \"::1\"]"),
+        ("[listener]", "write `[[listener]]`, one for each"),
         ("allow = \"10.0.0.0/255.0.0.0\"", "did you mean `10.0.0.0/8`?"),
         ("allow = [10.0.0.0/8]", "put each in quotes: [\"10.0.0.0/8\"]"),
         ("allow = \"localhost\"", "`127.0.0.0/8`"),
@@ -58,6 +62,7 @@ fn a_faulty_address_is_told_with_its_cure() {
         ("tcp://10.0.0.0/8", "who may come in is said by `allow`"),
         ("tcp://127.0.0.1:-1", "`-1` is no port"),
         ("tcp://127.0.0.1:echo", "write its number, `7`"),
+        ("tcp://127.0.0.1:7000:7009", "or a range like"),
         ("tcp://127.0.0.1", "a port is missing"),
         ("tcp://127.0.0.1:7,127.0.0.2:7", "`?address=`"),
         ("tcp://127.0.0.1:7&mode=forking", "follows a `?`"),
@@ -116,11 +121,16 @@ fn words_of_other_daemons_are_answered() {
         (&["tcp://127.0.0.1:7"], "echod --listen tcp://127.0.0.1:7"),
         (&["127.0.0.1:7"], "echod --listen tcp://127.0.0.1:7"),
         (&["--port", "7"], "echod --listen"),
+        (&["--reload"], "kill -HUP"),
+        (&["--listen", "my.toml"], "did you mean `--config my.toml`?"),
         (&["--service", "upper", "-l", "tcp://127.0.0.1:0"], "cannot be used with"),
         (&["--service", "upper", "-c", "it.toml"], "cannot be used with"),
     ] {
         Launch::new().args(args).run().expect(64, &[tip]);
     }
+    let no_file = |name: &str| Launch::new().args(&["--config", name]).run();
+    no_file("tcp://127.0.0.1:7").expect(66, &["did you mean `--listen tcp://127.0.0.1:7`?"]);
+    no_file("nowhere.toml").expect(66, &["without `--config` the default is used"]);
     for args in [["--help"], ["-h"]] {
         let help = Launch::new().args(&args).run().stdout;
         assert!(help.contains("man echod.toml") && help.contains("echod --print-config"), "{help}");
