@@ -64,7 +64,7 @@ fn what_prevents_a_start_is_an_error_in_the_journal() {
     let script = "JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec \"$0\" \"$@\"";
     let run = |arguments: &[&str]| Launch::new().args(arguments).shell(script).run();
     for (arguments, exit, word) in [
-        (["-l", "tcp://127.0.0.1:0?max-conections=3"], 78, "did you mean"),
+        (["-l", "tcp://127.0.0.1:0?max-conections=3"], 64, "did you mean"),
         (["-l", "unix:/nowhere/echod.sock?max-connections=9"], 69, "cannot bind"),
         (["--listne", "tcp://127.0.0.1:0"], 64, "--listen"),
     ] {
