@@ -18,7 +18,6 @@ use nix::{
     sys::stat::{Mode, fchmod, umask},
     unistd::{Gid, Uid, fchownat},
 };
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use socket2::{SockAddr, Socket, Type};
 
 use crate::config;
@@ -34,7 +33,7 @@ pub struct SocketFile {
     aside: Option<Aside>,
 }
 
-/// A file of ours that has made way for another one. Dropped, it is put back.
+/// A file that has made way for another one. Dropped, it is put back.
 #[derive(Debug)]
 struct Aside {
     path: PathBuf,
@@ -221,15 +220,13 @@ fn remove_stale(address: &SockAddr, path: &Path) -> io::Result<()> {
     }
     // Nobody can bind a socket to a file that exists: what is stale stays so. But by now another process may have put its own in
     // this place. So it is moved aside first, where nobody else looks for it.
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let aside = path.with_file_name(name);
-    renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE)?;
-    if FileId::of(&fs::symlink_metadata(&aside)?) != id {
-        renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE)?;
+    let aside = Aside::put(path)?;
+    let moved = aside.now.as_ref().map(fs::symlink_metadata).transpose()?;
+    if moved.is_none_or(|moved| FileId::of(&moved) != id) {
         return in_use();
     }
-    fs::remove_file(aside)
+    aside.remove();
+    Ok(())
 }
 
 /// Whether a process has the socket of this file. Connecting with a datagram socket fails by its kind at one of streams, also at
