@@ -1,7 +1,12 @@
 //! One connection, or the datagrams of one socket, on standard input: how inetd, and a socket unit with `Accept=yes`,
 //! start a server for each client. There is nothing to bind, nothing to wait for, and one thread.
 
-use std::{io, os::fd::AsFd, sync::Arc, time::Instant};
+use std::{
+    io::{self, ErrorKind},
+    os::fd::AsFd,
+    sync::Arc,
+    time::Instant,
+};
 
 use nix::sys::stat::fstat;
 use socket2::{Domain, Socket, Type};
@@ -13,8 +18,8 @@ use crate::{
     datagram,
     duty::{Duty, Guest},
     error::{Exit, Failure},
-    listener::Listener,
-    logging,
+    listener::{Listener, Whose},
+    logging, options,
     peer::Peer,
     sys::{
         interrupt,
@@ -54,6 +59,9 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
     logging::log_panics();
     interrupt::on(libc::SIGTERM);
     let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;
+    // Like one that a service manager passes, it serves on when we are gone.
+    let listener = listener.of(Whose::Manager);
+    listener.adapt(&config.listeners[0]).map_err(unusable)?;
     let duty = Duty::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
     let mut duty = duty.map_err(internal)?;
     duty.drain = Some(config.daemon.drain_timeout);
@@ -72,6 +80,7 @@ fn connection(duty: &Duty, socket: Socket) -> Result<(), Failure> {
     };
     // Whoever accepted it may have left it otherwise.
     socket.set_nonblocking(false).map_err(unusable)?;
+    options::when_accepted(&socket);
     let mut scratch = Pages::new(SCRATCH).map_err(internal)?;
     let Some(permit) = duty.gate.try_enter() else { return Ok(()) };
     duty.serve(Guest { socket, peer: Peer::from(&address), permit, opened: Instant::now() }, &mut scratch);
@@ -81,10 +90,15 @@ fn connection(duty: &Duty, socket: Socket) -> Result<(), Failure> {
 /// Answers the datagrams that are there, and leaves the socket to the next one who is started for it.
 fn datagrams(duty: &Duty, listener: &Listener) -> Result<(), Failure> {
     let mut batch = Batch::new(datagram::MOST, listener.has_many_addresses()).map_err(internal)?;
-    while datagram::take(duty, listener, &mut batch, false).is_ok_and(|received| received > 0) {
-        datagram::answer(duty, listener, &mut batch);
+    loop {
+        match datagram::take(duty, listener, &mut batch, false) {
+            Ok(0) => return Ok(()),
+            Ok(_) => datagram::answer(duty, listener, &mut batch),
+            // What failed was an answer of an earlier one.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use crate::{
     config::{self, Protocol},
@@ -181,18 +181,20 @@ impl Listener {
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
     pub fn accept(&self) -> Result<(Socket, Peer), Refusal> {
-        match self.socket.accept() {
-            Ok((socket, peer)) => Ok((socket, Peer::from(&peer))),
-            Err(error) => Err(refusal(error)),
-        }
+        self.accepted(self.socket.accept())
     }
 
     /// As [`Listener::accept`], but the new socket does not block.
     pub fn accept_nonblocking(&self) -> Result<(Socket, Peer), Refusal> {
-        match accept_nonblocking(self.socket.as_fd()) {
-            Ok((socket, peer)) => Ok((socket, Peer::from(&peer))),
-            Err(error) => Err(refusal(error)),
+        self.accepted(accept_nonblocking(self.socket.as_fd()))
+    }
+
+    fn accepted(&self, accepted: io::Result<(Socket, SockAddr)>) -> Result<(Socket, Peer), Refusal> {
+        let (socket, peer) = accepted.map_err(refusal)?;
+        if self.protocol == Protocol::Unix || self.whose == Whose::Manager {
+            options::when_accepted(&socket);
         }
+        Ok((socket, Peer::from(&peer)))
     }
 
     /// Refuses all clients from now on, also where other processes have a copy of this socket; but not if it is the service

@@ -53,6 +53,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
     socket.set_nonblocking(false)?;
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
+        socket.set_out_of_band_inline(true)?;
         socket.set_tcp_nodelay(settings.nodelay)?;
         match settings.keepalive {
             Keepalive::Off | Keepalive::On => usual.free_idle_time(socket)?,
@@ -70,12 +71,22 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         // The reply is to leave from the address that was asked.
         match Domain::for_address(*address) {
             Domain::IPV6 => {
-                nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv6RecvPacketInfo, &true)?
+                nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv6RecvPacketInfo, &true)?;
+                // It may be one that is local by a route only. A kernel without the option (before 4.15) asks for an interface
+                // with it.
+                let _ = socket.set_freebind_v6(true);
             }
             _ => nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv4PacketInfo, &true)?,
         }
     }
     guard(socket, settings, *address)
+}
+
+/// Lets urgent data come in its place among the other bytes, on a connection that has not inherited that: one of a unix socket never
+/// does, and one of TCP does not if it was there before somebody asked for it.
+pub fn when_accepted(socket: &Socket) {
+    // Where it fails nothing can be sent that way.
+    let _ = socket.set_out_of_band_inline(true);
 }
 
 /// Lets clients connect, or changes how many of them may wait.

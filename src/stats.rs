@@ -68,6 +68,8 @@ pub struct Stats {
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: AtomicU64,
     refusals: [Refusals; Reason::ALL.len()],
+    /// When the log may tell again of answers that could not be sent, by their kind, in nanoseconds of the machine's clock.
+    unsent_silent_until: [AtomicU64; 5],
     /// How often the process of a forking listener was asked for a sign of life.
     pub asked: AtomicU32,
     /// To which of these questions it has answered last.
@@ -167,6 +169,14 @@ impl Stats {
             now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok();
         let all = count.load(Relaxed);
         tells.then(|| all.saturating_sub(told.swap(all, Relaxed)))
+    }
+
+    /// Whether the log may tell now of answers that could not be sent for a reason of this kind, once a minute.
+    pub fn tells_unsent(&self, kind: usize, now: u64) -> bool {
+        self.unsent_silent_until.get(kind).is_some_and(|silent_until| {
+            let until = silent_until.load(Relaxed);
+            now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok()
+        })
     }
 
     /// A number that changes whenever somebody is accepted or a datagram is received, refused or not.

@@ -1,12 +1,13 @@
 //! The answers to a batch: made in the buffers of the requests, and sent together.
 
 use std::{
+    io,
     os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering::Relaxed,
 };
 
-use log::{Level, debug, error, info, log_enabled};
+use log::{Level, debug, error, info, log_enabled, warn};
 
 use crate::{
     config::Payload,
@@ -16,7 +17,10 @@ use crate::{
     peer::Peer,
     reason::Reason,
     service::Service,
-    sys::mmsg::{Batch, Request, SendRoom, Sent},
+    sys::{
+        clock,
+        mmsg::{Batch, Request, SendRoom, Sent},
+    },
 };
 
 /// Answers all datagrams of a batch that were let in, and sends the answers.
@@ -47,13 +51,33 @@ pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
     if let Some(peer) = room.as_ref().and_then(Room::withheld_from) {
         duty.refuse(Reason::Unread, sent.withheld, || peer.url(duty.settings.protocol).to_string());
     }
-    let Sent { dropped, forbidden, unreachable, oversize, failed, .. } = sent;
-    if dropped + forbidden + unreachable + oversize + failed > 0 {
-        duty.stats.dropped.fetch_add(dropped, Relaxed);
-        duty.stats.forbidden.fetch_add(forbidden, Relaxed);
-        duty.stats.unreachable.fetch_add(unreachable, Relaxed);
-        duty.stats.oversize.fetch_add(oversize, Relaxed);
-        duty.stats.errors.fetch_add(failed, Relaxed);
+    if sent.error != 0 {
+        tell_unsent(duty, listener, &sent);
+    }
+}
+
+/// Counts the answers that could not be sent, and tells why the last of them could not, once a minute for each reason.
+#[cold]
+fn tell_unsent(duty: &Duty, listener: &Listener, sent: &Sent) {
+    let (stats, &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. }) = (&duty.stats, sent);
+    stats.dropped.fetch_add(dropped, Relaxed);
+    stats.forbidden.fetch_add(forbidden, Relaxed);
+    stats.unreachable.fetch_add(unreachable, Relaxed);
+    stats.oversize.fetch_add(oversize, Relaxed);
+    stats.errors.fetch_add(failed, Relaxed);
+    let (kind, count, why) = match error {
+        libc::EAGAIN | libc::ENOBUFS => {
+            (0, dropped, "; the peer does not read them, or `send-buffer` is too small")
+        }
+        libc::EPERM | libc::EACCES => (1, forbidden, "; a rule of the packet filter or a route forbids it"),
+        libc::EHOSTUNREACH | libc::ENETUNREACH => (2, unreachable, "; no route leads to the peer"),
+        libc::EMSGSIZE => (3, oversize, "; they are too long for their way"),
+        _ => (4, failed, ""),
+    };
+    if stats.tells_unsent(kind, clock::now()) {
+        let (name, error) = (duty.settings.name.as_str(), io::Error::from_raw_os_error(error));
+        let (url, s) = (listener.url(), if count == 1 { "" } else { "s" });
+        warn!(listener = name; "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}");
     }
 }
 

@@ -62,12 +62,13 @@ struct Slot {
     control: Control,
 }
 
-/// Room for one `IPV6_PKTINFO` (32 bytes with its header), aligned as cmsg(3) wants it.
+/// Room for the packet information, and for all else that whoever made the socket may have asked for (time stamps, security contexts,
+/// what was dropped): the kernel leaves out what does not fit. Aligned as cmsg(3) wants it.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
 
-const CONTROL: usize = 64;
+const CONTROL: usize = 512;
 
 // SAFETY: the pointers inside the headers lead to the boxes and pages beside them, which move along with the batch.
 unsafe impl Send for Batch {}
@@ -196,7 +197,7 @@ impl Batch {
     pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>) -> Option<usize>) {
         // As slices of one length, so that a number is checked against it once.
         let all = self.received;
-        let (requests, slots) = (&self.requests[..all], &mut self.slots[..all]);
+        let (requests, slots) = (&mut self.requests[..all], &mut self.slots[..all]);
         let (pieces, refused) = (&mut self.pieces[..all], self.refused);
         let buffers = self.buffers.chunks_exact_mut(STRIDE).skip(self.considered);
         for (i, buffer) in (self.considered..all).zip(buffers) {

@@ -1,7 +1,10 @@
 //! Addresses as recvmmsg(2) leaves them, and what its control data tells of where a datagram was sent to: looked at in
 //! place, without a copy. The layouts are those of ip(7), ipv6(7) and cmsg(3).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
 /// Room for any socket address.
 pub const NAME: usize = size_of::<libc::sockaddr_storage>();
@@ -56,13 +59,20 @@ pub fn origin(name: &Name, length: usize) -> Origin {
     }
 }
 
-/// What control data with one `IP_PKTINFO` or `IPV6_PKTINFO` in it says.
+/// What the `IP_PKTINFO` or `IPV6_PKTINFO` in control data says.
 pub fn destination(control: &[u8]) -> Option<Destination> {
+    // Mostly there is nothing else.
+    destination_at_start(control).or_else(|| destination_at_start(control.get(packet_info(control)?)?))
+}
+
+fn destination_at_start(control: &[u8]) -> Option<Destination> {
     let data = control.get(HEADER..)?;
     match kind(control) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= size_of::<libc::in_pktinfo>() => {
-            // The index of the interface, the local address, the address in the header.
-            Some(Destination { address: four(data, 8).into(), local: Some(four(data, 4)) })
+            // The index of the interface, the local address, the address in the header. The local one is not known of what came
+            // before somebody asked for it.
+            let local = Some(four(data, 4)).filter(|local| !local.is_unspecified());
+            Some(Destination { address: four(data, 8).into(), local })
         }
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if data.len() >= size_of::<libc::in6_pktinfo>() => {
             Some(Destination { address: sixteen(data, 0).into(), local: None })
@@ -71,12 +81,45 @@ pub fn destination(control: &[u8]) -> Option<Destination> {
     }
 }
 
+/// Where in control data of several messages the packet information is.
+#[cold]
+fn packet_info(control: &[u8]) -> Option<Range<usize>> {
+    let mut at = 0;
+    while let Some(message) = control.get(at..).filter(|message| message.len() >= HEADER) {
+        let length = length(message).clamp(HEADER, message.len());
+        if destination_at_start(&message[..length]).is_some() {
+            return Some(at..at + length);
+        }
+        at += length.next_multiple_of(ALIGNMENT);
+    }
+    None
+}
+
+/// Leaves nothing but the packet information in control data, and returns how long it is then: what else the kernel tells of a
+/// request, because whoever made the socket asked for it, cannot be sent.
+pub fn keep_packet_info(control: &mut [u8]) -> usize {
+    if destination_at_start(control).is_some() && length(control).next_multiple_of(ALIGNMENT) >= control.len()
+    {
+        return control.len();
+    }
+    let Some(found) = packet_info(control) else { return 0 };
+    let length = found.len().next_multiple_of(ALIGNMENT).min(control.len());
+    control.copy_within(found, 0);
+    length
+}
+
 /// Takes the interface out of control data, so that what is sent with it is routed like anything else. Bound to an interface, the
 /// kernel takes everybody whom it knows no route to for a neighbour, and holds the datagram in the send buffer while it looks for
 /// him: a few forged sources would keep all others from being answered. Only a link-local address needs its interface.
+///
+/// An IPv4 answer leaves from the address that was asked where the kernel does not tell from which it would.
 pub fn forget_interface(control: &mut [u8]) {
-    let at = match destination(control) {
+    let at = match destination_at_start(control) {
         Some(Destination { local: Some(local), .. }) if !local.is_link_local() => HEADER,
+        Some(Destination { address: IpAddr::V4(address), local: None }) => {
+            control[HEADER + 4..HEADER + 8].copy_from_slice(&address.octets());
+            HEADER
+        }
         Some(Destination { address: IpAddr::V6(address), .. }) if !address.is_unicast_link_local() => {
             HEADER + 16
         }
@@ -85,18 +128,30 @@ pub fn forget_interface(control: &mut [u8]) {
     control[at..at + 4].fill(0);
 }
 
-/// Takes the address out of an `IPV6_PKTINFO`: what is sent with it leaves by the same interface, from an address that the
-/// kernel chooses. In an `IP_PKTINFO` the kernel has put one that can be sent from already.
+/// Takes the address out of control data: what is sent with it leaves by the same interface, from an address that the kernel
+/// chooses. In an `IP_PKTINFO` it has mostly put one already that can be sent from.
 pub fn forget_destination(control: &mut [u8]) {
-    if let Some(Destination { address: IpAddr::V6(address), .. }) = destination(control) {
-        // Of an IPv4 address in IPv6 form, the form stays.
-        let from = if address.to_ipv4_mapped().is_some() { HEADER + 12 } else { HEADER };
-        control[from..HEADER + 16].fill(0);
+    let Some(at) = packet_info(control).map(|found| found.start + HEADER) else { return };
+    match destination(control) {
+        Some(Destination { address: IpAddr::V6(address), .. }) => {
+            // Of an IPv4 address in IPv6 form, the form stays.
+            let from = if address.to_ipv4_mapped().is_some() { at + 12 } else { at };
+            control[from..at + 16].fill(0);
+        }
+        Some(Destination { address: IpAddr::V4(_), local: None }) => control[at + 8..at + 12].fill(0),
+        _ => {}
     }
 }
 
 /// A header of cmsg(3): a length, a level, a type.
 const HEADER: usize = size_of::<libc::cmsghdr>();
+/// Where the next one may begin.
+const ALIGNMENT: usize = size_of::<usize>();
+
+/// The length of the first message, with its header.
+fn length(control: &[u8]) -> usize {
+    usize::from_ne_bytes(part(control, 0))
+}
 
 fn kind(control: &[u8]) -> (i32, i32) {
     (number(control, HEADER - 8).cast_signed(), number(control, HEADER - 4).cast_signed())

@@ -1,7 +1,8 @@
 //! One client on standard input, as inetd and socket units with `Accept=yes` have it.
 
 use std::{
-    net::{TcpListener, TcpStream, UdpSocket},
+    io::Read,
+    net::{Shutdown, TcpListener, TcpStream, UdpSocket},
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
     process::{Command, Stdio},
@@ -12,6 +13,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use socket2::Socket;
 
 use crate::common::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern, skipped};
 
@@ -50,6 +53,28 @@ fn a_connection_is_served_to_its_end() {
     assert!(talk(ours, &[], theirs, request) == request);
     let (ours, theirs) = UnixStream::pair().unwrap();
     assert_eq!(talk(ours, &["--service", "upper"], theirs.into(), b"hello"), b"HELLO");
+}
+
+#[test]
+fn urgent_bytes_stay_in_their_place() {
+    let (tcp, theirs) = connection();
+    let (unix, other) = UnixStream::pair().unwrap();
+    for (ours, theirs) in [(Socket::from(tcp), theirs), (Socket::from(unix), other.into())] {
+        let launch = Launch::new().args(&["--inetd"]).stdin(theirs);
+        thread::scope(|scope| {
+            let daemon = scope.spawn(|| launch.run());
+            assert_eq!(ours.send(b"ab").unwrap(), 2);
+            // Who is served knows no urgent data yet.
+            (&ours).read_exact(&mut [0; 2]).unwrap();
+            let is_there = ours.send_out_of_band(b"\xf2").is_ok();
+            assert_eq!(ours.send(b"cd").unwrap(), 2);
+            ours.shutdown(Shutdown::Write).unwrap();
+            let mut rest = Vec::new();
+            (&ours).read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, if is_there { &b"\xf2cd"[..] } else { b"cd" });
+            daemon.join().unwrap().expect(0, &[]);
+        });
+    }
 }
 
 #[test]

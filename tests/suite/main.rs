@@ -11,6 +11,7 @@ mod bursts;
 mod common;
 mod config_cli;
 mod conformance;
+mod destinations;
 mod detach;
 mod event_loops;
 mod explain;

@@ -38,7 +38,8 @@ fn others_are_answered(mode: &'static str, workers: &'static str, connected: boo
     reader.echo(b"room again");
     for client in &silent {
         eventually("an answer for all", || {
-            client.send(b"for all");
+            // Its own queue may be full for a moment.
+            let _ = client.try_send(b"for all");
             client.arrived().contains(&7).then_some(())
         });
     }

@@ -31,6 +31,8 @@ pub struct Sent {
     pub failed: u64,
     /// Answers withheld from peers that do not read, see [`SendRoom`].
     pub withheld: u64,
+    /// The error of the last answer that could not be sent, or 0.
+    pub error: i32,
     /// A call failed that may have told of an earlier answer: the error queue of the socket says of which.
     pub told: bool,
 }
@@ -87,15 +89,17 @@ impl Answers {
     #[inline(always)]
     pub(super) fn add(
         &mut self,
-        requests: &[libc::mmsghdr],
+        requests: &mut [libc::mmsghdr],
         slots: &mut [Slot],
         pieces: &mut [libc::iovec],
         i: usize,
         length: usize,
     ) {
-        let (request, slot) = (&requests[i], &mut slots[i]);
-        if !request.msg_hdr.msg_control.is_null() {
-            names::forget_interface(&mut slot.control.0[..control_length(&request.msg_hdr)]);
+        let (request, slot) = (&mut requests[i].msg_hdr, &mut slots[i]);
+        if !request.msg_control.is_null() {
+            let kept = names::keep_packet_info(&mut slot.control.0[..control_length(request)]);
+            names::forget_interface(&mut slot.control.0[..kept]);
+            request.msg_controllen = kept as _;
         }
         pieces[i].iov_len = length;
         self.bytes += length as u64;
@@ -106,7 +110,7 @@ impl Answers {
             return;
         }
         // All that the header of a request points at is what its answer takes.
-        self.headers[self.count] = *request;
+        self.headers[self.count] = requests[i];
         self.count += 1;
         (self.first, self.start) = (i, start);
     }
@@ -186,6 +190,7 @@ impl Answers {
                 libc::EMSGSIZE => sent.oversize += 1,
                 _ => sent.failed += 1,
             }
+            sent.error = error;
             (at, tried) = (at + 1, !feedback);
         }
         (self.count, self.bytes) = (0, 0);

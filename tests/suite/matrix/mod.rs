@@ -103,7 +103,7 @@ macro_rules! stream {
     ($socket:expr, $mode:expr, $workers:expr) => {
         tests! { stream, $socket, $mode, $workers,
             round_trip all_256_values one_byte_writes both_directions_at_once half_close slow_reader hundred_clients
-            reset_in_mid_write max_connections
+            reset_in_mid_write max_connections urgent_bytes_stay_in_their_place
         }
         tests! { stream_stop, $socket, $mode, $workers,
             drain_with_bytes_in_flight drain_serves_who_has_just_come second_term_cuts term_while_idle term_with_idle_clients

@@ -2,8 +2,10 @@
 
 use std::thread;
 
+use nix::errno::Errno;
+
 use super::Combination;
-use crate::common::{Client, LONG, MIB, pattern};
+use crate::common::{Client, LONG, MIB, pattern, skipped};
 
 /// A datagram listener does this and the next, too.
 pub(super) fn round_trip(combination: Combination) {
@@ -19,6 +21,36 @@ pub(super) fn all_256_values(combination: Combination) {
     let values = (0..=255).collect::<Vec<u8>>();
     daemon.client("it").echo(&values);
     daemon.client("it").echo(&values.repeat(20));
+}
+
+/// As a telnet client interrupts: urgent bytes have their place among the others (RFC 6093).
+pub(super) fn urgent_bytes_stay_in_their_place(combination: Combination) {
+    let daemon = combination.start();
+    // Those that are answered before the next is sent, and many that come at once.
+    for pause in [true, false] {
+        let client = daemon.client("it");
+        let mut sent: Vec<u8> = Vec::new();
+        for part in [&b"ab"[..], b"\xff\xf2", b"cd", b"\xf2", b"\xf2", b"ef"] {
+            let is_urgent = part.contains(&0xf2);
+            let send =
+                || if is_urgent { client.socket.send_out_of_band(part) } else { client.socket.send(part) };
+            match send() {
+                Ok(length) => assert_eq!(length, part.len()),
+                Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
+                    skipped("unix sockets of this kernel have no urgent data");
+                    return;
+                }
+                Err(error) => panic!("{error}"),
+            }
+            sent.extend(part);
+            if pause {
+                assert_eq!(client.receive(part.len()), part, "after {sent:x?}");
+            }
+        }
+        client.half_close();
+        let expected = if pause { &[][..] } else { &sent };
+        assert_eq!(client.rest(), *expected);
+    }
 }
 
 /// A unix socket holds only some hundreds of such messages, so they are read meanwhile.
