@@ -15,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, PortChoice, Protocol, ServiceKind, SourcePorts},
+    embedded::plain,
     reason::Reason,
     sys::{clock, names::Destination, shared::Slots, socket_filter::Instruction},
 };
@@ -27,7 +28,7 @@ mod source;
 mod table;
 
 pub use ports::{OwnPorts, adopt_own_ports, own_ports};
-pub use source::{Class, Source, embedded_v4, plain};
+pub use source::{Class, Source};
 
 use peers::Peers;
 use ports::PortSet;

@@ -43,6 +43,7 @@ pub mod systemd;
 
 // What they use.
 pub mod backoff;
+pub mod embedded;
 pub mod end;
 pub mod error;
 pub mod guard;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{config, reason::Reason};
+use crate::{config, embedded::plain, reason::Reason};
 
 /// The compiled lists of one listener.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Rules {
 
     /// What the lists say about an address. An IPv4 address in IPv6's clothes is judged as IPv4.
     pub fn judge(&self, ip: IpAddr) -> Verdict {
-        let entry = match ip.to_canonical() {
+        let entry = match plain(ip) {
             IpAddr::V4(ip) => self.v4.find(ip.to_bits()),
             IpAddr::V6(ip) => self.v6.find(ip.to_bits()),
         };

@@ -27,6 +27,7 @@ use std::{
 use super::pace::Pace;
 use crate::{
     config,
+    embedded::plain,
     reason::Reason,
     sys::{
         clock,
@@ -186,7 +187,7 @@ impl Sources {
     fn look_up(&self, source: Source) -> (usize, u64) {
         let mut hasher = self.hash.build_hasher();
         match source {
-            Source::Ip(ip) => match ip.to_canonical() {
+            Source::Ip(ip) => match plain(ip) {
                 IpAddr::V4(ip) => hasher.write_u32(ip.to_bits()),
                 IpAddr::V6(ip) => {
                     let kept = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);

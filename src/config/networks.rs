@@ -13,6 +13,7 @@ use super::{
     diagnostic::{Faults, Place, Source, Trouble},
     encoding, no_network, quoted, text_file,
 };
+use crate::embedded::embedded_v4;
 
 /// The networks that hold every address.
 pub fn everybody() -> Vec<IpNet> {
@@ -44,8 +45,8 @@ pub(super) fn read(text: &str) -> Result<IpNet, Trouble> {
 
 fn plain(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
-    let mapped = v6.network().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
-    mapped.and_then(|(v4, length)| Ipv4Net::new(v4, length).ok()).map_or(network, IpNet::V4)
+    let inside = embedded_v4(v6.network()).zip(v6.prefix_len().checked_sub(96));
+    inside.and_then(|(v4, length)| Ipv4Net::new(v4, length).ok()).map_or(network, IpNet::V4)
 }
 
 /// Reads the text of a file of networks: one a line, `#` begins a comment. Each comes with its place.
@@ -102,6 +103,8 @@ mod tests {
             ("::1", "::1/128"),
             ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
             ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::10.1.2.0/120", "10.1.2.0/24"),
+            ("::10.1.2.3", "10.1.2.3/32"),
             ("::/0", "::/0"),
         ] {
             assert_eq!(read(text).unwrap().to_string(), network, "{text}");

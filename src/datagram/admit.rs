@@ -5,7 +5,8 @@ use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 use crate::{
     config::ServiceKind,
     duty::Duty,
-    guard::{Guard, Round, Source, embedded_v4},
+    embedded::embedded_v4,
+    guard::{Guard, Round, Source},
     listener::Listener,
     reason::Reason,
     sys::{

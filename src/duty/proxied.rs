@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Duty;
 use crate::{
-    admission::sources::Place, config::ProxyProtocol, connection::Connection, peer::Peer, reason::Reason,
+    admission::sources::Place, config::ProxyProtocol, connection::Connection, embedded::plain, peer::Peer,
+    reason::Reason,
 };
 
 impl Duty {
@@ -45,7 +46,7 @@ impl Duty {
 
 fn address(peer: &Peer) -> Option<IpAddr> {
     match peer {
-        Peer::Inet(address) => Some(address.ip().to_canonical()),
+        Peer::Inet(address) => Some(plain(address.ip())),
         Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => None,
     }
 }

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     config::{Address, Host},
+    embedded::plain,
     guard::{self, Place},
     reason::Reason,
 };
@@ -15,7 +16,7 @@ use crate::{
 /// Whether the address is one that somebody could have.
 pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Step>) {
     let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
-    let ip = guard::plain(*ip);
+    let ip = plain(*ip);
     let places: Vec<Place> = case.settings.address.iter().filter_map(place).collect();
     let refused = |place: &Place| !guard::may_come(&case.settings.trusted, *place, ip);
     steps.push(match (places.is_empty(), places.iter().all(refused), places.iter().any(refused)) {
@@ -61,7 +62,7 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
 /// How often it is answered in a row.
 pub(super) fn run(case: &Case<'_>, steps: &mut Vec<Step>) {
     let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
-    let (ip, breaker) = (guard::plain(*ip), case.settings.loop_breaker);
+    let (ip, breaker) = (plain(*ip), case.settings.loop_breaker);
     steps.push(match case.settings.trusted.iter().find(|network| network.contains(&ip)) {
         Some(network) => {
             case.step("trusted", Pass, format_args!("{network} holds {ip}: answered without end"))

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::Ipv6Net;
 
 use super::{Case, Outcome::Limit, Step, who::Visitor};
-use crate::config::{Listener, WhenFull, Workers};
+use crate::{
+    config::{Listener, WhenFull, Workers},
+    embedded::plain,
+};
 
 /// The limits of the listener, and of the source.
 pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Step>) {
@@ -47,7 +50,7 @@ pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Step>) {
 fn source(case: &Case<'_>) -> String {
     match &case.visitor {
         Visitor::Local { .. } => case.visitor.to_string(),
-        Visitor::Inet(ip, _) => match ip.to_canonical() {
+        Visitor::Inet(ip, _) => match plain(*ip) {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => network(ip, case.settings.source_prefix),
         },

@@ -12,6 +12,7 @@ use super::{Case, Outcome, Step};
 use crate::{
     admission::rules::{List, Rules},
     config::{Owner, Protocol, everybody},
+    embedded::plain,
     reason::Reason,
 };
 
@@ -81,7 +82,7 @@ impl Display for Visitor {
 /// `allow` and `deny`.
 pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
     let Visitor::Inet(ip, _) = case.visitor else { return };
-    let ip = ip.to_canonical();
+    let ip = plain(ip);
     let (allow, deny) = (&case.settings.allow, &case.settings.deny);
     let verdict = Rules::new(allow, deny).judge(ip);
     let decided = verdict.entry.map(|entry| match entry.list {

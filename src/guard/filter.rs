@@ -58,7 +58,7 @@ pub(super) fn compile(ports: &PortSet, ipv6: bool) -> Option<Vec<Instruction>> {
     (program.len() <= LONGEST).then_some(program)
 }
 
-/// Drops `0.0.0.0/8`, multicast and what is above it.
+/// Drops `0.0.0.0/8`, multicast and the broadcast address.
 fn source_v4() -> Vec<Instruction> {
     let mut program = vec![load(LOAD_WORD, IP + 12)];
     program.extend(unless_nobody());
@@ -66,8 +66,15 @@ fn source_v4() -> Vec<Instruction> {
 }
 
 /// Passes if the loaded IPv4 address is somebody's.
-fn unless_nobody() -> [Instruction; 4] {
-    [jump(IF_NOT_LESS, 0xe000_0000, 2, 0), jump(IF_NOT_LESS, 0x0100_0000, 0, 1), PASS, DROP]
+fn unless_nobody() -> [Instruction; 6] {
+    [
+        jump(IF_NOT_LESS, 0xf000_0000, 2, 0),
+        jump(IF_NOT_LESS, 0xe000_0000, 3, 0),
+        jump(IF_NOT_LESS, 0x0100_0000, 1, 2),
+        jump(IF_EQUAL, u32::MAX, 1, 0),
+        PASS,
+        DROP,
+    ]
 }
 
 /// Drops multicast and the unspecified address, and judges an embedded IPv4 address as such.

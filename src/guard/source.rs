@@ -9,28 +9,11 @@ pub enum Class {
     Unicast,
     /// This machine's: nothing with such an address comes from a network (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
     Loopback,
-    /// Nobody's: multicast, unspecified, `0.0.0.0/8`, or reserved with the broadcast address among it.
+    /// Nobody's: multicast, unspecified, `0.0.0.0/8`, or the broadcast address.
     Nobody,
 }
 
-/// The IPv4 address that an IPv6 one stands for, `::ffff:192.0.2.1` or the old `::192.0.2.1`; any other one as it is.
-pub fn plain(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => embedded_v4(v6).map_or(address, IpAddr::V4),
-        IpAddr::V4(_) => address,
-    }
-}
-
-/// The IPv4 address that an IPv6 one stands for.
-pub fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    let bits = v6.to_bits();
-    let is_own = bits <= 1; // `::` and `::1` mean themselves.
-    let is_mapped = bits >> 32 == 0xffff;
-    let is_compatible = bits >> 32 == 0 && !is_own;
-    (is_mapped || is_compatible).then(|| Ipv4Addr::from_bits(bits as u32))
-}
-
-/// A [`plain`] address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
+/// A [plain](crate::embedded::plain) address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
 /// take longer than all of them.
 pub trait Source: Copy + Into<IpAddr> {
     /// What it says about who could have sent from it.
@@ -43,8 +26,10 @@ pub trait Source: Copy + Into<IpAddr> {
 impl Source for Ipv4Addr {
     fn class(self) -> Class {
         match self.octets()[0] {
-            0 | 224.. => Class::Nobody,
+            0 | 224..=239 => Class::Nobody,
             127 => Class::Loopback,
+            // `240.0.0.0/4` is reserved, and in use.
+            _ if self.is_broadcast() => Class::Nobody,
             _ => Class::Unicast,
         }
     }
@@ -87,14 +72,16 @@ impl Source for IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::embedded::plain;
 
     #[test]
     fn addresses_have_a_kind() {
         for (kind, addresses) in [
             (Class::Unicast, "1.0.0.0 126.255.255.255 128.0.0.1 192.0.2.1 223.255.255.255 10.0.0.255"),
+            (Class::Unicast, "240.0.0.0 240.0.0.1 255.255.255.254 ::ffff:250.1.2.3 ::250.1.2.3"),
             (Class::Unicast, "fe80::1 2001:db8::1 fc00::1 1::1 ::1:0:0:0 ::ffff:192.0.2.1 ::192.0.2.1"),
             (Class::Loopback, "127.0.0.1 127.0.0.0 127.255.255.255 ::1 ::ffff:127.0.0.1 ::127.0.0.1"),
-            (Class::Nobody, "0.0.0.0 0.255.255.255 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255"),
+            (Class::Nobody, "0.0.0.0 0.255.255.255 224.0.0.1 239.255.255.255 255.255.255.255"),
             (
                 Class::Nobody,
                 ":: ff02::1 ffff::1 ff00:: ::ffff:0.0.0.0 ::ffff:255.255.255.255 ::224.0.0.1 ::2",

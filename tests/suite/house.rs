@@ -13,6 +13,7 @@ const LAYERS: &[&str] = &[
     "sys",
     "backoff",
     "digits",
+    "embedded",
     "regular_file",
     "config",
     "service",

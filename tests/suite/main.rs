@@ -16,6 +16,7 @@ mod detach;
 mod event_loops;
 mod explain;
 mod flood;
+mod forms;
 mod guards;
 mod host_names;
 mod house;

@@ -87,8 +87,8 @@ proptest! {
         let rules = Rules::new(&allow, &deny);
         let edges = allow.iter().chain(&deny).flat_map(|network| [network.network(), network.broadcast()]);
         for ip in ips.into_iter().chain(edges) {
-            // A mapped address has no entry of its own to look for.
-            let expected = naive(&allow, &deny, ip.to_canonical());
+            // An IPv4 address inside of an IPv6 one has no entry of its own to look for.
+            let expected = naive(&allow, &deny, plain(ip));
             prop_assert_eq!(rules.judge(ip).entry, expected, "{} by {:?} {:?}", ip, allow, deny);
         }
     }

@@ -44,10 +44,11 @@ fn a_source_is_what_the_prefix_says() {
     assert_eq!(whose("2001:db8::1"), whose("2001:db8::ffff:0:0:1"));
     assert_ne!(whose("2001:db8::1"), whose("2001:db8:0:1::1"));
     assert_eq!(whose("::ffff:192.0.2.1"), whose("192.0.2.1"));
+    assert_eq!(whose("::192.0.2.1"), whose("192.0.2.1"));
     assert_ne!(whose("192.0.2.1"), whose("192.0.2.2"));
     assert_ne!(sources.look_up(v4(7)), sources.look_up(Source::User(7)));
     let all = Sources { prefix: 128, ..Arc::into_inner(sources).unwrap() };
-    let whose = |number| all.look_up(Source::Ip(Ipv6Addr::from_bits(number).into()));
+    let whose = |number| all.look_up(Source::Ip(Ipv6Addr::from_bits(1_u128 << 64 | number).into()));
     assert_ne!(whose(1), whose(2));
 }
 

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::{PortChoice, SourcePorts},
-    guard::source::{Class, Source, plain},
+    embedded::plain,
+    guard::source::{Class, Source},
 };
 
 /// A packet as the kernel has it: the IP header, and the UDP header where the program begins.
@@ -65,7 +66,18 @@ fn passes(program: &[Instruction], packet: &Packet) -> bool {
 }
 
 fn four() -> impl Strategy<Value = Ipv4Addr> {
-    let edges = [0, 0x00ff_ffff, 0x0100_0000, 0x7f00_0001, 0xdfff_ffff, 0xe000_0000, u32::MAX];
+    let edges = [
+        0,
+        0x00ff_ffff,
+        0x0100_0000,
+        0x7f00_0001,
+        0xdfff_ffff,
+        0xe000_0000,
+        0xefff_ffff,
+        0xf000_0000,
+        u32::MAX - 1,
+        u32::MAX,
+    ];
     let edge = prop::sample::select(edges.to_vec());
     prop_oneof![any::<u32>(), edge, 0..3_u32].prop_map(Ipv4Addr::from_bits)
 }

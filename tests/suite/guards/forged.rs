@@ -26,7 +26,7 @@ fn what_no_honest_client_sends_is_refused() {
                 "255.255.255.255:9999",
                 "224.0.0.1:9999",
                 "0.1.2.3:9999",
-                "240.0.0.1:9999",
+                "239.255.255.255:9999",
             ] {
                 forger.send(from, us, b"from nobody");
             }
