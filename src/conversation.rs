@@ -49,69 +49,69 @@ pub fn converse(
     mut introduce: impl FnMut(&Connection) -> Result<(), Reason>,
     report: &mut Report,
 ) {
-    let _attention = interrupt::attend(socket.as_fd());
-    let mut line = Timed::new(socket, scratch, context.settings, opened);
-    if connection.is_prefaced() {
-        line.await_header(opened + context.settings.proxy_header_timeout);
-    }
-    let mut lingering: Option<Instant> = None;
-    let end = loop {
-        let wait = connection.advance(&mut line, context, Appetite::All);
-        (report.received, report.sent) = connection.totals();
-        match line.reached() {
-            None => {}
-            Some(Limit::Header) => match connection.preface_overdue() {
-                Ok(()) => continue,
-                Err(reason) => break End::Refused(reason),
-            },
-            Some(Limit::End(end)) => {
-                connection.finish(end);
-                lingering = Some(Instant::now() + LINGER);
-                line.release();
-                continue;
-            }
+    report.end = interrupt::attend(socket.as_fd(), || {
+        let mut line = Timed::new(socket, scratch, context.settings, opened);
+        if connection.is_prefaced() {
+            line.await_header(opened + context.settings.proxy_header_timeout);
         }
-        let flags = match wait {
-            Wait::Closed(end) => break end,
-            // Also of a client that keeps the service busy, on whom nobody ever waits.
-            _ if context.is_cut() => break End::Cut,
-            Wait::Introduced => {
-                line.introduced();
-                report.carried = connection.carried();
-                match introduce(&connection) {
+        let mut lingering: Option<Instant> = None;
+        loop {
+            let wait = connection.advance(&mut line, context, Appetite::All);
+            (report.received, report.sent) = connection.totals();
+            match line.reached() {
+                None => {}
+                Some(Limit::Header) => match connection.preface_overdue() {
                     Ok(()) => continue,
                     Err(reason) => break End::Refused(reason),
+                },
+                Some(Limit::End(end)) => {
+                    connection.finish(end);
+                    lingering = Some(Instant::now() + LINGER);
+                    line.release();
+                    continue;
                 }
             }
-            Wait::Turn => {
-                // A talker has always more to say, and one who lingers may be sent more for ever.
-                if interrupt::asked() && connection.is_talker() {
+            let flags = match wait {
+                Wait::Closed(end) => break end,
+                // Also of a client that keeps the service busy, on whom nobody ever waits.
+                _ if context.is_cut() => break End::Cut,
+                Wait::Introduced => {
+                    line.introduced();
+                    report.carried = connection.carried();
+                    match introduce(&connection) {
+                        Ok(()) => continue,
+                        Err(reason) => break End::Refused(reason),
+                    }
+                }
+                Wait::Turn => {
+                    // A talker has always more to say, and one who lingers may be sent more for ever.
+                    if interrupt::asked() && connection.is_talker() {
+                        connection.stop();
+                    }
+                    if lingering.is_some_and(|end| end <= Instant::now()) {
+                        break connection.reason();
+                    }
+                    continue;
+                }
+                Wait::Linger => {
+                    lingering.get_or_insert_with(|| Instant::now() + LINGER);
+                    line.release();
+                    continue;
+                }
+                Wait::Readable if !connection.ending() => {
+                    // What had arrived is answered.
                     connection.stop();
+                    continue;
                 }
-                if lingering.is_some_and(|end| end <= Instant::now()) {
-                    break connection.reason();
-                }
-                continue;
+                Wait::Readable => PollFlags::POLLIN,
+                Wait::Writable => PollFlags::POLLOUT,
+            };
+            let until = lingering.into_iter().chain(context.cut_at()).min();
+            if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(Instant::now()))) {
+                break if context.is_cut() { End::Cut } else { connection.reason() };
             }
-            Wait::Linger => {
-                lingering.get_or_insert_with(|| Instant::now() + LINGER);
-                line.release();
-                continue;
-            }
-            Wait::Readable if !connection.ending() => {
-                // What had arrived is answered.
-                connection.stop();
-                continue;
-            }
-            Wait::Readable => PollFlags::POLLIN,
-            Wait::Writable => PollFlags::POLLOUT,
-        };
-        let until = lingering.into_iter().chain(context.cut_at()).min();
-        if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(Instant::now()))) {
-            break if context.is_cut() { End::Cut } else { connection.reason() };
         }
-    };
-    report.end = end;
+    });
 }
 
 /// Waits until the socket is ready; false when the time is over.

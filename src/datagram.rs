@@ -24,6 +24,7 @@ use crate::{
     sys::{
         error_queue,
         mmsg::{Batch, Request},
+        post::Post,
     },
     watch::{Patience, Ready, Watch},
 };
@@ -75,8 +76,13 @@ pub enum Arrival<'a> {
 
 impl<'a> Desk<'a> {
     /// A desk for `sockets`, see [`Watch::new`].
-    pub fn new(duty: &'a Duty, sockets: Vec<&'a Listener>, by_signals: bool) -> io::Result<Desk<'a>> {
-        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, &duty.posts, by_signals)? })
+    pub fn new(
+        duty: &'a Duty,
+        sockets: Vec<&'a Listener>,
+        post: &'a Post<'a>,
+        by_signals: bool,
+    ) -> io::Result<Desk<'a>> {
+        Ok(Desk { duty, watch: Watch::new(sockets, &duty.gate, post, by_signals)? })
     }
 
     /// A batch of `size` that suits these sockets.
@@ -102,7 +108,8 @@ impl<'a> Desk<'a> {
             Ready::Nothing => return Arrival::Nothing,
             Ready::Closed => return Arrival::Closed,
         };
-        let taken = take(self.duty, listener, batch, self.watch.blocks());
+        let waits = self.watch.blocks();
+        let taken = self.watch.call(|| take(self.duty, listener, batch, waits));
         self.watch.leave();
         match taken {
             Ok(0) => Arrival::Nothing,

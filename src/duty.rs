@@ -25,7 +25,7 @@ use crate::{
     stats::Stats,
     sys::{
         interrupt::Crew,
-        post::Posts,
+        post::{Post, Posts},
         shared::{Shared, Slots},
     },
     watch::{LingerList, Patience, Ready, Watch},
@@ -146,6 +146,11 @@ impl Duty {
         self.gate.close();
     }
 
+    /// Does the `work` of a thread that waits for clients at its post, and can be interrupted.
+    pub fn at_door<T>(&self, work: impl FnOnce(&Post<'_>) -> T) -> T {
+        self.crew.join(|| self.posts.take(work))
+    }
+
     /// The size of the pool, or `None` if each request has a thread or process of its own.
     pub fn pool(&self) -> Option<usize> {
         (self.settings.workers != Workers::PerRequest).then(|| self.settings.pool())
@@ -247,9 +252,14 @@ pub enum Arrival {
 
 impl<'a> Door<'a> {
     /// A door to `sockets`, see [`Watch::new`].
-    pub fn new(duty: &'a Duty, sockets: &'a [Listener], by_signals: bool) -> io::Result<Door<'a>> {
+    pub fn new(
+        duty: &'a Duty,
+        sockets: &'a [Listener],
+        post: &'a Post<'a>,
+        by_signals: bool,
+    ) -> io::Result<Door<'a>> {
         let polls = by_signals || duty.settings.when_full == WhenFull::Message;
-        let watch = Watch::new(sockets.iter().collect(), &duty.gate, &duty.posts, polls)?;
+        let watch = Watch::new(sockets.iter().collect(), &duty.gate, post, polls)?;
         Ok(Door { duty, watch, rest: Rest::default(), broken: None })
     }
 
@@ -293,7 +303,7 @@ impl<'a> Door<'a> {
         if gate.claim(1) == 0 {
             return (Arrival::Nobody, permit);
         }
-        let accepted = listener.accept();
+        let accepted = self.watch.call(|| listener.accept());
         self.watch.leave();
         let arrival = match self.duty.receive(accepted, &mut permit) {
             Ok(admitted) => {

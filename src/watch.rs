@@ -21,10 +21,7 @@ use crate::{
     admission::Gate,
     listener::Listener,
     logging,
-    sys::{
-        interrupt::{self, Attention},
-        post::{Post, Posts},
-    },
+    sys::{interrupt, post::Post},
 };
 
 mod linger;
@@ -41,7 +38,7 @@ const FEW: usize = 8;
 pub struct Watch<'a> {
     sockets: Vec<&'a Listener>,
     gate: &'a Gate,
-    post: Post<'a>,
+    post: &'a Post<'a>,
     /// The gate's end, then the sockets.
     polled: Vec<PollFd<'a>>,
     /// When what arrived before the end has had its time.
@@ -50,8 +47,8 @@ pub struct Watch<'a> {
     last: usize,
     /// Those who were refused, and read why.
     lingering: LingerList,
-    /// An interrupt wakes whoever blocks in a call on the only socket.
-    attention: Option<Attention<'a>>,
+    /// Whether calls on the only socket wait by themselves.
+    blocks: bool,
 }
 
 /// How long to wait, and for what else.
@@ -79,25 +76,24 @@ impl<'a> Watch<'a> {
     pub fn new(
         sockets: Vec<&'a Listener>,
         gate: &'a Gate,
-        posts: &'a Posts,
+        post: &'a Post<'a>,
         polls: bool,
     ) -> io::Result<Watch<'a>> {
         let blocks = sockets.len() == 1 && !gate.counts_requests() && !polls;
         if !blocks {
             sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
         }
-        let attention = blocks.then(|| interrupt::attend(sockets[0].as_fd()));
         let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         Ok(Watch {
             sockets,
             gate,
-            post: posts.take(),
+            post,
             polled,
             end: None,
             last: 0,
             lingering: LingerList::default(),
-            attention,
+            blocks,
         })
     }
 
@@ -125,7 +121,15 @@ impl<'a> Watch<'a> {
 
     /// Whether calls on the socket wait by themselves.
     pub fn blocks(&self) -> bool {
-        self.attention.is_some()
+        self.blocks
+    }
+
+    /// Makes a `call` on a socket that is ready; an interrupt wakes it where it blocks.
+    pub fn call<T>(&self, call: impl FnOnce() -> T) -> T {
+        match self.blocks {
+            true => interrupt::attend(self.sockets[0].as_fd(), call),
+            false => call(),
+        }
     }
 
     /// Whether a socket that blocked does not any more because this worker is to stop.

@@ -75,11 +75,12 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
             is_served.load(Relaxed)
         });
         scope.spawn(|| {
-            let _member = duty.crew.join();
-            duty.serve(
-                Guest { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
-                &mut [0; 64],
-            );
+            duty.crew.join(|| {
+                duty.serve(
+                    Guest { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
+                    &mut [0; 64],
+                )
+            });
             is_served.store(false, Relaxed);
         });
         while duty.stats.activity() == 0 {

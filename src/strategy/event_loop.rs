@@ -65,24 +65,26 @@ pub(super) fn serve_on<P: Poller>(
     refused: LingerList,
     poller: P,
 ) -> io::Result<()> {
-    let mut events = EventLoop::new(duty, sockets, refused, poller)?;
-    if !duty.startup.meet() {
-        return Ok(());
-    }
-    let serve = || {
-        events.begin()?;
-        while !events.is_done() {
-            events.turn()?;
+    duty.posts.take_loop(|post| {
+        let mut events = EventLoop::new(duty, sockets, refused, post, poller)?;
+        if !duty.startup.meet() {
+            return Ok(());
         }
-        Ok(())
-    };
-    let served = workers::catch(serve);
-    if served.is_err() {
-        // What the failure left half done is closed with the loop.
-        events.guests.keys().into_iter().for_each(|key| events.bid_farewell(key, End::LoopFailed));
-    }
-    events.farewells.tell(duty);
-    served
+        let serve = || {
+            events.begin()?;
+            while !events.is_done() {
+                events.turn()?;
+            }
+            Ok(())
+        };
+        let served = workers::catch(serve);
+        if served.is_err() {
+            // What the failure left half done is closed with the loop.
+            events.guests.keys().into_iter().for_each(|key| events.bid_farewell(key, End::LoopFailed));
+        }
+        events.farewells.tell(duty);
+        served
+    })
 }
 
 struct EventLoop<'a, P> {
@@ -108,7 +110,7 @@ struct EventLoop<'a, P> {
     /// What waits is accepted for the last time.
     closing: bool,
     stopping: bool,
-    post: Post<'a>,
+    post: &'a Post<'a>,
     /// What is logged in one turn, written at its end.
     lines: Gathering,
     /// Ends of connections that are to be told of.
@@ -132,13 +134,13 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         duty: &'a Duty,
         listeners: &'a mut Vec<Listener>,
         refused: LingerList,
+        post: &'a Post<'a>,
         mut poller: P,
     ) -> io::Result<Self> {
         listeners.iter().try_for_each(|listener| poller.admits(listener.as_fd()))?;
         let gate = &duty.gate;
         poller.add(gate.closed(), CLOSED, Interest::Read)?;
         poller.add(gate.stopped(), STOPPED, Interest::Read)?;
-        let post = duty.posts.take_loop()?;
         post.stand();
         if let Some(bell) = post.bell() {
             poller.add(bell, ASKED, Interest::Read)?;

@@ -40,11 +40,13 @@ pub(super) fn stream(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     if !duty.startup.meet() {
         return Ok(());
     }
-    let mut door = Door::new(duty, &sockets, true)?;
-    while let Some(guest) = children.accept(&mut door) {
-        children.serve(guest, &mut scratch);
-    }
-    let (ended, refused) = door.end();
+    let (ended, refused) = duty.posts.take(|post| {
+        let mut door = Door::new(duty, &sockets, post, true)?;
+        while let Some(guest) = children.accept(&mut door) {
+            children.serve(guest, &mut scratch);
+        }
+        io::Result::Ok(door.end())
+    })?;
     children.finish(refused);
     ended
 }
@@ -56,12 +58,13 @@ pub(super) fn datagrams(duty: &Duty, sockets: Vec<Listener>) -> io::Result<()> {
     if !duty.startup.meet() {
         return Ok(());
     }
-    {
-        let mut desk = Desk::new(duty, super::all(&sockets), true)?;
+    duty.posts.take(|post| {
+        let mut desk = Desk::new(duty, super::all(&sockets), post, true)?;
         while let Some((permit, socket)) = children.receive(&mut desk, &mut batch) {
             children.answer(permit, || datagram::answer(duty, socket, &mut batch));
         }
-    }
+        io::Result::Ok(())
+    })?;
     children.finish(LingerList::default());
     Ok(())
 }

@@ -16,12 +16,13 @@ pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
     if !duty.startup.meet() {
         return Ok(());
     }
-    let _member = duty.crew.join();
-    let mut door = Door::new(duty, sockets, false)?;
-    while let Some(guest) = door.accept() {
-        duty.serve(guest, &mut scratch);
-    }
-    door.end().0
+    duty.at_door(|post| {
+        let mut door = Door::new(duty, sockets, post, false)?;
+        while let Some(guest) = door.accept() {
+            duty.serve(guest, &mut scratch);
+        }
+        door.end().0
+    })
 }
 
 /// One batch of datagrams after the other.
@@ -30,10 +31,11 @@ pub(super) fn datagrams(duty: &Duty, sockets: &[&Listener]) -> io::Result<()> {
     if !duty.startup.meet() {
         return Ok(());
     }
-    let _member = duty.crew.join();
-    let mut desk = datagram::Desk::new(duty, sockets.to_vec(), false)?;
-    while let Some(socket) = desk.receive(&mut batch) {
-        datagram::answer(duty, socket, &mut batch);
-    }
-    Ok(())
+    duty.at_door(|post| {
+        let mut desk = datagram::Desk::new(duty, sockets.to_vec(), post, false)?;
+        while let Some(socket) = desk.receive(&mut batch) {
+            datagram::answer(duty, socket, &mut batch);
+        }
+        Ok(())
+    })
 }

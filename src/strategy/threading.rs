@@ -28,14 +28,13 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: &mut Vec<Listener>) -> io::Resul
             duty.serve(guest, scratch);
         },
     );
-    let (ended, refused) = {
-        let _member = duty.crew.join();
-        let mut door = Door::new(duty, sockets, false)?;
+    let (ended, refused) = duty.at_door(|post| {
+        let mut door = Door::new(duty, sockets, post, false)?;
         while let Some(guest) = door.accept() {
             threads.give(guest);
         }
-        door.end()
-    };
+        io::Result::Ok(door.end())
+    })?;
     if backlog_drain::is_due(duty) {
         // As many as there are places for have come in.
         backlog_drain::serve(duty, sockets, refused);
@@ -62,9 +61,8 @@ pub(super) fn datagrams(duty: &Arc<Duty>, sockets: &Arc<Vec<Listener>>) -> io::R
             lock(&job.unused).push(job.batch);
         },
     );
-    {
-        let _member = duty.crew.join();
-        let mut desk = Desk::new(duty, super::all(sockets), false)?;
+    duty.at_door(|post| {
+        let mut desk = Desk::new(duty, super::all(sockets), post, false)?;
         while let Some(mut permit) = duty.gate.enter() {
             let spare = lock(&unused).pop();
             let mut batch = spare.map_or_else(|| desk.batch(1), Ok)?;
@@ -74,7 +72,8 @@ pub(super) fn datagrams(duty: &Arc<Duty>, sockets: &Arc<Vec<Listener>>) -> io::R
             let (sockets, unused) = (Arc::clone(sockets), Arc::clone(&unused));
             threads.give(Job { sockets, socket, batch, unused, _permit: permit });
         }
-    }
+        io::Result::Ok(())
+    })?;
     threads.finish();
     Ok(())
 }

@@ -57,11 +57,12 @@ impl<J: Send + 'static> Threads<J> {
         let start = move || {
             let (duty, work, shared) = (Arc::clone(&duty), Arc::clone(&work), Arc::clone(&shared));
             let live = move || {
-                let _member = duty.crew.join();
-                let mut own = insist(prepare);
-                while let Some(job) = shared.next() {
-                    work(&duty, job, &mut own);
-                }
+                duty.crew.join(|| {
+                    let mut own = insist(prepare);
+                    while let Some(job) = shared.next() {
+                        work(&duty, job, &mut own);
+                    }
+                });
                 shared.leave();
             };
             thread::Builder::new().stack_size(STACK).spawn(live).map(drop)

@@ -9,7 +9,6 @@
 
 use std::{
     collections::HashSet,
-    marker::PhantomData,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -86,8 +85,8 @@ fn stop_blocking(fd: RawFd) {
     if fd == NONE {
         return;
     }
-    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: its
-    // `Attention` borrows it.
+    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: `attend` borrows
+    // it until nobody attends to it any more.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags >= 0 {
         // SAFETY: as above.
@@ -100,19 +99,19 @@ pub fn asked() -> bool {
     ASKED.with(|asked| asked.load(Relaxed))
 }
 
-/// While it lives, an interrupt makes `fd` non-blocking. Attentions nest: dropped, the one before takes over.
-pub fn attend(fd: BorrowedFd<'_>) -> Attention<'_> {
-    Attention { before: turn_to(fd.as_raw_fd()), fd: PhantomData, thread: PhantomData }
+/// Does some `work` during which an interrupt makes `fd` non-blocking. Attentions nest: afterwards the one before takes over. (It is
+/// no value that somebody holds: one that was forgotten would leave a descriptor to the handler that is closed, or another's.)
+pub fn attend<T>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T) -> T {
+    let _attention = Attention { before: turn_to(fd.as_raw_fd()) };
+    work()
 }
 
-/// See [`attend`].
-pub struct Attention<'fd> {
+/// Ends also where the work panics.
+struct Attention {
     before: RawFd,
-    fd: PhantomData<BorrowedFd<'fd>>,
-    thread: PhantomData<*const ()>,
 }
 
-impl Drop for Attention<'_> {
+impl Drop for Attention {
     fn drop(&mut self) {
         turn_to(self.before);
     }
@@ -142,15 +141,17 @@ struct State {
 }
 
 impl Crew {
-    /// Enters the calling thread until the membership is dropped. Joining after [`Crew::interrupt`] interrupts at once.
-    pub fn join(&self) -> Member<'_> {
+    /// Does some `work` as a member. Who joins after [`Crew::interrupt`] is interrupted at once.
+    pub fn join<T>(&self, work: impl FnOnce() -> T) -> T {
         let thread = Thread::current();
         let mut state = self.lock();
         state.members.insert(thread);
         if state.asked {
             ASKED.with(|asked| asked.store(true, Relaxed));
         }
-        Member { crew: self, thread, here: PhantomData }
+        drop(state);
+        let _member = Member { crew: self, thread };
+        work()
     }
 
     /// Interrupts every member, now and whoever joins later.
@@ -168,12 +169,10 @@ impl Crew {
     }
 }
 
-/// A thread's membership in a [`Crew`].
-pub struct Member<'a> {
+/// A thread's membership in a [`Crew`]. It ends before the thread does, also where the work panics: nobody can forget it.
+struct Member<'a> {
     crew: &'a Crew,
     thread: Thread,
-    // Must be dropped by the thread that joined.
-    here: PhantomData<*const ()>,
 }
 
 impl Drop for Member<'_> {
@@ -195,18 +194,19 @@ mod tests {
         let (ready, is_ready) = mpsc::channel();
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
-                let _member = crew.join();
-                let _attention = attend(theirs.as_fd());
-                ready.send(()).unwrap();
-                let mut all = Vec::new();
-                let mut buffer = [0; 16];
-                loop {
-                    match (&theirs).read(&mut buffer) {
-                        Ok(n) => all.extend_from_slice(&buffer[..n]),
-                        Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                        Err(e) => return (e.kind(), all),
+                let read = || {
+                    ready.send(()).unwrap();
+                    let mut all = Vec::new();
+                    let mut buffer = [0; 16];
+                    loop {
+                        match (&theirs).read(&mut buffer) {
+                            Ok(n) => all.extend_from_slice(&buffer[..n]),
+                            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                            Err(e) => return (e.kind(), all),
+                        }
                     }
-                }
+                };
+                crew.join(|| attend(theirs.as_fd(), read))
             });
             is_ready.recv().unwrap();
             std::io::Write::write_all(&mut ours, b"abc").unwrap();
@@ -218,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn attention_and_membership_end_with_a_panic() {
+        let crew = Crew::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let work = || crew.join(|| attend(listener.as_fd(), || panic!("on purpose")));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
+        assert!(crew.lock().members.is_empty());
+        ATTENDED.with(|attended| assert_eq!(attended.load(Relaxed), NONE));
+    }
+
+    #[test]
     fn who_joins_late_is_interrupted_at_once() {
         on(SIGNAL);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -225,9 +235,8 @@ mod tests {
         crew.interrupt();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let _member = crew.join();
-                let _attention = attend(listener.as_fd());
-                assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+                let accepted = crew.join(|| attend(listener.as_fd(), || listener.accept()));
+                assert_eq!(accepted.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
             });
         });
     }

@@ -77,19 +77,19 @@ impl State {
 }
 
 impl Posts {
-    /// A post for the calling thread, which blocks or polls at the door.
-    pub fn take(&self) -> Post<'_> {
-        self.enter(None)
+    /// Does some `work` at a post for the calling thread, which blocks or polls at the door.
+    pub fn take<T>(&self, work: impl FnOnce(&Post<'_>) -> T) -> T {
+        self.enter(None, work)
     }
 
-    /// A post for an event loop; with a bell if somebody will ask.
-    pub fn take_loop(&self) -> io::Result<Post<'_>> {
+    /// As [`Posts::take`] for an event loop; with a bell if somebody will ask.
+    pub fn take_loop<T>(&self, work: impl FnOnce(&Post<'_>) -> io::Result<T>) -> io::Result<T> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = WATCHED.load(Relaxed).then(|| EventFd::from_flags(flags)).transpose()?;
-        Ok(self.enter(bell.map(OwnedFd::from)))
+        self.enter(bell.map(OwnedFd::from), work)
     }
 
-    fn enter(&self, bell: Option<OwnedFd>) -> Post<'_> {
+    fn enter<T>(&self, bell: Option<OwnedFd>, work: impl FnOnce(&Post<'_>) -> T) -> T {
         let state = Arc::new(State {
             thread: Thread::current(),
             at_door: AtomicBool::new(false),
@@ -99,7 +99,8 @@ impl Posts {
         });
         self.lock().push(Arc::clone(&state));
         self.begun.store(true, SeqCst);
-        Post { posts: self, state, here: PhantomData }
+        // Given up before the thread ends, also where the work panics: it is only lent, so nobody can forget it.
+        work(&Post { posts: self, state, here: PhantomData })
     }
 
     /// Asks every worker for a sign of life.
@@ -139,11 +140,11 @@ impl Posts {
     }
 }
 
-/// The post of one worker, given up when it is dropped.
+/// The post of one worker.
 pub struct Post<'a> {
     posts: &'a Posts,
     state: Arc<State>,
-    // Must be dropped by the thread that took it.
+    // For the thread that took it alone.
     here: PhantomData<*const ()>,
 }
 
@@ -202,15 +203,16 @@ mod tests {
         let (standing, stands) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let post = posts.take();
-                standing.send(()).unwrap();
-                loop {
-                    post.stand();
-                    // std's accept(2) would try again by itself.
-                    if nix::sys::socket::accept(std::os::fd::AsRawFd::as_raw_fd(&listener)).is_ok() {
-                        return;
+                posts.take(|post| {
+                    standing.send(()).unwrap();
+                    loop {
+                        post.stand();
+                        // std's accept(2) would try again by itself.
+                        if nix::sys::socket::accept(std::os::fd::AsRawFd::as_raw_fd(&listener)).is_ok() {
+                            return;
+                        }
                     }
-                }
+                });
             });
             stands.recv().unwrap();
             posts.ask();
@@ -225,14 +227,16 @@ mod tests {
     #[test]
     fn only_who_is_at_the_door_must_answer() {
         let posts = Posts::default();
-        let post = posts.take();
-        post.stand();
-        post.leave();
-        posts.ask();
-        assert!(posts.have_answered(), "it serves a client");
-        post.state.at_door.store(true, SeqCst);
-        assert!(!posts.have_answered());
-        post.answer();
-        assert!(posts.have_answered());
+        posts.take(|post| {
+            post.stand();
+            post.leave();
+            posts.ask();
+            assert!(posts.have_answered(), "it serves a client");
+            post.state.at_door.store(true, SeqCst);
+            assert!(!posts.have_answered());
+            post.answer();
+            assert!(posts.have_answered());
+        });
+        assert!(posts.lock().is_empty());
     }
 }

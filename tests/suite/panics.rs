@@ -103,10 +103,7 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
     duty.service = Box::new(Fragile);
     let duty = Arc::new(duty);
     thread::scope(|scope| {
-        let served = scope.spawn(|| {
-            let _member = duty.crew.join();
-            strategy::serve(&duty, sockets)
-        });
+        let served = scope.spawn(|| duty.crew.join(|| strategy::serve(&duty, sockets)));
         let visited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(address)));
         duty.stop();
         let ended = served.join();
