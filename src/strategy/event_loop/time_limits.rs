@@ -104,6 +104,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 Limit::Header => self.miss_header(key)?,
             }
         }
+        self.cut();
         while let Some(&(due, key)) = self.lingering.front()
             && due <= Instant::now()
         {
@@ -114,7 +115,6 @@ impl<P: Poller> EventLoop<'_, P> {
             }
         }
         self.expire_refused();
-        self.cut();
         self.look_at_rest()
     }
 
