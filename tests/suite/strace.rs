@@ -100,6 +100,29 @@ fn busy_connections_share_a_wait() {
     }
 }
 
+/// The client that waits for a place is let in only when the descriptor of the one that has left is closed.
+#[test]
+fn a_place_is_free_after_its_descriptor() {
+    for mode in LOOPS {
+        let daemon = start_loop(("tcp", "127.0.0.1:0"), mode, "max-connections = 2");
+        let (marker, leaves) = (daemon.client("it"), daemon.client("it"));
+        [&marker, &leaves].iter().for_each(|client| client.echo(b"served"));
+        let waits = daemon.client("it");
+        waits.send(b"waiting");
+        let Some(strace) = Strace::attach(&daemon) else { return };
+        settle(&marker);
+        marker.echo(BEGIN);
+        drop(leaves);
+        assert_eq!(waits.receive(7), b"waiting");
+        marker.echo(END);
+        let calls = strace.calls_between(&daemon);
+        let first = |what: &str| calls.iter().position(|call| call.contains(what));
+        // An eventfd tells the loop that there is a place.
+        let (closed, told) = (first("close("), first("\\1\\0\\0\\0\\0\\0\\0\\0"));
+        assert!(closed.is_some() && closed < told, "{mode}: {calls:#?}");
+    }
+}
+
 /// A ring carries the bytes itself: what is left is the wait, which also submits the answers.
 #[test]
 fn a_ring_needs_a_call_for_many_echoes() {
