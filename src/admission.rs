@@ -181,7 +181,12 @@ impl Gate {
     /// Waits until the gate is closed.
     pub fn wait_until_closed(&self) {
         let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
-        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        while let Err(error) = poll(&mut polled, PollTimeout::NONE) {
+            if error != Errno::EINTR {
+                // Without kernel memory nothing has ended.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
     }
 
     /// A descriptor that becomes readable when what is inside is to end.

@@ -193,14 +193,14 @@ impl Duty {
         report
     }
 
-    /// Counts and logs a shortage of descriptors or memory; returns how long to rest.
-    pub fn exhausted(&self, error: &io::Error, rest: &mut Rest) -> Duration {
+    /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to rest.
+    pub fn exhausted(&self, what: &str, error: &io::Error, rest: &mut Rest) -> Duration {
         static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
         self.stats.exhausted.fetch_add(1, Relaxed);
         if let Some(more) = SELDOM.allow() {
             let name = &self.settings.name;
             warn!(
-                "listener \"{name}\": cannot accept: {error}; clients wait until descriptors are free, \
+                "listener \"{name}\": cannot {what}: {error}; clients wait until descriptors are free, \
                  raise the limit of open files or lower max-connections ({more} such lines left out)"
             );
         }
@@ -320,7 +320,9 @@ impl<'a> Door<'a> {
             // A socket that was blocking does not block any more: we were asked to stop, and nobody waits.
             Err(Refusal::Nothing) if self.watch.is_asked_to_stop() => Arrival::Closed,
             Err(Refusal::Nothing | Refusal::Again) => Arrival::Nobody,
-            Err(Refusal::Exhausted(error)) => Arrival::Shortage(self.duty.exhausted(&error, &mut self.rest)),
+            Err(Refusal::Exhausted(error)) => {
+                Arrival::Shortage(self.duty.exhausted("accept", &error, &mut self.rest))
+            }
             // Closed under its feet: another worker has refused who comes from now on.
             Err(Refusal::Broken(_)) if gate.is_closed_for_all() => Arrival::Closed,
             Err(Refusal::Broken(error)) => {

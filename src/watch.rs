@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,9 @@ pub use linger::{LingerList, MOST as MOST_LINGER};
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
 pub const LAST_CALL: Duration = Duration::from_millis(30);
+
+/// The rest after a wait that failed for want of kernel memory.
+const REST: Duration = Duration::from_millis(10);
 
 /// So many descriptors are polled on the stack.
 const FEW: usize = 8;
@@ -184,8 +188,12 @@ impl<'a> Watch<'a> {
         }
         let (closed, next) = match found {
             Ok((false, None)) | Err(Errno::EINTR) => return Ready::Nothing,
-            // Only a lack of kernel memory is left (poll(2)): the sockets will tell.
-            Err(_) => return Ready::Socket(self.sockets[0]),
+            // Only a lack of kernel memory is left (poll(2)): after a rest the sockets will tell, one after the other.
+            Err(_) => {
+                thread::sleep(REST);
+                self.last = (self.last + 1) % self.sockets.len();
+                return Ready::Socket(self.sockets[self.last]);
+            }
             Ok(told) => told,
         };
         if closed && self.gate.is_handed_over() {
@@ -259,5 +267,7 @@ pub fn pause(patience: &Patience, event: Option<BorrowedFd<'_>>) {
     let mut polled = event.map(|event| [PollFd::new(event, PollFlags::POLLIN)]);
     let polled = polled.as_mut().map_or(&mut [][..], |polled| &mut polled[..]);
     // Whatever ended it, the caller looks at everything anew.
-    let _ = ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked);
+    if ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked).is_err_and(|e| e != Errno::EINTR) {
+        thread::sleep(REST);
+    }
 }

@@ -107,6 +107,7 @@ struct EventLoop<'a, P> {
     /// Datagram sockets where many come at once.
     busy: Vec<usize>,
     rest: Rest,
+    waits: Rest,
     /// What waits is accepted for the last time.
     closing: bool,
     stopping: bool,
@@ -162,6 +163,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             aside: None,
             busy: Vec::new(),
             rest: Rest::default(),
+            waits: Rest::default(),
             closing: false,
             stopping: false,
             post,
@@ -299,7 +301,9 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         };
         if *interest != wanted {
             *interest = wanted;
-            self.poller.modify(socket.as_fd(), key, wanted)?;
+            let modified = self.poller.modify(socket.as_fd(), key, wanted);
+            // It would wait for ever.
+            modified.unwrap_or_else(|error| self.bid_farewell(key, End::from(error)));
         }
         Ok(())
     }

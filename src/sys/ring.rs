@@ -13,6 +13,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
+    thread,
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ use self::{
 };
 use super::{
     line::Line,
-    poller::{Event, Interest, Poller},
+    poller::{Event, Interest, Poller, passes},
 };
 
 mod buffers;
@@ -34,6 +35,9 @@ mod completions;
 mod line;
 mod post;
 mod queue;
+
+/// The rest before another try to submit.
+const REST: Duration = Duration::from_millis(10);
 
 /// An io_uring instance, to be used by the thread that made it.
 pub struct Ring {
@@ -114,7 +118,7 @@ impl Ring {
     /// Sees to it that one more request can be made.
     fn make_room(&mut self) -> io::Result<()> {
         match self.queue.is_full() {
-            true => self.enter(Wait::Not),
+            true => self.insist(Wait::Not),
             false => Ok(()),
         }
     }
@@ -166,13 +170,23 @@ impl Ring {
         entered
     }
 
+    /// As [`Ring::enter`], again and again while the kernel is short of memory: what follows must not come first.
+    fn insist(&mut self, wait: Wait) -> io::Result<()> {
+        loop {
+            match self.enter(wait) {
+                Err(error) if passes(&error) => thread::sleep(REST),
+                entered => return entered,
+            }
+        }
+    }
+
     fn leave(&mut self, fd: RawFd) -> io::Result<()> {
         if self.posts.get(fd as usize).is_none_or(|post| !post.taken) {
             return Ok(());
         }
         if self.posts[fd as usize].touched == self.round {
             // A request that was not submitted yet would be about whoever gets the number next.
-            self.enter(Wait::Not)?;
+            self.insist(Wait::Not)?;
         }
         self.disarm(fd)?;
         self.posts[fd as usize].move_out(&mut self.buffers);
@@ -203,7 +217,7 @@ impl Poller for Ring {
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
         // The request holds on to the socket until its end was seen: a listening one would go on to take clients in.
-        let _ = self.leave(fd.as_raw_fd()).and_then(|()| self.enter(Wait::Look));
+        let _ = self.leave(fd.as_raw_fd()).and_then(|()| self.insist(Wait::Look));
     }
 
     fn forget(&mut self, fd: BorrowedFd<'_>) {
@@ -218,7 +232,10 @@ impl Poller for Ring {
     fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         while let Some(fd) = self.unarmed.pop() {
-            self.arm(fd)?;
+            if let Err(error) = self.arm(fd) {
+                self.arm_later(fd);
+                return Err(error);
+            }
         }
         let wait = match time {
             _ if !self.ready.is_empty() || !self.happened.is_empty() => Wait::Look,

@@ -3,6 +3,7 @@
 mod begin;
 mod lost;
 mod replaced;
+mod shortage;
 
 use std::process::{Command, Stdio};
 

@@ -17,7 +17,7 @@ use crate::{
     logging::Seldom,
     reason::Reason,
     strategy::backlog_drain,
-    sys::poller::{Interest, Poller},
+    sys::poller::{Interest, Poller, passes},
     watch::LAST_CALL,
 };
 
@@ -91,7 +91,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 }
                 Err(Refusal::Again) => {}
                 Err(Refusal::Exhausted(error)) => {
-                    let until = Instant::now() + self.duty.exhausted(&error, &mut self.rest);
+                    let until = Instant::now() + self.duty.exhausted("accept", &error, &mut self.rest);
                     return self.step_aside(Aside::Short(until));
                 }
                 Err(Refusal::Broken(error)) => {
@@ -190,7 +190,20 @@ impl<P: Poller> EventLoop<'_, P> {
             _ => return Ok(()),
         }
         let Some(listener) = self.listeners.get(number) else { return Ok(()) };
-        self.poller.set_busy(listener.as_fd(), number as u64, busy)
+        match self.poller.set_busy(listener.as_fd(), number as u64, busy) {
+            Err(error) => self.watch_later(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// What cannot be watched now is tried again after a rest.
+    fn watch_later(&mut self, error: io::Error) -> io::Result<()> {
+        if !passes(&error) {
+            return Err(error);
+        }
+        let until = Instant::now() + self.duty.exhausted("watch for clients", &error, &mut self.rest);
+        self.step_back();
+        self.step_aside(Aside::Short(until))
     }
 
     /// Looks at a listener again without being told.
@@ -212,7 +225,9 @@ impl<P: Poller> EventLoop<'_, P> {
     pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
         self.step_back();
         for (number, listener) in self.listeners.iter().enumerate() {
-            self.poller.add(listener.as_fd(), number as u64, Interest::Accept)?;
+            if let Err(error) = self.poller.add(listener.as_fd(), number as u64, Interest::Accept) {
+                return self.watch_later(error);
+            }
         }
         Ok(())
     }
@@ -224,8 +239,10 @@ impl<P: Poller> EventLoop<'_, P> {
             return Ok(());
         }
         self.aside = Some(why);
-        if why == Aside::Full {
-            self.poller.add(self.bell.as_fd(), FREED, Interest::Read)?;
+        if why == Aside::Full
+            && let Err(error) = self.poller.add(self.bell.as_fd(), FREED, Interest::Read)
+        {
+            return self.watch_later(error);
         }
         self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         self.busy.clear();

@@ -1,15 +1,21 @@
 //! What a loop waits for, and how long.
 
 use std::{
-    io,
+    io, thread,
     time::{Duration, Instant},
 };
 
 use super::{Aside, EventLoop};
-use crate::sys::poller::{Event, Poller};
+use crate::{
+    duty::Rest,
+    sys::poller::{Event, Poller, passes},
+};
+
+/// The longest rest of a loop that is to end.
+const AT_THE_END: Duration = Duration::from_millis(100);
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Waits for events, until something is due.
+    /// Waits for events, until something is due. Without memory for that it rests, and there are none.
     pub(super) fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         self.lines.write();
         let patience = self.patience();
@@ -18,10 +24,27 @@ impl<P: Poller> EventLoop<'_, P> {
         loop {
             let busy = until.is_some_and(|until| until > Instant::now());
             match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+                Err(error) if passes(&error) => {
+                    events.clear();
+                    self.rest(&error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
                 Ok(()) if busy && events.is_empty() => std::hint::spin_loop(),
-                _ => return Ok(()),
+                Ok(()) => {
+                    self.waits = Rest::default();
+                    return Ok(());
+                }
             }
+        }
+    }
+
+    fn rest(&mut self, error: &io::Error) {
+        let time = self.duty.exhausted("wait for clients", error, &mut self.waits);
+        if !self.duty.gate.rest(time) {
+            // Closed before: nothing ends this rest early.
+            thread::sleep(time.min(AT_THE_END));
         }
     }
 

@@ -12,6 +12,7 @@ use rustix::{
         Timespec,
         epoll::{self, CreateFlags, EventData, EventFlags},
     },
+    io::Errno,
 };
 
 use super::{Event, Interest, MOST, Poll, Poller, milliseconds};
@@ -50,7 +51,11 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
     const EDGE: bool = EDGE;
 
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
-        Ok(epoll::add(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest))?)
+        match epoll::add(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest)) {
+            // As it is to be: it could not be removed.
+            Err(Errno::EXIST) => Ok(()),
+            added => Ok(added?),
+        }
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {

@@ -88,6 +88,13 @@ pub enum Interest {
     Accept,
 }
 
+/// Whether an error of a [`Poller`] passes: the kernel is short of memory, or of what it allows a user, for the moment.
+pub fn passes(error: &io::Error) -> bool {
+    use libc::{EAGAIN, EBUSY, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+    let passing = [EAGAIN, EBUSY, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC];
+    error.raw_os_error().is_some_and(|number| passing.contains(&number))
+}
+
 /// Something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {

@@ -15,7 +15,7 @@ use crate::{
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 /// Every event loop, with the call that it waits by.
-const LOOPS: [(&str, &str, &str); 5] = [
+pub(super) const LOOPS: [(&str, &str, &str); 5] = [
     ("select", "", "?select,?pselect6"),
     ("poll", "", "?poll,?ppoll"),
     ("epoll", "", "?epoll_wait,?epoll_pwait"),
@@ -24,7 +24,7 @@ const LOOPS: [(&str, &str, &str); 5] = [
 ];
 
 /// `workers` loops for each mode that there is, beside another listener.
-fn loops(workers: usize) -> impl Iterator<Item = (String, &'static str)> {
+pub(super) fn loops(workers: usize) -> impl Iterator<Item = (String, &'static str)> {
     let there = LOOPS.into_iter().filter(|(mode, ..)| *mode != "io-uring" || has_io_uring());
     there.map(move |(mode, more, call)| (format!("mode = \"{mode}\"\nworkers = {workers}\n{more}"), call))
 }
