@@ -1,9 +1,8 @@
 //! Sockets that the service manager bound and passed to us, see sd_listen_fds(3). They are never shut down and their files
 //! never removed: they stay with the manager, and clients that come while no echod runs wait in them for the next one.
 
-use std::{io, path::Path};
+use std::io;
 
-use log::warn;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
@@ -25,7 +24,9 @@ const FIRST: u32 = 3;
 /// The sockets that were passed and that no listener has taken yet.
 #[derive(Default)]
 pub struct Passed {
-    sockets: Vec<PassedSocket>,
+    /// Those that were not looked at more closely yet.
+    raw: Vec<PassedSocket>,
+    sockets: Vec<Listener>,
     /// Those that are not of a socket unit.
     pub kept: Kept,
 }
@@ -35,7 +36,6 @@ struct PassedSocket {
     name: String,
     socket: Socket,
     protocol: Protocol,
-    address: Peer,
 }
 
 impl Passed {
@@ -74,47 +74,55 @@ impl Passed {
                 Some(label) => {
                     self.kept.push(KeptSocket { name: name.to_owned(), label, socket, protocol, address });
                 }
-                None => {
-                    self.sockets.push(PassedSocket { name: name.to_owned(), socket, protocol, address });
-                }
+                None => self.raw.push(PassedSocket { name: name.to_owned(), socket, protocol }),
             },
             Err(why) => notes.push(format!("closed the passed descriptor \"{name}\": {why}")),
         }
     }
 
+    /// Makes listeners of them. (That takes descriptors, so it is not done before all that were passed are known.) Whether there are
+    /// any.
+    pub fn adopt(&mut self, notes: &mut Vec<String>) -> bool {
+        for PassedSocket { name, socket, protocol } in self.raw.drain(..) {
+            match Listener::adopt(socket, protocol).and_then(|socket| socket.of_manager(&name)) {
+                Ok(listener) => self.sockets.push(listener),
+                Err(error) => notes.push(format!("closed the passed socket \"{name}\": {error}")),
+            }
+        }
+        !self.sockets.is_empty()
+    }
+
     /// The sockets that bear the name of a listener and suit it.
     pub fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
-        let fits =
-            |passed: &mut PassedSocket| passed.name == settings.name && passed.protocol == settings.protocol;
-        let named: Vec<PassedSocket> = self.sockets.extract_if(.., fits).collect();
-        named.into_iter().map(|passed| passed.adopt(settings)).collect()
+        let named = self.sockets.extract_if(.., |passed| passed.is_named(settings));
+        named.map(|passed| passed.adapt(settings).map(|()| passed)).collect()
     }
 
     /// The socket that is bound to `place`.
     pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        let fits =
-            |passed: &PassedSocket| passed.protocol == settings.protocol && is_same(&passed.address, place);
+        self.take(settings, |passed| passed.is_at(place))
+    }
+
+    /// The socket that serves `place` as well.
+    pub fn beyond(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
+        self.take(settings, |passed| passed.stands_for(place))
+    }
+
+    fn take(
+        &mut self,
+        settings: &config::Listener,
+        fits: impl Fn(&Listener) -> bool,
+    ) -> io::Result<Option<Listener>> {
+        let fits = |passed: &Listener| passed.protocol() == settings.protocol && fits(passed);
         let Some(found) = self.sockets.iter().position(fits) else { return Ok(None) };
-        self.sockets.swap_remove(found).adopt(settings).map(Some)
+        let passed = self.sockets.swap_remove(found);
+        passed.adapt(settings)?;
+        Ok(Some(passed))
     }
 
-    /// Closes what no listener wanted.
-    pub fn close(self) {
-        for PassedSocket { name, protocol, address, .. } in self.sockets {
-            let url = address.url(protocol);
-            warn!(
-                "closed the passed socket \"{name}\" ({url}): no listener of protocol {protocol} has this name or address; \
-                 set FileDescriptorName= of its unit to the name of one"
-            );
-        }
-    }
-}
-
-impl PassedSocket {
-    fn adopt(self, settings: &config::Listener) -> io::Result<Listener> {
-        let listener = Listener::adopt(self.socket, self.protocol)?.of_manager()?;
-        listener.adapt(settings)?;
-        Ok(listener)
+    /// What no listener wanted.
+    pub fn rest(self) -> Vec<Listener> {
+        self.sockets
     }
 }
 
@@ -147,12 +155,4 @@ fn kind(socket: &Socket) -> Result<(Protocol, Peer), String> {
     }
     let address = socket.local_addr().map_err(says)?;
     Ok((protocol, Peer::from(&address)))
-}
-
-fn is_same(bound: &Peer, place: &Peer) -> bool {
-    let absolute = |path: &Path| std::path::absolute(path).ok();
-    match (bound, place) {
-        (Peer::Path(bound), Peer::Path(place)) => absolute(bound).is_some_and(|b| absolute(place) == Some(b)),
-        _ => bound == place,
-    }
 }

@@ -4,13 +4,11 @@
 use std::{
     collections::HashSet,
     io,
-    path::PathBuf,
     sync::mpsc::Sender,
     time::{Duration, Instant},
 };
 
 use log::{info, warn};
-use socket2::Socket;
 
 use crate::{
     activation::Passed,
@@ -18,14 +16,14 @@ use crate::{
     config::{self, Config, Environment, Loaded},
     error::{Exit, Failure},
     event::Event,
-    guard,
     keeping::Store,
     listener::{self, HostNames, Listener, Site, Whose},
-    peer::Peer,
+    parked::Parked,
     signals,
     station::Station,
 };
 
+mod look;
 mod notes;
 mod offers;
 
@@ -49,6 +47,8 @@ pub struct Bound {
     inherited: HashSet<usize>,
     /// What these stations have besides, at addresses that are not served any more: each listener as it was.
     left: Vec<(config::Listener, Vec<Listener>)>,
+    /// What was passed and no listener wants.
+    unwanted: Vec<Listener>,
 }
 
 impl Bound {
@@ -60,6 +60,7 @@ impl Bound {
         store: &mut Store,
         notes: &mut Vec<String>,
     ) -> Result<Bound, Failure> {
+        let were_passed = passed.adopt(notes);
         let named: io::Result<Vec<_>> =
             config.listeners.iter().map(|settings| passed.named(settings)).collect();
         let named = named.map_err(|error| {
@@ -80,7 +81,11 @@ impl Bound {
         }
         for (settings, site) in places(config, &mut sites) {
             site.adopt(|place| kept.at_any_port(settings, place));
+            site.adopt(|place| passed.beyond(settings, place));
         }
+        sites.iter_mut().for_each(listener::merge);
+        let free = places(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
+        notes.extend(free.map(|(settings, site)| notes::not_passed(settings, &site.place)));
         let kept_before = kept.taken();
         // Before the first is bound: what is closed may be in its way.
         let patience = kept.close(store);
@@ -91,8 +96,10 @@ impl Bound {
             notes.extend(notes::of_unit(settings, &sockets));
             listeners.push((settings.clone(), sockets));
         }
-        passed.close();
-        let mut bound = Bound { listeners, inherited: HashSet::new(), left: Vec::new() }.not_empty(false)?;
+        let unwanted = passed.rest();
+        notes.extend(unwanted.iter().map(notes::unwanted));
+        let bound = Bound { listeners, inherited: HashSet::new(), left: Vec::new(), unwanted };
+        let mut bound = bound.not_empty(false)?;
         notes.extend(notes::not_kept(&bound.listeners, kept_before, store.room()));
         bound.share_out(store.room(), store.room(), notes);
         Ok(bound)
@@ -126,14 +133,14 @@ impl Bound {
     pub fn next(
         config: &Config,
         names: &HostNames,
-        stations: &[Station],
+        (stations, parked): (&[Station], &Parked),
         places: usize,
         notes: &mut Vec<String>,
     ) -> Result<Bound, Failure> {
         let current = || stations.iter().filter(|station| !station.is_superseded());
         let kept: HashSet<&str> =
             current().filter(|station| is_kept(config, station)).map(Station::name).collect();
-        let mut offers = Offers::new(stations, |station| is_kept(config, station));
+        let mut offers = Offers::new(stations, parked, |station| is_kept(config, station));
         let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {
             let named = offers.named(settings).map_err(|error| {
@@ -145,6 +152,8 @@ impl Bound {
             })?;
             let mut sites = if named.is_empty() { listener::sites(settings, names)? } else { Vec::new() };
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
+            sites.iter_mut().for_each(|site| site.adopt(|place| offers.beyond(settings, place)));
+            listener::merge(&mut sites);
             wanted.push((settings, named, sites));
         }
         let mut listeners = Vec::new();
@@ -153,10 +162,14 @@ impl Bound {
             let bound = listener::bind(settings, sites, Duration::ZERO, notes)?;
             listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
-        let left = offers.left().map_err(|error| {
+        let cannot_keep = |error| {
             Failure::new(Exit::Unavailable, format!("cannot keep the sockets that are to be closed: {error}"))
-        })?;
-        let mut bound = Bound { listeners, inherited: offers.inherited, left }.not_empty(!kept.is_empty())?;
+        };
+        let (left, unwanted) = (offers.left().map_err(cannot_keep)?, offers.rest().map_err(cannot_keep)?);
+        let is_new = |socket: &&Listener| !parked.has(socket);
+        notes.extend(unwanted.iter().filter(is_new).map(notes::unwanted));
+        let bound = Bound { listeners, inherited: offers.inherited, left, unwanted };
+        let mut bound = bound.not_empty(!kept.is_empty())?;
         let stay =
             current().filter(|station| kept.contains(station.name())).flat_map(Station::keepsakes).count();
         bound.share_out(places.saturating_sub(stay), places, notes);
@@ -172,33 +185,9 @@ impl Bound {
         Ok(self)
     }
 
-    /// The listeners and their sockets.
-    pub fn listeners(&self) -> impl Iterator<Item = (&config::Listener, &[Listener])> {
-        self.listeners.iter().map(|(settings, sockets)| (settings, sockets.as_slice()))
-    }
-
-    /// Its sockets at internet addresses.
-    pub fn inet(&self) -> impl Iterator<Item = &Socket> {
-        let listeners = self.listeners.iter().flat_map(|(_, listeners)| listeners);
-        let inet = listeners.filter(|listener| matches!(listener.address(), Peer::Inet(_)));
-        inet.filter(|listener| listener.whose() != Whose::Manager).flat_map(Listener::sockets)
-    }
-
-    /// An address that others than this machine can reach, if there is one.
-    pub fn public(&self) -> Option<String> {
-        let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
-        let is_public = |socket: &&Listener| matches!(socket.address(), Peer::Inet(address) if !address.ip().to_canonical().is_loopback());
-        sockets.into_iter().find(is_public).map(|socket| socket.url().to_string())
-    }
-
-    /// The files of unix sockets that this daemon is to remove at its end.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
-        let file = |socket: &Listener| match socket.address() {
-            Peer::Path(path) if socket.whose() == Whose::Ours => Some(path.to_path_buf()),
-            _ => None,
-        };
-        sockets.filter_map(file).collect()
+    /// What was passed and no listener wants now.
+    pub fn take_unwanted(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.unwanted)
     }
 
     /// Makes all that it takes to serve them, for the new generation to begin. What was made is undone if one fails.
@@ -208,7 +197,7 @@ impl Bound {
         number: &mut usize,
         events: &Sender<Event>,
     ) -> Result<Prepared, Failure> {
-        let Bound { listeners, inherited, left } = self;
+        let Bound { listeners, inherited, left, .. } = self;
         let mut prepared = Prepared { stations: Vec::new(), closing: Vec::new(), inherited };
         let count = listeners.len();
         for (index, (settings, sockets)) in listeners.into_iter().chain(left).enumerate() {
@@ -222,22 +211,6 @@ impl Bound {
             station.wait_until_prepared()?;
         }
         Ok(prepared)
-    }
-
-    /// What the log says of each.
-    pub fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        for (settings, sockets) in self.listeners() {
-            let config::Listener { name, mode, service, workers, .. } = settings;
-            let silent = guard::silent_ports(settings).unwrap_or_default();
-            words.extend(sockets.iter().map(|socket| {
-                let url = socket.url();
-                format!(
-                    "listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}{silent}"
-                )
-            }));
-        }
-        words
     }
 }
 

@@ -32,6 +32,7 @@ pub mod fork_server;
 pub mod generation;
 pub mod inetd;
 pub mod keeping;
+pub mod parked;
 pub mod privileges;
 pub mod probe;
 pub mod sandbox;

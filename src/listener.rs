@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
 };
 
 use socket2::{SockAddr, Socket};
@@ -21,11 +22,13 @@ mod binding;
 mod host_names;
 mod places;
 mod sharing;
+mod unit;
 mod whose;
 
-pub use binding::{Before, Site, bind, sites};
+pub use binding::{Before, Site, bind, merge, sites};
 pub use host_names::HostNames;
 pub use places::{places, words};
+use unit::Unit;
 pub use whose::Whose;
 
 /// A socket that clients can reach.
@@ -39,8 +42,8 @@ pub struct Listener {
     /// Sockets bound to the same port, for event loops that want one of their own.
     twins: Vec<Socket>,
     whose: Whose,
-    /// What one that was passed had before we set anything.
-    usual: Option<Usual>,
+    /// Of one that was passed.
+    unit: Option<Arc<Unit>>,
     // After the socket: the file goes away once nobody can connect any more.
     file: Option<SocketFile>,
 }
@@ -76,7 +79,7 @@ impl Listener {
             place: None,
             twins: Vec::new(),
             whose,
-            usual: self.usual,
+            unit: self.unit.clone(),
             file: None,
         }
     }
@@ -89,12 +92,6 @@ impl Listener {
     /// The same as somebody else's.
     pub fn of(self, whose: Whose) -> Listener {
         Listener { whose, ..self }
-    }
-
-    /// The same as the service manager's, who has made it as it is now. What the configuration leaves to the kernel is left to it.
-    pub fn of_manager(self) -> io::Result<Listener> {
-        let usual = Some(Usual::of(&self.socket)?);
-        Ok(Listener { whose: Whose::Manager, usual, ..self })
     }
 
     /// Whose it is.
@@ -133,7 +130,7 @@ impl Listener {
     /// Makes sockets that others had before what `settings` say now.
     pub fn adapt(&self, settings: &config::Listener) -> io::Result<()> {
         for socket in self.sockets() {
-            let usual = self.usual.map_or_else(|| Usual::of_new(socket), Ok)?;
+            let usual = self.unit.as_ref().map_or_else(|| Usual::of_new(socket), |unit| Ok(unit.usual))?;
             options::renew(socket, settings, &self.address, &usual)?;
             if self.whose == Whose::Manager {
                 continue;
@@ -149,18 +146,13 @@ impl Listener {
 
     /// Whether it is bound there, or was to be.
     pub fn is_at(&self, place: &Peer) -> bool {
-        self.place.as_ref() == Some(place) || self.address == *place
+        self.place.as_ref() == Some(place) || self.address.is_same(place)
     }
 
     /// Whether it can be made what `settings` say. (One that was passed is taken as it is.)
     pub fn is_fit(&self, settings: &config::Listener) -> bool {
         let misfit = || options::misfit(&self.socket, settings, &self.address);
         self.whose == Whose::Manager || misfit().is_ok_and(|key| key.is_none())
-    }
-
-    /// Whether a service manager gave it to us by the name of the listener.
-    pub fn is_named(&self) -> bool {
-        self.place.is_none() && self.whose == Whose::Manager
     }
 
     /// The kind of socket.
@@ -175,8 +167,8 @@ impl Listener {
             // An answer to a listener of our own would be answered.
             guard::own_ports()?.insert(*address);
         }
-        let (place, twins, whose, usual, file) = (None, Vec::new(), Whose::Ours, None, None);
-        Ok(Listener { socket, protocol, address, place, twins, whose, usual, file })
+        let (place, twins, whose, unit, file) = (None, Vec::new(), Whose::Ours, None, None);
+        Ok(Listener { socket, protocol, address, place, twins, whose, unit, file })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.

@@ -62,6 +62,17 @@ impl Peer {
         }
     }
 
+    /// Whether these are one place: a file may be written in several ways.
+    pub fn is_same(&self, other: &Peer) -> bool {
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        match (self, other) {
+            (Peer::Path(path), Peer::Path(other)) if path.is_absolute() != other.is_absolute() => {
+                absolute(path).is_some_and(|path| absolute(other) == Some(path))
+            }
+            _ => self == other,
+        }
+    }
+
     /// A number that a unix socket mostly has alone, the same in every process (FNV-1a).
     pub fn number(&self) -> u32 {
         let name = match self {

@@ -24,6 +24,7 @@ use crate::{
     guard, inetd,
     keeping::Store,
     logging,
+    parked::Parked,
     pid_file::PidFile,
     privileges::{self, use_all_descriptors},
     probe,
@@ -141,7 +142,7 @@ fn start(
             format!("cannot share memory with the processes of listeners: {error}"),
         )
     })?;
-    let bound = Bound::first(&config, passed, &mut store, &mut notes)?;
+    let mut bound = Bound::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
     privileges::give_up(&config, bound.public().as_deref(), bound.inet(), &bound.files())?;
     let sandbox = Sandbox::enter(&config, files);
@@ -149,6 +150,8 @@ fn start(
     let behind = events.clone();
     // Nobody listens any more once the daemon ends.
     logging::when_behind(move || _ = behind.send(Event::LogBehind));
+    let mut parked = Parked::default();
+    parked.set(bound.take_unwanted());
     let (words, announced) = (bound.words(), announcements(&bound));
     let mut number = 0;
     let prepared = bound.prepare(&config.log, &mut number, &events)?;
@@ -166,7 +169,7 @@ fn start(
     // It takes a little memory more if that fails.
     let _ = code::forget();
     let to_manager = (manager, store);
-    Supervisor::new(cli, config, sandbox, stations, number, (events, inbox), to_manager).run()
+    Supervisor::new(cli, config, sandbox, (stations, parked), number, (events, inbox), to_manager).run()
 }
 
 /// A bound socket, as `--announce` prints it.

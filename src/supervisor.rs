@@ -21,6 +21,7 @@ use crate::{
     event::Event,
     keeping::Store,
     logging,
+    parked::Parked,
     sandbox::Sandbox,
     station::{Heir, Station},
     systemd::Manager,
@@ -29,9 +30,11 @@ use crate::{
 mod orphans;
 mod reload;
 mod watchdog;
+mod words;
 
 use reload::Reading;
 use watchdog::Watchdog;
+use words::{connections, name_of};
 
 /// How often the service manager is told of a drain.
 const TOLD: Duration = Duration::from_secs(1);
@@ -45,6 +48,8 @@ pub struct Supervisor<'a> {
     config: Config,
     sandbox: Sandbox,
     stations: Vec<Station>,
+    /// Passed sockets that no listener wants at the moment.
+    parked: Parked,
     /// That of the station that was started last.
     number: usize,
     events: Sender<Event>,
@@ -78,7 +83,7 @@ impl<'a> Supervisor<'a> {
         cli: &'a Cli,
         config: Config,
         sandbox: Sandbox,
-        stations: Vec<Station>,
+        (stations, parked): (Vec<Station>, Parked),
         number: usize,
         (events, inbox): (Sender<Event>, Receiver<Event>),
         (manager, store): (Rc<Manager>, Store),
@@ -91,6 +96,7 @@ impl<'a> Supervisor<'a> {
             config,
             sandbox,
             stations,
+            parked,
             number,
             events,
             inbox,
@@ -210,6 +216,8 @@ impl<'a> Supervisor<'a> {
         let open = self.open();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
+        // From now on they wait for the next daemon.
+        self.parked.rest();
         // First of all: who comes from now on is the heir's, if there is one.
         self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(|station| station.stop(heir));
         self.manager.stopping(time + MARGIN, format_args!("{}", self.drain_state()));
@@ -333,16 +341,4 @@ impl<'a> Supervisor<'a> {
 /// How often to look whether all is idle: so much later than it should the daemon may exit.
 fn time_to_look(exit_idle_time: Duration) -> Duration {
     (exit_idle_time / 10).max(Duration::from_millis(10))
-}
-
-/// `one open connection`, `5 open connections`.
-fn connections(open: u32) -> String {
-    match open {
-        1 => "1 open connection".to_owned(),
-        open => format!("{open} open connections"),
-    }
-}
-
-fn name_of(signal: i32) -> &'static str {
-    signal_hook::low_level::signal_name(signal).unwrap_or("a signal")
 }

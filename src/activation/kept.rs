@@ -8,7 +8,6 @@ use log::info;
 use nix::unistd::{fchown, geteuid};
 use socket2::Socket;
 
-use super::is_same;
 use crate::{
     config::{self, Protocol},
     keeping::{Label, Store},
@@ -56,7 +55,7 @@ impl Kept {
 
     /// Those that are bound to `place`.
     pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, place, |kept| is_same(&kept.address, place))
+        self.take(settings, place, |kept| kept.address.is_same(place))
     }
 
     /// Where any port will do: those that the listener of this name had.

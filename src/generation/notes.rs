@@ -74,3 +74,23 @@ pub(super) fn not_kept(
         )
     })
 }
+
+/// An address of the file for which nothing was passed, though something was passed.
+pub(super) fn not_passed(settings: &config::Listener, place: &Peer) -> String {
+    let (name, url) = (&settings.name, place.url(settings.protocol));
+    format!(
+        "listener \"{name}\": {url} is not among the sockets that the service manager has passed, so echod binds it; give it a socket \
+         unit, or take it out of the file"
+    )
+}
+
+/// A passed socket that no listener wants.
+pub(super) fn unwanted(socket: &Listener) -> String {
+    let (name, url, protocol) = (socket.passed_name().unwrap_or_default(), socket.url(), socket.protocol());
+    let meanwhile =
+        if protocol.is_stream() { "its clients are refused" } else { "what comes to it is dropped" };
+    format!(
+        "nobody serves the passed socket \"{name}\" ({url}), and {meanwhile}: no listener of protocol {protocol} has this name or \
+         address; set FileDescriptorName= of its unit to the name of one"
+    )
+}

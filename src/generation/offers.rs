@@ -1,10 +1,11 @@
 //! What the stations of one generation have to give to the next.
 
-use std::{collections::HashSet, io, net::SocketAddr, path::Path};
+use std::{collections::HashSet, io, net::SocketAddr};
 
 use crate::{
     config::{self, Address},
     listener::{Before, Listener, Whose},
+    parked::Parked,
     peer::Peer,
     station::Station,
 };
@@ -19,30 +20,35 @@ pub(super) struct Offers<'a> {
 }
 
 struct Offer<'a> {
-    station: &'a Station,
+    /// None of those that are parked.
+    station: Option<&'a Station>,
     socket: &'a Listener,
     /// Whether it is served on: by its station, or by another one.
     taken: bool,
 }
 
 impl<'a> Offers<'a> {
-    /// What `stations` have. Those of a station that `stays` are not for others.
-    pub(super) fn new(stations: &'a [Station], stays: impl Fn(&Station) -> bool) -> Offers<'a> {
+    /// What `stations` have, and what is `parked`. Those of a station that `stays` are not for others.
+    pub(super) fn new(
+        stations: &'a [Station],
+        parked: &'a Parked,
+        stays: impl Fn(&Station) -> bool,
+    ) -> Offers<'a> {
         let (superseded, current): (Vec<_>, Vec<_>) =
             stations.iter().partition(|station| station.is_superseded());
         let of_one = |station: &'a Station| {
             let taken = stays(station);
-            station.sockets().iter().map(move |socket| Offer { station, socket, taken })
+            station.sockets().iter().map(move |socket| Offer { station: Some(station), socket, taken })
         };
-        let list = current.into_iter().flat_map(of_one).collect();
+        let parked = parked.sockets().iter().map(|socket| Offer { station: None, socket, taken: false });
+        let list = current.into_iter().flat_map(of_one).chain(parked).collect();
         Offers { list, superseded, inherited: HashSet::new() }
     }
 
-    /// All sockets that a service manager gave to the listener of this name.
+    /// All sockets that a service manager passed by the name of this listener.
     pub(super) fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
-        let fits = |offer: &Offer<'_>| offer.socket.is_named() && offer.station.name() == settings.name;
         let mut found = Vec::new();
-        while let Some(socket) = self.take(settings, fits)? {
+        while let Some(socket) = self.take(settings, |socket| socket.is_named(settings))? {
             found.push(socket);
         }
         Ok(found)
@@ -52,8 +58,9 @@ impl<'a> Offers<'a> {
     pub(super) fn left(&self) -> io::Result<Vec<(config::Listener, Vec<Listener>)>> {
         let mut left: Vec<(usize, config::Listener, Vec<Listener>)> = Vec::new();
         for Offer { station, socket, taken } in &self.list {
+            let Some(station) = station.filter(|_| !*taken) else { continue };
             let number = station.number();
-            if *taken || !self.inherited.contains(&number) {
+            if !self.inherited.contains(&number) {
                 continue;
             }
             let socket = socket.try_clone()?;
@@ -67,20 +74,35 @@ impl<'a> Offers<'a> {
 
     /// The socket at `place`, if it can be made what `settings` say; otherwise another one is bound in its place.
     pub(super) fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, |offer| offer.socket.is_at(place) && offer.socket.is_fit(settings))
+        self.take(settings, |socket| socket.is_at(place) && socket.is_fit(settings))
+    }
+
+    /// The passed socket that serves `place` as well.
+    pub(super) fn beyond(
+        &mut self,
+        settings: &config::Listener,
+        place: &Peer,
+    ) -> io::Result<Option<Listener>> {
+        self.take(settings, |socket| socket.stands_for(place))
+    }
+
+    /// The passed sockets that nobody has taken.
+    pub(super) fn rest(&self) -> io::Result<Vec<Listener>> {
+        let rest = self.list.iter().filter(|offer| !offer.taken && offer.socket.whose() == Whose::Manager);
+        rest.map(|offer| offer.socket.try_clone()).collect()
     }
 
     fn take(
         &mut self,
         settings: &config::Listener,
-        fits: impl Fn(&Offer<'_>) -> bool,
+        fits: impl Fn(&Listener) -> bool,
     ) -> io::Result<Option<Listener>> {
         let suits = |offer: &&mut Offer<'_>| {
-            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer)
+            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer.socket)
         };
         let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
         offer.taken = true;
-        self.inherited.insert(offer.station.number());
+        self.inherited.extend(offer.station.map(Station::number));
         offer.socket.try_clone().map(Some)
     }
 
@@ -99,24 +121,19 @@ impl<'a> Offers<'a> {
         let given_up = self.superseded.iter().any(had);
         let mut before = Before { given_up, ..Before::default() };
         for Offer { station, socket, taken } in &self.list {
-            let name = station.name();
             match (socket.address(), place) {
                 (Peer::Inet(old), Peer::Inet(new))
                     if socket.protocol() == settings.protocol && is_one_port(*old, *new) =>
                 {
-                    let cure = match *taken || socket.whose() == Whose::Manager {
-                        true => "choose another port, or give that one up",
-                        false => "it cannot make way while echod runs: restart echod",
-                    };
-                    let url = socket.url();
-                    before.words = Some(format!("listener \"{name}\" of this daemon has {url}; {cure}"));
-                    if !*taken && socket.whose() != Whose::Manager {
+                    let leaves = station.filter(|_| !*taken && socket.whose() != Whose::Manager);
+                    before.words = Some(in_the_way(socket, *station, leaves.is_some()));
+                    if let Some(station) = leaves {
                         before.sockets.push(socket);
                         self.inherited.insert(station.number());
                     }
                 }
-                (Peer::Path(old), Peer::Path(new)) if !*taken && is_one_file(old, new) => {
-                    before.file = station.file(new);
+                (Peer::Path(_), Peer::Path(path)) if !*taken && socket.address().is_same(place) => {
+                    before.file = station.and_then(|station| station.file(path));
                 }
                 _ => {}
             }
@@ -133,7 +150,22 @@ fn is_one_port(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || reaches(a, b) || reaches(b, a))
 }
 
-fn is_one_file(a: &Path, b: &Path) -> bool {
-    let absolute = |path: &Path| std::path::absolute(path).ok();
-    absolute(a).is_some_and(|a| absolute(b) == Some(a))
+/// What to say, and to do, where a socket of this daemon is in the way of another one.
+fn in_the_way(socket: &Listener, station: Option<&Station>, leaves: bool) -> String {
+    let url = socket.url();
+    match station {
+        Some(station) => {
+            let cure = match leaves {
+                true => "it cannot make way while echod runs: restart echod",
+                false => "choose another port, or give that one up",
+            };
+            format!("listener \"{}\" of this daemon has {url}; {cure}", station.name())
+        }
+        None => {
+            let name = socket.passed_name().unwrap_or_default();
+            format!(
+                "the service manager has passed {url} as \"{name}\"; give the listener that name or address, or stop the socket unit"
+            )
+        }
+    }
 }

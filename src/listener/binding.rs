@@ -9,12 +9,12 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::sharing::Sharing;
 use super::{
     Listener,
     host_names::HostNames,
     places::{cannot_bind, is_absent, places, words},
 };
+use super::{sharing::Sharing, unit};
 use crate::{
     config,
     error::Failure,
@@ -72,12 +72,28 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Whether it has no socket yet.
+    pub fn is_free(&self) -> bool {
+        self.found.is_none()
+    }
+
     /// Has a socket that is bound here take the place of what `find` knows.
     pub fn replace(&mut self, find: impl FnOnce(&Peer) -> Before<'a>) {
         if self.found.is_none() {
             self.before = find(&self.place);
         }
     }
+}
+
+/// Leaves out the sites that the passed sockets of others serve as well.
+pub fn merge(sites: &mut Vec<Site<'_>>) {
+    let found = sites.iter().filter_map(|site| site.found.as_ref()?.as_ref().ok());
+    let passed = found.filter(|socket| socket.passed_name().is_some());
+    let wide: Vec<(Peer, bool)> = passed.map(|socket| (socket.address().clone(), socket.is_dual())).collect();
+    let serves = |(bound, is_dual): &(Peer, bool), place: &Peer| {
+        bound == place || (*is_dual && unit::is_wider(bound, place))
+    };
+    sites.retain(|site| site.found.is_some() || !wide.iter().any(|wide| serves(wide, &site.place)));
 }
 
 /// Binds sockets at all sites that have none. A place that is taken may become free within `patience`.

@@ -22,6 +22,7 @@ use crate::{
     listener::{HostNames, Listener},
     logging,
     peer::Peer,
+    station::Station,
     strategy,
 };
 
@@ -132,13 +133,15 @@ impl Supervisor<'_> {
             notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
-        let bound = Bound::next(&config, names, &self.stations, self.store.room(), &mut notes)?;
-        let words = bound.words();
+        let served = (self.stations.as_slice(), &self.parked);
+        let mut bound = Bound::next(&config, names, served, self.store.room(), &mut notes)?;
+        let (words, unwanted) = (bound.words(), bound.take_unwanted());
         let next = bound.prepare(&config.log, &mut self.number, &self.events)?;
         // From here on nothing is refused any more: all that could fail is there.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));
         generation::retire(&config, &mut self.stations, &next);
+        self.parked.set(unwanted);
         let stations = next.begin(&mut self.stations, config.daemon.drain_timeout);
         // What has failed before is served again, or not wanted any more.
         self.stations.retain(|station| !station.has_failed());
@@ -155,9 +158,7 @@ impl Supervisor<'_> {
     fn has_bound(&self, settings: &config::Listener, path: &Path) -> bool {
         let current = self.stations.iter().filter(|station| !station.is_superseded());
         let place = Peer::Path(path.into());
-        current.into_iter().any(|station| {
-            let is_passed = |socket: &Listener| socket.is_named() && station.name() == settings.name;
-            station.sockets().iter().any(|socket| socket.is_at(&place) || is_passed(socket))
-        })
+        let has_it = |socket: &Listener| socket.is_at(&place) || socket.is_named(settings);
+        current.flat_map(Station::sockets).chain(self.parked.sockets()).any(has_it)
     }
 }

@@ -38,6 +38,7 @@ const LAYERS: &[&str] = &[
     "event",
     "keeping",
     "activation",
+    "parked",
     "stats",
     "connection",
     "admission",

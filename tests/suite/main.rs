@@ -32,6 +32,7 @@ mod matrix;
 mod packages;
 mod pages;
 mod panics;
+mod parked;
 mod planted_files;
 mod privileges;
 mod probe;

@@ -1,0 +1,53 @@
+//! Sockets that a service manager made: what its unit says of them.
+
+use std::{io, sync::Arc};
+
+use super::{Listener, Whose};
+use crate::{config, options::Usual, peer::Peer};
+
+/// A socket unit, as far as it can be known.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// `FileDescriptorName=`.
+    name: String,
+    /// What the socket had before we set anything.
+    pub(super) usual: Usual,
+}
+
+impl Listener {
+    /// The same as the service manager's, who has passed it by this name and made it as it is now. What the configuration leaves to the
+    /// kernel is left to the manager.
+    pub fn of_manager(self, name: &str) -> io::Result<Listener> {
+        let unit = Unit { name: name.to_owned(), usual: Usual::of(&self.socket)? };
+        Ok(Listener { whose: Whose::Manager, unit: Some(Arc::new(unit)), ..self })
+    }
+
+    /// The name that it was passed by, if it was.
+    pub fn passed_name(&self) -> Option<&str> {
+        self.unit.as_ref().map(|unit| unit.name.as_str())
+    }
+
+    /// Whether it was passed for this listener.
+    pub fn is_named(&self, settings: &config::Listener) -> bool {
+        self.protocol == settings.protocol && self.passed_name() == Some(&settings.name)
+    }
+
+    /// Whether it was passed, and serves what comes to `place`, too.
+    pub fn stands_for(&self, place: &Peer) -> bool {
+        is_wider(&self.address, place) && self.is_dual()
+    }
+
+    /// Whether it was passed, and serves IPv4 as well as IPv6.
+    pub(super) fn is_dual(&self) -> bool {
+        let is_ipv6 = matches!(self.address, Peer::Inet(address) if address.is_ipv6());
+        self.whose == Whose::Manager && is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
+    }
+}
+
+/// Whether these are the wildcards of IPv6 and IPv4, in this order, with one port: the first is the second as well, unless it was told
+/// otherwise.
+pub(super) fn is_wider(bound: &Peer, place: &Peer) -> bool {
+    let (Peer::Inet(bound), Peer::Inet(place)) = (bound, place) else { return false };
+    let are_wild = bound.ip().is_unspecified() && place.ip().is_unspecified();
+    are_wild && bound.is_ipv6() && place.is_ipv4() && bound.port() == place.port()
+}
