@@ -156,7 +156,7 @@ impl Prepared {
             let args = format_args!("the log had no room: {what}");
             let mut notice = Record::builder();
             notice.level(Level::Warn.min(most)).target(module_path!()).args(args);
-            log::Log::log(&self.logger, &notice.build());
+            gather::as_notice(|| log::Log::log(&self.logger, &notice.build()));
         }
     }
 }

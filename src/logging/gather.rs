@@ -1,7 +1,7 @@
 //! Lines that a thread writes together: what happened in one turn of an event loop takes one system call, not one a line.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, Write},
     marker::PhantomData,
     sync::Arc,
@@ -12,6 +12,9 @@ use super::outlet::{Outlet, PIECE};
 thread_local! {
     /// What this thread has gathered, if it does.
     static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
+
+    /// Whether its next line says how many were lost.
+    static IS_NOTICE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Lines that wait for others, and where they go: a reload may have changed that for those that follow.
@@ -41,8 +44,20 @@ impl Gathered {
 /// Writes a line to an outlet, or to what its thread gathers.
 pub(super) struct Lines(pub(super) Arc<Outlet>);
 
+/// Has `log` write a line that must not be lost, because it says how many were.
+pub(super) fn as_notice(log: impl FnOnce()) {
+    IS_NOTICE.set(true);
+    log();
+    IS_NOTICE.set(false);
+}
+
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if IS_NOTICE.get() {
+            GATHERED.with_borrow_mut(|gathered| gathered.iter_mut().for_each(Gathered::release));
+            self.0.write_notice(line);
+            return Ok(line.len());
+        }
         GATHERED.with_borrow_mut(|gathered| match gathered {
             Some(gathered) if self.0.is_stream() => gathered.add(&self.0, line),
             Some(gathered) => {

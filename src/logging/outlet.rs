@@ -62,7 +62,7 @@ pub(super) fn is_behind() -> bool {
     BEHIND.load(Acquire) || lost().load(Relaxed) > 0
 }
 
-/// Has `wake` called when a line finds no room after others did. It may be called by any thread, and must not log.
+/// Has `wake` called when a line finds no room while none was kept. It may be called by any thread, and must not log.
 pub fn when_behind(wake: impl Fn() + Send + Sync + 'static) {
     // It is set once, when the supervisor begins.
     let _ = ON_BEHIND.set(Box::new(wake));
@@ -160,21 +160,28 @@ impl Outlet {
 
     /// Writes whole lines, or keeps them, or counts them as lost.
     pub(super) fn write(&self, lines: &[u8]) {
+        self.write_or_keep(lines, false);
+    }
+
+    /// Writes a line, or keeps it in any case.
+    pub(super) fn write_notice(&self, line: &[u8]) {
+        self.write_or_keep(line, true);
+    }
+
+    fn write_or_keep(&self, lines: &[u8], in_any_case: bool) {
         let mut backlog = self.lock();
-        let was_behind = !backlog.pieces.is_empty();
         if !self.flush(&mut backlog) {
-            return self.keep(&mut backlog, lines, false);
+            return self.keep(&mut backlog, lines, in_any_case);
         }
         match self.target.write(lines) {
             Outcome::Wrote(n) if n < lines.len() => self.keep(&mut backlog, &lines[n..], true),
-            Outcome::NoRoom => self.keep(&mut backlog, lines, false),
+            Outcome::NoRoom => self.keep(&mut backlog, lines, in_any_case),
             Outcome::Wrote(_) | Outcome::Failed => return,
         }
-        if !was_behind && !backlog.pieces.is_empty() {
-            drop(backlog);
-            if let Some(wake) = ON_BEHIND.get() {
-                wake();
-            }
+        drop(backlog);
+        // Whoever tries again may have seen a moment ago that nothing was kept any more.
+        if let Some(wake) = ON_BEHIND.get() {
+            wake();
         }
     }
 
@@ -258,12 +265,12 @@ impl Outlet {
         empty
     }
 
-    /// Keeps lines, the first perhaps begun already. Once some are lost the others are too, until that could be told: their order
+    /// Keeps lines, in any case those that are begun already. Once some are lost the others are too, until that could be told: their order
     /// stays, and a reader that is always late is not told after every line.
-    fn keep(&self, backlog: &mut Backlog, lines: &[u8], begun: bool) {
+    fn keep(&self, backlog: &mut Backlog, lines: &[u8], in_any_case: bool) {
         let has_room = backlog.bytes + lines.len() <= KEPT && lost().load(Relaxed) == 0;
         let tries_again = backlog.owner == std::process::id() && !backlog.retired;
-        if !tries_again || !(has_room || begun) {
+        if !tries_again || !(has_room || in_any_case) {
             lost().fetch_add(self.count(lines), Relaxed);
             return;
         }

@@ -243,8 +243,10 @@ fn lines_are_kept_for_a_slow_reader() {
 #[test]
 fn another_target_takes_over_from_one_that_is_full() {
     for mode in ["forking", "epoll"] {
-        let toml =
-            |log: &str| format!("[log]\n{log}\n{}", it(&format!("mode = \"{mode}\"\npayload = \"hex\"")));
+        // In the sandbox no other target could be opened.
+        let daemon = "[daemon]\nsandbox = \"off\"\n";
+        let listener = it(&format!("mode = \"{mode}\"\npayload = \"hex\""));
+        let toml = |log: &str| format!("{daemon}[log]\n{log}\n{listener}");
         let (log, writer) = small_pipe();
         let mut daemon = Launch::new().config(&toml("")).stdin(writer).shell(SWAP).start();
         let client = daemon.client("it");

@@ -50,8 +50,10 @@ impl Farewells {
 
     /// To be called when the alarm is readable.
     pub(super) fn fall_due(&mut self, duty: &Duty) {
-        // It fails only if the alarm has not gone off.
-        self.set = self.alarm.wait().is_err();
+        // It may be told of twice (by a ring, which reads completions ahead of a wait): then it has not gone off again.
+        if self.alarm.wait().is_ok() {
+            self.set = false;
+        }
         self.tell(duty);
     }
 
