@@ -16,7 +16,7 @@ use crate::{
     connection::{Appetite, Connection, Context, LINGER, Wait},
     end::End,
     reason::Reason,
-    sys::interrupt,
+    sys::{credentials::PeerProcess, interrupt},
 };
 
 mod timed;
@@ -34,6 +34,15 @@ pub struct Report {
     pub end: End,
     /// Whom a proxy spoke for.
     pub carried: Option<SocketAddr>,
+    /// The client of a unix socket, if the log is to say so.
+    pub process: Option<PeerProcess>,
+}
+
+impl Report {
+    /// Of a connection with which nothing has happened yet, should it end like this.
+    pub fn new(end: End) -> Report {
+        Report { received: 0, sent: 0, end, carried: None, process: None }
+    }
 }
 
 /// Serves `connection` to the end, if `introduce` lets in whom a proxy speaks for; `report` is kept up to date, so that it is right even after a panic.

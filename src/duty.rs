@@ -179,7 +179,7 @@ impl Duty {
         scratch: &mut [u8],
         mut hold: impl FnMut(Place),
     ) -> Report {
-        let mut report = Report { received: 0, sent: 0, end: End::Panicked, carried: None };
+        let mut report = Report::new(End::Panicked);
         let connection = self.connection(peer.clone());
         let introduce = |connection: &Connection| {
             self.introduce(connection).map(|place| place.into_iter().for_each(&mut hold))
@@ -190,6 +190,7 @@ impl Duty {
         };
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));
+        report.process = self.process_to_tell(socket, report.end);
         report
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockAddr;
 
-use crate::{config::Protocol, digits::Digits};
+use crate::{config::Protocol, digits::Digits, sys::credentials::PeerProcess};
 
 /// The address of a peer, or where a socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Peer {
 
     /// Writes who is served, and where it came from: a proxy speaks for whom it `carried` the address of.
     pub fn source(&self, protocol: Protocol, carried: Option<SocketAddr>) -> Source<'_> {
-        Source { peer: self.url(protocol), carried: carried.map(Peer::Inet) }
+        Source { peer: self.url(protocol), carried: carried.map(Peer::Inet), process: None }
     }
 }
 
@@ -134,18 +134,28 @@ impl fmt::Display for Url<'_> {
     }
 }
 
-/// Who is served: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` where a proxy told.
+/// Who is served: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` where a proxy told, or
+/// `unix: (pid 4711, uid 1000)`.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
     peer: Url<'a>,
     carried: Option<Peer>,
+    process: Option<PeerProcess>,
+}
+
+impl Source<'_> {
+    /// The same with the process of a unix client.
+    pub fn of(self, process: Option<PeerProcess>) -> Self {
+        Source { process, ..self }
+    }
 }
 
 impl fmt::Display for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.carried {
-            Some(carried) => write!(f, "{} through {}", carried.url(Protocol::Tcp), self.peer),
-            None => self.peer.fmt(f),
+            Some(carried) => write!(f, "{} through {}", carried.url(Protocol::Tcp), self.peer)?,
+            None => self.peer.fmt(f)?,
         }
+        self.process.map_or(Ok(()), |process| write!(f, " ({process})"))
     }
 }

@@ -179,7 +179,7 @@ pub fn use_all_descriptors(config: &Config) {
         // The default is a bound that nobody has asked for, and few will ever reach.
         let asked =
             needed(config, |listener| listener.max_connections != listener.mode.default_max_connections());
-        let level = if asked > hard { Level::Warn } else { Level::Info };
+        let level = if asked > hard { Level::Warn } else { Level::Debug };
         log!(
             level,
             "the limit of open files is {hard}, but with `max-connections` of all listeners it may take {all}: set \

@@ -44,6 +44,7 @@ impl Duty {
             Ok(mut permit) => {
                 permit.open();
                 self.stats.served.fetch_add(1, Relaxed);
+                self.greet(&socket, &peer);
                 Admitted::Guest(Guest { socket, peer, permit, opened: Instant::now() })
             }
             Err(reason) => match self.turn_away(&socket, &peer, reason) {

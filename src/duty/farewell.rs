@@ -1,18 +1,31 @@
-//! The end of a connection: counted, and told in one line of the log.
+//! The beginning of a connection, told at level debug, and its end: counted, and told in one line of the log.
 
 use std::time::Duration;
 
-use log::{Level, log};
+use log::{Level, debug, log, log_enabled};
+use socket2::Socket;
 
 use super::Duty;
 use crate::{
+    config::Protocol,
     conversation::Report,
     digits::{Digits, Lasted},
     end::End,
     peer::Peer,
+    sys::credentials::{PeerProcess, peer_process},
 };
 
 impl Duty {
+    /// Logs that a connection begins.
+    pub(super) fn greet(&self, socket: &Socket, peer: &Peer) {
+        if log_enabled!(Level::Debug) {
+            let name = self.settings.name.as_str();
+            let process = self.process_at(socket, Level::Debug);
+            let url = peer.source(self.settings.protocol, None).of(process);
+            debug!(listener = name; "listener \"{name}\": {url} connected");
+        }
+    }
+
     /// Counts and logs the end of a connection.
     pub fn farewell(&self, peer: &Peer, lasted: Duration, report: Report) {
         self.count_end(report.end, || peer.source(self.settings.protocol, report.carried).to_string());
@@ -32,11 +45,23 @@ impl Duty {
         level(end) <= log::max_level()
     }
 
+    /// The client of a unix socket, if the log has a line for such an end.
+    pub fn process_to_tell(&self, socket: &Socket, end: End) -> Option<PeerProcess> {
+        self.process_at(socket, level(end))
+    }
+
+    /// The client of a unix socket, if the log has lines of that level.
+    pub(super) fn process_at(&self, socket: &Socket, level: Level) -> Option<PeerProcess> {
+        let is_told = self.settings.protocol == Protocol::Unix && level <= log::max_level();
+        is_told.then(|| peer_process(socket).ok()).flatten()
+    }
+
     /// The second half of [`Duty::farewell`], which may come later.
     pub fn tell_end(&self, peer: &Peer, lasted: Duration, report: Report) {
-        let Report { received, sent, end, carried } = report;
+        let Report { received, sent, end, carried, process } = report;
         let (received, sent) = (Digits(received), Digits(sent));
-        let (name, url) = (self.settings.name.as_str(), peer.source(self.settings.protocol, carried));
+        let name = self.settings.name.as_str();
+        let url = peer.source(self.settings.protocol, carried).of(process);
         let (level, time) = (level(end), Lasted(lasted));
         match end {
             End::Refused(reason) => log!(

@@ -2,7 +2,7 @@
 
 use std::{net::Shutdown, os::fd::AsRawFd};
 
-use log::{debug, warn};
+use log::{Level, debug, warn};
 use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, recv, send},
@@ -36,8 +36,9 @@ impl Duty {
     /// the socket is to be closed at once, true if only when the peer has ended, so that it can read the message.
     pub(super) fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) -> bool {
         let lingers = matches!(reason, Reason::Full | Reason::SourceFull) && self.tell(socket);
-        let (name, url, line) =
-            (self.settings.name.as_str(), peer.url(self.settings.protocol), reason.line());
+        let (name, line) = (self.settings.name.as_str(), reason.line());
+        let process = self.process_at(socket, Level::Debug);
+        let url = peer.source(self.settings.protocol, None).of(process);
         debug!(
             listener = name, reason = reason.word();
             "listener \"{name}\": {url} refused ({reason}): {line}"

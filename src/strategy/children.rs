@@ -15,6 +15,7 @@ use super::{
     brood::Brood,
     family::{Family, cause},
     slot::Slot,
+    threads::CLIENT,
 };
 use crate::{
     admission::{Permit, sources::Place},
@@ -25,7 +26,7 @@ use crate::{
     listener::Listener,
     logging::{self, Seldom},
     peer::Peer,
-    sys::{fork, mmsg::Batch, shared::Slots},
+    sys::{fork, mmsg::Batch, shared::Slots, task_name::name_task},
     watch::{LingerList, Patience, Ready},
 };
 
@@ -142,6 +143,7 @@ impl<'a> Children<'a> {
         let (duty, Guest { socket, peer, mut permit, opened }) = (self.duty, guest);
         let place = permit.take_place();
         let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
+            name_task(&duty.settings.name, CLIENT);
             let hold = |place| slot.hold(place);
             slot.tell(duty.converse(&socket, &peer, opened, scratch, hold));
         });
@@ -156,7 +158,7 @@ impl<'a> Children<'a> {
         // The answer leaves from the socket that was asked.
         let forked = self.run(&[], None, None, |slot| {
             answer();
-            slot.tell(Report { received: 0, sent: 0, end: End::ServiceClosed, carried: None });
+            slot.tell(Report::new(End::ServiceClosed));
         });
         if let Some((slot, pid)) = forked {
             let child = Child { peer: None, opened: Instant::now(), _permit: permit };

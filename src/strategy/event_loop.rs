@@ -316,11 +316,12 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let (received, sent) = connection.totals();
         let (protocol, carried) = (self.duty.settings.protocol, connection.carried());
         self.duty.count_end(end, || connection.peer().source(protocol, carried).to_string());
+        let process = self.duty.process_to_tell(&socket, end);
         // Its place is free when its descriptor is.
         drop(socket);
         drop(permit);
         if self.duty.tells_end(end) {
-            let report = Report { received, sent, end, carried };
+            let report = Report { received, sent, end, carried, process };
             self.farewells.add(self.duty, (connection.peer().clone(), opened.elapsed(), report));
         }
     }

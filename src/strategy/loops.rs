@@ -10,6 +10,7 @@ use crate::{
     sys::{
         poller::{Epoll, Poll, Select},
         ring::Ring,
+        task_name::name_task,
     },
 };
 
@@ -23,11 +24,13 @@ pub(super) fn serve(duty: &Duty, mut sockets: Vec<Listener>, workers: usize) -> 
     }
     // A generation before this one may have had more loops.
     sockets = sockets.into_iter().flat_map(Listener::separate).collect();
-    let lives = shares.into_iter().map(|share| move || live(duty, share));
-    workers::spawn(duty, lives, || live(duty, sockets))
+    let lives = shares.into_iter().zip(2..).map(|(share, number)| move || live(duty, share, number));
+    workers::spawn(duty, lives, || live(duty, sockets, 1))
 }
 
-fn live(duty: &Duty, mut sockets: Vec<Listener>) -> io::Result<()> {
+fn live(duty: &Duty, mut sockets: Vec<Listener>, number: usize) -> io::Result<()> {
+    let mechanism = duty.settings.mode.to_string();
+    name_task(&duty.settings.name, format_args!("{}-{number}", mechanism.trim_start_matches("io-")));
     let ended = workers::keep(duty, || work(duty, &mut sockets));
     // Those of a loop that has failed for good. Others have copies, so that they would stay open.
     backlog_drain::refuse(duty, &sockets);

@@ -9,6 +9,7 @@ use crate::{
     config::{self, Mode, Workers},
     duty::Duty,
     listener::Listener,
+    sys::task_name::name_task,
 };
 
 mod availability;
@@ -38,6 +39,7 @@ pub(crate) use family::HAND_OVER;
 /// A failure that has ended it. One of the start is told to who waits for that, see [`crate::duty::Startup`].
 pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
     let stream = duty.settings.protocol.is_stream();
+    name_task(&duty.settings.name, duty.settings.mode);
     if !duty.settings.mode.is_event_loop() {
         sockets = sockets.into_iter().flat_map(Listener::separate).collect();
     }
@@ -72,6 +74,7 @@ pub fn workers(settings: &config::Listener) -> usize {
 
 /// What one worker of a pool does, a thread and a process alike: the iterative mode.
 fn work(duty: &Duty, sockets: &[Listener], worker: usize, workers: usize) -> io::Result<()> {
+    name_task(&duty.settings.name, format_args!("worker-{}", worker + 1));
     if duty.settings.protocol.is_stream() {
         return iterative::stream(duty, sockets);
     }

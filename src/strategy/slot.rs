@@ -11,7 +11,11 @@ use std::{
 use nix::sys::wait::WaitStatus;
 
 use crate::{
-    admission::sources::Place, conversation::Report, end::End, reason::Reason, sys::shared::atomics,
+    admission::sources::Place,
+    conversation::Report,
+    end::End,
+    reason::Reason,
+    sys::{credentials::PeerProcess, shared::atomics},
 };
 
 atomics! {
@@ -24,6 +28,8 @@ pub(super) struct Slot {
     /// One more than the number of the place that it took of its source's.
     place: AtomicU32,
     carried: Carried,
+    /// The user of the client's process, and one more than its id.
+    process: AtomicU64,
 }
 }
 
@@ -61,6 +67,7 @@ impl Slot {
     pub(super) fn clear(&self) {
         self.end.store(0, Relaxed);
         self.carried.tell(None);
+        self.process.store(0, Relaxed);
     }
 
     /// Leaves a place to whoever takes it back first: the child, or its parent if the child is killed.
@@ -83,6 +90,8 @@ impl Slot {
         self.received.store(report.received, Relaxed);
         self.sent.store(report.sent, Relaxed);
         self.carried.tell(report.carried);
+        let process = report.process.map_or(0, |p| u64::from(p.user) << 32 | (u64::from(p.pid) + 1));
+        self.process.store(process, Relaxed);
         let end = match report.end {
             End::PeerClosed => 1,
             End::ServiceClosed => 2,
@@ -125,6 +134,9 @@ impl Slot {
             _ => End::Vanished,
         };
         let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));
-        Report { received, sent, end, carried: self.carried.told() }
+        let process = self.process.load(Relaxed);
+        let pid = (process as u32).checked_sub(1);
+        let process = pid.map(|pid| PeerProcess { pid, user: (process >> 32) as u32 });
+        Report { received, sent, end, carried: self.carried.told(), process }
     }
 }

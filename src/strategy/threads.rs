@@ -11,10 +11,13 @@ use std::{
 
 use log::warn;
 
-use crate::{duty::Duty, logging::Seldom};
+use crate::{duty::Duty, logging::Seldom, sys::task_name::name_task};
 
 /// Stack of a thread that serves, in bytes; only what is touched takes memory.
 pub(super) const STACK: usize = 256 << 10;
+
+/// What a thread or process is called that serves one client after the other, or only one.
+pub(super) const CLIENT: &str = "client";
 
 /// Threads that may wait for a job.
 const SPARE: usize = 32;
@@ -57,6 +60,7 @@ impl<J: Send + 'static> Threads<J> {
         let start = move || {
             let (duty, work, shared) = (Arc::clone(&duty), Arc::clone(&work), Arc::clone(&shared));
             let live = move || {
+                name_task(&duty.settings.name, CLIENT);
                 duty.crew.join(|| {
                     let mut own = insist(prepare);
                     while let Some(job) = shared.next() {

@@ -4,11 +4,32 @@
 #![allow(unsafe_code)]
 
 use std::{
-    io,
+    fmt, io,
     os::fd::{AsFd, AsRawFd},
 };
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+
+/// A process that has connected to a unix socket, and its user. One in another namespace of process ids has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerProcess {
+    /// Its process id when it connected, or 0.
+    pub pid: u32,
+    /// Its user then.
+    pub user: u32,
+}
+
+impl fmt::Display for PeerProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}, uid {}", self.pid, self.user)
+    }
+}
+
+/// The peer's process.
+pub fn peer_process(socket: &impl AsFd) -> io::Result<PeerProcess> {
+    let peer = getsockopt(socket, PeerCredentials)?;
+    Ok(PeerProcess { pid: peer.pid().unsigned_abs(), user: peer.uid() })
+}
 
 /// The peer's user.
 pub fn peer_user(socket: &impl AsFd) -> io::Result<u32> {
@@ -62,7 +83,9 @@ mod tests {
     #[test]
     fn the_peer_of_a_pair_is_ourselves() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(peer_user(&ours).unwrap(), geteuid().as_raw());
+        let process = peer_process(&ours).unwrap();
+        assert_eq!(process.to_string(), format!("pid {}, uid {}", std::process::id(), geteuid()));
+        assert_eq!(peer_user(&ours).unwrap(), process.user);
         assert!(peer_is_in(&ours, &[getegid().as_raw()]).unwrap());
         for group in getgroups().unwrap() {
             assert!(peer_is_in(&ours, &[group.as_raw()]).unwrap());

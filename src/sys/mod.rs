@@ -23,5 +23,6 @@ pub mod send_buffer;
 pub mod shared;
 pub mod socket_filter;
 pub mod spawn;
+pub mod task_name;
 mod thread;
 pub mod unix_diag;

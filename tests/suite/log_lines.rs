@@ -9,10 +9,11 @@ use crate::{
 
 const LISTENER: &str = "[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
 
+const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
+
 #[test]
 fn start_and_end_of_a_connection_are_told() {
-    let modes = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
-    for mode in modes.into_iter().filter(|mode| has_mode(mode)) {
+    for mode in MODES.into_iter().filter(|mode| has_mode(mode)) {
         let daemon = Echod::start(&format!("{LISTENER}mode = \"{mode}\"\n"));
         let port = daemon.port("it");
         daemon.wait_log(|line| {
@@ -26,6 +27,43 @@ fn start_and_end_of_a_connection_are_told() {
         assert!(line.contains(&format!("listener \"it\": tcp://{peer} closed after")), "{line}");
         assert!(line.contains("12 bytes in, 12 bytes out: peer closed"), "{line}");
     }
+}
+
+#[test]
+fn the_beginning_of_a_connection_is_told_at_debug() {
+    for mode in MODES.into_iter().filter(|mode| has_mode(mode)) {
+        for (protocol, address) in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
+            let daemon = Combination { protocol, address, mode, workers: "" }.start_with("", "");
+            let client = daemon.client("it");
+            let address = client.socket.local_addr().unwrap().as_socket();
+            let peer = address.map_or("unix: (pid ".to_owned(), |peer| format!("tcp://{peer} connected"));
+            let line = daemon.wait_log(|line| line.contains(" connected"));
+            assert!(line.contains(" DEBUG ") && line.contains(&format!("listener \"it\": {peer}")), "{line}");
+        }
+    }
+}
+
+/// The address of a unix client says nothing about it.
+#[test]
+fn a_unix_client_is_told_by_its_process_and_user() {
+    let process = format!("(pid {}, uid {})", std::process::id(), nix::unistd::geteuid());
+    for mode in MODES.into_iter().filter(|mode| has_mode(mode)) {
+        for workers in ["", "2"] {
+            let (protocol, address) = ("unix", "it.sock");
+            if mode == "iterative" && !workers.is_empty() {
+                continue;
+            }
+            let daemon = Combination { protocol, address, mode, workers }.start();
+            daemon.client("it").echo(b"hello");
+            let line = daemon.wait_log(|line| line.contains("closed after"));
+            assert!(line.contains(&format!("listener \"it\": unix: {process} closed after")), "{line}");
+        }
+    }
+    let toml =
+        "[log]\nlevel = \"debug\"\n[[listener]]\nname = \"it\"\nprotocol = \"unix\"\naddress = \"it.sock\"\n";
+    let daemon = Echod::start(&format!("{toml}allow-users = [\"4294967294\"]\n"));
+    assert!(daemon.client("it").is_ended());
+    daemon.wait_log(|line| line.contains(&format!("unix: {process} refused (user)")));
 }
 
 #[test]

@@ -46,6 +46,7 @@ mod service_manager;
 mod storm;
 mod strace;
 mod survival;
+mod task_names;
 mod told_at_start;
 mod units;
 mod unix_files;
