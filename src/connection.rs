@@ -4,7 +4,11 @@
 //! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
 //! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use log::info;
 
@@ -38,6 +42,8 @@ pub struct Connection {
     owed: Option<Box<Owed>>,
     talker: bool,
     end: End,
+    /// When we decided to end it.
+    decided: Option<Instant>,
     received: u64,
     sent: u64,
     peer: Peer,
@@ -121,6 +127,7 @@ impl Connection {
             owed: None,
             talker: false,
             end: End::PeerClosed,
+            decided: None,
             received: 0,
             sent: 0,
             peer,
@@ -143,9 +150,19 @@ impl Connection {
     /// As [`Connection::stop`], for another reason. One that is ending already keeps its own.
     pub fn finish(&mut self, end: End) {
         if !self.ending() {
-            self.phase = Phase::Closing;
-            self.end = end;
+            self.close_for(end);
         }
+    }
+
+    fn close_for(&mut self, end: End) {
+        self.phase = Phase::Closing;
+        self.end = end;
+        self.decided = Some(Instant::now());
+    }
+
+    /// How long ago we decided to end it, if it was not the peer's decision: since then its last words are sent, and it lingers.
+    pub fn lingered(&self) -> Duration {
+        self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())
     }
 
     /// Whether the connection only waits for its end.
@@ -252,8 +269,7 @@ impl Connection {
                     n
                 }
                 Next::SendThenClose(n) => {
-                    self.phase = Phase::Closing;
-                    self.end = End::ServiceClosed;
+                    self.close_for(End::ServiceClosed);
                     n
                 }
             };

@@ -36,12 +36,17 @@ pub struct Report {
     pub carried: Option<SocketAddr>,
     /// The client of a unix socket, if the log is to say so.
     pub process: Option<PeerProcess>,
+    /// How long it was open, until it was decided to end it,
+    pub lasted: Duration,
+    /// and how long it took then, unless the peer had decided it.
+    pub lingered: Duration,
 }
 
 impl Report {
     /// Of a connection with which nothing has happened yet, should it end like this.
     pub fn new(end: End) -> Report {
-        Report { received: 0, sent: 0, end, carried: None, process: None }
+        let (lasted, lingered) = (Duration::ZERO, Duration::ZERO);
+        Report { received: 0, sent: 0, end, carried: None, process: None, lasted, lingered }
     }
 }
 
@@ -121,6 +126,7 @@ pub fn converse(
             }
         }
     });
+    report.lingered = connection.lingered();
 }
 
 /// Waits until the socket is ready; false when the time is over.

@@ -165,7 +165,7 @@ impl Duty {
     pub fn serve(&self, guest: Guest, scratch: &mut [u8]) {
         let Guest { socket, peer, mut permit, opened } = guest;
         let report = self.converse(&socket, &peer, opened, scratch, |place| permit.hold(Some(place)));
-        self.farewell(&peer, opened.elapsed(), report);
+        self.farewell(&peer, report);
         // Its place is free when its descriptor is.
         drop(socket);
     }
@@ -190,6 +190,7 @@ impl Duty {
         };
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));
+        report.lasted = opened.elapsed().saturating_sub(report.lingered);
         report.process = self.process_to_tell(socket, report.end);
         report
     }

@@ -37,6 +37,7 @@ pub use outlet::when_behind;
 pub use stderr::{print_error, stderr_is_journal};
 use target::cannot_log;
 pub use target::{check, missing};
+pub use text::dated;
 
 /// The log that is in effect; a reload puts another one in its place.
 static CURRENT: RwLock<Option<Prepared>> = RwLock::new(None);
@@ -275,14 +276,13 @@ fn write_plain(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
 }
 
 fn write_styled(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let (time, level) = (out.timestamp_seconds(), text::level(record.level()));
-    let style = out.default_level_style(record.level());
-    text::with_message(*record.args(), |message| writeln!(out, "{time} {style}{level}{style:#} {message}"))
+    text::write_time(out)?;
+    let (level, style) = (text::level(record.level()), out.default_level_style(record.level()));
+    text::with_message(*record.args(), |message| writeln!(out, " {style}{level}{style:#} {message}"))
 }
 
 fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let time = out.timestamp_millis();
-    writeln!(out, "{}", json_line(time.to_string(), record)?)
+    writeln!(out, "{}", json_line(text::time(), record)?)
 }
 
 #[cfg(test)]

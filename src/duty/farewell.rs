@@ -1,6 +1,6 @@
 //! The beginning of a connection, told at level debug, and its end: counted, and told in one line of the log.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
@@ -27,9 +27,9 @@ impl Duty {
     }
 
     /// Counts and logs the end of a connection.
-    pub fn farewell(&self, peer: &Peer, lasted: Duration, report: Report) {
+    pub fn farewell(&self, peer: &Peer, report: Report) {
         self.count_end(report.end, || peer.source(self.settings.protocol, report.carried).to_string());
-        self.tell_end(peer, lasted, report);
+        self.tell_end(peer, report);
     }
 
     /// The first half of [`Duty::farewell`]; `source` puts into words where the client came from.
@@ -57,12 +57,12 @@ impl Duty {
     }
 
     /// The second half of [`Duty::farewell`], which may come later.
-    pub fn tell_end(&self, peer: &Peer, lasted: Duration, report: Report) {
-        let Report { received, sent, end, carried, process } = report;
+    pub fn tell_end(&self, peer: &Peer, report: Report) {
+        let Report { received, sent, end, carried, process, lasted, lingered } = report;
         let (received, sent) = (Digits(received), Digits(sent));
         let name = self.settings.name.as_str();
         let url = peer.source(self.settings.protocol, carried).of(process);
-        let (level, time) = (level(end), Lasted(lasted));
+        let (level, time) = (level(end), Open { lasted, lingered });
         match end {
             End::Refused(reason) => log!(
                 level, listener = name, reason = reason.word();
@@ -76,6 +76,22 @@ impl Duty {
                 level, listener = name;
                 "listener \"{name}\": {url} closed after {time}, {received} bytes in, {sent} bytes out: {end}"
             ),
+        }
+    }
+}
+
+/// How long a connection was open: `1.001s`, or `1.001s (lingered 2.000s)`.
+struct Open {
+    lasted: Duration,
+    lingered: Duration,
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Lasted(self.lasted).fmt(f)?;
+        match self.lingered {
+            Duration::ZERO => Ok(()),
+            lingered => write!(f, " (lingered {})", Lasted(lingered)),
         }
     }
 }

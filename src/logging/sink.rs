@@ -10,7 +10,10 @@ use std::{
 use env_logger::fmt::Formatter;
 use log::{Level, Record};
 
-use super::{json::json_line, text::with_message};
+use super::{
+    json::json_line,
+    text::{self, with_message},
+};
 use crate::{config::LogFormat, regular_file, sys::local_time};
 
 /// Where the syslog daemon listens, syslog(3).
@@ -104,8 +107,7 @@ fn write_body(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io
     match format {
         LogFormat::Text => with_message(*record.args(), |message| out.write_all(message.as_bytes())),
         LogFormat::Json => {
-            let time = out.timestamp_millis().to_string();
-            write!(out, "{}", json_line(time, record)?)
+            write!(out, "{}", json_line(text::time(), record)?)
         }
     }
 }

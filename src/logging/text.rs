@@ -1,12 +1,12 @@
 //! The text of a line, made in memory that each thread keeps: a daemon writes one for each connection.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt::{self, Write as _},
-    io::{self, Write as _},
+    io,
+    time::Duration,
 };
 
-use env_logger::fmt::Formatter;
 use log::Level;
 
 use crate::{payload::is_printable, sys::clock};
@@ -14,6 +14,9 @@ use crate::{payload::is_printable, sys::clock};
 thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
     static TIME: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+
+    /// How long ago that was what a line tells of.
+    static AGO: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Hands over the message, in which every character that could act on the log is escaped. Messages cite names and
@@ -32,16 +35,36 @@ pub(super) fn with_message<T>(message: fmt::Arguments<'_>, then: impl FnOnce(&st
     result
 }
 
-/// Writes the time of now, which is put into words once in each second.
-pub(super) fn write_time(out: &mut Formatter) -> io::Result<()> {
-    let now = clock::second();
-    TIME.with_borrow_mut(|(second, words)| {
-        if *second != now || words.is_empty() {
-            *words = out.timestamp_seconds().to_string();
-            *second = now;
+/// Has `log` write lines about something that happened so long ago.
+pub fn dated(ago: Duration, log: impl FnOnce()) {
+    AGO.set(ago);
+    log();
+    AGO.set(Duration::ZERO);
+}
+
+/// Writes when it happened, to the millisecond. The rest is put into words once in each second.
+pub(super) fn write_time(out: &mut impl io::Write) -> io::Result<()> {
+    let (second, millisecond) = clock::utc(AGO.get());
+    TIME.with_borrow_mut(|(known, words)| {
+        if *known != second || words.is_empty() {
+            *known = second;
+            words.clear();
+            let time = jiff::Timestamp::from_second(second).unwrap_or_default();
+            // Writing to a String cannot fail.
+            let _ = write!(words, "{}", time.strftime("%Y-%m-%dT%H:%M:%S."));
         }
         out.write_all(words.as_bytes())
-    })
+    })?;
+    let digit = |place: u16| b'0' + (millisecond / place % 10) as u8;
+    out.write_all(&[digit(100), digit(10), digit(1), b'Z'])
+}
+
+/// As [`write_time`], for a field of its own.
+pub(super) fn time() -> String {
+    let mut time = Vec::with_capacity(24);
+    // Writing to a vector cannot fail, and it is ASCII.
+    let _ = write_time(&mut time);
+    String::from_utf8(time).unwrap_or_default()
 }
 
 /// The name of a level, as wide as the widest.
@@ -86,6 +109,18 @@ mod tests {
             "peer \"a\\b\" grüßt\\n2026-11-23T06:31:12Z ERROR forged \\u{1b}[31m\\u{202e}"
         );
         assert_eq!(message("nothing of the line before"), "nothing of the line before");
+    }
+
+    #[test]
+    fn a_time_is_told_to_the_millisecond_and_may_be_in_the_past() {
+        let moment = || time().parse::<jiff::Timestamp>().expect("a time");
+        let (before, now, after) = (jiff::Timestamp::now(), moment(), jiff::Timestamp::now());
+        assert!(before.as_millisecond() <= now.as_millisecond() && now <= after, "{before} {now} {after}");
+        assert_eq!(time().len(), "2026-11-23T06:31:12.123Z".len());
+        dated(Duration::from_secs(3600), || {
+            assert!((after - moment()).total(jiff::Unit::Second).unwrap() > 3590.0)
+        });
+        assert!(moment() >= now);
     }
 
     #[test]

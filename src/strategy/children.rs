@@ -58,8 +58,8 @@ pub(super) struct Children<'a> {
     alive: Brood<Child>,
     /// Serves who waits in the backlog when the listener stops.
     drain: Option<Pid>,
-    /// Connections that have ended and are not logged yet.
-    gone: Vec<(Peer, Duration, Report)>,
+    /// Connections that have ended and are not logged yet, and when that was.
+    gone: Vec<(Peer, Instant, Report)>,
     forked: u32,
     /// Whether there was a request in the last [`BUSY`].
     busy: bool,
@@ -220,8 +220,9 @@ impl<'a> Children<'a> {
     /// Logs the connections that have ended. Each fork makes the pages that the parent writes to dear once more, so
     /// while it is busy this is done for many at once.
     fn say_farewell(&mut self) {
-        for (peer, lasted, report) in self.gone.drain(..) {
-            self.duty.tell_end(&peer, lasted, report);
+        let now = Instant::now();
+        for (peer, ended, report) in self.gone.drain(..) {
+            logging::dated(now.duration_since(ended), || self.duty.tell_end(&peer, report));
         }
     }
 
@@ -247,13 +248,17 @@ impl<'a> Children<'a> {
                 self.drain = None;
             }
             let Some((slot, child)) = self.alive.remove(pid) else { continue };
-            let report = self.slots[slot].told(status);
+            let mut report = self.slots[slot].told(status);
+            if report.lasted.is_zero() {
+                // It could not say so.
+                report.lasted = child.opened.elapsed();
+            }
             self.duty.take_back(self.slots[slot].place());
             // Before its place is given back: who is not open any more has been counted.
             let source = |peer: &Peer| peer.source(self.duty.settings.protocol, report.carried).to_string();
             self.duty.count_end(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
             match child.peer {
-                Some(peer) => self.gone.push((peer, child.opened.elapsed(), report)),
+                Some(peer) => self.gone.push((peer, child.opened + report.lasted + report.lingered, report)),
                 None if report.end != End::ServiceClosed => {
                     let (name, cause) = (&self.duty.settings.name, cause(status));
                     warn!("listener \"{name}\": a datagram was lost: its process: {cause}");

@@ -321,8 +321,10 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         drop(socket);
         drop(permit);
         if self.duty.tells_end(end) {
-            let report = Report { received, sent, end, carried, process };
-            self.farewells.add(self.duty, (connection.peer().clone(), opened.elapsed(), report));
+            let (now, lingered) = (Instant::now(), connection.lingered());
+            let lasted = now.duration_since(opened).saturating_sub(lingered);
+            let report = Report { received, sent, end, carried, process, lasted, lingered };
+            self.farewells.add(self.duty, (connection.peer().clone(), now, report));
         }
     }
 

@@ -6,6 +6,7 @@ use std::{
         AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
+    time::Duration,
 };
 
 use nix::sys::wait::WaitStatus;
@@ -30,6 +31,9 @@ pub(super) struct Slot {
     carried: Carried,
     /// The user of the client's process, and one more than its id.
     process: AtomicU64,
+    /// Nanoseconds.
+    lasted: AtomicU64,
+    lingered: AtomicU64,
 }
 }
 
@@ -92,6 +96,9 @@ impl Slot {
         self.carried.tell(report.carried);
         let process = report.process.map_or(0, |p| u64::from(p.user) << 32 | (u64::from(p.pid) + 1));
         self.process.store(process, Relaxed);
+        for (slot, time) in [(&self.lasted, report.lasted), (&self.lingered, report.lingered)] {
+            slot.store(time.as_nanos() as u64, Relaxed);
+        }
         let end = match report.end {
             End::PeerClosed => 1,
             End::ServiceClosed => 2,
@@ -137,6 +144,8 @@ impl Slot {
         let process = self.process.load(Relaxed);
         let pid = (process as u32).checked_sub(1);
         let process = pid.map(|pid| PeerProcess { pid, user: (process >> 32) as u32 });
-        Report { received, sent, end, carried: self.carried.told(), process }
+        let [lasted, lingered] =
+            [&self.lasted, &self.lingered].map(|slot| Duration::from_nanos(slot.load(Relaxed)));
+        Report { received, sent, end, carried: self.carried.told(), process, lasted, lingered }
     }
 }

@@ -1,5 +1,7 @@
 //! The time, as cheap as it can be had.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use nix::{
     sys::time::TimeSpec,
     time::{ClockId, clock_gettime},
@@ -17,10 +19,11 @@ pub fn lately() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, nanoseconds)
 }
 
-/// Seconds since 1970 (UTC), of `CLOCK_REALTIME_COARSE`: up to a few milliseconds late, and read from memory.
-pub fn second() -> i64 {
-    // It cannot fail, either.
-    clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map_or(0, |time| time.tv_sec())
+/// Seconds since 1970 (UTC), and the milliseconds of that second, so long `ago`.
+pub fn utc(ago: Duration) -> (i64, u16) {
+    // A clock that stands before 1970 tells nothing of use.
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(ago);
+    (time.as_secs().try_into().unwrap_or(i64::MAX), time.subsec_millis() as u16)
 }
 
 fn nanoseconds(time: TimeSpec) -> u64 {

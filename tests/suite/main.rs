@@ -28,6 +28,7 @@ mod limits;
 mod log_backlog;
 mod log_lines;
 mod log_targets;
+mod log_times;
 mod matrix;
 mod packages;
 mod pages;

@@ -3,7 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::{
@@ -11,7 +11,7 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
-use crate::{conversation::Report, duty::Duty, peer::Peer};
+use crate::{conversation::Report, duty::Duty, logging, peer::Peer};
 
 /// They wait for so long at most,
 const WHILE: Duration = Duration::from_millis(20);
@@ -22,7 +22,7 @@ const MOST: usize = 32;
 /// Told together: to put a line into words takes little time when it has just been done, and much between two connections,
 /// when the kernel has used the processor's caches for itself.
 pub(super) struct Farewells {
-    untold: Vec<(Peer, Duration, Report)>,
+    untold: Vec<(Peer, Instant, Report)>,
     /// Set once for many of them. A wait with a time-out would do, but then each wait pays for a timer, and a processor
     /// that expects one soon sleeps less.
     alarm: TimerFd,
@@ -36,8 +36,8 @@ impl Farewells {
         Ok(Farewells { untold: Vec::with_capacity(MOST), alarm, set: false })
     }
 
-    /// Adds one.
-    pub(super) fn add(&mut self, duty: &Duty, farewell: (Peer, Duration, Report)) {
+    /// Adds one, and when it was.
+    pub(super) fn add(&mut self, duty: &Duty, farewell: (Peer, Instant, Report)) {
         self.untold.push(farewell);
         if !self.set {
             let once = Expiration::OneShot(TimeSpec::from(WHILE));
@@ -59,8 +59,9 @@ impl Farewells {
 
     /// Tells of all.
     pub(super) fn tell(&mut self, duty: &Duty) {
-        for (peer, lasted, report) in self.untold.drain(..) {
-            duty.tell_end(&peer, lasted, report);
+        let now = Instant::now();
+        for (peer, ended, report) in self.untold.drain(..) {
+            logging::dated(now.duration_since(ended), || duty.tell_end(&peer, report));
         }
     }
 }
