@@ -31,7 +31,7 @@ use crate::{
     sandbox::Sandbox,
     signals, strategy,
     supervisor::Supervisor,
-    sys::{code, post},
+    sys::{code, post, room},
     systemd::Manager,
 };
 
@@ -96,6 +96,7 @@ fn serve(
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
     signals::block().map_err(internal)?;
+    room::save_address_space();
     match start(cli, config, files, passed, notes, report) {
         // Whatever that was in the middle of has been undone.
         Err(_) if signals::told_to_stop() => {

@@ -2,18 +2,20 @@
 
 use std::io;
 
+use super::threads;
 use crate::{
-    config::{self, Config, Fallback, Mode},
+    config::{self, Config, Fallback, Mode, Workers},
     error::{Exit, Failure},
     sys::ring::Ring,
 };
 
-/// Makes sure of io_uring where a listener asks for it, or lets epoll take its place where the listener allows that,
+/// Says where there is no room for as many threads as connections. Makes sure of io_uring where a listener asks for it, or lets epoll take its place where the listener allows that,
 /// with a word in `notes`.
 ///
 /// # Errors
 /// Names the first listener that cannot have it, why, and the cure.
 pub fn settle(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failure> {
+    notes.extend(too_many_threads(config, threads::most()));
     let asks = |listener: &config::Listener| listener.mode == Mode::IoUring;
     if !config.listeners.iter().any(asks) {
         return Ok(());
@@ -37,6 +39,21 @@ pub fn settle(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failur
     Ok(())
 }
 
+/// What is to be said if the kernel has no room for the threads of all connections.
+fn too_many_threads(config: &Config, most: usize) -> Option<String> {
+    let has_threads = |listener: &&config::Listener| {
+        listener.mode == Mode::Threading && listener.workers == Workers::PerRequest
+    };
+    let asked: usize =
+        config.listeners.iter().filter(has_threads).map(|listener| listener.max_connections as usize).sum();
+    (asked > most).then(|| {
+        format!(
+            "mode threading may take {asked} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
+             raise that sysctl, or use mode epoll"
+        )
+    })
+}
+
 fn why(error: &io::Error) -> String {
     let what = crate::listener::words(error);
     match error.raw_os_error() {
@@ -48,5 +65,25 @@ fn why(error: &io::Error) -> String {
             format!("{what}: this kernel is older than Linux 6.1, or was built without it")
         }
         _ => what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Inputs};
+
+    #[test]
+    fn more_threads_than_the_kernel_has_room_for_are_told() {
+        let listen = |more: &str| vec![format!("tcp://127.0.0.1:0?name=a&mode={more}")];
+        let note = |more: &str| {
+            let inputs = Inputs { file: None, listen: listen(more) };
+            let config = config::load(&inputs, &Environment::default()).unwrap().config;
+            too_many_threads(&config, 1000)
+        };
+        assert!(note("threading&max-connections=1001").unwrap().contains("may take 1001 threads"));
+        assert_eq!(note("threading&max-connections=1000"), None);
+        assert_eq!(note("threading&workers=4&max-connections=5000"), None);
+        assert_eq!(note("epoll&max-connections=5000"), None);
     }
 }

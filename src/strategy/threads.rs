@@ -4,14 +4,22 @@
 use std::{
     collections::VecDeque,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    sync::{
+        Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::sleep,
     time::Duration,
 };
 
 use log::warn;
 
-use crate::{duty::Duty, logging::Seldom, sys::task_name::name_task};
+use crate::{
+    duty::Duty,
+    logging::Seldom,
+    stats::Stats,
+    sys::{room, shared::Shared, task_name::name_task, thread},
+};
 
 /// Stack of a thread that serves, in bytes; only what is touched takes memory.
 pub(super) const STACK: usize = 256 << 10;
@@ -22,6 +30,18 @@ pub(super) const CLIENT: &str = "client";
 /// Threads that may wait for a job.
 const SPARE: usize = 32;
 
+/// Memory that is left for all others when a thread is started, in bytes: what finds none at another place ends the daemon.
+const RESERVE: usize = 16 << 20;
+
+/// Mappings of one thread: its stack, what guards it, and what it prepares.
+const MAPPINGS: usize = 3;
+
+/// Mappings that are left for all others.
+const RESERVED_MAPPINGS: usize = 4096;
+
+/// Threads of all listeners that there are now.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
 /// The rest before trying again to start a first thread.
 const REST: Duration = Duration::from_millis(100);
 
@@ -29,6 +49,7 @@ const REST: Duration = Duration::from_millis(100);
 pub(super) struct Threads<J> {
     pool: Arc<Pool<J>>,
     start: Box<dyn Fn() -> io::Result<()>>,
+    stats: Arc<Shared<Stats>>,
 }
 
 struct Pool<J> {
@@ -52,26 +73,29 @@ impl<J: Send + 'static> Threads<J> {
         work: impl Fn(&Duty, J, &mut T) + Send + Sync + 'static,
     ) -> Threads<J>
     where
-        T: 'static,
+        T: Send + 'static,
     {
         let state = State { jobs: VecDeque::new(), spare: 0, alive: 0, finished: false };
         let pool = Arc::new(Pool { state: Mutex::new(state), given: Condvar::new(), gone: Condvar::new() });
+        let stats = Arc::clone(&duty.stats);
         let (duty, work, shared) = (Arc::clone(duty), Arc::new(work), Arc::clone(&pool));
         let start = move || {
+            has_room()?;
+            let mut own = prepare()?;
             let (duty, work, shared) = (Arc::clone(&duty), Arc::clone(&work), Arc::clone(&shared));
             let live = move || {
                 name_task(&duty.settings.name, CLIENT);
+                let alive = Alive(shared);
                 duty.crew.join(|| {
-                    let mut own = insist(prepare);
-                    while let Some(job) = shared.next() {
+                    while let Some(job) = alive.0.next() {
                         work(&duty, job, &mut own);
                     }
                 });
-                shared.leave();
             };
-            thread::Builder::new().stack_size(STACK).spawn(live).map(drop)
+            ALIVE.fetch_add(1, Relaxed);
+            thread::spawn(STACK, live).inspect_err(|_| _ = ALIVE.fetch_sub(1, Relaxed))
         };
-        Threads { pool, start: Box::new(start) }
+        Threads { pool, start: Box::new(start), stats }
     }
 
     /// Has `job` done by a thread of its own.
@@ -86,8 +110,9 @@ impl<J: Send + 'static> Threads<J> {
         state.alive += 1;
         drop(state);
         while let Err(error) = (self.start)() {
+            self.stats.exhausted.fetch_add(1, Relaxed);
             cannot_start(&error);
-            thread::sleep(REST);
+            sleep(REST);
             let mut state = self.pool.lock();
             if state.jobs.is_empty() {
                 // A thread that was done with another one has come to it.
@@ -137,22 +162,39 @@ impl<J> Pool<J> {
     }
 }
 
-/// A job may be waiting for this thread already: without memory it tries again, as `give` does.
-fn insist<T>(prepare: fn() -> io::Result<T>) -> T {
-    loop {
-        match prepare() {
-            Ok(own) => return own,
-            Err(error) => cannot_start(&error),
-        }
-        thread::sleep(REST);
+/// A thread that is alive. Dropped, it has left, also by a panic.
+struct Alive<J>(Arc<Pool<J>>);
+
+impl<J> Drop for Alive<J> {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Relaxed);
+        self.0.leave();
     }
+}
+
+/// How many threads the kernel has mappings for, in all listeners together.
+pub(super) fn most() -> usize {
+    // In a sandbox the kernel is not asked any more.
+    static MOST: LazyLock<usize> = LazyLock::new(|| {
+        let mappings = room::most_mappings().unwrap_or(usize::MAX);
+        (mappings.saturating_sub(RESERVED_MAPPINGS) / MAPPINGS).max(1)
+    });
+    *MOST
+}
+
+/// Whether one more thread leaves enough memory for all others.
+fn has_room() -> io::Result<()> {
+    if ALIVE.load(Relaxed) >= most() {
+        return Err(io::Error::other(format!("vm.max_map_count leaves room for {} threads", most())));
+    }
+    room::probe(STACK + RESERVE)
 }
 
 fn cannot_start(error: &io::Error) {
     static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
     if SELDOM.allow().is_some() {
         warn!(
-            "cannot start a thread: {error}; clients wait, raise the limit of threads or lower max-connections"
+            "cannot start a thread: {error}; clients wait, raise the limit of threads or of memory, or lower max-connections"
         );
     }
 }

@@ -2,10 +2,13 @@
 
 mod begin;
 mod lost;
+mod memory;
 mod replaced;
 mod shortage;
 
 use std::process::{Command, Stdio};
+
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::common::{Echod, has_mode, proc, skipped};
 
@@ -63,4 +66,14 @@ fn hard_limit(daemon: &Echod) -> String {
 /// The lowest number that no descriptor of the daemon has, nor any above it.
 fn end_of_descriptors(daemon: &Echod) -> usize {
     proc::descriptors(daemon.pid()).len()
+}
+
+/// Whether there can be so many open files; says so where there cannot.
+fn can_have(descriptors: usize) -> bool {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let can = hard >= 2 * descriptors as u64;
+    if !can {
+        skipped(format_args!("the limit of open files is {hard}, too low for {descriptors} connections"));
+    }
+    can
 }

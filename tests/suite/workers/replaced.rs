@@ -1,7 +1,7 @@
 //! A reload makes all that it needs before it touches what is served.
 
-use super::{end_of_descriptors, limit_descriptors, modes};
-use crate::common::{Client, Echod, Launch, Manager, eventually, it, listener, skipped};
+use super::{can_have, end_of_descriptors, limit_descriptors, modes};
+use crate::common::{Client, Echod, Launch, Manager, eventually, it, listener};
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
@@ -84,9 +84,7 @@ fn a_listener_that_cannot_begin_refuses_the_reload() {
 }
 
 fn many(daemon: &Echod, count: usize) -> Option<Vec<Client>> {
-    let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
-    if hard < 3000 {
-        skipped(format_args!("the limit of open files is {hard}, too low for {count} connections"));
+    if !can_have(count) {
         return None;
     }
     let clients: Vec<_> = (0..count).map(|_| daemon.client("it")).collect();
