@@ -10,6 +10,11 @@ use super::*;
 /// What the other reader makes of the same bytes; `None` where it was never asked to decide.
 fn other(bytes: &[u8]) -> Reading {
     let whole = |length, source| Reading::Whole { length, source };
+    // It has an opinion on what is to be ignored.
+    if let Some(&[0x20, _, high, low]) = bytes.get(12..16).filter(|_| bytes.starts_with(v2::SIGNATURE)) {
+        let length = 16 + usize::from(u16::from_be_bytes([high, low]));
+        return if bytes.len() < length { Reading::Part } else { whole(length, None) };
+    }
     let header = HeaderResult::parse(bytes);
     if header.is_incomplete() {
         return Reading::Part;
@@ -34,7 +39,6 @@ fn other(bytes: &[u8]) -> Reading {
                 }
                 _ => None,
             };
-            let proxied = header.command == Command::Proxy;
             // It reads optional fields only when asked, has no checksums, and no limit but that of the length field.
             let fields = header.tlv_bytes().len();
             let too_many = header.addresses != Addresses::Unspecified && fields > 4096
@@ -44,7 +48,7 @@ fn other(bytes: &[u8]) -> Reading {
                 true => ppp::v2::TypeLengthValues::from(&header.as_bytes()[16..]).collect::<Vec<_>>(),
                 false => header.tlvs().collect::<Vec<_>>(),
             };
-            match too_many || proxied && tlvs.iter().any(Result::is_err) {
+            match too_many || tlvs.iter().any(Result::is_err) {
                 true => Reading::Broken,
                 false => whole(header.len(), source),
             }
@@ -243,7 +247,7 @@ fn optional_fields_are_skipped_up_to_a_limit() {
     }
     assert_eq!(
         read(&header(0x31, &[0; 216], &fields(4093))),
-        Reading::Whole { length: LONGEST, source: None }
+        Reading::Whole { length: 16 + 216 + 4096, source: None }
     );
 }
 
@@ -269,12 +273,22 @@ fn a_checksum_is_verified() {
 
 #[test]
 fn a_proxy_that_speaks_for_itself_names_nobody() {
-    let mut local = header(0x11, &ADDRESSES, b"");
-    local[12] = 0x20;
-    assert_eq!(read(&local), Reading::Whole { length: 28, source: None });
-    for (at, wrong) in [(12, 0x11), (12, 0x22), (13, 0x41), (13, 0x13)] {
-        let mut broken = local.clone();
-        broken[at] = wrong;
+    // Family and length are ignored, whatever they say.
+    for family in [0x00, 0x11, 0x13, 0x21, 0x31, 0x41, 0xff] {
+        for length in [0, 1, 12, 36, 4097, 65_535] {
+            let mut local = header(family, &vec![0xee; length], b"");
+            local[12] = 0x20;
+            assert_eq!(
+                read(&local[..16 + length / 2]),
+                if length > 0 { Reading::Part } else { read(&local) }
+            );
+            local.extend(b"hello");
+            assert_eq!(read(&local), Reading::Whole { length: 16 + length, source: None });
+        }
+    }
+    for command in [0x11, 0x22, 0x30] {
+        let mut broken = header(0x11, &ADDRESSES, b"");
+        broken[12] = command;
         assert_eq!(read(&broken), Reading::Broken);
     }
 }

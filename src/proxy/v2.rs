@@ -14,8 +14,13 @@ const UNIX: usize = 216;
 /// Optional fields are skipped, but no more of them than this.
 const MOST_FIELDS: usize = 4096;
 
-/// No header that we read is longer.
-pub(super) const LONGEST: usize = FIXED + UNIX + MOST_FIELDS;
+/// No header is longer. One of a connection of the proxy's own is skipped, whatever is in it; any other that we read is shorter.
+pub(super) const LONGEST: usize = FIXED + u16::MAX as usize;
+
+/// The proxy speaks for itself: the family and all that follows are to be ignored, whatever they say (section 2.2).
+const LOCAL: u8 = 0x20;
+/// It speaks for somebody else.
+const PROXY: u8 = 0x21;
 
 /// The optional field that holds a checksum of the whole header.
 const CHECKSUM: u8 = 3;
@@ -24,27 +29,26 @@ const CHECKSUM: u8 = 3;
 pub(super) fn read(bytes: &[u8]) -> Reading {
     let Some(&[command, family, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else { return Reading::Part };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
-    let (Some(is_proxied), Some(addresses)) = (is_proxied(command), addresses(family)) else {
-        return Reading::Broken;
-    };
+    match command {
+        LOCAL if bytes.len() < length => Reading::Part,
+        LOCAL => Reading::Whole { length, source: None },
+        PROXY => read_proxied(bytes, family, length),
+        _ => Reading::Broken,
+    }
+}
+
+fn read_proxied(bytes: &[u8], family: u8, length: usize) -> Reading {
+    let Some(addresses) = addresses(family) else { return Reading::Broken };
     let fields = FIXED + addresses;
     if length < fields || length > fields + MOST_FIELDS {
         return Reading::Broken;
     }
-    let Some(header) = bytes.get(..length) else { return Reading::Part };
-    // What a proxy says of a connection of its own is to be skipped.
-    match !is_proxied || are_sound(header, fields) {
-        true => Reading::Whole { length, source: source(family, &header[FIXED..]).filter(|_| is_proxied) },
-        false => Reading::Broken,
-    }
-}
-
-/// Whether the proxy speaks for somebody else, and not for itself (LOCAL).
-fn is_proxied(command: u8) -> Option<bool> {
-    match command {
-        0x20 => Some(false),
-        0x21 => Some(true),
-        _ => None,
+    match bytes.get(..length) {
+        None => Reading::Part,
+        Some(header) if are_sound(header, fields) => {
+            Reading::Whole { length, source: source(family, &header[FIXED..]) }
+        }
+        Some(_) => Reading::Broken,
     }
 }
 

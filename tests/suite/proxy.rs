@@ -52,6 +52,21 @@ fn rules_see_the_carried_address() {
     }
 }
 
+/// A proxy that speaks for itself is served, whatever else its header says.
+#[test]
+fn a_local_header_is_skipped_whatever_is_in_it() {
+    for mode in MODES {
+        let daemon = start(mode, "proxy-protocol = \"required\"");
+        for (family, length) in [(0x00, 0), (0x11, 12), (0x11, 3), (0x41, 500), (0xff, 65_535_u16)] {
+            let client = daemon.client("it");
+            let header = [b"\r\n\r\n\0\r\nQUIT\n", &[0x20, family][..], &length.to_be_bytes()].concat();
+            client.send(&header);
+            client.send(&vec![0xee; length.into()]);
+            client.echo(b"hello");
+        }
+    }
+}
+
 #[test]
 fn rules_see_the_carried_address_at_a_unix_socket() {
     for (mode, more) in MODES {
