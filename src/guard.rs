@@ -120,7 +120,8 @@ impl Guard {
             if source.class() == Class::Loopback || interfaces::is_ours(source.into(), round.now) {
                 return Err(Reason::OwnListener);
             }
-            if self.reflectors {
+            // A network may be known to have nobody who would answer an answer.
+            if self.reflectors && !self.trusts(source.into()) {
                 return Err(Reason::SourcePort);
             }
         }

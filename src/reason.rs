@@ -92,7 +92,7 @@ reasons! {
         "two listeners would answer each other for ever; send from another port";
     /// Its source is a port where something sits that would answer the answer.
     SourcePort = "source-port", "its source port is in `deny-source-ports`",
-        "have it send from another port, or take that one out of `deny-source-ports`";
+        "have it send from another port, or take that one out of `deny-source-ports`; if it is one of echod's own, name its network in `trusted`";
     /// Its source is a port that is answered seldom, and too many came from such ones.
     Throttled = "throttled", "too many came from source ports that are answered seldom",
         "have it send from another port, or take \"reflectors\" out of `deny-source-ports`";

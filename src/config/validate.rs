@@ -3,6 +3,7 @@
 
 mod addresses;
 mod clash;
+mod ephemeral;
 mod fit;
 mod listener;
 mod networks;
@@ -53,8 +54,8 @@ pub(super) fn validate(
     give_names(&mut drafts, faults);
     clash::check(&drafts, faults);
 
-    let notes =
-        drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener))).collect();
+    let each = drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener)));
+    let notes = each.chain(ephemeral::warning(drafts.iter().map(|draft| &draft.listener))).collect();
     let names: Vec<Arc<str>> = sources.iter().map(|source| source.name.as_str().into()).collect();
     let (listeners, origins): (Vec<_>, Vec<_>) = drafts
         .into_iter()

@@ -44,7 +44,12 @@ fn place(address: &Address) -> Option<Place> {
 pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
     let (Visitor::Inet(_, port), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
     let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
-    let own = "the ports of this daemon's own listeners are refused";
+    let own = match &case.visitor {
+        Visitor::Inet(ip, _) if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) => {
+            "the ports of this daemon's own listeners are refused from this machine only (trusted)"
+        }
+        _ => "the ports of this daemon's own listeners are refused",
+    };
     steps.push(match *port {
         None => case.step(key, Limit, format_args!("depends on the port: refused are {ports}, and {own}")),
         Some(0) => case.step(key, Refused(Reason::Unanswerable), "port 0 cannot be answered"),

@@ -119,6 +119,8 @@ fn our_own_listeners_are_not_answered() {
     // Not our address: a machine that has the same listeners perhaps.
     assert_eq!(guard("").port(&round, HIM, 40_007), Err(Reason::SourcePort));
     assert_eq!(guard("deny-source-ports=none").port(&round, HIM, 40_007), Ok(()));
+    assert_eq!(guard("trusted=192.0.2.0/24").port(&round, HIM, 40_007), Ok(()));
+    assert_eq!(guard("trusted=10.0.0.0/8").port(&round, HIM, 40_007), Err(Reason::SourcePort));
     assert_eq!(guard("").port(&round, Ipv6Addr::LOCALHOST, 40_007), Ok(()), "the other family");
 }
 

@@ -106,3 +106,20 @@ fn files_that_everybody_may_write_are_warned_of() {
     assert!(told.contains("echod.toml can be written by everybody"), "{told}");
     assert!(told.contains("try `chmod o-w nets`"), "{told}");
 }
+
+/// They are taken for ports of a loop, wherever a datagram comes from.
+#[test]
+fn check_warns_of_udp_ports_that_clients_are_given() {
+    let check = |keys: &str| {
+        let toml = format!(
+            "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"10.1.2.3:50000-50999\"\nallow = \"10.0.0.0/8\"\n{keys}\n"
+        );
+        let checked = Launch::new().config(&toml).args(&["--check"]).run();
+        checked.expect(0, &[]);
+        checked.stdout + &checked.stderr
+    };
+    let told = check("");
+    assert!(told.contains("1000 UDP ports of ours are among those that clients are given"), "{told}");
+    assert!(told.contains("`trusted`"), "{told}");
+    assert!(!check("trusted = \"10.0.0.0/8\"").contains("UDP ports"));
+}

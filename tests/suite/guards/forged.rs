@@ -48,6 +48,25 @@ fn what_no_honest_client_sends_is_refused() {
     });
 }
 
+/// A port of our own may be a client's by chance, if ours are among those that clients are given.
+#[test]
+fn a_trusted_network_may_have_our_port() {
+    in_namespace(NETWORK, || {
+        for way in datagrams("0.0.0.0:4001") {
+            let daemon = way.start_with("", "trusted = \"198.51.100.0/24\"");
+            let (forger, us) = (Forger::new(), "192.0.2.1:4001".parse().unwrap());
+            forger.send("203.0.113.7:4001", us, b"perhaps another echod");
+            forger.send("198.51.100.7:4001", us, b"trusted");
+            // It is this machine's own listener, which no trust makes safe.
+            forger.send("192.0.2.1:4001", us, b"a loop");
+            echo(us);
+            daemon.wait_state("it", |state| {
+                ["served", "source-port", "own-listener"].map(|key| state[key]) == [2, 1, 1]
+            });
+        }
+    });
+}
+
 /// As routes, firewalls and buffers have it.
 #[test]
 fn answers_that_cannot_be_sent_are_counted_by_reason() {
