@@ -66,10 +66,13 @@ impl Bound {
         let named = named.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
         })?;
-        let unnamed = config.listeners.iter().zip(&named).filter(|(_, named)| named.is_empty());
-        let names = HostNames::look_up(unnamed.map(|(settings, _)| settings), signals::told_to_stop);
-        let names =
-            names.ok_or_else(|| Failure::new(Exit::TryAgain, "cannot look up host names: told to stop"))?;
+        let unnamed = || {
+            let all = config.listeners.iter().zip(&named);
+            all.filter(|(_, named)| named.is_empty()).map(|(settings, _)| settings)
+        };
+        let names = HostNames::look_up(unnamed(), signals::told_to_stop)
+            .ok_or_else(|| Failure::new(Exit::TryAgain, "cannot look up host names: told to stop"))?;
+        listener::check_names(unnamed(), &names)?;
         let mut sites = Vec::new();
         for (settings, named) in config.listeners.iter().zip(&named) {
             sites.push(if named.is_empty() { listener::sites(settings, &names)? } else { Vec::new() });
@@ -140,6 +143,10 @@ impl Bound {
         let current = || stations.iter().filter(|station| !station.is_superseded());
         let kept: HashSet<&str> =
             current().filter(|station| is_kept(config, station)).map(Station::name).collect();
+        let passed = current().flat_map(Station::sockets).chain(parked.sockets());
+        let passed: HashSet<&str> = passed.filter_map(Listener::passed_name).collect();
+        let bound = config.listeners.iter().filter(|settings| !passed.contains(settings.name.as_str()));
+        listener::check_names(bound, names)?;
         let mut offers = Offers::new(stations, parked, |station| is_kept(config, station));
         let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {

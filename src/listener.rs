@@ -20,6 +20,7 @@ use crate::{
 
 mod binding;
 mod host_names;
+mod name_clashes;
 mod places;
 mod sharing;
 mod unit;
@@ -27,6 +28,7 @@ mod whose;
 
 pub use binding::{Before, Site, bind, merge, sites};
 pub use host_names::HostNames;
+pub use name_clashes::check_names;
 pub use places::{places, words};
 use unit::Unit;
 pub use whose::Whose;

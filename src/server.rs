@@ -23,6 +23,7 @@ use crate::{
     generation::{Bound, load},
     guard, inetd,
     keeping::Store,
+    listener::{self, HostNames},
     logging,
     parked::Parked,
     pid_file::PidFile,
@@ -50,6 +51,9 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         return inetd::serve(cli);
     }
     let Loaded { mut config, mut notes, files, .. } = load(cli, &Environment::from_process())?;
+    if cli.check {
+        check_hosts(&config, &mut notes)?;
+    }
     if cli.check || cli.print_config {
         // Without a standard error there is nobody to tell.
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
@@ -85,6 +89,17 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             })
         }
     }
+}
+
+/// Looks up the host names of a configuration that is only checked. One that cannot be found here may be found where it is served.
+fn check_hosts(config: &Config, notes: &mut Vec<String>) -> Result<(), Failure> {
+    let names = HostNames::look_up(&config.listeners, || false).unwrap_or_default();
+    for settings in &config.listeners {
+        let named = settings.address.iter().filter(|address| address.is_name());
+        let missing = named.filter_map(|address| listener::places(settings, address, &names).err());
+        notes.extend(missing.map(|failure| failure.message));
+    }
+    listener::check_names(&config.listeners, &names)
 }
 
 fn serve(

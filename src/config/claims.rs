@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     fs,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     ptr,
@@ -71,9 +71,8 @@ impl<'a> Claim<'a> {
     }
 
     /// One of the addresses that a host name stands for.
-    pub fn resolved(settings: &'a Listener, address: &'a Address, socket: SocketAddr) -> Self {
-        let (spot, ports) = (Spot::Ip(socket.ip().to_canonical()), socket.port()..=socket.port());
-        Claim { spot, ports, ..Self::written(settings, address) }
+    pub fn resolved(settings: &'a Listener, address: &'a Address, ip: IpAddr) -> Self {
+        Claim { spot: Spot::Ip(ip.to_canonical()), ..Self::written(settings, address) }
     }
 
     /// Whether both cannot be bound.
@@ -164,7 +163,7 @@ fn device(zone: &str) -> Cow<'_, str> {
 }
 
 /// A path without detours: a directory may have several names.
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     let bare = path.strip_prefix(".").unwrap_or(path);
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return bare.into() };
     let directory = if directory == Path::new("") { Path::new(".") } else { directory };
@@ -194,6 +193,8 @@ mod tests {
         let device = prop::sample::select(vec!["", "", "", "lo", "eth0"]);
         (protocol, host, ports, device, prop::bool::weighted(0.3), prop::bool::weighted(0.3)).prop_map(
             |(protocol, host, ports, device, v6_only, reuse_port)| {
+                // It cannot be both.
+                let v6_only = v6_only && !host.contains("ffff");
                 let url = format!(
                     "{protocol}://{host}:{ports}?v6-only={v6_only}&reuse-port={reuse_port}&device={device}"
                 );

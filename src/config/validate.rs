@@ -53,6 +53,7 @@ pub(super) fn validate(
     }
     give_names(&mut drafts, faults);
     clash::check(&drafts, faults);
+    clash::check_files((&daemon, &log), first, &drafts, faults);
 
     let each = drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener)));
     let notes = each.chain(ephemeral::warning(drafts.iter().map(|draft| &draft.listener))).collect();

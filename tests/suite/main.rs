@@ -7,6 +7,7 @@
 mod access;
 mod activation;
 mod addresses;
+mod binds;
 mod bursts;
 mod common;
 mod config_cli;

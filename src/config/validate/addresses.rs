@@ -78,6 +78,18 @@ pub(super) fn check_interfaces(bound: &Bound, faults: &mut Faults) {
     }
 }
 
+/// IPv4 in IPv6's clothes cannot be bound for IPv6 only. For listeners that are `v6-only`.
+pub(super) fn check_families(bound: &Bound, faults: &mut Faults) {
+    for (address, place) in &bound.addresses {
+        let Address::Inet { host: Host::Ip(IpAddr::V6(ip)), .. } = address else { continue };
+        if let Some(v4) = ip.to_ipv4_mapped() {
+            let title = format!("`[{ip}]` is an address of IPv4, and `v6-only` serves none");
+            let cure = format!("take `v6-only` out, or serve {v4} by another listener");
+            faults.push(place.clone(), Trouble::new(title, cure));
+        }
+    }
+}
+
 /// Puts the runtime directory in the place of `%t`; `None` if there is none.
 fn expand(text: &str, protocol: Protocol, environment: &Environment) -> Option<String> {
     let local = matches!(protocol, Protocol::Unix | Protocol::UnixDatagram);

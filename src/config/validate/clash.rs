@@ -2,9 +2,10 @@
 
 use super::listener::Draft;
 use crate::config::{
-    Address,
-    claims::{Claim, Claims},
-    diagnostic::{Faults, Trouble},
+    Address, Daemon, Log, LogTarget,
+    claims::{Claim, Claims, plain},
+    diagnostic::{Faults, Place, Trouble},
+    file::File,
 };
 
 /// Notes every address that clashes with an earlier one.
@@ -29,5 +30,37 @@ pub(super) fn check(drafts: &[Draft], faults: &mut Faults) {
         };
         let note = format!("taken by listener \"{}\"", other.name);
         faults.push_clash((*place).clone(), Trouble::new(title, cure), earlier_place.clone(), note);
+    }
+}
+
+/// Notes files of the daemon that are one, or the file of a socket.
+pub(super) fn check_files(
+    (daemon, log): (&Daemon, &Log),
+    file: &File,
+    drafts: &[Draft],
+    faults: &mut Faults,
+) {
+    let place = |span| Place::new(0, span);
+    let pid_file = daemon.pid_file.as_ref().zip(file.daemon.pid_file.as_ref());
+    let pid_file = pid_file.map(|(path, written)| ("`pid-file`", plain(path), place(written.span())));
+    let log_file = log.file.as_ref().zip(file.log.file.as_ref()).filter(|_| log.target == LogTarget::File);
+    let log_file = log_file.map(|(path, written)| ("`file` of the log", plain(path), place(written.span())));
+    let mut note = |place: Place, what: &str, (other, _, earlier): &(&str, _, Place)| {
+        let trouble = Trouble::new(format!("{what} is {other}, too"), "choose another name");
+        faults.push_clash(place, trouble, earlier.clone(), "taken here");
+    };
+    if let (Some(pid), Some((what, path, place))) = (&pid_file, &log_file)
+        && pid.1 == *path
+    {
+        note(place.clone(), what, pid);
+    }
+    let files = [pid_file, log_file];
+    for draft in drafts {
+        for (address, place) in draft.listener.address.iter().zip(&draft.places) {
+            let Address::Path(path) = address else { continue };
+            if let Some(file) = files.iter().flatten().find(|(_, other, _)| *other == plain(path)) {
+                note(place.clone(), &draft.listener.protocol.url(address), file);
+            }
+        }
     }
 }

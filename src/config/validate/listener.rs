@@ -115,6 +115,9 @@ pub(super) fn draft(
     if settings.device.is_empty() {
         addresses::check_interfaces(&bound, faults);
     }
+    if settings.v6_only {
+        addresses::check_families(&bound, faults);
+    }
     let (address, places): (Vec<_>, _) = bound.addresses.into_iter().unzip();
     if let Some(place) = proxies.filter(|_| !address.iter().all(proxy::is_local)) {
         let title = "anybody could claim any address: this listener trusts proxies, and does not say which";
@@ -189,8 +192,15 @@ impl Reader<'_> {
     fn check_limits(&mut self, context: &Context<'_>) {
         let (keys, source) = (self.own.keys, self.own.source);
         let (Some(mode), Some(protocol)) = (self.fit.mode, self.fit.protocol) else { return };
-        let own = keys.workers.as_ref().map(|workers| values::workers(workers.get_ref()));
-        let workers = own.and_then(Result::ok).unwrap_or(default_workers(protocol, mode));
+        let number = |table: Table<'_>| {
+            let written = table.keys.workers.as_ref();
+            written
+                .map(|workers| (values::workers(workers.get_ref()), Place::new(table.source, workers.span())))
+        };
+        let inherited = number(self.defaults).filter(|_| self.fit.takes_default("workers"));
+        let inherited = inherited.filter(|_| keys.workers.is_none());
+        let workers = number(self.own).or(inherited.clone()).and_then(|(workers, _)| workers.ok());
+        let workers = workers.unwrap_or(default_workers(protocol, mode));
         if let Some(written) = keys.when_full.as_ref().filter(|word| word.get_ref() != "wait")
             && is_pooled(mode, workers)
         {
@@ -199,7 +209,17 @@ impl Reader<'_> {
             let cure = "take it out, for clients wait until a worker is free; or choose an event loop, or a thread or \
                         process for each";
             let place = key_place(context, source, "when-full", written.span());
-            self.faults.push(place, Trouble::new(title, cure));
+            match inherited {
+                Some((_, workers)) => {
+                    self.faults.push_clash(
+                        place,
+                        Trouble::new(title, cure),
+                        workers,
+                        "the number of workers",
+                    );
+                }
+                None => self.faults.push(place, Trouble::new(title, cure)),
+            }
         }
         if let Some(written) = &keys.rate_per_source
             && protocol.is_stream()

@@ -1,6 +1,6 @@
 //! What values, keys and addresses may not be, case by case.
 
-use super::{faults, good, listener};
+use super::{faults, good, listener, try_load};
 
 #[test]
 fn values_have_limits() {
@@ -160,6 +160,52 @@ fn addresses_must_not_clash() {
         faults(twice),
         ["3:23 tcp://[::1]:7 is served twice: choose another port, or set `reuse-port = true` for both"]
     );
+}
+
+#[test]
+fn files_must_not_be_one() {
+    let head = "[daemon]\npid-file = \"x\"\n[log]\ntarget = \"file\"\nfile = \"./y\"\n";
+    let toml = |address: &str| format!("{head}[[listener]]\nprotocol = \"unix\"\naddress = \"{address}\"\n");
+    good(&toml("z"));
+    assert_eq!(faults(&toml("./x")), ["8:11 unix:./x is `pid-file`, too: choose another name"]);
+    assert_eq!(faults(&toml("y")), ["8:11 unix:y is `file` of the log, too: choose another name"]);
+    let one = toml("z").replace("./y", "x");
+    assert_eq!(faults(&one), ["5:8 `file` of the log is `pid-file`, too: choose another name"]);
+    good(&one.replace("target = \"file\"", ""));
+}
+
+#[test]
+fn ipv4_is_not_served_by_ipv6_only() {
+    let found = faults(&listener("tcp", "[::ffff:127.0.0.1]:7", "v6-only = true"));
+    assert!(found[0].contains("is an address of IPv4, and `v6-only` serves none"), "{found:?}");
+    good(&listener("tcp", "[::ffff:127.0.0.1]:7", ""));
+}
+
+/// What `[defaults]` say must not undo what a listener says.
+#[test]
+fn a_number_of_workers_in_the_defaults_is_no_quiet_end_of_when_full() {
+    let toml = |defaults: &str, keys: &str| {
+        format!(
+            "[defaults]\n{defaults}\n{}",
+            listener("tcp", "127.0.0.1:7", &format!("when-full = \"refuse\"\n{keys}"))
+        )
+    };
+    let found = faults(&toml("workers = 4", "mode = \"threading\""));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("4:1 `when-full` `refuse` does not fit a fixed number of workers"),
+        "{found:?}"
+    );
+    let drawn = try_load(&toml("workers = 4", "mode = \"threading\""), &[]).unwrap_err();
+    assert!(drawn.plain().contains("2 | workers = 4\n  |           - the number of workers"), "{drawn:?}");
+    for (defaults, keys) in [
+        ("workers = 4", "mode = \"epoll\""),
+        ("workers = 4", "mode = \"threading\"\nworkers = \"per-request\""),
+        ("workers = \"per-request\"", "mode = \"threading\""),
+    ] {
+        let listeners = good(&toml(defaults, keys)).config.listeners;
+        assert_eq!(listeners[0].when_full, crate::config::WhenFull::Refuse, "{defaults} {keys}");
+    }
 }
 
 /// Clients of a unix listener have addresses only if a proxy tells them.
