@@ -81,7 +81,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__explain)
-            opts="-c -l -h --listener --from --config --listen --help"
+            opts="-c -l -h --listener --from --proxy --config --listen --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,6 +92,10 @@ _echod() {
                     return 0
                     ;;
                 --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --proxy)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

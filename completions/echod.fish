@@ -55,6 +55,7 @@ complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Tell wheth
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'Who comes: an address, with a port or without; to a unix socket a user of this machine' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that speaks for them (PROXY protocol): an address; to a unix socket a user' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
 complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'

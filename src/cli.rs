@@ -101,6 +101,10 @@ pub struct Explain {
     /// Who comes: an address, with a port or without; to a unix socket a user of this machine
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub from: String,
+
+    /// The proxy that speaks for them (PROXY protocol): an address; to a unix socket a user
+    #[arg(long, value_name = "ADDRESS")]
+    pub proxy: Option<String>,
 }
 
 impl Cli {

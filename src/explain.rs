@@ -1,19 +1,25 @@
 //! `echod explain`: every decision about a source, in the order in which they are made, each with the line of the
 //! configuration that makes it. It asks the same rules as the daemon.
 
-use std::fmt::{self, Display, Write};
+use std::{
+    fmt::{self, Display, Write},
+    net::IpAddr,
+};
 
 use crate::{
     cli,
-    config::{self, Listener, Loaded, Origins},
+    config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol},
     error::{Exit, Failure},
+    guard,
     reason::Reason,
 };
 
 mod guards;
 mod limits;
+mod way;
 mod who;
 
+pub use way::Way;
 pub use who::Visitor;
 
 /// What is asked: may this visitor use this listener?
@@ -22,8 +28,12 @@ pub struct Case<'a> {
     pub settings: &'a Listener,
     /// Where its values are written.
     pub origins: &'a Origins,
-    /// Who comes.
+    /// About whom the listener decides.
     pub visitor: Visitor,
+    /// How they come.
+    pub way: Way,
+    /// Whether their port is that of a UDP listener of the same configuration.
+    pub is_own_port: bool,
 }
 
 /// One decision.
@@ -46,6 +56,8 @@ pub enum Outcome {
     Limit,
     /// Refused.
     Refused(Reason),
+    /// Nobody gets here from there.
+    Unreachable,
 }
 
 impl Case<'_> {
@@ -57,8 +69,17 @@ impl Case<'_> {
 }
 
 /// The chain: each link adds the steps that it decides, in the order of the road.
-const CHAIN: [fn(&Case<'_>, &mut Vec<Step>); 6] =
-    [guards::source, who::networks, who::users, guards::port, limits::limits, guards::run];
+const CHAIN: [fn(&Case<'_>, &mut Vec<Step>); 9] = [
+    way::addresses,
+    guards::nobody,
+    guards::source,
+    way::proxies,
+    who::users,
+    who::networks,
+    guards::port,
+    limits::limits,
+    guards::run,
+];
 
 /// The answer to a question.
 pub struct Answer {
@@ -77,30 +98,34 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
     let mut steps = Vec::new();
     CHAIN.iter().for_each(|link| link(&case, &mut steps));
     let mut text = format!("listener \"{}\": {}\n", case.settings.name, Coming(&case));
+    let (name, visitor) = (&case.settings.name, &case.visitor);
     let mut refusal = None;
     for step in &steps {
-        let word = match step.outcome {
-            Outcome::Pass => "pass",
-            Outcome::Limit => "limit",
-            Outcome::Refused(_) if refusal.is_some() => "refused",
-            Outcome::Refused(reason) => {
-                refusal = Some(reason);
-                "REFUSED"
+        let (word, why) = match step.outcome {
+            Outcome::Pass => ("pass", None),
+            Outcome::Limit => ("limit", None),
+            Outcome::Refused(_) | Outcome::Unreachable if refusal.is_some() => ("refused", None),
+            Outcome::Refused(reason) => (
+                "REFUSED",
+                Some(format!("listener \"{name}\" refuses {visitor} ({reason}): {}", reason.line())),
+            ),
+            Outcome::Unreachable => {
+                ("NO WAY", Some(format!("listener \"{name}\" cannot be reached from there: {}", step.text)))
             }
         };
+        refusal = refusal.or(why);
         let place = step.place.as_deref().unwrap_or("by default");
         // A String takes whatever is written.
         let _ = writeln!(text, "  {word:<8} {:<26} {} ({place})", step.key, step.text);
     }
-    let refusal = refusal.map(|reason| {
-        let (name, visitor, line) = (&case.settings.name, &case.visitor, reason.line());
-        let told = format!("listener \"{name}\" refuses {visitor} ({reason}): {line}");
-        Failure::new(Exit::NoPermission, told)
-    });
-    if refusal.is_none() {
-        text.push_str("let in, as far as the limits allow\n");
+    match (&refusal, &case.way) {
+        (None, Way::ThroughSome) => {
+            text.push_str("let in through a trusted proxy, as far as the limits allow\n");
+        }
+        (None, _) => text.push_str("let in, as far as the limits allow\n"),
+        (Some(_), _) => {}
     }
-    Ok(Answer { text, refusal })
+    Ok(Answer { text, refusal: refusal.map(|told| Failure::new(Exit::NoPermission, told)) })
 }
 
 fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Failure> {
@@ -115,9 +140,63 @@ fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Fai
             names.join(", ")
         ))
     })?;
-    let visitor = Visitor::read(&question.from, settings.protocol)
-        .map_err(|told| usage(format!("cannot explain listener \"{name}\": {told}")))?;
-    Ok(Case { settings, origins, visitor })
+    let faulty = |told: String| usage(format!("cannot explain listener \"{name}\": {told}"));
+    let (visitor, way) = coming(settings, &question.from, question.proxy.as_deref()).map_err(faulty)?;
+    let is_own_port = match visitor {
+        Visitor::Inet(ip, Some(port)) => has_port(&loaded.config.listeners, ip, port),
+        _ => false,
+    };
+    Ok(Case { settings, origins, visitor, way, is_own_port })
+}
+
+/// Whom a listener decides about, and how they come.
+fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(Visitor, Way), String> {
+    let Listener { protocol, proxy_protocol, .. } = settings;
+    if proxy.is_some() && *proxy_protocol == ProxyProtocol::Off {
+        return Err(
+            "its `proxy-protocol` is off, so nobody speaks for others; leave `--proxy` out".to_owned()
+        );
+    }
+    let visitor = match *protocol {
+        // A proxy tells an address.
+        Protocol::Unix if *proxy_protocol != ProxyProtocol::Off => {
+            Visitor::read(from, Protocol::Tcp).or_else(|_| Visitor::read(from, *protocol))
+        }
+        protocol => Visitor::read(from, protocol),
+    }?;
+    let proxy = proxy.map(|proxy| Visitor::read(proxy, *protocol)).transpose()?;
+    let is_local = matches!(visitor, Visitor::Local { .. });
+    Ok(match proxy {
+        Some(_) if is_local => {
+            return Err("a proxy tells an address, and `--from` is a user; leave `--proxy` out".to_owned());
+        }
+        // Its header means nothing.
+        Some(Visitor::Inet(ip, port))
+            if *proxy_protocol == ProxyProtocol::Optional && !settings.trusts_proxy(ip) =>
+        {
+            let proxy = Visitor::Inet(ip, port);
+            (proxy.clone(), Way::Through(proxy))
+        }
+        Some(proxy) => (visitor, Way::Through(proxy)),
+        None if *proxy_protocol == ProxyProtocol::Required && *protocol == Protocol::Tcp => {
+            (visitor, Way::ThroughSome)
+        }
+        None if *protocol == Protocol::Unix && !is_local => (visitor, Way::ThroughSome),
+        None => (visitor, Way::Direct),
+    })
+}
+
+/// Whether a UDP listener has `port` in the family of `ip`.
+fn has_port(listeners: &[Listener], ip: IpAddr, port: u16) -> bool {
+    let is_ipv4 = guard::plain(ip).is_ipv4();
+    let udp = listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
+    udp.flat_map(|listener| &listener.address).any(|address| match address {
+        Address::Inet { host: Host::Ip(host), ports } => {
+            let both = host.is_ipv6() && host.is_unspecified();
+            ports.contains(&port) && port > 0 && (both || host.is_ipv4() == is_ipv4)
+        }
+        _ => false,
+    })
 }
 
 /// Who comes, and how.
@@ -125,8 +204,17 @@ struct Coming<'a>(&'a Case<'a>);
 
 impl Display for Coming<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { settings: config::Listener { protocol, .. }, visitor, .. } = self.0;
+        let Case { settings: Listener { protocol, .. }, visitor, way, .. } = self.0;
         let what = if protocol.is_stream() { "a connection" } else { "a datagram" };
-        write!(f, "{what} over {protocol} from {visitor}")
+        write!(f, "{what} over {protocol} from {visitor}")?;
+        match way {
+            Way::Direct => Ok(()),
+            Way::Through(proxy) if proxy == visitor => Ok(()),
+            Way::Through(proxy) => write!(f, " through {proxy}"),
+            Way::ThroughSome => f.write_str(" through a proxy"),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -221,6 +221,17 @@ pub fn silent_ports(listener: &config::Listener) -> Option<String> {
     })
 }
 
+/// Whether `address` is this machine's. Where it may not know its addresses, any could be.
+pub fn is_ours(address: IpAddr) -> bool {
+    let address = plain(address);
+    address.class() == Class::Loopback || interfaces::is_ours(address, clock::now())
+}
+
+/// Whether `address` is a broadcast address of this machine's networks.
+pub fn is_broadcast(address: IpAddr) -> bool {
+    plain(address).as_v4().is_some_and(|v4| interfaces::broadcasts(clock::now()).contains(&v4))
+}
+
 /// Whether `deny-source-ports` has `port`.
 pub fn is_denied_port(choices: &SourcePorts, port: u16) -> bool {
     PortSet::new(choices).contains(port)

@@ -4,7 +4,7 @@
 //! Every type here serialises in the words of the configuration file: `--print-config` prints a file that means the
 //! same, and a forking listener's process is handed its settings that way.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -217,6 +217,12 @@ impl Listener {
     /// The size of the pool of threads, processes or loops: more could not be let in anyway.
     pub fn pool(&self) -> usize {
         self.workers.count().min(self.max_connections as usize).max(1)
+    }
+
+    /// Whether a header of the PROXY protocol that comes from `proxy` is believed.
+    pub fn trusts_proxy(&self, proxy: IpAddr) -> bool {
+        let proxy = proxy.to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&proxy))
     }
 }
 

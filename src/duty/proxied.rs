@@ -31,7 +31,7 @@ impl Duty {
 
     fn trusts(&self, peer: &Peer) -> bool {
         match address(peer) {
-            Some(ip) => self.settings.trusted_proxies.iter().any(|network| network.contains(&ip)),
+            Some(ip) => self.settings.trusts_proxy(ip),
             None => true,
         }
     }

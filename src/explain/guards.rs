@@ -7,18 +7,27 @@ use super::{
     who::Visitor,
 };
 use crate::{
-    config::{Address, Host},
+    config::{Address, Host, PortChoice},
     embedded::plain,
     guard::{self, Place},
     reason::Reason,
 };
+
+/// Whether there is a port to answer to.
+pub(super) fn nobody(case: &Case<'_>, steps: &mut Vec<Step>) {
+    if let (Visitor::Inet(_, Some(0)), true) = (&case.visitor, guard::needs_one(case.settings)) {
+        let refused = Refused(Reason::Unanswerable);
+        steps.push(case.step("deny-source-ports", refused, "port 0 cannot be answered"));
+    }
+}
 
 /// Whether the address is one that somebody could have.
 pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Step>) {
     let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
     let ip = plain(*ip);
     let places: Vec<Place> = case.settings.address.iter().filter_map(place).collect();
-    let refused = |place: &Place| !guard::may_come(&case.settings.trusted, *place, ip);
+    let refused =
+        |place: &Place| guard::is_broadcast(ip) || !guard::may_come(&case.settings.trusted, *place, ip);
     steps.push(match (places.is_empty(), places.iter().all(refused), places.iter().any(refused)) {
         (false, true, _) => case.step(
             "source-address",
@@ -42,7 +51,7 @@ fn place(address: &Address) -> Option<Place> {
 
 /// Whether something may sit at the port that answers an answer.
 pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let (Visitor::Inet(_, port), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+    let (Visitor::Inet(ip, port), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
     let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
     let own = match &case.visitor {
         Visitor::Inet(ip, _) if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) => {
@@ -52,7 +61,15 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
     };
     steps.push(match *port {
         None => case.step(key, Limit, format_args!("depends on the port: refused are {ports}, and {own}")),
-        Some(0) => case.step(key, Refused(Reason::Unanswerable), "port 0 cannot be answered"),
+        Some(0) => return,
+        Some(port) if case.is_own_port && guard::is_ours(*ip) => {
+            case.step(key, Refused(Reason::OwnListener), format_args!("port {port} is that of a listener"))
+        }
+        Some(port) if case.is_own_port && ports.0.contains(&PortChoice::Reflectors) => case.step(
+            key,
+            Refused(Reason::SourcePort),
+            format_args!("port {port} is that of a listener here"),
+        ),
         Some(port) if guard::is_denied_port(ports, port) => {
             case.step(key, Refused(Reason::SourcePort), format_args!("port {port} is in {ports}"))
         }

@@ -8,7 +8,7 @@ use std::{
 
 use nix::unistd::{Uid, User, getgrouplist};
 
-use super::{Case, Outcome, Step};
+use super::{Case, Outcome, Step, Way};
 use crate::{
     admission::rules::{List, Rules},
     config::{Owner, Protocol, everybody},
@@ -105,10 +105,21 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
     });
 }
 
-/// `allow-users` and `allow-groups`.
+/// `allow-users` and `allow-groups`, of whoever connects.
 pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let Visitor::Local { name, user, groups } = &case.visitor else { return };
     let (allowed_users, allowed_groups) = (&case.settings.allow_users, &case.settings.allow_groups);
+    let peer = match &case.way {
+        Way::Direct => &case.visitor,
+        Way::Through(proxy) => proxy,
+        Way::ThroughSome => {
+            if !(allowed_users.is_empty() && allowed_groups.is_empty()) {
+                let text = "the proxy must be one of them, or of `allow-groups`; ask with `--proxy`";
+                steps.push(case.step("allow-users", Outcome::Limit, text));
+            }
+            return;
+        }
+    };
+    let Visitor::Local { name, user, groups } = peer else { return };
     let at = |owners: &[Owner], ids: &[u32]| owners.iter().position(|owner| ids.contains(&owner.id));
     let found = match (at(allowed_users, &[*user]), at(allowed_groups, groups)) {
         (Some(number), _) => Some(("allow-users", number, format!("it names {name}"))),

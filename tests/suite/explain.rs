@@ -11,7 +11,7 @@ deny-include = \"blocked\"
 [[listener]]
 name = \"lab\"
 protocol = \"udp\"
-address = \"127.0.0.1:0\"
+address = \"[::]:0\"
 allow = [
     \"127.0.0.0/8\",
     \"2001:db8::/32\",
@@ -20,7 +20,7 @@ rate-per-source = \"1000/s\"
 [[listener]]
 name = \"web\"
 protocol = \"tcp\"
-address = \"127.0.0.1:0\"
+address = \"0.0.0.0:0\"
 max-connections-per-source = 3
 when-full = \"refuse\"
 connection-rate = \"50/s burst 100\"
@@ -130,7 +130,10 @@ fn faulty_questions_are_usage() {
 /// The same rules, seen from outside.
 #[test]
 fn the_daemon_does_what_is_explained() {
-    let daemon = launch().start();
+    let here = FILE.replace("[::]:0", "127.0.0.1:0").replace("0.0.0.0:0", "127.0.0.1:0");
+    let launch = Launch::new().config(&here);
+    std::fs::write(launch.dir().join("blocked"), BLOCKED).unwrap();
+    let daemon = launch.start();
     for (ip, code) in [("127.0.0.1", 0), ("127.0.0.2", 77), ("127.0.0.3", 0)] {
         for listener in ["lab", "web"] {
             explain(listener, ip).expect(code, &[]);
@@ -184,5 +187,142 @@ fn the_guard_of_datagrams_is_asked() {
         finished.expect(code, &[]);
         let found = steps(&finished).iter().any(|found| found.starts_with(step));
         assert!(found, "{from}: {step}\n{}", finished.stdout);
+    }
+}
+
+const FAR: &str = "\
+[[listener]]
+name = \"near\"
+protocol = \"tcp\"
+address = [\"127.0.0.1:7\", \"localhost:8\"]
+[[listener]]
+name = \"v4\"
+protocol = \"udp\"
+address = \"192.0.2.1:7\"
+[[listener]]
+name = \"v6\"
+protocol = \"tcp\"
+address = \"[::]:7\"
+v6-only = true
+";
+
+/// Nobody is let in who cannot even get here.
+#[test]
+fn an_address_that_cannot_be_reached_is_told() {
+    for (listener, from, code, words) in [
+        ("near", "203.0.113.7", 77, "only this machine reaches 127.0.0.1:7, localhost:8"),
+        ("near", "127.0.0.9", 0, ""),
+        ("v4", "2001:db8::7", 77, "192.0.2.1:7 is not reached over IPv6"),
+        ("v4", "203.0.113.7", 0, ""),
+        ("v6", "203.0.113.7", 77, "[::]:7 is not reached over IPv4"),
+        ("v6", "2001:db8::7", 0, ""),
+    ] {
+        let args = ["explain", "--listener", listener, "--from", from];
+        let finished = Launch::new().config(FAR).args(&args).run();
+        finished.expect(code, &[words]);
+        assert_eq!(finished.stdout.contains("NO WAY   address"), code == 77, "{}", finished.stdout);
+    }
+}
+
+const PROXIED: &str = "\
+[[listener]]
+name = \"required\"
+protocol = \"tcp\"
+address = \"127.0.0.1:0\"
+proxy-protocol = \"required\"
+trusted-proxies = [\"127.0.0.2\", \"127.0.0.4\"]
+allow = \"198.51.100.0/24\"
+[[listener]]
+name = \"optional\"
+protocol = \"tcp\"
+address = \"127.0.0.1:0\"
+proxy-protocol = \"optional\"
+trusted-proxies = \"127.0.0.2\"
+deny = [\"127.0.0.4\", \"203.0.113.0/24\"]
+[[listener]]
+name = \"plain\"
+protocol = \"tcp\"
+address = \"127.0.0.1:0\"
+";
+
+fn explain_proxied(listener: &str, from: &str, proxy: Option<&str>) -> Finished {
+    let args = ["explain", "--listener", listener, "--from", from];
+    let proxy = proxy.map(|proxy| ["--proxy", proxy]);
+    Launch::new().config(PROXIED).args(&args).args(proxy.as_ref().map_or(&[], |proxy| proxy)).run()
+}
+
+#[test]
+fn a_proxy_is_judged_before_whom_it_speaks_for() {
+    let untrusted = explain_proxied("required", "198.51.100.5", Some("127.0.0.1"));
+    untrusted.expect(77, &["(untrusted-proxy)"]);
+    assert_eq!(
+        steps(&untrusted)[0],
+        "REFUSED trusted-proxies no network in it holds 127.0.0.1 (echod.toml:6)"
+    );
+    let trusted = explain_proxied("required", "198.51.100.5", Some("127.0.0.4"));
+    trusted.expect(0, &[]);
+    assert!(trusted.stdout.contains("from 198.51.100.5 through 127.0.0.4"), "{}", trusted.stdout);
+    assert_eq!(
+        steps(&trusted)[..2],
+        [
+            "pass trusted-proxies 127.0.0.4/32 holds 127.0.0.4: its header is believed (echod.toml:6)",
+            "pass allow 198.51.100.0/24 is the longest that holds 198.51.100.5 (echod.toml:7)",
+        ]
+    );
+    explain_proxied("required", "127.0.0.1", None).expect(77, &["(not-allowed)"]);
+    let some = explain_proxied("required", "198.51.100.5", None);
+    some.expect(0, &[]);
+    assert!(some.stdout.ends_with("let in through a trusted proxy, as far as the limits allow\n"));
+    assert!(
+        steps(&some)[0]
+            .starts_with("limit proxy-protocol only through a proxy of 127.0.0.2/32, 127.0.0.4/32")
+    );
+    explain_proxied("plain", "127.0.0.1", Some("127.0.0.2")).expect(64, &["`proxy-protocol` is off"]);
+}
+
+/// With real clients and real headers.
+#[test]
+fn the_daemon_treats_proxies_as_it_is_explained() {
+    let daemon = Launch::new().config(PROXIED).start();
+    let (inside, outside) = ("198.51.100.5", "203.0.113.7");
+    for (listener, from, proxy) in [
+        ("required", inside, Some("127.0.0.2")),
+        ("required", outside, Some("127.0.0.2")),
+        ("required", inside, Some("127.0.0.1")),
+        ("optional", inside, Some("127.0.0.2")),
+        ("optional", outside, Some("127.0.0.2")),
+        ("optional", inside, Some("127.0.0.4")),
+        ("optional", "127.0.0.2", None),
+        ("optional", "127.0.0.3", None),
+        ("optional", "127.0.0.4", None),
+        ("plain", "127.0.0.4", None),
+    ] {
+        let explained = explain_proxied(listener, from, proxy);
+        let client = Client::connect_from(&daemon.endpoint(listener), proxy.unwrap_or(from));
+        let header = proxy.map_or(String::new(), |_| format!("PROXY TCP4 {from} 192.0.2.1 4711 7\r\n"));
+        let served = client.try_send((header + "x").as_bytes()).is_ok()
+            && client.read(&mut [0]).is_ok_and(|length| length == 1);
+        assert_eq!(explained.status.success(), served, "{listener} {from} {proxy:?}\n{}", explained.stdout);
+    }
+}
+
+#[test]
+fn a_proxy_of_a_unix_listener_is_a_user() {
+    let toml = "[[listener]]\nname = \"it\"\nprotocol = \"unix\"\naddress = \"it.sock\"\nproxy-protocol = \"required\"\n\
+                allow-users = \"root\"\nallow = \"198.51.100.0/24\"\n";
+    for (from, proxy, code, word) in [
+        ("198.51.100.5", Some("root"), 0, ""),
+        ("198.51.100.5", Some("4242"), 77, "(user)"),
+        ("203.0.113.7", Some("root"), 77, "(not-allowed)"),
+        ("203.0.113.7", None, 77, "(not-allowed)"),
+        ("198.51.100.5", None, 0, ""),
+        ("root", None, 0, ""),
+        ("4242", None, 77, "(user)"),
+        ("root", Some("root"), 64, "a proxy tells an address"),
+    ] {
+        let proxy = proxy.map(|proxy| ["--proxy", proxy]);
+        let args = ["explain", "--listener", "it", "--from", from];
+        let launch = Launch::new().config(toml).args(&args);
+        launch.args(proxy.as_ref().map_or(&[], |proxy| proxy)).run().expect(code, &[word]);
     }
 }

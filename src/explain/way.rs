@@ -1,0 +1,115 @@
+//! The way here: the addresses that are bound, and the proxy.
+
+use std::net::IpAddr;
+
+use super::{
+    Case,
+    Outcome::{Limit, Pass, Refused, Unreachable},
+    Step,
+    who::Visitor,
+};
+use crate::{
+    config::{Address, Host, Listener, Protocol, ProxyProtocol},
+    guard,
+    reason::Reason,
+};
+
+/// How somebody comes to a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By themselves.
+    Direct,
+    /// A proxy speaks for them.
+    Through(Visitor),
+    /// A proxy does, and it was not said which.
+    ThroughSome,
+}
+
+/// Whether the peer of the connection can get to an address of the listener. Said only of one that cannot.
+pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let peer = match &case.way {
+        Way::Direct => &case.visitor,
+        Way::Through(proxy) => proxy,
+        Way::ThroughSome => return,
+    };
+    let Visitor::Inet(ip, _) = peer else { return };
+    let ip = ip.to_canonical();
+    let listener = case.settings;
+    if listener.address.iter().any(|address| reaches(listener, address, ip)) {
+        return;
+    }
+    let all: Vec<_> = listener.address.iter().map(ToString::to_string).collect();
+    let (all, family) = (all.join(", "), if ip.is_ipv4() { "IPv4" } else { "IPv6" });
+    let text = match listener.address.iter().any(|address| serves(listener, address, ip)) {
+        true => format!("only this machine reaches {all}"),
+        false => format!("{all} is not reached over {family}"),
+    };
+    steps.push(case.step("address", Unreachable, text));
+}
+
+/// Whether an address of the listener can be reached from `ip`. A name may stand for any.
+fn reaches(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
+    let is_of_this_machine = match address {
+        Address::Inet { host: Host::Ip(host), .. } => host.to_canonical().is_loopback(),
+        Address::Inet { host: Host::Name(name), .. } => name.eq_ignore_ascii_case("localhost"),
+        _ => false,
+    };
+    let is_far = is_of_this_machine || listener.device == "lo";
+    serves(listener, address, ip) && (!is_far || ip.is_loopback() || guard::is_ours(ip))
+}
+
+/// Whether it is of the same family.
+fn serves(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
+    match address {
+        Address::Inet { host: Host::Ip(host), .. } => {
+            let host = host.to_canonical();
+            let is_for_both = host.is_ipv6() && host.is_unspecified() && !listener.v6_only;
+            is_for_both || host.is_ipv4() == ip.is_ipv4()
+        }
+        Address::Inet { host: Host::Scoped(..), .. } => ip.is_ipv6(),
+        _ => true,
+    }
+}
+
+/// Whether the header of a proxy is believed.
+pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Step>) {
+    let Listener { proxy_protocol, trusted_proxies, protocol, .. } = case.settings;
+    let is_needed = *proxy_protocol == ProxyProtocol::Required;
+    if *proxy_protocol == ProxyProtocol::Off {
+        return;
+    }
+    let visitor = &case.visitor;
+    steps.push(match &case.way {
+        Way::Through(proxy @ Visitor::Inet(ip, _)) => {
+            let key = "trusted-proxies";
+            let found = trusted_proxies.iter().position(|network| network.contains(&ip.to_canonical()));
+            match found {
+                Some(number) => {
+                    let text = format!("{} holds {proxy}: its header is believed", trusted_proxies[number]);
+                    Step { place: case.origins.nth(key, number), ..case.step(key, Pass, text) }
+                }
+                None if is_needed => {
+                    case.step(key, Refused(Reason::UntrustedProxy), format_args!("no network in it holds {proxy}"))
+                }
+                None => {
+                    let text = format!("no network in it holds {proxy}: it is judged itself, and its header is for the service");
+                    case.step(key, Limit, text)
+                }
+            }
+        }
+        Way::ThroughSome if *protocol == Protocol::Tcp => {
+            let proxies: Vec<_> = trusted_proxies.iter().map(ToString::to_string).collect();
+            let proxies = proxies.join(", ");
+            let text = format!("only through a proxy of {proxies}, with a header that tells of {visitor}; ask with `--proxy`");
+            case.step("proxy-protocol", Limit, text)
+        }
+        Way::Through(_) | Way::ThroughSome => {
+            case.step("proxy-protocol", Pass, "the header of whoever may connect is believed")
+        }
+        Way::Direct if is_needed => {
+            let text = "only with a header; if that tells of somebody, `allow` and `deny` are asked about them";
+            case.step("proxy-protocol", Limit, text)
+        }
+        Way::Direct => case.step("proxy-protocol", Pass, "judged itself, unless its header tells of somebody"),
+    });
+}
