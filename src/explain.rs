@@ -9,8 +9,8 @@ use std::{
 use crate::{
     cli,
     config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol},
+    embedded::plain,
     error::{Exit, Failure},
-    guard,
     reason::Reason,
 };
 
@@ -188,7 +188,7 @@ fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(Visit
 
 /// Whether a UDP listener has `port` in the family of `ip`.
 fn has_port(listeners: &[Listener], ip: IpAddr, port: u16) -> bool {
-    let is_ipv4 = guard::plain(ip).is_ipv4();
+    let is_ipv4 = plain(ip).is_ipv4();
     let udp = listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
     udp.flat_map(|listener| &listener.address).any(|address| match address {
         Address::Inet { host: Host::Ip(host), ports } => {

@@ -29,7 +29,7 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
             socket.bind_device(Some(settings.device.as_bytes()))?;
         }
         if address.is_ipv6() {
-            socket.set_only_v6(settings.v6_only || also_v4(settings, address.port()))?;
+            socket.set_only_v6(settings.v6_only || leaves_v4(settings, *address))?;
         }
     }
     renew(socket, settings, place, &Usual::of(socket)?)
@@ -150,7 +150,7 @@ pub fn misfit(
     place: &Peer,
 ) -> io::Result<Option<&'static str>> {
     let Peer::Inet(inet) = place else { return Ok(None) };
-    let only_v6 = settings.v6_only || also_v4(settings, inet.port());
+    let only_v6 = settings.v6_only || leaves_v4(settings, *inet);
     // Bound to one address it is that address's only, whatever was asked.
     if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
         return Ok(Some("v6-only"));
@@ -159,10 +159,11 @@ pub fn misfit(
     Ok(if has_device { None } else { Some("device") })
 }
 
-/// Whether the same listener also binds the IPv4 wildcard to this port: then `[::]` must leave IPv4 to it.
-fn also_v4(settings: &config::Listener, port: u16) -> bool {
-    settings.address.iter().any(|address| {
+/// Whether it is `[::]`, and the same listener also binds the IPv4 wildcard to this port: then it must leave IPv4 to that one.
+fn leaves_v4(settings: &config::Listener, place: SocketAddr) -> bool {
+    let is_v4_wildcard = |address: &Address| {
         matches!(address, Address::Inet { host: Host::Ip(ip), ports }
-            if ip.is_ipv4() && ip.is_unspecified() && ports.contains(&port))
-    })
+            if ip.is_ipv4() && ip.is_unspecified() && ports.contains(&place.port()))
+    };
+    place.ip().is_unspecified() && settings.address.iter().any(is_v4_wildcard)
 }

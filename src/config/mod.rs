@@ -9,6 +9,8 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::embedded::plain;
+
 mod address;
 mod choices;
 mod claims;
@@ -221,7 +223,7 @@ impl Listener {
 
     /// Whether a header of the PROXY protocol that comes from `proxy` is believed.
     pub fn trusts_proxy(&self, proxy: IpAddr) -> bool {
-        let proxy = proxy.to_canonical();
+        let proxy = plain(proxy);
         self.trusted_proxies.iter().any(|network| network.contains(&proxy))
     }
 }

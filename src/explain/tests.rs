@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     config::{self, Environment, Inputs},
     duty::Duty,
-    guard::{Place, Round, own_ports, plain},
+    guard::{Place, Round, own_ports},
     peer::Peer,
     stats::Stats,
     sys::{clock, shared::Shared},
@@ -30,6 +30,8 @@ const ADDRESSES: &[&str] = &[
     "2001:db8::7",
     "::ffff:10.0.0.1",
     "::ffff:127.0.0.1",
+    "::10.0.0.1",
+    "240.0.0.1",
     "fe80::7",
 ];
 
@@ -73,7 +75,7 @@ fn admitted(duty: &Duty, peer: &Peer, carried: Option<IpAddr>) -> Result<(), Rea
     duty.admit(&Socket::from(socket), peer, &mut None)?;
     if duty.connection(peer.clone()).is_prefaced() {
         let own = match peer {
-            Peer::Inet(address) => Some(address.ip().to_canonical()),
+            Peer::Inet(address) => Some(plain(address.ip())),
             _ => None,
         };
         carried.or(own).map_or(Ok(()), |source| duty.admit_address(source).map(|_| ()))?;

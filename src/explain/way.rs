@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::{Address, Host, Listener, Protocol, ProxyProtocol},
+    embedded::plain,
     guard,
     reason::Reason,
 };
@@ -33,7 +34,7 @@ pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Step>) {
         Way::ThroughSome => return,
     };
     let Visitor::Inet(ip, _) = peer else { return };
-    let ip = ip.to_canonical();
+    let ip = plain(*ip);
     let listener = case.settings;
     if listener.address.iter().any(|address| reaches(listener, address, ip)) {
         return;
@@ -82,7 +83,7 @@ pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Step>) {
     steps.push(match &case.way {
         Way::Through(proxy @ Visitor::Inet(ip, _)) => {
             let key = "trusted-proxies";
-            let found = trusted_proxies.iter().position(|network| network.contains(&ip.to_canonical()));
+            let found = trusted_proxies.iter().position(|network| network.contains(&plain(*ip)));
             match found {
                 Some(number) => {
                     let text = format!("{} holds {proxy}: its header is believed", trusted_proxies[number]);

@@ -81,7 +81,7 @@ fn proxies_are_seen_through() {
 
 #[test]
 fn explain_sees_one_client() {
-    let config = "[[listener]]\nname = \"it\"\nprotocol = \"PROTOCOL\"\naddress = \"127.0.0.1:7\"\ndeny = \"10.1.2.0/24\"\n";
+    let config = "[[listener]]\nname = \"it\"\nprotocol = \"PROTOCOL\"\naddress = \"0.0.0.0:7\"\ndeny = \"10.1.2.0/24\"\n";
     for protocol in ["tcp", "udp"] {
         for form in ["10.1.2.3", "::ffff:10.1.2.3", "::10.1.2.3"] {
             let launch = Launch::new().config(&config.replace("PROTOCOL", protocol));
