@@ -4,11 +4,10 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use log::warn;
 use socket2::Socket;
 
 use crate::{
@@ -19,7 +18,6 @@ use crate::{
     end::End,
     guard::Guard,
     listener::{Listener, Refusal},
-    logging::Seldom,
     peer::Peer,
     service::{self, Service},
     stats::Stats,
@@ -30,23 +28,6 @@ use crate::{
     },
     watch::{LingerList, Patience, Ready, Watch},
 };
-
-/// How long to rest after a shortage: twice as long each time, up to a second.
-pub struct Rest(Duration);
-
-impl Default for Rest {
-    fn default() -> Self {
-        Rest(Duration::from_millis(100))
-    }
-}
-
-impl Rest {
-    fn take(&mut self) -> Duration {
-        let time = self.0;
-        self.0 = (time * 2).min(Duration::from_secs(1));
-        time
-    }
-}
 
 /// A listener on duty.
 pub struct Duty {
@@ -194,20 +175,6 @@ impl Duty {
         report.process = self.process_to_tell(socket, report.end);
         report
     }
-
-    /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to rest.
-    pub fn exhausted(&self, what: &str, error: &io::Error, rest: &mut Rest) -> Duration {
-        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-        self.stats.exhausted.fetch_add(1, Relaxed);
-        if let Some(more) = SELDOM.allow() {
-            let name = &self.settings.name;
-            warn!(
-                "listener \"{name}\": cannot {what}: {error}; clients wait until descriptors are free, \
-                 raise the limit of open files or lower max-connections ({more} such lines left out)"
-            );
-        }
-        rest.take()
-    }
 }
 
 /// A connection that was let in.
@@ -341,9 +308,11 @@ mod admit;
 mod farewell;
 mod proxied;
 mod refusal;
+mod shortage;
 mod startup;
 mod unread;
 
+pub use shortage::Rest;
 pub use startup::Startup;
 pub use unread::{Room, Unread};
 

@@ -10,7 +10,6 @@ use crate::{
     admission::Bell,
     config::Protocol,
     connection::{Appetite, LINGER, SCRATCH, Wait},
-    conversation::Report,
     datagram::{self, MOST},
     duty::{Duty, Rest},
     end::End,
@@ -306,26 +305,6 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             modified.unwrap_or_else(|error| self.bid_farewell(key, End::from(error)));
         }
         Ok(())
-    }
-
-    fn bid_farewell(&mut self, key: u64, end: End) {
-        let Some(visitor) = self.guests.remove(key) else { return };
-        let Visitor { socket, connection, opened, permit, .. } = visitor;
-        self.limits.stop(key);
-        self.poller.forget(socket.as_fd());
-        let (received, sent) = connection.totals();
-        let (protocol, carried) = (self.duty.settings.protocol, connection.carried());
-        self.duty.count_end(end, || connection.peer().source(protocol, carried).to_string());
-        let process = self.duty.process_to_tell(&socket, end);
-        // Its place is free when its descriptor is.
-        drop(socket);
-        drop(permit);
-        if self.duty.tells_end(end) {
-            let (now, lingered) = (Instant::now(), connection.lingered());
-            let lasted = now.duration_since(opened).saturating_sub(lingered);
-            let report = Report { received, sent, end, carried, process, lasted, lingered };
-            self.farewells.add(self.duty, (connection.peer().clone(), now, report));
-        }
     }
 
     /// Brings all connections to their end.

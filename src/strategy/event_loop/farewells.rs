@@ -11,7 +11,8 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
-use crate::{conversation::Report, duty::Duty, logging, peer::Peer};
+use super::{EventLoop, Visitor};
+use crate::{conversation::Report, duty::Duty, end::End, logging, peer::Peer, sys::poller::Poller};
 
 /// They wait for so long at most,
 const WHILE: Duration = Duration::from_millis(20);
@@ -69,5 +70,28 @@ impl Farewells {
 impl AsFd for Farewells {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.alarm.as_fd()
+    }
+}
+
+impl<P: Poller> EventLoop<'_, P> {
+    /// Closes a connection, counts its end, and has the log told of it.
+    pub(super) fn bid_farewell(&mut self, key: u64, end: End) {
+        let Some(visitor) = self.guests.remove(key) else { return };
+        let Visitor { socket, connection, opened, permit, .. } = visitor;
+        self.limits.stop(key);
+        self.poller.forget(socket.as_fd());
+        let (received, sent) = connection.totals();
+        let (protocol, carried) = (self.duty.settings.protocol, connection.carried());
+        self.duty.count_end(end, || connection.peer().source(protocol, carried).to_string());
+        let process = self.duty.process_to_tell(&socket, end);
+        // Its place is free when its descriptor is.
+        drop(socket);
+        drop(permit);
+        if self.duty.tells_end(end) {
+            let (now, lingered) = (Instant::now(), connection.lingered());
+            let lasted = now.duration_since(opened).saturating_sub(lingered);
+            let report = Report { received, sent, end, carried, process, lasted, lingered };
+            self.farewells.add(self.duty, (connection.peer().clone(), now, report));
+        }
     }
 }
