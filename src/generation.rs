@@ -2,7 +2,7 @@
 //! the next one, which keeps what has not changed and takes over the sockets of what has.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io,
     sync::mpsc::Sender,
     time::{Duration, Instant},
@@ -19,6 +19,7 @@ use crate::{
     keeping::Store,
     listener::{self, HostNames, Listener, Site, Whose},
     parked::Parked,
+    peer::Peer,
     signals,
     station::Station,
 };
@@ -26,6 +27,7 @@ use crate::{
 mod look;
 mod notes;
 mod offers;
+mod whole;
 
 use offers::Offers;
 
@@ -43,6 +45,8 @@ pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
 /// Listeners that have their sockets and are not served yet.
 pub struct Bound {
     listeners: Vec<(config::Listener, Vec<Listener>)>,
+    /// The numbers of the stations that go on as they are.
+    kept: HashSet<usize>,
     /// The numbers of the stations whose sockets are among them.
     inherited: HashSet<usize>,
     /// What these stations have besides, at addresses that are not served any more: each listener as it was.
@@ -101,7 +105,8 @@ impl Bound {
         }
         let unwanted = passed.rest();
         notes.extend(unwanted.iter().map(notes::unwanted));
-        let bound = Bound { listeners, inherited: HashSet::new(), left: Vec::new(), unwanted };
+        let (kept, inherited) = (HashSet::new(), HashSet::new());
+        let bound = Bound { listeners, kept, inherited, left: Vec::new(), unwanted };
         let mut bound = bound.not_empty(false)?;
         notes.extend(notes::not_kept(&bound.listeners, kept_before, store.room()));
         bound.share_out(store.room(), store.room(), notes);
@@ -140,16 +145,28 @@ impl Bound {
         places: usize,
         notes: &mut Vec<String>,
     ) -> Result<Bound, Failure> {
-        let current = || stations.iter().filter(|station| !station.is_superseded());
-        let kept: HashSet<&str> =
-            current().filter(|station| is_kept(config, station)).map(Station::name).collect();
-        let passed = current().flat_map(Station::sockets).chain(parked.sockets());
+        let current: HashMap<&str, &Station> = stations
+            .iter()
+            .filter(|station| !station.is_superseded())
+            .map(|station| (station.name(), station))
+            .collect();
+        let passed = current.values().flat_map(|station| station.sockets()).chain(parked.sockets());
         let passed: HashSet<&str> = passed.filter_map(Listener::passed_name).collect();
         let bound = config.listeners.iter().filter(|settings| !passed.contains(settings.name.as_str()));
         listener::check_names(bound, names)?;
-        let mut offers = Offers::new(stations, parked, |station| is_kept(config, station));
+        let mut kept = HashSet::new();
+        let is_same = |settings: &config::Listener| {
+            let station = current.get(settings.name.as_str()).filter(|station| !station.has_failed());
+            station.filter(|station| station.is_as(settings, &config.log)).copied()
+        };
+        for settings in &config.listeners {
+            let whole = |station: &&Station| whole::is_whole(station, settings, names, notes);
+            kept.extend(is_same(settings).filter(whole).map(Station::number));
+        }
+        let stays = |name: &str| current.get(name).is_some_and(|station| kept.contains(&station.number()));
+        let mut offers = Offers::new(stations, parked, |station| kept.contains(&station.number()));
         let mut wanted = Vec::new();
-        for settings in config.listeners.iter().filter(|settings| !kept.contains(settings.name.as_str())) {
+        for settings in config.listeners.iter().filter(|settings| !stays(&settings.name)) {
             let named = offers.named(settings).map_err(|error| {
                 let name = &settings.name;
                 Failure::new(
@@ -161,6 +178,11 @@ impl Bound {
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.beyond(settings, place)));
             listener::merge(&mut sites);
+            if let Some(station) = is_same(settings) {
+                // The others are served now, and are not to be lost with what could not be had before either.
+                let had = |place: &Peer| station.sockets().iter().any(|socket| socket.is_at(place));
+                sites.iter_mut().filter(|site| !had(&site.place)).for_each(Site::spare);
+            }
             wanted.push((settings, named, sites));
         }
         let mut listeners = Vec::new();
@@ -175,10 +197,11 @@ impl Bound {
         let (left, unwanted) = (offers.left().map_err(cannot_keep)?, offers.rest().map_err(cannot_keep)?);
         let is_new = |socket: &&Listener| !parked.has(socket);
         notes.extend(unwanted.iter().filter(is_new).map(notes::unwanted));
-        let bound = Bound { listeners, inherited: offers.inherited, left, unwanted };
-        let mut bound = bound.not_empty(!kept.is_empty())?;
-        let stay =
-            current().filter(|station| kept.contains(station.name())).flat_map(Station::keepsakes).count();
+        let stay = current.values().filter(|station| kept.contains(&station.number()));
+        let stay = stay.flat_map(|station| station.keepsakes()).count();
+        let others = !kept.is_empty();
+        let bound = Bound { listeners, kept, inherited: offers.inherited, left, unwanted };
+        let mut bound = bound.not_empty(others)?;
         bound.share_out(places.saturating_sub(stay), places, notes);
         Ok(bound)
     }
@@ -204,8 +227,8 @@ impl Bound {
         number: &mut usize,
         events: &Sender<Event>,
     ) -> Result<Prepared, Failure> {
-        let Bound { listeners, inherited, left, .. } = self;
-        let mut prepared = Prepared { stations: Vec::new(), closing: Vec::new(), inherited };
+        let Bound { listeners, kept, inherited, left, .. } = self;
+        let mut prepared = Prepared { stations: Vec::new(), closing: Vec::new(), kept, inherited };
         let count = listeners.len();
         for (index, (settings, sockets)) in listeners.into_iter().chain(left).enumerate() {
             *number += 1;
@@ -226,6 +249,7 @@ pub struct Prepared {
     stations: Vec<Station>,
     /// At addresses that are not served any more, for those who have come there by now.
     closing: Vec<Station>,
+    kept: HashSet<usize>,
     inherited: HashSet<usize>,
 }
 
@@ -265,7 +289,8 @@ impl Drop for Prepared {
 /// wants any more stop, within `drain-timeout`.
 pub fn retire(config: &Config, stations: &mut [Station], next: &Prepared) {
     let goes = |station: &&mut Station| {
-        !station.is_superseded() && !station.has_failed() && !is_kept(config, station)
+        let is_served = !station.is_superseded() && !station.has_failed() && !station.has_ended();
+        is_served && !next.kept.contains(&station.number())
     };
     for station in stations.iter_mut().filter(goes) {
         if next.inherited.contains(&station.number()) {
@@ -293,15 +318,4 @@ fn places<'a>(
         sites.iter_mut().map(move |site| (settings, site))
     };
     config.listeners.iter().zip(sites).flat_map(of_one)
-}
-
-/// What the configuration says of the listener that a station serves.
-fn named<'a>(config: &'a Config, station: &Station) -> Option<&'a config::Listener> {
-    config.listeners.iter().find(|settings| settings.name == station.name())
-}
-
-/// Whether a station goes on as it is.
-fn is_kept(config: &Config, station: &Station) -> bool {
-    !station.has_failed()
-        && named(config, station).is_some_and(|settings| station.is_as(settings, &config.log))
 }

@@ -151,6 +151,11 @@ impl Listener {
         self.place.as_ref() == Some(place) || self.address.is_same(place)
     }
 
+    /// Where it is bound, and where it was to be.
+    pub fn places(&self) -> impl Iterator<Item = &Peer> {
+        self.place.iter().chain([&self.address])
+    }
+
     /// Whether it can be made what `settings` say. (One that was passed is taken as it is.)
     pub fn is_fit(&self, settings: &config::Listener) -> bool {
         let misfit = || options::misfit(&self.socket, settings, &self.address);

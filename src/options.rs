@@ -155,7 +155,10 @@ pub fn misfit(
     if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
         return Ok(Some("v6-only"));
     }
-    let has_device = socket.device()?.unwrap_or_default() == settings.device.as_bytes();
+    // A link-local address has an interface by itself.
+    let is_scoped = matches!(inet, SocketAddr::V6(address) if address.scope_id() != 0);
+    let has_device = (is_scoped && settings.device.is_empty())
+        || socket.device()?.unwrap_or_default() == settings.device.as_bytes();
     Ok(if has_device { None } else { Some("device") })
 }
 

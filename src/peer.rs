@@ -14,7 +14,7 @@ use socket2::SockAddr;
 use crate::{config::Protocol, digits::Digits, sys::credentials::PeerProcess};
 
 /// The address of a peer, or where a socket is bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// IPv4 or IPv6.
     Inet(SocketAddr),

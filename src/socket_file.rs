@@ -16,7 +16,7 @@ use std::{
 use nix::{
     fcntl::AtFlags,
     sys::stat::{Mode, fchmod, umask},
-    unistd::{Gid, Uid, fchownat},
+    unistd::{Gid, Uid, fchownat, getegid, geteuid},
 };
 use socket2::{SockAddr, Socket, Type};
 
@@ -29,6 +29,8 @@ pub struct SocketFile {
     path: PathBuf,
     id: FileId,
     stays: bool,
+    /// Whose it is where the configuration names nobody: the user and the group that the kernel gave it.
+    made: (u32, u32),
     /// Where the file is now that had the path before, to be put back unless this one is confirmed.
     aside: Option<Aside>,
 }
@@ -75,8 +77,9 @@ impl SocketFile {
             bind(socket, address, settings)?;
         }
         let (found, id) = open(path)?;
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, aside };
-        own(&found, settings)?;
+        let made = found.metadata().map(|found| (found.uid(), found.gid()))?;
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, made, aside };
+        own(&found, settings, made)?;
         Ok(file)
     }
 
@@ -85,34 +88,50 @@ impl SocketFile {
     /// # Errors
     /// If it is not there any more, or another file is.
     pub fn find(path: &Path, id: FileId, settings: &config::Listener) -> io::Result<SocketFile> {
-        let (found, now) = open(path)?;
-        if now != id {
-            return Err(io::Error::other("another file has its path"));
-        }
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: true, aside: None };
-        own(&found, settings)?;
-        if found.metadata()?.mode() & 0o7777 != settings.socket_mode {
-            // This name is that of the file which is open. (A descriptor that only stands for a file cannot be asked.)
-            let name = format!("/proc/self/fd/{}", found.as_raw_fd());
-            fs::set_permissions(name, fs::Permissions::from_mode(settings.socket_mode))?;
+        let path = std::path::absolute(path)?;
+        let made = newcomer(&path);
+        let file = SocketFile { path, id, stays: true, made, aside: None };
+        match file.renew(settings) {
+            // Another user's, as it was before: nobody has asked for anything else.
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied
+                    && settings.socket_user.is_none()
+                    && settings.socket_group.is_none() => {}
+            renewed => renewed?,
         }
         Ok(file)
     }
 
     /// Gives it the owner and the permissions that the configuration says now.
+    ///
+    /// # Errors
+    /// If it is not there any more, or another file is.
     pub fn renew(&self, settings: &config::Listener) -> io::Result<()> {
-        // What is found stays when it is dropped.
-        SocketFile::find(&self.path, self.id, settings).map(drop)
+        let (found, now) = open(&self.path)?;
+        if now != self.id {
+            return Err(io::Error::other("another file has its path"));
+        }
+        if found.metadata()?.mode() & 0o7777 != settings.socket_mode {
+            // This name is that of the file which is open. (A descriptor that only stands for a file cannot be asked.)
+            let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+            fs::set_permissions(name, fs::Permissions::from_mode(settings.socket_mode))?;
+        }
+        own(&found, settings, self.made)
     }
 
     /// Removes the file at `path` if it is that one.
     pub fn remove(path: &Path, id: FileId) {
-        drop(SocketFile { path: path.to_owned(), id, stays: false, aside: None });
+        drop(SocketFile { path: path.to_owned(), id, stays: false, made: (0, 0), aside: None });
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it has its path still.
+    pub fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id)
     }
 
     /// Which file it is.
@@ -184,11 +203,20 @@ fn open(path: &Path) -> io::Result<(File, FileId)> {
     }
 }
 
-/// Gives a file the owner and the group that the configuration says, unless it has them: then nothing need be allowed.
-fn own(file: &File, settings: &config::Listener) -> io::Result<()> {
+/// To whom the kernel gives a file that we make at `path`.
+fn newcomer(path: &Path) -> (u32, u32) {
+    let directory = path.parent().and_then(|parent| fs::metadata(parent).ok());
+    let inherits = directory.filter(|found| found.mode() & libc::S_ISGID != 0);
+    (geteuid().as_raw(), inherits.map_or(getegid().as_raw(), |found| found.gid()))
+}
+
+/// Gives a file the owner and the group that the configuration says, or that it was `made` with, unless it has them: then nothing need
+/// be allowed.
+fn own(file: &File, settings: &config::Listener, made: (u32, u32)) -> io::Result<()> {
     let found = file.metadata()?;
-    let user = settings.socket_user.as_ref().map(|user| user.id).filter(|&user| user != found.uid());
-    let group = settings.socket_group.as_ref().map(|group| group.id).filter(|&group| group != found.gid());
+    let wanted = |owner: &Option<config::Owner>, made| owner.as_ref().map_or(made, |owner| owner.id);
+    let user = Some(wanted(&settings.socket_user, made.0)).filter(|&user| user != found.uid());
+    let group = Some(wanted(&settings.socket_group, made.1)).filter(|&group| group != found.gid());
     if user.is_none() && group.is_none() {
         return Ok(());
     }

@@ -48,7 +48,7 @@ impl<'a> Offers<'a> {
     /// All sockets that a service manager passed by the name of this listener.
     pub(super) fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
         let mut found = Vec::new();
-        while let Some(socket) = self.take(settings, |socket| socket.is_named(settings))? {
+        while let Some(socket) = self.take(settings, |offer| offer.socket.is_named(settings))? {
             found.push(socket);
         }
         Ok(found)
@@ -74,7 +74,9 @@ impl<'a> Offers<'a> {
 
     /// The socket at `place`, if it can be made what `settings` say; otherwise another one is bound in its place.
     pub(super) fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, |socket| socket.is_at(place) && socket.is_fit(settings))
+        let has_file = |offer: &Offer<'_>| offer.station.is_none_or(|s| s.has_file_of(offer.socket));
+        let fits = |offer: &Offer<'_>| offer.socket.is_fit(settings) && has_file(offer);
+        self.take(settings, |offer| offer.socket.is_at(place) && fits(offer))
     }
 
     /// The passed socket that serves `place` as well.
@@ -83,7 +85,7 @@ impl<'a> Offers<'a> {
         settings: &config::Listener,
         place: &Peer,
     ) -> io::Result<Option<Listener>> {
-        self.take(settings, |socket| socket.stands_for(place))
+        self.take(settings, |offer| offer.socket.stands_for(place))
     }
 
     /// The passed sockets that nobody has taken.
@@ -95,10 +97,10 @@ impl<'a> Offers<'a> {
     fn take(
         &mut self,
         settings: &config::Listener,
-        fits: impl Fn(&Listener) -> bool,
+        fits: impl Fn(&Offer<'_>) -> bool,
     ) -> io::Result<Option<Listener>> {
         let suits = |offer: &&mut Offer<'_>| {
-            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer.socket)
+            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer)
         };
         let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
         offer.taken = true;
@@ -134,6 +136,9 @@ impl<'a> Offers<'a> {
                 }
                 (Peer::Path(_), Peer::Path(path)) if !*taken && socket.address().is_same(place) => {
                     before.file = station.and_then(|station| station.file(path));
+                    // Whoever is connected is served on, though the file is gone.
+                    let is_same = socket.protocol() == settings.protocol;
+                    self.inherited.extend(station.filter(|_| is_same).map(Station::number));
                 }
                 _ => {}
             }

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     Listener,
     host_names::HostNames,
-    places::{cannot_bind, is_absent, places, words},
+    places::{cannot_bind, is_absent, left_out, look_for, places},
 };
 use super::{sharing::Sharing, unit};
 use crate::{
@@ -32,6 +32,8 @@ pub struct Site<'a> {
     name: Option<usize>,
     found: Option<io::Result<Listener>>,
     before: Before<'a>,
+    /// Whether the others are served all the same if nothing can be bound here.
+    spare: bool,
 }
 
 /// What this daemon has had at the place of a site until now.
@@ -58,7 +60,7 @@ pub fn sites<'a>(settings: &config::Listener, names: &HostNames) -> Result<Vec<S
     let mut sites = Vec::new();
     for (number, address) in settings.address.iter().enumerate() {
         let name = address.is_name().then_some(number);
-        let site = |place| Site { place, name, found: None, before: Before::default() };
+        let site = |place| Site { place, name, found: None, before: Before::default(), spare: false };
         sites.extend(places(settings, address, names)?.into_iter().map(site));
     }
     Ok(sites)
@@ -75,6 +77,18 @@ impl<'a> Site<'a> {
     /// Whether it has no socket yet.
     pub fn is_free(&self) -> bool {
         self.found.is_none()
+    }
+
+    /// What to say if this machine lacks what it takes, and that is no fault.
+    pub fn is_missing(&self, settings: &config::Listener) -> Option<String> {
+        let may_be = settings.optional || self.name.is_some();
+        let error = look_for(&self.place).err().filter(|error| may_be && is_absent(error))?;
+        Some(left_out(settings, &self.place, &error))
+    }
+
+    /// Has others served also if nothing can be bound here.
+    pub fn spare(&mut self) {
+        self.spare = true;
     }
 
     /// Has a socket that is bound here take the place of what `find` knows.
@@ -109,7 +123,7 @@ pub fn bind(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Listener>, Failure> {
     let (mut bound, mut named, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    for Site { place, name, found, before } in sites {
+    for Site { place, name, found, before, spare } in sites {
         let listener =
             found.unwrap_or_else(|| insist(patience, || Listener::bind(settings, &place, &before)));
         match listener {
@@ -117,10 +131,9 @@ pub fn bind(
                 bound.push(Listener { place: Some(place), ..listener });
                 named.push(name);
             }
-            Err(error) if is_absent(&error) && (settings.optional || name.is_some()) => {
-                let (listener, url) = (&settings.name, place.url(settings.protocol));
-                notes.push(format!("listener \"{listener}\": left out {url}: {}", words(&error)));
-                if !settings.optional {
+            Err(error) if spare || (is_absent(&error) && (settings.optional || name.is_some())) => {
+                notes.push(left_out(settings, &place, &error));
+                if !settings.optional && !spare {
                     missing.push((name, cannot_bind(settings, &place, &error, None)));
                 }
             }

@@ -1,6 +1,6 @@
 //! Where a listener is to be bound, and what to say if that fails.
 
-use std::io;
+use std::{io, net::UdpSocket, path::Path};
 
 use super::host_names::{HostNames, name_of};
 use crate::{
@@ -46,6 +46,28 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::ENOENT | libc::ENOTDIR)
     )
+}
+
+/// Whether this machine has what a socket at `place` takes: the address, or the directory.
+pub(super) fn look_for(place: &Peer) -> io::Result<()> {
+    match place {
+        Peer::Inet(address) => {
+            let mut address = *address;
+            address.set_port(0);
+            UdpSocket::bind(address).map(drop)
+        }
+        Peer::Path(path) => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            std::fs::metadata(directory.unwrap_or(Path::new("."))).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What to say of a place that is left out.
+pub(super) fn left_out(settings: &config::Listener, place: &Peer, error: &io::Error) -> String {
+    let (name, url) = (&settings.name, place.url(settings.protocol));
+    format!("listener \"{name}\": left out {url}: {}", words(error))
 }
 
 /// `ours` says which socket of this daemon may be in the way, and the cure.

@@ -8,9 +8,22 @@ use nix::{
 };
 
 use super::{How, Station};
-use crate::listener::Listener;
+use crate::{
+    listener::{Listener, Whose},
+    peer::Peer,
+};
 
 impl Station {
+    /// Whether the file of one of its sockets is where clients look for it. What was passed is the service manager's to look after.
+    pub fn has_file_of(&self, socket: &Listener) -> bool {
+        match socket.address() {
+            Peer::Path(path) if socket.whose() != Whose::Manager => {
+                self.files.iter().any(|file| file.is_at(path) && file.is_there())
+            }
+            _ => true,
+        }
+    }
+
     /// Whether somebody waits at its sockets.
     pub fn is_called(&self) -> bool {
         let sockets = self.sockets().iter().flat_map(Listener::sockets);

@@ -71,6 +71,9 @@ impl Station {
     /// Makes final what its files have replaced, and takes those of its other sockets from where `find` has them.
     pub fn take_files(&mut self, mut find: impl FnMut(&Path) -> Option<SocketFile>) {
         self.files.iter_mut().for_each(SocketFile::confirm);
+        // One that somebody removed may have had the number that the new one has: it is not to be taken for that.
+        let replaced = self.files.iter().filter_map(|file| find(file.path()));
+        replaced.for_each(|mut file| file.stay(true));
         let mut found = Vec::new();
         for socket in self.sockets() {
             let Peer::Path(path) = socket.address() else { continue };

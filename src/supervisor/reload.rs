@@ -144,7 +144,7 @@ impl Supervisor<'_> {
         self.parked.set(unwanted);
         let stations = next.begin(&mut self.stations, config.daemon.drain_timeout);
         // What has failed before is served again, or not wanted any more.
-        self.stations.retain(|station| !station.has_failed());
+        self.stations.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
         self.failure = None;
         self.stations.extend(stations);
         words.iter().for_each(|line| info!("{line}"));

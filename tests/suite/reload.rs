@@ -4,6 +4,7 @@ mod addresses;
 mod daemon;
 mod listeners;
 mod succession;
+mod whole;
 
 use crate::common::is_locked_in;
 

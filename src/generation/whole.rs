@@ -1,0 +1,66 @@
+//! Whether a listener that the file has not changed is still served as the file says. Addresses come and go, interfaces are made anew
+//! with another number, cleaners remove files, and `max-requests` ends a listener.
+
+use std::collections::HashSet;
+
+use nix::net::if_::if_nametoindex;
+
+use crate::{
+    config,
+    listener::{self, HostNames, Listener, Whose},
+    peer::Peer,
+    station::Station,
+};
+
+/// Whether a station has all sockets that `settings` ask for, as far as this machine has their addresses, and no others. What is
+/// missing is told in `notes`.
+pub(super) fn is_whole(
+    station: &Station,
+    settings: &config::Listener,
+    names: &HostNames,
+    notes: &mut Vec<String>,
+) -> bool {
+    let sockets = station.sockets();
+    if station.has_ended() {
+        return false;
+    }
+    // It has what bears its name, wherever that is.
+    if sockets.iter().any(|socket| socket.is_named(settings)) {
+        return true;
+    }
+    // A name server that is silent just now takes nothing away.
+    let Ok(sites) = listener::sites(settings, names) else { return true };
+    let wanted: HashSet<&Peer> = sites.iter().map(|site| &site.place).collect();
+    let is_wanted = |socket: &Listener| socket.places().any(|place| wanted.contains(place));
+    for socket in sockets.iter().filter(|socket| socket.whose() != Whose::Manager) {
+        if !is_wanted(socket) || !station.has_file_of(socket) {
+            return false;
+        }
+        if socket.is_fit(settings) {
+            continue;
+        }
+        if !is_interface(&settings.device) {
+            let (name, url, device) = (&settings.name, socket.url(), &settings.device);
+            notes.push(format!(
+                "listener \"{name}\": nobody reaches {url}: there is no interface `{device}` any more; reload echod once it is back"
+            ));
+            continue;
+        }
+        return false;
+    }
+    let had: HashSet<&Peer> = sockets.iter().flat_map(Listener::places).collect();
+    for site in sites.iter().filter(|site| !had.contains(&site.place)) {
+        if sockets.iter().any(|socket| socket.is_at(&site.place) || socket.stands_for(&site.place)) {
+            continue;
+        }
+        match site.is_missing(settings) {
+            Some(note) => notes.push(note),
+            None => return false,
+        }
+    }
+    true
+}
+
+fn is_interface(name: &str) -> bool {
+    name.is_empty() || if_nametoindex(name).is_ok()
+}
