@@ -257,6 +257,12 @@ impl Strace {
         Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}:when=1")])
     }
 
+    /// As [`Strace::attach`], and so many of these calls fail in each thread, one after the other. (Where one fails while strace
+    /// detaches the thread is told that the call does not exist: it should be over by then.)
+    pub(crate) fn failing_times(daemon: &Echod, call: &str, error: &str, times: u32) -> Option<Self> {
+        Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}:when=1..{times}")])
+    }
+
     /// As [`Strace::attach`], and all of these calls fail.
     pub(crate) fn always_failing(daemon: &Echod, call: &str, error: &str) -> Option<Self> {
         Self::attach_with(daemon, &["-e", &format!("inject={call}:error={error}")])
