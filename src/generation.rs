@@ -257,10 +257,16 @@ impl Prepared {
     /// Takes over the sockets and the files that are another generation's until now, and serves, until the end or for `patience`
     /// at addresses that are not served any more.
     pub fn begin(mut self, stations: &mut [Station], patience: Duration) -> Vec<Station> {
+        // Others that are not served any more may share a port with a new one, which listens from here on.
+        let is_reload = !stations.is_empty();
         let mut heirs: Vec<&mut Station> =
             stations.iter_mut().filter(|station| self.inherited.contains(&station.number())).collect();
+        for station in &self.closing {
+            station.adapt();
+            station.share_ports();
+        }
         for station in &mut self.stations {
-            if !heirs.is_empty() {
+            if is_reload {
                 station.adapt();
             }
             station.take_files(|path| heirs.iter_mut().find_map(|heir| heir.take_file(path)));
@@ -269,7 +275,6 @@ impl Prepared {
         // What is left is of addresses that are not served any more.
         heirs.into_iter().for_each(|station| station.remove_files());
         for station in &mut self.closing {
-            station.adapt();
             station.begin();
             station.retire(patience);
         }

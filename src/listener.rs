@@ -134,16 +134,25 @@ impl Listener {
         for socket in self.sockets() {
             let usual = self.unit.as_ref().map_or_else(|| Usual::of_new(socket), |unit| Ok(unit.usual))?;
             options::renew(socket, settings, &self.address, &usual)?;
-            if self.whose == Whose::Manager {
-                continue;
-            }
-            if let Peer::Inet(_) = self.address {
-                socket.set_reuse_port(settings.reuse_port || !self.twins.is_empty())?;
-            }
-            options::listen(socket, settings)?;
+        }
+        if self.whose != Whose::Manager {
+            // One that replaces another begins to listen here, beside it for the moment.
+            self.share_port(true)?;
+            self.sockets().try_for_each(|socket| options::listen(socket, settings))?;
+            self.share_port(settings.reuse_port || !self.twins.is_empty())?;
         }
         self.seal();
         Ok(())
+    }
+
+    /// Lets other sockets of this user be bound to the same port, or not.
+    pub fn share_port(&self, share: bool) -> io::Result<()> {
+        match self.address {
+            Peer::Inet(_) if self.whose != Whose::Manager => {
+                self.sockets().try_for_each(|socket| socket.set_reuse_port(share))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is bound there, or was to be.

@@ -100,6 +100,7 @@ impl Kept {
         file.into_iter().for_each(|file| listener.set_file(file));
         // They serve, if perhaps not as many as there could be.
         let _ = listener.complete_twins(settings);
+        listener.sockets().try_for_each(|socket| options::listen(socket, settings))?;
         Ok(Some(listener))
     }
 

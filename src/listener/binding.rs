@@ -179,7 +179,8 @@ impl Listener {
         }
     }
 
-    /// Binds a socket and its twins, beside others of the port if it `shares` that for the moment.
+    /// Binds a socket and its twins, beside others of the port if it `shares` that for the moment. Then it does not listen before
+    /// [`Listener::adapt`]: the kernel would lead clients to it while a reload may still fail, and reset them when it does.
     fn bind_all(
         settings: &config::Listener,
         place: &Peer,
@@ -193,6 +194,9 @@ impl Listener {
             config::Listener { reuse_port: shares || (settings.reuse_port && !any_port), ..settings.clone() };
         let mut listener = Listener::bind_one(&alone, place, ours)?;
         listener.complete_twins(settings)?;
+        if !shares {
+            listener.sockets().try_for_each(|socket| options::listen(socket, settings))?;
+        }
         Ok(listener)
     }
 
@@ -208,7 +212,6 @@ impl Listener {
                 None
             }
         };
-        options::listen(&socket, settings)?;
         let mut listener = Listener::adopt(socket, settings.protocol)?;
         listener.file = file;
         Ok(listener)

@@ -68,6 +68,12 @@ impl Station {
         }
     }
 
+    /// Lets another station listen at its ports, too.
+    pub fn share_ports(&self) {
+        // If that fails the other one says that it cannot listen.
+        self.sockets().iter().for_each(|socket| _ = socket.share_port(true));
+    }
+
     /// Makes final what its files have replaced, and takes those of its other sockets from where `find` has them.
     pub fn take_files(&mut self, mut find: impl FnMut(&Path) -> Option<SocketFile>) {
         self.files.iter_mut().for_each(SocketFile::confirm);
@@ -118,7 +124,8 @@ fn threads(
     sockets: Vec<Listener>,
     events: &Sender<Event>,
 ) -> io::Result<How> {
-    let kept: io::Result<_> = sockets.iter().map(Listener::try_clone).collect();
+    // Before the thread is there: it waits for its word from then on.
+    let kept = sockets.iter().map(Listener::try_clone).collect::<io::Result<_>>()?;
     let mut duty = Duty::new(settings.clone(), Arc::clone(stats))?;
     duty.startup = Startup::of(strategy::workers(settings));
     let duty = Arc::new(duty);
@@ -135,7 +142,7 @@ fn threads(
         }
     };
     let thread = thread::Builder::new().stack_size(STACK).spawn(serve)?;
-    Ok(How::Threads(duty, kept?, thread))
+    Ok(How::Threads(duty, kept, thread))
 }
 
 fn cannot_serve(settings: &config::Listener, error: &io::Error) -> Failure {

@@ -94,6 +94,8 @@ impl<P: Poller> EventLoop<'_, P> {
                     let until = Instant::now() + self.duty.exhausted("accept", &error, &mut self.rest);
                     return self.step_aside(Aside::Short(until));
                 }
+                // Another loop was done first, and has refused whoever comes from then on.
+                Err(Refusal::Broken(_)) if self.duty.gate.is_closed_for_all() => return Ok(()),
                 Err(Refusal::Broken(error)) => {
                     return Err(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
                 }
