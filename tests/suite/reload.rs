@@ -26,7 +26,7 @@ const MODES: [(&str, &str); 13] = [
 ];
 
 /// Those that a reload may bring in: a sandbox is made without the system calls of the others.
-fn modes() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn modes() -> Vec<(&'static str, &'static str)> {
     let may = |mode: &str| !is_locked_in() || !["forking", "io-uring"].contains(&mode);
     MODES.into_iter().filter(|(mode, _)| may(mode)).collect()
 }

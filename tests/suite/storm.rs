@@ -1,6 +1,8 @@
 //! A storm of nonsense: random bytes, split at random, at every kind of listener at once. Nothing crashes, nothing leaks, and
 //! honest clients are answered throughout. It is seeded; `ECHOD_STORM_SECONDS` says how long it lasts.
 
+mod reloads;
+
 use std::{
     collections::BTreeMap,
     env,
@@ -40,8 +42,7 @@ const BINARY: &[u8] =
 #[test]
 fn a_storm_leaves_nothing_behind() {
     let (daemon, listeners) = start();
-    let seconds = env::var("ECHOD_STORM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
-    let half = Duration::from_secs(seconds) / 2;
+    let half = Duration::from_secs(seconds()) / 2;
     // What is made once, such as spare threads, is made in the first half.
     rage(&listeners, 1, half);
     let before = settle(&daemon, &listeners);
@@ -58,6 +59,10 @@ fn a_storm_leaves_nothing_behind() {
         assert!(!log.contains(word), "{log}");
     }
     daemon.stop();
+}
+
+fn seconds() -> u64 {
+    env::var("ECHOD_STORM_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS)
 }
 
 /// A listener, and whether its clients must begin with a header.
@@ -157,16 +162,14 @@ fn ask(target: &Target, question: &[u8]) -> Option<()> {
 }
 
 struct Attacker {
-    random: u64,
+    random: Random,
     /// Connections that are just left open.
     open: Vec<Client>,
 }
 
 impl Attacker {
     fn new(seed: u64) -> Self {
-        let mut attacker = Self { random: seed, open: Vec::new() };
-        (0..8).for_each(|_| _ = attacker.next(1));
-        attacker
+        Self { random: Random::new(seed), open: Vec::new() }
     }
 
     fn attack(&mut self, listeners: &[Target]) {
@@ -223,9 +226,23 @@ impl Attacker {
     }
 
     fn next(&mut self, end: usize) -> usize {
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.random >> 33) as usize % end
+        self.random.next(end)
+    }
+}
+
+/// Numbers that are the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        let mut random = Self(seed);
+        (0..8).for_each(|_| _ = random.next(1));
+        random
+    }
+
+    fn next(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % end
     }
 }
 
@@ -244,6 +261,11 @@ fn settle(daemon: &Echod, listeners: &[Target]) -> Holdings {
     for target in listeners {
         daemon.wait_state(&target.name, |state| state["open"] == 0 && state["died"] == 0);
     }
+    holdings(daemon)
+}
+
+/// What it holds once that does not change any more.
+fn holdings(daemon: &Echod) -> Holdings {
     let holdings = || {
         let family = daemon.family();
         let memory = |pid: i32| {
