@@ -10,9 +10,10 @@ impl Ring {
     pub(super) fn read_completions(&mut self) {
         while let Some(completion) = self.queue.pop() {
             match completion {
-                Completion::Received { fd, tenancy, result, buffer, more } => {
+                Completion::Received { fd, tenancy, result, buffer, more, left } => {
                     let piece = buffer.map(|buffer| Piece::arrived(buffer, result));
                     self.received(fd, tenancy, result, piece, more);
+                    self.leave_behind(fd, tenancy, more && left);
                 }
                 Completion::Polled { fd, tenancy, result, more } => self.polled(fd, tenancy, result, more),
                 Completion::Unsent { number, result } => self.unsent(number, result),
@@ -43,6 +44,16 @@ impl Ring {
         }
         self.posts[fd as usize].set_aside_if_waiting(&mut self.buffers);
         self.tell_later(fd);
+    }
+
+    /// Notes whether the kernel has left something in the socket that it was about to receive as well. It does not come to that in
+    /// front of urgent data while a signal is pending (tcp_recvmsg_locked() of the kernel), and nor does it wait for it: a poll will
+    /// tell. Mostly what was left comes with the next completion.
+    fn leave_behind(&mut self, fd: RawFd, tenancy: u32, left: bool) {
+        let post = &mut self.posts[fd as usize];
+        if post.tenancy == tenancy && std::mem::replace(&mut post.left, left) != left && left {
+            self.arm_later(fd);
+        }
     }
 
     fn polled(&mut self, fd: RawFd, tenancy: u32, result: i32, more: bool) {

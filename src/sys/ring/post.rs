@@ -27,6 +27,8 @@ pub(super) struct Post {
     pub(super) told: bool,
     /// Whether an answer is on its way.
     pub(super) sending: bool,
+    /// Whether the request under way has left something in the socket that nobody tells of.
+    pub(super) left: bool,
     /// Small messages in a row that were received by system calls.
     small: u8,
     /// Why no more comes: 0 for the end of file, or the number of an error.
@@ -107,6 +109,9 @@ impl Post {
             _ if self.end.is_some() => Armed::No,
             Interest::Accept => Armed::PollAccept,
             Interest::Read => {
+                if self.left && self.armed == Armed::Receive {
+                    (self.left, self.carry, self.small) = (false, false, 0);
+                }
                 self.carry |= self.carries && self.small >= SETTLED && !self.has_news();
                 if self.carry { Armed::Receive } else { Armed::PollIn }
             }

@@ -56,8 +56,9 @@ pub(super) struct Request(squeue::Entry);
 
 /// The end of a request, or a part of what it is to bring.
 pub(super) enum Completion {
-    /// Something, or the end, was received; `more` will come by the same request.
-    Received { fd: RawFd, tenancy: u32, result: i32, buffer: Option<u16>, more: bool },
+    /// Something, or the end, was received; `more` will come by the same request. There may be `left` something in the socket: then
+    /// it is received next.
+    Received { fd: RawFd, tenancy: u32, result: i32, buffer: Option<u16>, more: bool, left: bool },
     /// A poll tells something; `more` may come by the same request.
     Polled { fd: RawFd, tenancy: u32, result: i32, more: bool },
     /// A send has failed, or stopped short.
@@ -186,6 +187,7 @@ impl Queue {
                     result,
                     buffer: cqueue::buffer_select(entry.flags()),
                     more,
+                    left: cqueue::sock_nonempty(entry.flags()),
                 }
             }
             POLL => Completion::Polled { fd, tenancy, result, more },
