@@ -34,8 +34,10 @@ use crate::{
 };
 
 mod process;
+mod ready;
 
 pub use process::main;
+use ready::await_ready;
 
 /// The hidden first argument of such a process; the daemon's process id and a list of descriptors follow.
 pub const FLAG: &str = "--fork-server";
@@ -112,14 +114,7 @@ impl ForkServer {
     /// Waits until the process has all that it needs to serve.
     pub fn wait(&mut self) -> io::Result<()> {
         let Some(said) = &mut self.said else { return Ok(()) };
-        loop {
-            match said.read(&mut [0]) {
-                Ok(0) => return Err(io::Error::other("its process ended before it was ready")),
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        await_ready(said)
     }
 
     /// Lets the process serve.
