@@ -276,7 +276,7 @@ impl Prepared {
         heirs.into_iter().for_each(|station| station.remove_files());
         for station in &mut self.closing {
             station.begin();
-            station.retire(patience);
+            station.leave(patience);
         }
         let mut begun = std::mem::take(&mut self.stations);
         begun.append(&mut self.closing);

@@ -22,10 +22,12 @@ use crate::{
 };
 
 mod heir;
+mod last_clients;
 mod look;
 mod start;
 
 pub use heir::Heir;
+use last_clients::LastClients;
 
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
 const STACK: usize = 256 << 10;
@@ -46,6 +48,8 @@ pub struct Station {
     leaves: bool,
     /// When its process is killed, if it has not ended by then.
     cut: Option<Instant>,
+    /// Of one that serves the last clients of an address.
+    last: Option<LastClients>,
 }
 
 enum How {
@@ -62,6 +66,7 @@ impl Station {
             Whose::Kept => heir == Heir::Daemon,
             Whose::Manager => heir != Heir::Nobody,
         };
+        self.last = None;
         self.leaves = !self.superseded && self.sockets().iter().all(is_left);
         if !self.leaves {
             // First of all nobody is to find it any more.
@@ -201,6 +206,7 @@ impl Station {
 
     /// Looks after the process of a forking listener.
     pub fn tend(&mut self) {
+        self.look_for_last_clients();
         let How::Process(server) = &mut self.how else { return };
         if server.tend() {
             self.end();
@@ -213,9 +219,10 @@ impl Station {
 
     /// When it wants to be tended next.
     pub fn due(&self) -> Option<Instant> {
+        let last = self.last.as_ref().map(LastClients::due);
         match &self.how {
-            How::Process(server) => server.due().into_iter().chain(self.cut).min(),
-            How::Threads(..) => None,
+            How::Process(server) => server.due().into_iter().chain(self.cut).chain(last).min(),
+            How::Threads(..) => last,
         }
     }
 
@@ -239,6 +246,7 @@ impl Station {
     /// Marks it as ended.
     pub fn end(&mut self) {
         self.ended = true;
+        self.last = None;
         if !self.leaves {
             self.remove_files();
         }

@@ -46,7 +46,8 @@ impl Station {
         };
         let (stats, how) = started().map_err(|error| cannot_serve(&settings, &error))?;
         let (log, ended, failed, superseded, leaves, cut) = (log.clone(), false, false, false, false, None);
-        Ok(Station { number, settings, log, stats, files, how, ended, failed, superseded, leaves, cut })
+        let last = None;
+        Ok(Station { number, settings, log, stats, files, how, ended, failed, superseded, leaves, cut, last })
     }
 
     /// Waits until everything that it takes to serve is made.
