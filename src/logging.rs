@@ -167,7 +167,7 @@ pub fn due() -> Option<Instant> {
     outlet::is_behind().then(|| read().as_ref().map(|log| log.outlet.due())).flatten()
 }
 
-/// Writes lines that have found no room, if there is room now. To be called when it is [due](due).
+/// Writes lines that have found no room, if there is room now. To be called when it is [due].
 pub fn catch_up() {
     if outlet::is_behind()
         && let Some(log) = read().as_ref()
