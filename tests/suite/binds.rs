@@ -12,7 +12,7 @@ use proptest::{
     test_runner::{Config as Runs, TestRunner},
 };
 
-use crate::common::{Launch, has_ipv6, netns::in_namespace};
+use crate::common::{Launch, PATIENCE, has_ipv6, netns::in_namespace};
 
 /// A listener as it is written.
 fn any_listener() -> impl Strategy<Value = String> {
@@ -69,12 +69,13 @@ fn load(toml: &str, dir: &Path) -> Result<(Config, HostNames), String> {
     Ok((config, names))
 }
 
-/// Binds all listeners side by side.
-fn bind(config: &Config, names: &HostNames) -> Result<Vec<Listener>, String> {
+/// Binds all listeners side by side. What the test before has closed may be open for a moment yet, in a process that another test
+/// is about to start: `patience` waits for that.
+fn bind(config: &Config, names: &HostNames, patience: Duration) -> Result<Vec<Listener>, String> {
     let mut all = Vec::new();
     for settings in &config.listeners {
         let bound = listener::sites(settings, names)
-            .and_then(|sites| listener::bind(settings, sites, Duration::ZERO, &mut Vec::new()));
+            .and_then(|sites| listener::bind(settings, sites, patience, &mut Vec::new()));
         all.extend(bound.map_err(|failure| failure.message)?);
     }
     Ok(all)
@@ -96,12 +97,12 @@ fn what_passes_a_check_can_be_bound() {
             let alone: Result<Vec<_>, _> =
                 listeners.iter().map(|listener| load(&here(listener), dir.path())).collect();
             let outcome = match (&whole, alone) {
-                (Ok((config, names)), _) => bind(config, names).map(drop),
+                (Ok((config, names)), _) => bind(config, names, PATIENCE).map(drop),
                 (Err(_), Err(_)) => Ok(()),
                 (Err(told), Ok(alone)) => {
                     let mut bound = Vec::new();
                     let all = alone.iter().try_for_each(|(config, names)| {
-                        bound.push(bind(config, names)?);
+                        bound.push(bind(config, names, Duration::ZERO)?);
                         Ok::<_, String>(())
                     });
                     all.map_or(Ok(()), |()| Err(format!("this is refused and can be bound: {told}")))
