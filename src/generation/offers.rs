@@ -1,6 +1,10 @@
 //! What the stations of one generation have to give to the next.
 
-use std::{collections::HashSet, io, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    net::SocketAddr,
+};
 
 use crate::{
     config::{self, Address},
@@ -15,6 +19,8 @@ pub(super) struct Offers<'a> {
     list: Vec<Offer<'a>>,
     /// Those that earlier reloads have replaced and that have not ended yet.
     superseded: Vec<&'a Station>,
+    /// Twins for which those who have taken their sockets have no event loops.
+    surplus: Vec<(&'a Station, Listener)>,
     /// The numbers of the stations that have given one away, or whose port another one has now.
     pub(super) inherited: HashSet<usize>,
 }
@@ -42,7 +48,7 @@ impl<'a> Offers<'a> {
         };
         let parked = parked.sockets().iter().map(|socket| Offer { station: None, socket, taken: false });
         let list = current.into_iter().flat_map(of_one).chain(parked).collect();
-        Offers { list, superseded, inherited: HashSet::new() }
+        Offers { list, superseded, surplus: Vec::new(), inherited: HashSet::new() }
     }
 
     /// All sockets that a service manager passed by the name of this listener.
@@ -55,21 +61,20 @@ impl<'a> Offers<'a> {
     }
 
     /// The sockets of stations that have given others away.
-    pub(super) fn left(&self) -> io::Result<Vec<(config::Listener, Vec<Listener>)>> {
-        let mut left: Vec<(usize, config::Listener, Vec<Listener>)> = Vec::new();
+    pub(super) fn left(&mut self) -> io::Result<Vec<(config::Listener, Vec<Listener>)>> {
+        let mut left: BTreeMap<usize, (config::Listener, Vec<Listener>)> = BTreeMap::new();
+        let mut leave = |station: &Station, socket| {
+            let new = || (station.settings().clone(), Vec::new());
+            left.entry(station.number()).or_insert_with(new).1.push(socket);
+        };
         for Offer { station, socket, taken } in &self.list {
-            let Some(station) = station.filter(|_| !*taken) else { continue };
-            let number = station.number();
-            if !self.inherited.contains(&number) {
-                continue;
-            }
-            let socket = socket.try_clone()?;
-            match left.last_mut() {
-                Some((last, _, sockets)) if *last == number => sockets.push(socket),
-                _ => left.push((number, station.settings().clone(), vec![socket])),
+            let is_heir = |station: &&Station| !*taken && self.inherited.contains(&station.number());
+            if let Some(station) = station.filter(is_heir) {
+                leave(station, socket.try_clone()?);
             }
         }
-        Ok(left.into_iter().map(|(_, settings, sockets)| (settings, sockets)).collect())
+        self.surplus.drain(..).for_each(|(station, socket)| leave(station, socket));
+        Ok(left.into_values().collect())
     }
 
     /// The socket at `place`, if it can be made what `settings` say; otherwise another one is bound in its place.
@@ -105,7 +110,11 @@ impl<'a> Offers<'a> {
         let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
         offer.taken = true;
         self.inherited.extend(offer.station.map(Station::number));
-        offer.socket.try_clone().map(Some)
+        let mut socket = offer.socket.try_clone()?;
+        if let (Some(station), Some(surplus)) = (offer.station, socket.surplus(settings)) {
+            self.surplus.push((station, surplus));
+        }
+        Ok(Some(socket))
     }
 
     /// What a socket that is bound to `place` takes the place of. To be asked when all that fit have been taken.

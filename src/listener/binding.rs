@@ -224,6 +224,14 @@ impl Listener {
         Ok(())
     }
 
+    /// The twins that `settings` have no event loops for, as a listener of their own.
+    pub fn surplus(&mut self, settings: &config::Listener) -> Option<Listener> {
+        let wanted = twins(settings, &self.address).min(self.twins.len());
+        let mut surplus = self.twins.split_off(wanted).into_iter();
+        let first = surplus.next()?;
+        Some(Listener { twins: surplus.collect(), ..self.sibling(first) })
+    }
+
     /// The sockets of one address that an echod before this one has left, the first of which is `self`.
     pub fn with_twins(self, twins: Vec<Socket>) -> Listener {
         Listener { twins, ..self }

@@ -2,6 +2,7 @@
 //! all the same.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::IpAddr,
     os::unix::fs::PermissionsExt,
@@ -10,7 +11,9 @@ use std::{
 };
 
 use super::modes;
-use crate::common::{Client, Echod, Endpoint, Launch, Over, eventually, has_ipv6, is_root, port_of_nobody};
+use crate::common::{
+    Client, Echod, Endpoint, Launch, Over, eventually, has_ipv6, is_root, port_of_nobody, proc,
+};
 
 /// Hosts in the order of the reloads, and the address that the clients connect to all the time.
 const CHAINS: [(&[&str], &str); 2] = [
@@ -103,6 +106,45 @@ fn an_address_can_be_widened_after_root_was_given_up() {
         for keys in ["", "workers = 2", "mode = \"forking\"", "mode = \"threading\""] {
             let hosts = &["127.0.0.1", "0.0.0.0", "127.0.0.1"];
             nobody_is_refused(protocol, (hosts, "127.0.0.1"), "user = \"nobody\"", keys);
+        }
+    }
+}
+
+/// Sockets of loops that are gone are left like an address that is gone.
+#[test]
+fn fewer_loops_leave_no_socket_and_no_client_behind() {
+    for protocol in ["tcp", "udp"] {
+        for mode in ["epoll", "poll", "threading", "forking"] {
+            let toml = |mode: &str, workers: usize| {
+                listener(
+                    protocol,
+                    &["127.0.0.1:0".to_owned()],
+                    &format!("mode = \"{mode}\"\nworkers = {workers}"),
+                )
+            };
+            let sockets = |daemon: &Echod| {
+                let of_one =
+                    |pid: i32| proc::descriptors(pid).into_iter().filter(|what| what.starts_with("socket:"));
+                daemon.family().into_iter().flat_map(of_one).collect::<BTreeSet<_>>().len()
+            };
+            let few = sockets(&Echod::start(&toml(mode, 1)));
+            let mut daemon = Echod::start(&toml("epoll", 4));
+            let (over, endpoint) = (AtomicBool::new(false), daemon.endpoint("it"));
+            thread::scope(|scope| {
+                let over = Over(&over);
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while !over.0.load(Relaxed) {
+                            Client::connect(&endpoint).echo(b"come and gone");
+                        }
+                    });
+                }
+                daemon.reload(&toml(mode, 1));
+                (0..16).for_each(|_| Client::connect(&endpoint).echo(b"wherever the kernel leads it"));
+            });
+            eventually("the end of all sockets that are left", || (sockets(&daemon) <= few).then_some(()));
+            daemon.client("it").echo(b"after all");
+            daemon.stop();
         }
     }
 }
