@@ -49,8 +49,6 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
             send_buffer::leave_room(socket)?;
         }
     }
-    // Whoever served it before may have left it otherwise.
-    socket.set_nonblocking(false)?;
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
         socket.set_out_of_band_inline(true)?;

@@ -84,9 +84,9 @@ impl<'a> Watch<'a> {
         polls: bool,
     ) -> io::Result<Watch<'a>> {
         let blocks = sockets.len() == 1 && !gate.counts_requests() && !polls;
-        if !blocks {
-            sockets.iter().try_for_each(|socket| socket.set_nonblocking(true))?;
-        }
+        // All generations and processes that share a socket share this: only the one that serves it may say so. An event loop of
+        // the generation before would wait for a single client.
+        sockets.iter().try_for_each(|socket| socket.set_nonblocking(!blocks))?;
         let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
         Ok(Watch {

@@ -42,12 +42,7 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     logging::install(&orders.log)?;
     logging::log_panics();
     let protocol = orders.listener.protocol;
-    let adopt = |(socket, whose): (OwnedFd, Whose)| {
-        let listener = Listener::adopt(socket.into(), protocol)?.of(whose);
-        // The process before may have left it otherwise.
-        listener.set_nonblocking(false)?;
-        Ok(listener)
-    };
+    let adopt = |(socket, whose): (OwnedFd, Whose)| Ok(Listener::adopt(socket.into(), protocol)?.of(whose));
     let sockets: io::Result<Vec<Listener>> = handed.zip(orders.whose).map(adopt).collect();
     let sockets = sockets.map_err(failure)?;
     let stats = Arc::new(Shared::open(stats).map_err(failure)?);

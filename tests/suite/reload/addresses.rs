@@ -114,7 +114,8 @@ fn an_address_can_be_widened_after_root_was_given_up() {
 #[test]
 fn fewer_loops_leave_no_socket_and_no_client_behind() {
     for protocol in ["tcp", "udp"] {
-        for mode in ["epoll", "poll", "threading", "forking"] {
+        let may = |mode: &&str| modes().iter().any(|(other, _)| other == mode);
+        for mode in ["epoll", "poll", "threading", "forking"].into_iter().filter(may) {
             let toml = |mode: &str, workers: usize| {
                 listener(
                     protocol,

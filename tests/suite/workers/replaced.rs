@@ -1,7 +1,7 @@
 //! A reload makes all that it needs before it touches what is served.
 
 use super::{can_have, end_of_descriptors, limit_descriptors, modes};
-use crate::common::{Client, Echod, Launch, Manager, eventually, it, listener};
+use crate::common::{Client, Echod, Launch, Manager, eventually, is_locked_in, it, listener};
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
@@ -81,6 +81,32 @@ fn a_listener_that_cannot_begin_refuses_the_reload() {
     daemon.reload(&(toml + &listener("sets", "tcp", "mode = \"select\"")));
     daemon.wait_log(|line| line.contains("reloaded: serving 2 listeners"));
     daemon.stop();
+}
+
+/// Whoever was to serve a socket, and does not come to it, has left it as it was: the event loop that has it never waits for a single
+/// client.
+#[test]
+fn a_reload_that_fails_stalls_no_event_loop() {
+    if is_locked_in() {
+        // A reload brings no processes in there.
+        return;
+    }
+    const CONNECTIONS: usize = 1030;
+    for mode in ["epoll", "io-uring"] {
+        let settings = |mode: &str| it(&format!("mode = \"{mode}\"\nmax-connections = 2000"));
+        let mut daemon = Echod::start(&settings(mode));
+        let Some(clients) = many(&daemon, CONNECTIONS) else { return };
+        for serves in ["forking", "threading", "iterative"] {
+            daemon.reload(&(settings(serves) + &listener("sets", "tcp", "mode = \"select\"")));
+            daemon.wait_log(|line| line.contains("not reloaded: "));
+            assert!(daemon.log().contains("beyond"), "{}", daemon.log());
+            // A loop whose clients come one by one looks for more of them every now and then.
+            (0..70).for_each(|_| daemon.client("it").echo(b"one by one"));
+        }
+        clients[0].echo(b"still served");
+        drop(clients);
+        daemon.stop();
+    }
 }
 
 fn many(daemon: &Echod, count: usize) -> Option<Vec<Client>> {

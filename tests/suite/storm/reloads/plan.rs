@@ -118,8 +118,7 @@ impl Plan {
             2 => site.spread = None,
             3 => site.second = !site.second,
             4 => {
-                // A loop of io_uring that has run out of descriptors was seen, rarely, to leave clients in the backlog.
-                let modes: Vec<_> = modes().into_iter().filter(|(mode, _)| *mode != "io-uring").collect();
+                let modes = modes();
                 listener.mode = modes[random.next(modes.len())];
             }
             _ => {
