@@ -8,7 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::Combination;
-use crate::common::{Client, Echod, LONG, MIB, pattern, poll};
+use crate::common::{Client, Echod, LONG, MIB, pattern, poll, port_of_nobody};
 
 const PATIENT: &str = "drain-timeout = \"60s\"";
 
@@ -40,7 +40,10 @@ pub(super) fn drain_serves_who_has_just_come(combination: Combination) {
 
 /// A client that never reads holds the drain for as long as it may last; the second signal ends that.
 pub(super) fn second_term_cuts(combination: Combination) {
-    let mut daemon = combination.start_with(PATIENT, "");
+    // Nobody else is to be found at the port that is given up.
+    let address = combination.address.replace(":0", &format!(":{}", port_of_nobody("tcp")));
+    let listener = combination.listener("it").replace(combination.address, &address);
+    let mut daemon = Echod::start(&format!("[daemon]\n{PATIENT}\n{listener}"));
     let client = daemon.client("it");
     client.flood(pattern(LONG));
     daemon.signal(Signal::SIGTERM);
@@ -97,12 +100,14 @@ pub(super) fn drain_serves_who_waits_side_by_side(combination: Combination) {
 
 /// Who comes behind the last of `max-requests` is refused at once, at every socket, also while that one is still served.
 pub(super) fn max_requests(combination: Combination) {
-    let other = match combination.protocol {
-        "tcp" => Combination { address: "127.0.0.1:0\", \"127.0.0.1:0", ..combination },
-        _ => Combination { address: "it.sock\", \"other.sock", ..combination },
+    let addresses = match combination.protocol {
+        // One that is given up must not become that of another test.
+        "tcp" => [(); 2].map(|()| format!("127.0.0.1:{}", port_of_nobody("tcp"))),
+        _ => ["it.sock", "other.sock"].map(str::to_owned),
     };
-    let listener = other.listener("it").replace("address = ", "max-requests = 3\naddress = [");
-    let listener = listener.replace("\"\nmode", "\"]\nmode");
+    let address = format!("address = \"{}\"", combination.address);
+    let addresses = format!("address = {addresses:?}\nmax-requests = 3");
+    let listener = combination.listener("it").replace(&address, &addresses);
     let mut daemon = Echod::start(&format!("[daemon]\n{PATIENT}\n{listener}"));
     let endpoints = daemon.endpoints("it");
     assert_eq!(endpoints.len(), 2);
