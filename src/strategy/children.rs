@@ -26,7 +26,7 @@ use crate::{
     listener::Listener,
     logging::{self, Seldom},
     peer::Peer,
-    sys::{fork, mmsg::Batch, shared::Slots, task_name::name_task},
+    sys::{fork, mmsg::Batch, shared::Slots, task_name::TaskName},
     watch::{LingerList, Patience, Ready},
 };
 
@@ -50,6 +50,8 @@ const EXITING: u32 = 20;
 pub(super) struct Children<'a> {
     duty: &'a Duty,
     sockets: &'a [Listener],
+    /// What a child that serves a connection is called.
+    name: TaskName,
     /// What a child has in place of the listening sockets.
     nothing: File,
     family: Family,
@@ -78,6 +80,7 @@ impl<'a> Children<'a> {
         Ok(Children {
             duty,
             sockets,
+            name: TaskName::new(&duty.settings.name, CLIENT),
             nothing: File::open("/dev/null")?,
             family: Family::new(&duty.stats)?,
             told: false,
@@ -142,8 +145,9 @@ impl<'a> Children<'a> {
     pub(super) fn serve(&mut self, guest: Guest, scratch: &mut [u8]) {
         let (duty, Guest { socket, peer, mut permit, opened }) = (self.duty, guest);
         let place = permit.take_place();
+        let name = self.name;
         let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
-            name_task(&duty.settings.name, CLIENT);
+            name.set();
             let hold = |place| slot.hold(place);
             slot.tell(duty.converse(&socket, &peer, opened, scratch, hold));
         });

@@ -1,18 +1,39 @@
 //! What `ps` and `top -H` call a thread or process: the listener that it serves, and its part in that.
 
-use std::{ffi::CString, fmt::Display};
+use std::{ffi::CStr, fmt::Display};
 
 use nix::sys::prctl;
 
 /// So many bytes the kernel keeps (prctl(2), `PR_SET_NAME`), without the one that ends them.
 const ROOM: usize = 15;
 
-/// Names the calling thread, or the process if it is the only one: `web/epoll-1`.
-pub fn name_task(listener: &str, part: impl Display) {
-    // It has no zero byte; and a task without a name serves as well.
-    if let Ok(name) = CString::new(task_name(listener, &part.to_string())) {
-        let _ = prctl::set_name(&name);
+/// A name for threads or processes: `web/epoll-1`. Zero bytes fill it up.
+#[derive(Clone, Copy)]
+pub struct TaskName([u8; ROOM + 1]);
+
+impl TaskName {
+    /// Of this part of serving `listener`.
+    pub fn new(listener: &str, part: impl Display) -> TaskName {
+        let name = task_name(listener, &part.to_string());
+        let length = name.len().min(ROOM);
+        let mut bytes = [0; ROOM + 1];
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        TaskName(bytes)
     }
+
+    /// Gives it to the calling thread, or to the process if that is the only one. Nothing is allocated: in a child that has just
+    /// been forked each page that is written to must be copied.
+    pub fn set(&self) {
+        // A task without a name serves as well.
+        if let Ok(name) = CStr::from_bytes_until_nul(&self.0) {
+            let _ = prctl::set_name(name);
+        }
+    }
+}
+
+/// Names the calling thread, or the process if it is the only one.
+pub fn name_task(listener: &str, part: impl Display) {
+    TaskName::new(listener, part).set();
 }
 
 /// The part stays whole; of a listener's name as much as there is room for. What tells URLs apart is at their end.

@@ -45,7 +45,7 @@ def journal():
     serve(config(more=public))
     echo_everywhere()
     journal.find('listener "tcp": serving echo at tcp://127.0.0.1:7', priority=6)
-    journal.find('listener "unix": unix: closed after', priority=6)
+    journal.find('listener "unix": unix: (pid ', priority=6)
     journal.find("answers datagrams from everywhere", priority=4)
     CONFIG.write_text("nonsense")
     systemctl("reload", UNIT)
@@ -67,7 +67,7 @@ def journal_that_restarts():
         eventually("the journal's state", lambda: show("SubState", JOURNALD), "running")
         journal = Journal()
         echo_everywhere()
-        journal.find('listener "unix": unix: closed after', priority=6)
+        journal.find('listener "unix": unix: (pid ', priority=6)
 
 
 @check
