@@ -37,7 +37,7 @@ const TURN: u32 = 16;
 /// A connection and what it is up to.
 pub struct Connection {
     session: Box<dyn Session>,
-    phase: Phase,
+    pub(super) phase: Phase,
     /// What the socket refused; idle connections, which are many, have no room for it.
     owed: Option<Box<Owed>>,
     talker: bool,
@@ -48,9 +48,9 @@ pub struct Connection {
     sent: u64,
     peer: Peer,
     /// While a header is awaited, or something came with it.
-    preface: Option<Box<Preface>>,
+    pub(super) preface: Option<Box<Preface>>,
     /// Whom the proxy speaks for.
-    carried: Option<Box<SocketAddr>>,
+    pub(super) carried: Option<Box<SocketAddr>>,
 }
 
 /// Bytes that are to be sent before the peer is read again.
@@ -60,7 +60,7 @@ struct Owed {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     /// Accepted; the header of a proxy comes first.
     Prefaced,
     /// Nothing comes first any more; whether the peer is let in is to be decided.
@@ -279,7 +279,7 @@ impl Connection {
     }
 
     /// Takes in `n` bytes of the buffer, or as many as `max-bytes` still allows; returns how many.
-    fn arrived(&mut self, n: usize, line: &mut impl Line, context: &Context<'_>) -> usize {
+    pub(super) fn arrived(&mut self, n: usize, line: &mut impl Line, context: &Context<'_>) -> usize {
         let left = context.most_bytes().saturating_sub(self.received);
         let n = usize::try_from(left).map_or(n, |left| n.min(left));
         let bytes = &line.buffer()[..n];

@@ -29,25 +29,25 @@ mod whose;
 pub use binding::{Before, Site, bind, merge, sites};
 pub use host_names::HostNames;
 pub use name_clashes::check_names;
-pub use places::{places, words};
+pub use places::{resolve, words};
 use unit::Unit;
 pub use whose::Whose;
 
 /// A socket that clients can reach.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
-    protocol: Protocol,
-    address: Peer,
+    pub(super) socket: Socket,
+    pub(super) protocol: Protocol,
+    pub(super) address: Peer,
     /// Where it was to be bound, which is not the same with port 0.
-    place: Option<Peer>,
+    pub(super) place: Option<Peer>,
     /// Sockets bound to the same port, for event loops that want one of their own.
-    twins: Vec<Socket>,
-    whose: Whose,
+    pub(super) twins: Vec<Socket>,
+    pub(super) whose: Whose,
     /// Of one that was passed.
-    unit: Option<Arc<Unit>>,
+    pub(super) unit: Option<Arc<Unit>>,
     // After the socket: the file goes away once nobody can connect any more.
-    file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
 }
 
 /// Why there was no connection to accept.
@@ -72,7 +72,7 @@ impl Listener {
 
     /// Another socket of this port, or this one once more. Its address is not asked for: that of one that clients have been kept
     /// from may have changed.
-    fn sibling(&self, socket: Socket) -> Listener {
+    pub(super) fn sibling(&self, socket: Socket) -> Listener {
         let (protocol, address, whose) = (self.protocol, self.address.clone(), self.whose);
         Listener {
             socket,

@@ -15,7 +15,7 @@ use crate::{
     config::{self, Address, Environment, Protocol},
     digits::Lasted,
     error::{Exit, Failure},
-    listener::{HostNames, places, words},
+    listener::{HostNames, resolve, words},
     peer::Peer,
 };
 
@@ -41,7 +41,7 @@ pub fn probe(url: &str) -> Result<String, Failure> {
     // A name may have several addresses; as for any client, one that answers is enough.
     let mut troubles = Vec::new();
     let names = HostNames::look_up([&listener], || false).unwrap_or_default();
-    for place in places(&listener, address, &names)? {
+    for place in resolve(&listener, address, &names)? {
         let url = place.url(listener.protocol);
         let mut source = None;
         match ask(&place, listener.protocol, &mut source) {

@@ -96,7 +96,7 @@ fn check_hosts(config: &Config, notes: &mut Vec<String>) -> Result<(), Failure> 
     let names = HostNames::look_up(&config.listeners, || false).unwrap_or_default();
     for settings in &config.listeners {
         let named = settings.address.iter().filter(|address| address.is_name());
-        let missing = named.filter_map(|address| listener::places(settings, address, &names).err());
+        let missing = named.filter_map(|address| listener::resolve(settings, address, &names).err());
         notes.extend(missing.map(|failure| failure.message));
     }
     listener::check_names(&config.listeners, &names)

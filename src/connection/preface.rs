@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The bytes of a header, as far as they have come; then those that came with it.
-pub(super) struct Preface {
+pub(crate) struct Preface {
     bytes: Vec<u8>,
     /// Whether there may be none.
     optional: bool,
@@ -63,9 +63,11 @@ impl Preface {
 
 impl Connection {
     /// Awaits the header of a proxy, before the session hears of anything.
-    pub fn prefaced(self, context: &Context<'_>) -> Connection {
+    pub fn prefaced(mut self, context: &Context<'_>) -> Connection {
         let optional = context.settings.proxy_protocol == ProxyProtocol::Optional;
-        Connection { phase: Phase::Prefaced, preface: Some(Box::new(Preface::new(optional))), ..self }
+        self.phase = Phase::Prefaced;
+        self.preface = Some(Box::new(Preface::new(optional)));
+        self
     }
 
     /// Whom a proxy speaks for, once that is known.

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::{
     Listener,
     host_names::HostNames,
-    places::{cannot_bind, is_absent, left_out, look_for, places},
+    places::{cannot_bind, is_absent, left_out, look_for, resolve},
 };
 use super::{sharing::Sharing, unit};
 use crate::{
@@ -61,7 +61,7 @@ pub fn sites<'a>(settings: &config::Listener, names: &HostNames) -> Result<Vec<S
     for (number, address) in settings.address.iter().enumerate() {
         let name = address.is_name().then_some(number);
         let site = |place| Site { place, name, found: None, before: Before::default(), spare: false };
-        sites.extend(places(settings, address, names)?.into_iter().map(site));
+        sites.extend(resolve(settings, address, names)?.into_iter().map(site));
     }
     Ok(sites)
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// All sockets that an address of the file stands for.
-pub fn places(
+pub fn resolve(
     settings: &config::Listener,
     address: &Address,
     names: &HostNames,

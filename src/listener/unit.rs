@@ -7,9 +7,9 @@ use crate::{config, options::Usual, peer::Peer};
 
 /// A socket unit, as far as it can be known.
 #[derive(Debug)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// `FileDescriptorName=`.
-    name: String,
+    pub(super) name: String,
     /// What the socket had before we set anything.
     pub(super) usual: Usual,
 }

@@ -16,7 +16,7 @@ use crate::{
 
 /// Serves `sockets` with so many loops. A socket that has twins (`SO_REUSEPORT`, socket(7)) gives each loop one of its
 /// own, among which the kernel shares out the clients; any other socket is shared by all loops.
-pub(super) fn serve(duty: &Duty, mut sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
+pub(crate) fn serve(duty: &Duty, mut sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
     let mut shares = Vec::new();
     for _ in 1..workers {
         let share: io::Result<Vec<Listener>> = sockets.iter_mut().map(Listener::twin).collect();

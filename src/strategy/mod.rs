@@ -14,18 +14,18 @@ use crate::{
 
 mod availability;
 mod backlog_drain;
-mod brood;
-mod children;
+pub(super) mod brood;
+pub(super) mod children;
 mod event_loop;
-mod family;
+pub(super) mod family;
 mod forking;
 mod iterative;
-mod loops;
-mod pool_start;
+pub(super) mod loops;
+pub(super) mod pool_start;
 mod slab;
-mod slot;
+pub(super) mod slot;
 mod threading;
-mod threads;
+pub(super) mod threads;
 mod timers;
 mod workers;
 

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// Stack of a thread that serves, in bytes; only what is touched takes memory.
-pub(super) const STACK: usize = 256 << 10;
+pub(crate) const STACK: usize = 256 << 10;
 
 /// What a thread or process is called that serves one client after the other, or only one.
-pub(super) const CLIENT: &str = "client";
+pub(crate) const CLIENT: &str = "client";
 
 /// Threads that may wait for a job.
 const SPARE: usize = 32;
@@ -173,7 +173,7 @@ impl<J> Drop for Alive<J> {
 }
 
 /// How many threads the kernel has mappings for, in all listeners together.
-pub(super) fn most() -> usize {
+pub(crate) fn most() -> usize {
     // In a sandbox the kernel is not asked any more.
     static MOST: LazyLock<usize> = LazyLock::new(|| {
         let mappings = room::most_mappings().unwrap_or(usize::MAX);
