@@ -27,7 +27,7 @@ use nix::{
 };
 
 use crate::{
-    stats::Stats,
+    report::stats::Stats,
     sys::shared::{Shared, Slots, atomics},
 };
 pub use bell::Bell;

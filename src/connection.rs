@@ -14,9 +14,8 @@ use log::info;
 
 use crate::{
     config,
-    end::End,
-    payload::Shown,
     peer::Peer,
+    report::{close_reason::End, payload::Shown},
     service::{Event, Next, Service, Session},
     sys::line::Line,
 };

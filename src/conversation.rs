@@ -14,8 +14,7 @@ use socket2::Socket;
 
 use crate::{
     connection::{Appetite, Connection, Context, LINGER, Wait},
-    end::End,
-    reason::Reason,
+    report::{close_reason::End, refusal_reason::Reason},
     sys::{credentials::PeerProcess, interrupt},
 };
 

@@ -19,8 +19,8 @@ use crate::{
     duty::Duty,
     guard,
     listener::Listener,
-    logging::Seldom,
     peer::Peer,
+    report::logging::Seldom,
     sys::{
         error_queue,
         mmsg::{Batch, Request},

@@ -13,7 +13,7 @@ use nix::{
     unistd::pipe2,
 };
 
-use crate::error::{Exit, Failure};
+use crate::report::error::{Exit, Failure};
 
 /// Which of the two processes this is now.
 pub enum Detached {

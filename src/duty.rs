@@ -15,12 +15,11 @@ use crate::{
     config::{self, WhenFull, Workers},
     connection::{Connection, Context},
     conversation::{self, Report},
-    end::End,
     guard::Guard,
     listener::{Listener, Refusal},
     peer::Peer,
+    report::{close_reason::End, stats::Stats},
     service::{self, Service},
-    stats::Stats,
     sys::{
         interrupt::Crew,
         post::{Post, Posts},

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{config::Loaded, error::Failure, listener::HostNames};
+use crate::{config::Loaded, listener::HostNames, report::error::Failure};
 
 /// What has happened.
 pub enum Event {

@@ -8,10 +8,11 @@ use std::{
 
 use crate::{
     cli,
-    config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol},
-    embedded::plain,
-    error::{Exit, Failure},
-    reason::Reason,
+    config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol, embedded::plain},
+    report::{
+        error::{Exit, Failure},
+        refusal_reason::Reason,
+    },
 };
 
 mod guards;

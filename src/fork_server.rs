@@ -28,7 +28,7 @@ use crate::{
     backoff::Backoff,
     config, guard,
     listener::{Listener, Whose},
-    stats::{Order, Stats},
+    report::stats::{Order, Stats},
     strategy::HAND_OVER,
     sys::{shared::Shared, spawn::spawn},
 };

@@ -14,12 +14,12 @@ use crate::{
     activation::Passed,
     cli::Cli,
     config::{self, Config, Environment, Loaded},
-    error::{Exit, Failure},
     event::Event,
     keeping::Store,
     listener::{self, HostNames, Listener, Site, Whose},
     parked::Parked,
     peer::Peer,
+    report::error::{Exit, Failure},
     signals,
     station::Station,
 };

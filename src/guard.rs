@@ -14,9 +14,8 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    config::{self, PortChoice, Protocol, ServiceKind, SourcePorts},
-    embedded::plain,
-    reason::Reason,
+    config::{self, PortChoice, Protocol, ServiceKind, SourcePorts, embedded::plain},
+    report::refusal_reason::Reason,
     sys::{clock, names::Destination, shared::Slots, socket_filter::Instruction},
 };
 

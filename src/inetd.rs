@@ -17,10 +17,13 @@ use crate::{
     connection::SCRATCH,
     datagram,
     duty::{Duty, Guest},
-    error::{Exit, Failure},
     listener::{Listener, Whose},
-    logging, options,
+    options,
     peer::Peer,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
     sys::{
         interrupt,
         mmsg::Batch,

@@ -25,7 +25,6 @@ pub mod watch;
 pub mod cli;
 pub mod config;
 pub mod detach;
-pub mod digits;
 pub mod event;
 pub mod explain;
 pub mod fork_server;
@@ -44,18 +43,11 @@ pub mod systemd;
 
 // What they use.
 pub mod backoff;
-pub mod embedded;
-pub mod end;
-pub mod error;
 pub mod guard;
-pub mod logging;
 pub mod options;
-pub mod payload;
 pub mod peer;
 pub mod pid_file;
 pub mod proxy;
-pub mod reason;
-pub mod regular_file;
+pub mod report;
 pub mod socket_file;
-pub mod stats;
 pub mod sys;

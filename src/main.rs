@@ -4,8 +4,12 @@ use std::process::ExitCode;
 
 use echod::{
     cli::Cli,
-    error::{Exit, Failure},
-    fork_server, logging, server,
+    fork_server,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
+    server,
 };
 
 fn main() -> ExitCode {

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockAddr;
 
-use crate::{config::Protocol, digits::Digits, sys::credentials::PeerProcess};
+use crate::{config::Protocol, report::decimal::Digits, sys::credentials::PeerProcess};
 
 /// The address of a peer, or where a socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

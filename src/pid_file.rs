@@ -13,7 +13,7 @@ use std::{
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::{
+use crate::report::{
     error::{Exit, Failure},
     regular_file,
 };

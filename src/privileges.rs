@@ -19,8 +19,10 @@ use socket2::Socket;
 
 use crate::{
     config::{self, Address, Config, Mode},
-    error::{Exit, Failure},
-    logging,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
 };
 
 /// Descriptors that the daemon needs beside those of connections.

@@ -13,10 +13,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     config::{self, Address, Environment, Protocol},
-    digits::Lasted,
-    error::{Exit, Failure},
     listener::{HostNames, resolve, words},
     peer::Peer,
+    report::{
+        decimal::Lasted,
+        error::{Exit, Failure},
+    },
 };
 
 /// How long an answer may take, from the first attempt to connect.

@@ -15,7 +15,7 @@ use log::{info, warn};
 
 use crate::{
     config::{self, Address, Config, Fallback, LogTarget, Mode},
-    error::{Exit, Failure},
+    report::error::{Exit, Failure},
 };
 
 mod calls;

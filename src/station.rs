@@ -16,8 +16,8 @@ use crate::{
     keeping::Label,
     listener::{Listener, Whose},
     peer::Peer,
+    report::stats::Stats,
     socket_file::{FileId, SocketFile},
-    stats::Stats,
     sys::{shared::Shared, socket_filter},
 };
 

@@ -17,11 +17,13 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1};
 use crate::{
     cli::Cli,
     config::Config,
-    error::{Exit, Failure},
     event::Event,
     keeping::Store,
-    logging,
     parked::Parked,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
     sandbox::Sandbox,
     station::{Heir, Station},
     systemd::Manager,

@@ -21,7 +21,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::logging::Seldom;
+use crate::report::logging::Seldom;
 
 /// How long a message may wait for room in the manager's queue.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -21,7 +21,7 @@ use socket2::Socket;
 use crate::{
     admission::Gate,
     listener::Listener,
-    logging,
+    report::logging,
     sys::{interrupt, post::Post},
 };
 

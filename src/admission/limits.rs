@@ -10,7 +10,7 @@ use super::{
     pace::Pace,
     sources::{Place, Source, Sources},
 };
-use crate::{config, reason::Reason, sys::shared::Slots};
+use crate::{config, report::refusal_reason::Reason, sys::shared::Slots};
 
 /// The limits of one listener. What it counts lies in memory that its forked processes share.
 pub struct Limits {

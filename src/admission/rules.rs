@@ -8,7 +8,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{config, embedded::plain, reason::Reason};
+use crate::{
+    config::{self, embedded::plain},
+    report::refusal_reason::Reason,
+};
 
 /// The compiled lists of one listener.
 #[derive(Debug)]

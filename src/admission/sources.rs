@@ -26,9 +26,8 @@ use std::{
 
 use super::pace::Pace;
 use crate::{
-    config,
-    embedded::plain,
-    reason::Reason,
+    config::{self, embedded::plain},
+    report::refusal_reason::Reason,
     sys::{
         clock,
         shared::{Slots, atomics},

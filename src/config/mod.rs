@@ -9,7 +9,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::embedded::plain;
+use crate::config::embedded::plain;
 
 mod address;
 mod choices;
@@ -336,5 +336,6 @@ fn quoted(text: &str) -> String {
     format!("`{}`", text.escape_debug()).replace("\\'", "'").replace("\\\"", "\"")
 }
 
+pub mod embedded;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::{
     diagnostic::{Faults, Place, Source, Trouble},
     encoding, no_network, quoted, text_file,
 };
-use crate::embedded::embedded_v4;
+use crate::config::embedded::embedded_v4;
 
 /// The networks that hold every address.
 pub fn everybody() -> Vec<IpNet> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{config, stats::Stats, sys::interrupt};
+use crate::{config, report::stats::Stats, sys::interrupt};
 
 /// What every connection of a listener shares.
 pub struct Context<'a> {

@@ -7,7 +7,7 @@ use super::{Connection, Context, Phase};
 use crate::{
     config::ProxyProtocol,
     proxy::{self, Reading},
-    reason::Reason,
+    report::refusal_reason::Reason,
     sys::line::Line,
 };
 

@@ -15,8 +15,8 @@ use socket2::Socket;
 use super::*;
 use crate::{
     config::{Environment, Inputs},
+    report::stats::Stats,
     service,
-    stats::Stats,
     sys::{line::Direct, shared::Shared},
 };
 

@@ -16,7 +16,7 @@ use socket2::Socket;
 
 use crate::{
     config,
-    end::End,
+    report::close_reason::End,
     sys::{
         interrupt,
         line::{Direct, Line},

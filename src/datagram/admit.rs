@@ -3,12 +3,11 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 
 use crate::{
-    config::ServiceKind,
+    config::{ServiceKind, embedded::embedded_v4},
     duty::Duty,
-    embedded::embedded_v4,
     guard::{Guard, Round, Source},
     listener::Listener,
-    reason::Reason,
+    report::refusal_reason::Reason,
     sys::{
         clock,
         mmsg::{Batch, Request},

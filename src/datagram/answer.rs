@@ -13,9 +13,8 @@ use crate::{
     config::Payload,
     duty::{Duty, Room},
     listener::Listener,
-    payload::Shown,
     peer::Peer,
-    reason::Reason,
+    report::{payload::Shown, refusal_reason::Reason},
     service::Service,
     sys::{
         clock,

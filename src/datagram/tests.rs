@@ -9,7 +9,7 @@ use crate::{
     config::{self, Environment, Inputs, ServiceKind},
     listener::{self, HostNames},
     peer::Peer,
-    reason::Reason,
+    report::refusal_reason::Reason,
     service::{
         Service, Session,
         tests::{KINDS, request, room_for_a_datagram, service},

@@ -19,7 +19,7 @@ use crate::{
     config::WhenFull,
     listener::Refusal,
     peer::Peer,
-    reason::Reason,
+    report::refusal_reason::Reason,
     sys::{
         clock,
         credentials::{peer_is_in, peer_user},

@@ -9,9 +9,11 @@ use super::Duty;
 use crate::{
     config::Protocol,
     conversation::Report,
-    digits::{Digits, Lasted},
-    end::End,
     peer::Peer,
+    report::{
+        close_reason::End,
+        decimal::{Digits, Lasted},
+    },
     sys::credentials::{PeerProcess, peer_process},
 };
 

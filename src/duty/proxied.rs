@@ -4,8 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Duty;
 use crate::{
-    admission::sources::Place, config::ProxyProtocol, connection::Connection, embedded::plain, peer::Peer,
-    reason::Reason,
+    admission::sources::Place,
+    config::{ProxyProtocol, embedded::plain},
+    connection::Connection,
+    peer::Peer,
+    report::refusal_reason::Reason,
 };
 
 impl Duty {

@@ -13,7 +13,7 @@ use super::Duty;
 use crate::{
     config::WhenFull,
     peer::Peer,
-    reason::Reason,
+    report::refusal_reason::Reason,
     sys::{clock, credentials::peer_user},
 };
 

@@ -5,7 +5,7 @@ use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 use log::warn;
 
 use super::Duty;
-use crate::logging::Seldom;
+use crate::report::logging::Seldom;
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
 pub struct Rest(Duration);

@@ -7,10 +7,9 @@ use super::{
     who::Visitor,
 };
 use crate::{
-    config::{Address, Host, PortChoice},
-    embedded::plain,
+    config::{Address, Host, PortChoice, embedded::plain},
     guard::{self, Place},
-    reason::Reason,
+    report::refusal_reason::Reason,
 };
 
 /// Whether there is a port to answer to.

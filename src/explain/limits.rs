@@ -5,10 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::Ipv6Net;
 
 use super::{Case, Outcome::Limit, Step, who::Visitor};
-use crate::{
-    config::{Listener, WhenFull, Workers},
-    embedded::plain,
-};
+use crate::config::{Listener, WhenFull, Workers, embedded::plain};
 
 /// The limits of the listener, and of the source.
 pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Step>) {

@@ -11,7 +11,7 @@ use crate::{
     duty::Duty,
     guard::{Place, Round, own_ports},
     peer::Peer,
-    stats::Stats,
+    report::stats::Stats,
     sys::{clock, shared::Shared},
 };
 

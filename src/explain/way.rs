@@ -9,10 +9,9 @@ use super::{
     who::Visitor,
 };
 use crate::{
-    config::{Address, Host, Listener, Protocol, ProxyProtocol},
-    embedded::plain,
+    config::{Address, Host, Listener, Protocol, ProxyProtocol, embedded::plain},
     guard,
-    reason::Reason,
+    report::refusal_reason::Reason,
 };
 
 /// How somebody comes to a listener.

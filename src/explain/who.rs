@@ -11,9 +11,8 @@ use nix::unistd::{Uid, User, getgrouplist};
 use super::{Case, Outcome, Step, Way};
 use crate::{
     admission::rules::{List, Rules},
-    config::{Owner, Protocol, everybody},
-    embedded::plain,
-    reason::Reason,
+    config::{Owner, Protocol, embedded::plain, everybody},
+    report::refusal_reason::Reason,
 };
 
 /// Somebody who comes.

@@ -12,10 +12,13 @@ use nix::unistd::Pid;
 use super::{FLAG, LEFT, Orders, READY};
 use crate::{
     duty::{Duty, Startup},
-    error::{Exit, Failure},
     guard,
     listener::{Listener, Whose},
-    logging, strategy,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
+    strategy,
     sys::{fork::die_with, interrupt, shared::Shared, spawn::inherited},
 };
 

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{ifaddrs::getifaddrs, sys::socket::SockaddrStorage};
 
-use crate::embedded::plain;
+use crate::config::embedded::plain;
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use super::table::{Entry, REPLACEABLE, Table};
-use crate::{reason::Reason, sys::shared::Slots};
+use crate::{report::refusal_reason::Reason, sys::shared::Slots};
 
 /// Sets of four: 65,536 sources, a megabyte at most.
 const SETS: usize = 16_384;

@@ -13,7 +13,7 @@ pub enum Class {
     Nobody,
 }
 
-/// A [plain](crate::embedded::plain) address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
+/// A [plain](crate::config::embedded::plain) address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
 /// take longer than all of them.
 pub trait Source: Copy + Into<IpAddr> {
     /// What it says about who could have sent from it.
@@ -72,7 +72,7 @@ impl Source for IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::plain;
+    use crate::config::embedded::plain;
 
     #[test]
     fn addresses_have_a_kind() {

@@ -16,10 +16,9 @@ use super::{
 };
 use super::{sharing::Sharing, unit};
 use crate::{
-    config,
-    error::Failure,
-    options,
+    config, options,
     peer::Peer,
+    report::error::Failure,
     signals,
     socket_file::{FileId, SocketFile},
 };

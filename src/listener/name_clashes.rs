@@ -3,7 +3,7 @@
 use super::{host_names::HostNames, host_names::name_of};
 use crate::{
     config::{Address, Claim, Claims, Host, Listener},
-    error::{Exit, Failure},
+    report::error::{Exit, Failure},
 };
 
 /// Whether all addresses of `listeners` can be bound beside each other. A name that was not found is none of them.

@@ -15,13 +15,15 @@ use super::{How, STACK, Station};
 use crate::{
     config::{self, Mode},
     duty::{Duty, Startup},
-    error::{Exit, Failure},
     event::Event,
     fork_server::ForkServer,
     listener::Listener,
     peer::Peer,
+    report::{
+        error::{Exit, Failure},
+        stats::Stats,
+    },
     socket_file::SocketFile,
-    stats::Stats,
     strategy,
     sys::shared::Shared,
 };

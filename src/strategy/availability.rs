@@ -5,7 +5,7 @@ use std::io;
 use super::threads;
 use crate::{
     config::{self, Config, Fallback, Mode, Workers},
-    error::{Exit, Failure},
+    report::error::{Exit, Failure},
     sys::ring::Ring,
 };
 

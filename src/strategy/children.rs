@@ -22,10 +22,12 @@ use crate::{
     conversation::Report,
     datagram::{self, Desk},
     duty::{self, Door, Duty, Guest},
-    end::End,
     listener::Listener,
-    logging::{self, Seldom},
     peer::Peer,
+    report::{
+        close_reason::End,
+        logging::{self, Seldom},
+    },
     sys::{fork, mmsg::Batch, shared::Slots, task_name::TaskName},
     watch::{LingerList, Patience, Ready},
 };

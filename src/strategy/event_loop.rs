@@ -12,9 +12,8 @@ use crate::{
     connection::{Appetite, LINGER, SCRATCH, Wait},
     datagram::{self, MOST},
     duty::{Duty, Rest},
-    end::End,
     listener::Listener,
-    logging::Gathering,
+    report::{close_reason::End, logging::Gathering},
     sys::{
         mmsg::Batch,
         poller::{Event, Interest, Poller},

@@ -30,8 +30,10 @@ use super::backlog_drain;
 use crate::{
     duty::Duty,
     listener::Listener,
-    logging,
-    stats::{Order, Stats, use_shard},
+    report::{
+        logging,
+        stats::{Order, Stats, use_shard},
+    },
     sys::{fork, interrupt, post, shared::Shared},
     watch::{self, LingerList, Patience},
 };

@@ -25,7 +25,7 @@ use crate::{
     datagram::{self, Desk},
     duty::{Door, Duty, Startup},
     listener::Listener,
-    logging,
+    report::logging,
     sys::shared::{Pages, Slots},
     watch::LingerList,
 };

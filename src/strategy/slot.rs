@@ -14,8 +14,7 @@ use nix::sys::wait::WaitStatus;
 use crate::{
     admission::sources::Place,
     conversation::Report,
-    end::End,
-    reason::Reason,
+    report::{close_reason::End, refusal_reason::Reason},
     sys::{credentials::PeerProcess, shared::atomics},
 };
 

@@ -16,8 +16,7 @@ use log::warn;
 
 use crate::{
     duty::Duty,
-    logging::Seldom,
-    stats::Stats,
+    report::{logging::Seldom, stats::Stats},
     sys::{room, shared::Shared, task_name::name_task, thread},
 };
 

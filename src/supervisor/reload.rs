@@ -16,12 +16,14 @@ use log::{error, info, warn};
 use super::Supervisor;
 use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
-    error::{Exit, Failure},
     event::Event,
     generation::{self, Bound},
     listener::{HostNames, Listener},
-    logging,
     peer::Peer,
+    report::{
+        error::{Exit, Failure},
+        logging,
+    },
     station::Station,
     strategy,
 };

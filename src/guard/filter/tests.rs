@@ -6,8 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    config::{PortChoice, SourcePorts},
-    embedded::plain,
+    config::{PortChoice, SourcePorts, embedded::plain},
     guard::source::{Class, Source},
 };
 

@@ -12,7 +12,13 @@ use nix::sys::{
 };
 
 use super::{EventLoop, Visitor};
-use crate::{conversation::Report, duty::Duty, end::End, logging, peer::Peer, sys::poller::Poller};
+use crate::{
+    conversation::Report,
+    duty::Duty,
+    peer::Peer,
+    report::{close_reason::End, logging},
+    sys::poller::Poller,
+};
 
 /// They wait for so long at most,
 const WHILE: Duration = Duration::from_millis(20);

@@ -7,7 +7,7 @@ use super::EventLoop;
 use crate::{
     config::{self, ProxyProtocol},
     connection::{Appetite, LINGER, Wait},
-    end::End,
+    report::close_reason::End,
     strategy::timers::Timers,
     sys::poller::{Event, Poller},
 };

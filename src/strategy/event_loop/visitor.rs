@@ -11,7 +11,7 @@ use crate::{
     admission::Permit,
     connection::{Appetite, Connection, Wait},
     duty::Duty,
-    end::End,
+    report::close_reason::End,
     sys::poller::{Interest, Poller},
 };
 

@@ -8,7 +8,7 @@ use std::{
     process::{Child, ExitStatus},
 };
 
-use echod::reason::Reason;
+use echod::report::refusal_reason::Reason;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

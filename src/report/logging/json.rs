@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, io};
 use log::{Record, kv};
 use serde::Serialize;
 
-use crate::payload::is_printable;
+use crate::report::payload::is_printable;
 
 /// The shape of a JSON line; every key-value of the record is a field of its own.
 #[derive(Serialize)]

@@ -8,8 +8,10 @@ use super::{
 };
 use crate::{
     config::{Log, LogTarget},
-    error::{Exit, Failure},
-    regular_file,
+    report::{
+        error::{Exit, Failure},
+        regular_file,
+    },
 };
 
 /// A stream that the process was started with, and not a file of ours: a pipe or a terminal as well, and never given to another user.

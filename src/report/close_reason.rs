@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use crate::reason::Reason;
+use crate::report::refusal_reason::Reason;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use crate::{end::End, reason::Reason, sys::shared::atomics};
+use crate::{
+    report::{close_reason::End, refusal_reason::Reason},
+    sys::shared::atomics,
+};
 
 /// How many places bytes are counted in, so that threads on different cores seldom write the same cache line.
 const SHARDS: usize = 16;

@@ -9,7 +9,7 @@ use std::{
 
 use log::Level;
 
-use crate::{payload::is_printable, sys::clock};
+use crate::{report::payload::is_printable, sys::clock};
 
 thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };

@@ -14,7 +14,7 @@ use super::{
     json::json_line,
     text::{self, with_message},
 };
-use crate::{config::LogFormat, regular_file, sys::local_time};
+use crate::{config::LogFormat, report::regular_file, sys::local_time};
 
 /// Where the syslog daemon listens, syslog(3).
 const SYSLOG: &str = "/dev/log";

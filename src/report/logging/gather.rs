@@ -105,7 +105,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::logging::outlet::Target;
+    use crate::report::logging::outlet::Target;
 
     #[test]
     fn lines_wait_until_there_is_a_piece_of_them() {

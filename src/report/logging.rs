@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, fchown};
 
 use crate::{
     config::{Log, LogFormat, LogLevel, LogTarget},
-    error::Failure,
+    report::error::Failure,
 };
 
 mod gather;
