@@ -19,8 +19,8 @@ use crate::{
     listener::{self, HostNames, Listener, Site, Whose},
     parked::Parked,
     peer::Peer,
+    process::signals,
     report::error::{Exit, Failure},
-    signals,
     station::Station,
 };
 

@@ -16,7 +16,7 @@ use log::warn;
 use nix::sys::stat::fstat;
 use socket2::Socket;
 
-use crate::{socket_file::FileId, systemd::Manager};
+use crate::{process::notify::Manager, socket_file::FileId};
 
 /// What the names of all kept sockets begin with.
 const PREFIX: &str = "kept.";

@@ -24,7 +24,6 @@ pub mod watch;
 // The life around it.
 pub mod cli;
 pub mod config;
-pub mod detach;
 pub mod event;
 pub mod explain;
 pub mod fork_server;
@@ -32,21 +31,17 @@ pub mod generation;
 pub mod inetd;
 pub mod keeping;
 pub mod parked;
-pub mod privileges;
 pub mod probe;
-pub mod sandbox;
 pub mod server;
-pub mod signals;
 pub mod station;
 pub mod supervisor;
-pub mod systemd;
 
 // What they use.
 pub mod backoff;
 pub mod guard;
 pub mod options;
 pub mod peer;
-pub mod pid_file;
+pub mod process;
 pub mod proxy;
 pub mod report;
 pub mod socket_file;

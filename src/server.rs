@@ -16,7 +16,6 @@ use crate::{
     activation::Passed,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded, LogTarget},
-    detach::{Detached, Report, detach},
     event::Event,
     explain,
     generation::{Bound, load},
@@ -24,18 +23,22 @@ use crate::{
     keeping::Store,
     listener::{self, HostNames},
     parked::Parked,
-    pid_file::PidFile,
-    privileges::{self, use_all_descriptors},
     probe,
+    process::{
+        daemonize::{Detached, Report, detach},
+        notify::Manager,
+        pid_file::PidFile,
+        privileges::{self, use_all_descriptors},
+        sandbox::Sandbox,
+        signals,
+    },
     report::{
         error::{Exit, Failure},
         logging,
     },
-    sandbox::Sandbox,
-    signals, strategy,
+    strategy,
     supervisor::Supervisor,
     sys::{code, post, room},
-    systemd::Manager,
 };
 
 /// Does what the command line says, until it is done or a signal ends it.

@@ -20,13 +20,12 @@ use crate::{
     event::Event,
     keeping::Store,
     parked::Parked,
+    process::{notify::Manager, sandbox::Sandbox},
     report::{
         error::{Exit, Failure},
         logging,
     },
-    sandbox::Sandbox,
     station::{Heir, Station},
-    systemd::Manager,
 };
 
 mod orphans;

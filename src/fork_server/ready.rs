@@ -12,7 +12,7 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use crate::signals;
+use crate::process::signals;
 
 /// How long it may take to be prepared, which takes milliseconds.
 const TO_PREPARE: Duration = Duration::from_secs(10);

@@ -18,8 +18,8 @@ use super::{sharing::Sharing, unit};
 use crate::{
     config, options,
     peer::Peer,
+    process::signals,
     report::error::Failure,
-    signals,
     socket_file::{FileId, SocketFile},
 };
 

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("service", &[]),
     ("report", &[]),
-    ("process", &["pid_file", "detach", "sandbox", "signals", "privileges", "systemd"]),
+    ("process", &[]),
     ("access", &["guard", "admission"]),
     ("socket", &["peer", "socket_file", "options", "listener", "keeping", "activation"]),
     ("stream", &["proxy", "connection", "conversation"]),

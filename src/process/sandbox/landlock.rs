@@ -17,8 +17,8 @@ use landlock::{
     make_bitflags,
 };
 
-use super::calls::Needs;
 use crate::config::{Address, Config, LogTarget};
+use crate::process::sandbox::seccomp::Needs;
 
 type Rights = BitFlags<AccessFs>;
 

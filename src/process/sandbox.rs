@@ -18,11 +18,11 @@ use crate::{
     report::error::{Exit, Failure},
 };
 
-mod calls;
-mod files;
+mod landlock;
+mod seccomp;
 
-use calls::Needs;
-use files::{LOG, Reach, SOCKET};
+use crate::process::sandbox::landlock::{LOG, Reach, SOCKET};
+use crate::process::sandbox::seccomp::Needs;
 
 /// Directories of many programs.
 const SHARED: [&str; 10] =
@@ -44,9 +44,9 @@ impl Sandbox {
         }
         let needs = Needs::of(config);
         let no_new_privs = nix::sys::prctl::set_no_new_privs().map_err(|error| error.desc().to_owned());
-        let reach = files::restrict(config, files, needs);
+        let reach = crate::process::sandbox::landlock::restrict(config, files, needs);
         // At last: making the others takes system calls that the filter does not let pass.
-        let calls = calls::restrict(needs);
+        let calls = crate::process::sandbox::seccomp::restrict(needs);
         let told = [
             no_new_privs
                 .map(|()| "no_new_privs".to_owned())
@@ -152,7 +152,7 @@ fn tell(walls: &[Result<String, String>]) {
 /// The kernel knows no right to remove or make one file only: the right is about its directory, with all that is beneath it.
 fn tell_of_shared_directories(config: &Config) {
     let shared = |file: &&PathBuf| {
-        let real = fs::canonicalize(files::directory(file));
+        let real = fs::canonicalize(crate::process::sandbox::landlock::directory(file));
         real.is_ok_and(|directory| SHARED.iter().any(|shared| directory == Path::new(shared)))
     };
     let log = config.log.file.as_ref().filter(|_| config.log.target == LogTarget::File);
