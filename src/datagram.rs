@@ -16,8 +16,8 @@ mod answer;
 
 pub use crate::sys::mmsg::MOST;
 use crate::{
+    access::guard,
     duty::Duty,
-    guard,
     listener::Listener,
     peer::Peer,
     report::logging::Seldom,

@@ -11,11 +11,16 @@ use std::{
 use socket2::Socket;
 
 use crate::{
-    admission::{Gate, Permit, Worker, limits::Limits, rules::Rules, sources::Place},
+    access::{
+        gate::{Gate, Permit, Worker},
+        guard::Guard,
+        limits::Limits,
+        rules::Rules,
+        sources::Place,
+    },
     config::{self, WhenFull, Workers},
     connection::{Connection, Context},
     conversation::{self, Report},
-    guard::Guard,
     listener::{Listener, Refusal},
     peer::Peer,
     report::{close_reason::End, stats::Stats},

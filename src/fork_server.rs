@@ -25,8 +25,9 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    access::guard,
     backoff::Backoff,
-    config, guard,
+    config,
     listener::{Listener, Whose},
     report::stats::{Order, Stats},
     strategy::HAND_OVER,

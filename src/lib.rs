@@ -11,7 +11,6 @@
 
 // The road.
 pub mod activation;
-pub mod admission;
 pub mod connection;
 pub mod conversation;
 pub mod datagram;
@@ -37,8 +36,8 @@ pub mod station;
 pub mod supervisor;
 
 // What they use.
+pub mod access;
 pub mod backoff;
-pub mod guard;
 pub mod options;
 pub mod peer;
 pub mod process;

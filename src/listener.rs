@@ -10,8 +10,8 @@ use std::{
 use socket2::{SockAddr, Socket};
 
 use crate::{
+    access::guard::{self, Place},
     config::{self, Protocol},
-    guard::{self, Place},
     options::{self, Usual},
     peer::{Peer, Url},
     socket_file::SocketFile,

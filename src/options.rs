@@ -7,8 +7,8 @@ use log::warn;
 use socket2::{Domain, Socket, TcpKeepalive};
 
 use crate::{
+    access::guard::{self, Place},
     config::{self, Address, Host, Keepalive, Protocol},
-    guard::{self, Place},
     peer::Peer,
     sys::{
         buffer_lock::Chosen,

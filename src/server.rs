@@ -13,13 +13,14 @@ use log::{info, warn};
 use serde::Serialize;
 
 use crate::{
+    access::guard,
     activation::Passed,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded, LogTarget},
     event::Event,
     explain,
     generation::{Bound, load},
-    guard, inetd,
+    inetd,
     keeping::Store,
     listener::{self, HostNames},
     parked::Parked,

@@ -19,7 +19,7 @@ use nix::{
 use socket2::Socket;
 
 use crate::{
-    admission::Gate,
+    access::gate::Gate,
     listener::Listener,
     report::logging,
     sys::{interrupt, post::Post},

@@ -3,9 +3,9 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 
 use crate::{
+    access::guard::{Guard, Round, Source},
     config::{ServiceKind, embedded::embedded_v4},
     duty::Duty,
-    guard::{Guard, Round, Source},
     listener::Listener,
     report::refusal_reason::Reason,
     sys::{

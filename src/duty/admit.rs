@@ -11,8 +11,8 @@ use socket2::Socket;
 
 use super::{Admitted, Duty, Guest};
 use crate::{
-    admission::{
-        Permit, Worker,
+    access::{
+        gate::{Permit, Worker},
         limits::Limits,
         sources::{Place, Source},
     },

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::Duty;
 use crate::{
-    admission::sources::Place,
+    access::sources::Place,
     config::{ProxyProtocol, embedded::plain},
     connection::Connection,
     peer::Peer,

@@ -7,8 +7,8 @@ use super::{
     who::Visitor,
 };
 use crate::{
+    access::guard::{self, Place},
     config::{Address, Host, PortChoice, embedded::plain},
-    guard::{self, Place},
     report::refusal_reason::Reason,
 };
 

@@ -7,9 +7,9 @@ use socket2::Socket;
 
 use super::*;
 use crate::{
+    access::guard::{Place, Round, own_ports},
     config::{self, Environment, Inputs},
     duty::Duty,
-    guard::{Place, Round, own_ports},
     peer::Peer,
     report::stats::Stats,
     sys::{clock, shared::Shared},

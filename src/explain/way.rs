@@ -9,8 +9,8 @@ use super::{
     who::Visitor,
 };
 use crate::{
+    access::guard,
     config::{Address, Host, Listener, Protocol, ProxyProtocol, embedded::plain},
-    guard,
     report::refusal_reason::Reason,
 };
 

@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User, getgrouplist};
 
 use super::{Case, Outcome, Step, Way};
 use crate::{
-    admission::rules::{List, Rules},
+    access::rules::{List, Rules},
     config::{Owner, Protocol, embedded::plain, everybody},
     report::refusal_reason::Reason,
 };

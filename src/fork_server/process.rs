@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 use super::{FLAG, LEFT, Orders, READY};
 use crate::{
+    access::guard,
     duty::{Duty, Startup},
-    guard,
     listener::{Listener, Whose},
     report::{
         error::{Exit, Failure},

@@ -6,7 +6,8 @@ use socket2::Socket;
 
 use super::Bound;
 use crate::{
-    config, guard,
+    access::guard,
+    config,
     listener::{Listener, Whose},
     peer::Peer,
 };

@@ -18,7 +18,7 @@ use super::{
     threads::CLIENT,
 };
 use crate::{
-    admission::{Permit, sources::Place},
+    access::{gate::Permit, sources::Place},
     conversation::Report,
     datagram::{self, Desk},
     duty::{self, Door, Duty, Guest},

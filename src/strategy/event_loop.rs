@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
 use super::{slab::Slab, workers};
 use crate::{
-    admission::Bell,
+    access::gate::Bell,
     config::Protocol,
     connection::{Appetite, LINGER, SCRATCH, Wait},
     datagram::{self, MOST},

@@ -19,7 +19,7 @@ use super::{
     work,
 };
 use crate::{
-    admission::Worker,
+    access::gate::Worker,
     backoff::Backoff,
     connection::SCRATCH,
     datagram::{self, Desk},

@@ -12,7 +12,7 @@ use std::{
 use nix::sys::wait::WaitStatus;
 
 use crate::{
-    admission::sources::Place,
+    access::sources::Place,
     conversation::Report,
     report::{close_reason::End, refusal_reason::Reason},
     sys::{credentials::PeerProcess, shared::atomics},

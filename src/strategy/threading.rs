@@ -7,7 +7,7 @@ use std::{
 
 use super::{backlog_drain, threads::Threads, work, workers};
 use crate::{
-    admission::Permit,
+    access::gate::Permit,
     connection::SCRATCH,
     datagram::{self, Desk},
     duty::{Door, Duty},

@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("service", &[]),
     ("report", &[]),
     ("process", &[]),
-    ("access", &["guard", "admission"]),
+    ("access", &[]),
     ("socket", &["peer", "socket_file", "options", "listener", "keeping", "activation"]),
     ("stream", &["proxy", "connection", "conversation"]),
     ("serve", &["watch", "duty", "backoff", "datagram"]),

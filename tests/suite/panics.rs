@@ -10,9 +10,9 @@ use std::{
 };
 
 use echod::{
+    access::guard,
     config::{self, Environment, Inputs},
     duty::Duty,
-    guard,
     listener::{self, HostNames},
     peer::Peer,
     service::{Event, Next, Service, Session},

@@ -8,7 +8,7 @@ use std::{
 use socket2::Socket;
 
 use crate::{
-    admission::Permit,
+    access::gate::Permit,
     connection::{Appetite, Connection, Wait},
     duty::Duty,
     report::close_reason::End,

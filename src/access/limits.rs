@@ -6,10 +6,8 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use super::{
-    pace::Pace,
-    sources::{Place, Source, Sources},
-};
+use super::sources::{Place, Source, Sources};
+use crate::access::rate::Pace;
 use crate::{config, report::refusal_reason::Reason, sys::shared::Slots};
 
 /// The limits of one listener. What it counts lies in memory that its forked processes share.

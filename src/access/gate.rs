@@ -2,12 +2,6 @@
 //!
 //! The permit comes before accept(2): at the limit the listener is not looked at, and clients wait in its backlog.
 
-mod bell;
-pub mod limits;
-pub mod pace;
-pub mod rules;
-pub mod sources;
-
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -26,13 +20,13 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
+pub use crate::access::bell::Bell;
+use crate::access::bell::{event, is_readable, tell};
+use crate::access::sources::Place;
 use crate::{
     report::stats::Stats,
     sys::shared::{Shared, Slots, atomics},
 };
-pub use bell::Bell;
-use bell::{event, is_readable, tell};
-use sources::Place;
 
 /// The gate of one listener.
 pub struct Gate {

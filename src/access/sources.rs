@@ -24,7 +24,7 @@ use std::{
     thread::yield_now,
 };
 
-use super::pace::Pace;
+use crate::access::rate::Pace;
 use crate::{
     config::{self, embedded::plain},
     report::refusal_reason::Reason,

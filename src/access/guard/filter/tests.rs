@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    access::guard::source::{Class, Source},
     config::{PortChoice, SourcePorts, embedded::plain},
-    guard::source::{Class, Source},
 };
 
 /// A packet as the kernel has it: the IP header, and the UDP header where the program begins.
