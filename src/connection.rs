@@ -14,9 +14,9 @@ use log::info;
 
 use crate::{
     config,
-    peer::Peer,
     report::{close_reason::End, payload::Shown},
     service::{Event, Next, Service, Session},
+    socket::address::Peer,
     sys::line::Line,
 };
 

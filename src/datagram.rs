@@ -18,9 +18,8 @@ pub use crate::sys::mmsg::MOST;
 use crate::{
     access::guard,
     duty::Duty,
-    listener::Listener,
-    peer::Peer,
     report::logging::Seldom,
+    socket::{address::Peer, listener::Listener},
     sys::{
         error_queue,
         mmsg::{Batch, Request},

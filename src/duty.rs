@@ -21,10 +21,12 @@ use crate::{
     config::{self, WhenFull, Workers},
     connection::{Connection, Context},
     conversation::{self, Report},
-    listener::{Listener, Refusal},
-    peer::Peer,
     report::{close_reason::End, stats::Stats},
     service::{self, Service},
+    socket::{
+        address::Peer,
+        listener::{Listener, Refusal},
+    },
     sys::{
         interrupt::Crew,
         post::{Post, Posts},

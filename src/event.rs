@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{config::Loaded, listener::HostNames, report::error::Failure};
+use crate::{config::Loaded, report::error::Failure, socket::listener::HostNames};
 
 /// What has happened.
 pub enum Event {

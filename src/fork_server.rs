@@ -28,8 +28,8 @@ use crate::{
     access::guard,
     backoff::Backoff,
     config,
-    listener::{Listener, Whose},
     report::stats::{Order, Stats},
+    socket::listener::{Listener, Whose},
     strategy::HAND_OVER,
     sys::{shared::Shared, spawn::spawn},
 };

@@ -11,16 +11,18 @@ use std::{
 use log::{info, warn};
 
 use crate::{
-    activation::Passed,
     cli::Cli,
     config::{self, Config, Environment, Loaded},
     event::Event,
-    keeping::Store,
-    listener::{self, HostNames, Listener, Site, Whose},
     parked::Parked,
-    peer::Peer,
     process::signals,
     report::error::{Exit, Failure},
+    socket::{
+        activation::Passed,
+        address::Peer,
+        fd_store::Store,
+        listener::{self, HostNames, Listener, Site, Whose},
+    },
     station::Station,
 };
 

@@ -17,12 +17,14 @@ use crate::{
     connection::SCRATCH,
     datagram,
     duty::{Duty, Guest},
-    listener::{Listener, Whose},
-    options,
-    peer::Peer,
     report::{
         error::{Exit, Failure},
         logging,
+    },
+    socket::{
+        address::Peer,
+        listener::{Listener, Whose},
+        options,
     },
     sys::{
         interrupt,

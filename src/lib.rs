@@ -1,7 +1,7 @@
 //! The parts of echod, in the order in which a connection meets them.
 //!
 //! ```text
-//! listener::accept -> admission -> strategy (who waits?) -> connection <-> service -> report (count, log, place back)
+//! crate::socket::listener::accept -> admission -> strategy (who waits?) -> connection <-> service -> report (count, log, place back)
 //! listener         -> admission -> strategy              -> datagram   <-> service -> count
 //! ```
 //!
@@ -10,12 +10,10 @@
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 
 // The road.
-pub mod activation;
 pub mod connection;
 pub mod conversation;
 pub mod datagram;
 pub mod duty;
-pub mod listener;
 pub mod service;
 pub mod strategy;
 pub mod watch;
@@ -28,7 +26,6 @@ pub mod explain;
 pub mod fork_server;
 pub mod generation;
 pub mod inetd;
-pub mod keeping;
 pub mod parked;
 pub mod probe;
 pub mod server;
@@ -38,10 +35,8 @@ pub mod supervisor;
 // What they use.
 pub mod access;
 pub mod backoff;
-pub mod options;
-pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod report;
-pub mod socket_file;
+pub mod socket;
 pub mod sys;

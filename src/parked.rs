@@ -20,7 +20,7 @@ use nix::{
 };
 
 use crate::{
-    listener::{Listener, Refusal},
+    socket::listener::{Listener, Refusal},
     sys::error_queue,
 };
 

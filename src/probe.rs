@@ -13,11 +13,13 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     config::{self, Address, Environment, Protocol},
-    listener::{HostNames, resolve, words},
-    peer::Peer,
     report::{
         decimal::Lasted,
         error::{Exit, Failure},
+    },
+    socket::{
+        address::Peer,
+        listener::{HostNames, resolve, words},
     },
 };
 

@@ -14,15 +14,12 @@ use serde::Serialize;
 
 use crate::{
     access::guard,
-    activation::Passed,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded, LogTarget},
     event::Event,
     explain,
     generation::{Bound, load},
     inetd,
-    keeping::Store,
-    listener::{self, HostNames},
     parked::Parked,
     probe,
     process::{
@@ -36,6 +33,11 @@ use crate::{
     report::{
         error::{Exit, Failure},
         logging,
+    },
+    socket::{
+        activation::Passed,
+        fd_store::Store,
+        listener::{self, HostNames},
     },
     strategy,
     supervisor::Supervisor,

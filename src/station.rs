@@ -13,11 +13,13 @@ use crate::{
     config::{self, Mode, Protocol},
     duty::Duty,
     fork_server::ForkServer,
-    keeping::Label,
-    listener::{Listener, Whose},
-    peer::Peer,
     report::stats::Stats,
-    socket_file::{FileId, SocketFile},
+    socket::{
+        address::Peer,
+        fd_store::Label,
+        listener::{Listener, Whose},
+        socket_file::{FileId, SocketFile},
+    },
     sys::{shared::Shared, socket_filter},
 };
 

@@ -18,13 +18,13 @@ use crate::{
     cli::Cli,
     config::Config,
     event::Event,
-    keeping::Store,
     parked::Parked,
     process::{notify::Manager, sandbox::Sandbox},
     report::{
         error::{Exit, Failure},
         logging,
     },
+    socket::fd_store::Store,
     station::{Heir, Station},
 };
 

@@ -20,8 +20,8 @@ use socket2::Socket;
 
 use crate::{
     access::gate::Gate,
-    listener::Listener,
     report::logging,
+    socket::listener::Listener,
     sys::{interrupt, post::Post},
 };
 

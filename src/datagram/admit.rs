@@ -6,8 +6,8 @@ use crate::{
     access::guard::{Guard, Round, Source},
     config::{ServiceKind, embedded::embedded_v4},
     duty::Duty,
-    listener::Listener,
     report::refusal_reason::Reason,
+    socket::listener::Listener,
     sys::{
         clock,
         mmsg::{Batch, Request},

@@ -12,10 +12,9 @@ use log::{Level, debug, error, info, log_enabled, warn};
 use crate::{
     config::Payload,
     duty::{Duty, Room},
-    listener::Listener,
-    peer::Peer,
     report::{payload::Shown, refusal_reason::Reason},
     service::Service,
+    socket::{address::Peer, listener::Listener},
     sys::{
         clock,
         mmsg::{Batch, Request, SendRoom, Sent},

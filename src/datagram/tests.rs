@@ -7,12 +7,14 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{
     config::{self, Environment, Inputs, ServiceKind},
-    listener::{self, HostNames},
-    peer::Peer,
     report::refusal_reason::Reason,
     service::{
         Service, Session,
         tests::{KINDS, request, room_for_a_datagram, service},
+    },
+    socket::{
+        address::Peer,
+        listener::{self, HostNames},
     },
     sys::shared::Shared,
 };

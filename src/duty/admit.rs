@@ -17,9 +17,8 @@ use crate::{
         sources::{Place, Source},
     },
     config::WhenFull,
-    listener::Refusal,
-    peer::Peer,
     report::refusal_reason::Reason,
+    socket::{address::Peer, listener::Refusal},
     sys::{
         clock,
         credentials::{peer_is_in, peer_user},

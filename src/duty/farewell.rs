@@ -9,11 +9,11 @@ use super::Duty;
 use crate::{
     config::Protocol,
     conversation::Report,
-    peer::Peer,
     report::{
         close_reason::End,
         decimal::{Digits, Lasted},
     },
+    socket::address::Peer,
     sys::credentials::{PeerProcess, peer_process},
 };
 

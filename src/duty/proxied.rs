@@ -7,8 +7,8 @@ use crate::{
     access::sources::Place,
     config::{ProxyProtocol, embedded::plain},
     connection::Connection,
-    peer::Peer,
     report::refusal_reason::Reason,
+    socket::address::Peer,
 };
 
 impl Duty {

@@ -12,8 +12,8 @@ use socket2::Socket;
 use super::Duty;
 use crate::{
     config::WhenFull,
-    peer::Peer,
     report::refusal_reason::Reason,
+    socket::address::Peer,
     sys::{clock, credentials::peer_user},
 };
 

@@ -16,8 +16,7 @@ use std::{
 
 use crate::{
     config::{self, Protocol, ServiceKind},
-    listener::Listener,
-    peer::Peer,
+    socket::{address::Peer, listener::Listener},
     sys::{
         clock,
         mmsg::SendRoom,

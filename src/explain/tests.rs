@@ -10,8 +10,8 @@ use crate::{
     access::guard::{Place, Round, own_ports},
     config::{self, Environment, Inputs},
     duty::Duty,
-    peer::Peer,
     report::stats::Stats,
+    socket::address::Peer,
     sys::{clock, shared::Shared},
 };
 

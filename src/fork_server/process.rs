@@ -13,11 +13,11 @@ use super::{FLAG, LEFT, Orders, READY};
 use crate::{
     access::guard,
     duty::{Duty, Startup},
-    listener::{Listener, Whose},
     report::{
         error::{Exit, Failure},
         logging,
     },
+    socket::listener::{Listener, Whose},
     strategy,
     sys::{fork::die_with, interrupt, shared::Shared, spawn::inherited},
 };

@@ -8,8 +8,10 @@ use super::Bound;
 use crate::{
     access::guard,
     config,
-    listener::{Listener, Whose},
-    peer::Peer,
+    socket::{
+        address::Peer,
+        listener::{Listener, Whose},
+    },
 };
 
 impl Bound {

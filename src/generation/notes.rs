@@ -5,8 +5,10 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use crate::{
     config,
-    listener::{Listener, Whose},
-    peer::Peer,
+    socket::{
+        address::Peer,
+        listener::{Listener, Whose},
+    },
 };
 
 /// The keys of a listener that its passed sockets do not heed, with the settings of the socket unit that take their place.

@@ -8,9 +8,11 @@ use std::{
 
 use crate::{
     config::{self, Address},
-    listener::{Before, Listener, Whose},
     parked::Parked,
-    peer::Peer,
+    socket::{
+        address::Peer,
+        listener::{Before, Listener, Whose},
+    },
     station::Station,
 };
 

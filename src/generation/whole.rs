@@ -7,8 +7,10 @@ use nix::net::if_::if_nametoindex;
 
 use crate::{
     config,
-    listener::{self, HostNames, Listener, Whose},
-    peer::Peer,
+    socket::{
+        address::Peer,
+        listener::{self, HostNames, Listener, Whose},
+    },
     station::Station,
 };
 

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::Station;
-use crate::{
+use crate::socket::{
+    address::Peer,
     listener::{Listener, Whose},
-    peer::Peer,
 };
 
 /// So long a client may take from its first packet to the backlog: a way around the world, twice.

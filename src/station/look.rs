@@ -8,9 +8,9 @@ use nix::{
 };
 
 use super::{How, Station};
-use crate::{
+use crate::socket::{
+    address::Peer,
     listener::{Listener, Whose},
-    peer::Peer,
 };
 
 impl Station {

@@ -17,13 +17,11 @@ use crate::{
     duty::{Duty, Startup},
     event::Event,
     fork_server::ForkServer,
-    listener::Listener,
-    peer::Peer,
     report::{
         error::{Exit, Failure},
         stats::Stats,
     },
-    socket_file::SocketFile,
+    socket::{address::Peer, listener::Listener, socket_file::SocketFile},
     strategy,
     sys::shared::Shared,
 };

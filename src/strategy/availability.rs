@@ -55,7 +55,7 @@ fn too_many_threads(config: &Config, most: usize) -> Option<String> {
 }
 
 fn why(error: &io::Error) -> String {
-    let what = crate::listener::words(error);
+    let what = crate::socket::listener::words(error);
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => format!(
             "{what}: it is switched off by the sysctl kernel.io_uring_disabled, or denied by the sandbox that echod runs in \

@@ -6,7 +6,7 @@ use std::io;
 use log::warn;
 
 use super::event_loop;
-use crate::{duty::Duty, listener::Listener, sys::poller::Poll, watch::LingerList};
+use crate::{duty::Duty, socket::listener::Listener, sys::poller::Poll, watch::LingerList};
 
 /// Serves who waits at `sockets` to the end, and refuses clients from then on; those `refused` before may read why. The gate must
 /// have been stopped.

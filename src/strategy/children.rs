@@ -22,12 +22,11 @@ use crate::{
     conversation::Report,
     datagram::{self, Desk},
     duty::{self, Door, Duty, Guest},
-    listener::Listener,
-    peer::Peer,
     report::{
         close_reason::End,
         logging::{self, Seldom},
     },
+    socket::{address::Peer, listener::Listener},
     sys::{fork, mmsg::Batch, shared::Slots, task_name::TaskName},
     watch::{LingerList, Patience, Ready},
 };

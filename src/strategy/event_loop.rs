@@ -12,8 +12,8 @@ use crate::{
     connection::{Appetite, LINGER, SCRATCH, Wait},
     datagram::{self, MOST},
     duty::{Duty, Rest},
-    listener::Listener,
     report::{close_reason::End, logging::Gathering},
+    socket::listener::Listener,
     sys::{
         mmsg::Batch,
         poller::{Event, Interest, Poller},

@@ -29,11 +29,11 @@ use signal_hook::{consts, flag};
 use super::backlog_drain;
 use crate::{
     duty::Duty,
-    listener::Listener,
     report::{
         logging,
         stats::{Order, Stats, use_shard},
     },
+    socket::listener::Listener,
     sys::{fork, interrupt, post, shared::Shared},
     watch::{self, LingerList, Patience},
 };

@@ -24,8 +24,8 @@ use crate::{
     connection::SCRATCH,
     datagram::{self, Desk},
     duty::{Door, Duty, Startup},
-    listener::Listener,
     report::logging,
+    socket::listener::Listener,
     sys::shared::{Pages, Slots},
     watch::LingerList,
 };

@@ -6,7 +6,7 @@ use crate::{
     connection::SCRATCH,
     datagram,
     duty::{Door, Duty},
-    listener::Listener,
+    socket::listener::Listener,
     sys::shared::Pages,
 };
 

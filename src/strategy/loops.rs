@@ -6,7 +6,7 @@ use super::{backlog_drain, event_loop, workers};
 use crate::{
     config::{Mode, Trigger},
     duty::Duty,
-    listener::Listener,
+    socket::listener::Listener,
     sys::{
         poller::{Epoll, Poll, Select},
         ring::Ring,

@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 use crate::{
     config::{self, Mode, Workers},
     duty::Duty,
-    listener::Listener,
+    socket::listener::Listener,
     sys::task_name::name_task,
 };
 

@@ -11,7 +11,7 @@ use crate::{
     connection::SCRATCH,
     datagram::{self, Desk},
     duty::{Door, Duty},
-    listener::Listener,
+    socket::listener::Listener,
     sys::{mmsg::Batch, shared::Pages},
     watch::LingerList,
 };

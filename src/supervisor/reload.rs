@@ -18,11 +18,13 @@ use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
     event::Event,
     generation::{self, Bound},
-    listener::{HostNames, Listener},
-    peer::Peer,
     report::{
         error::{Exit, Failure},
         logging,
+    },
+    socket::{
+        address::Peer,
+        listener::{HostNames, Listener},
     },
     station::Station,
     strategy,

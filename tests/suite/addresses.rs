@@ -8,7 +8,7 @@ use std::{
 
 use echod::{
     config::{self, Environment, Inputs},
-    listener::{self, HostNames},
+    socket::listener::{self, HostNames},
 };
 use socket2::Socket;
 

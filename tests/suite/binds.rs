@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use echod::{
     config::{self, Config, Environment, Inputs},
-    listener::{self, HostNames, Listener},
+    socket::listener::{self, HostNames, Listener},
 };
 use proptest::{
     prelude::*,

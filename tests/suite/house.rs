@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("report", &[]),
     ("process", &[]),
     ("access", &[]),
-    ("socket", &["peer", "socket_file", "options", "listener", "keeping", "activation"]),
+    ("socket", &[]),
     ("stream", &["proxy", "connection", "conversation"]),
     ("serve", &["watch", "duty", "backoff", "datagram"]),
     ("modes", &["strategy"]),

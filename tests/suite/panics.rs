@@ -13,9 +13,11 @@ use echod::{
     access::guard,
     config::{self, Environment, Inputs},
     duty::Duty,
-    listener::{self, HostNames},
-    peer::Peer,
     service::{Event, Next, Service, Session},
+    socket::{
+        address::Peer,
+        listener::{self, HostNames},
+    },
     strategy,
     sys::{interrupt, shared::Shared},
 };

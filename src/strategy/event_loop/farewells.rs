@@ -15,8 +15,8 @@ use super::{EventLoop, Visitor};
 use crate::{
     conversation::Report,
     duty::Duty,
-    peer::Peer,
     report::{close_reason::End, logging},
+    socket::address::Peer,
     sys::poller::Poller,
 };
 

@@ -5,8 +5,8 @@ use std::{io, net::UdpSocket, path::Path};
 use super::host_names::{HostNames, name_of};
 use crate::{
     config::{self, Address, Host},
-    peer::Peer,
     report::error::{Exit, Failure},
+    socket::address::Peer,
 };
 
 /// All sockets that an address of the file stands for.

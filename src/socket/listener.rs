@@ -12,26 +12,20 @@ use socket2::{SockAddr, Socket};
 use crate::{
     access::guard::{self, Place},
     config::{self, Protocol},
-    options::{self, Usual},
-    peer::{Peer, Url},
-    socket_file::SocketFile,
+    socket::{
+        address::{Peer, Url},
+        options::{self, Usual},
+        socket_file::SocketFile,
+    },
     sys::{accept::accept_nonblocking, interface_index},
 };
 
-mod binding;
-mod host_names;
-mod name_clashes;
-mod places;
-mod sharing;
-mod unit;
-mod whose;
-
-pub use binding::{Before, Site, bind, merge, sites};
-pub use host_names::HostNames;
-pub use name_clashes::check_names;
-pub use places::{resolve, words};
-use unit::Unit;
-pub use whose::Whose;
+pub use crate::socket::bind::{Before, Site, bind, merge, sites};
+pub use crate::socket::host_names::HostNames;
+pub use crate::socket::name_clashes::check_names;
+pub use crate::socket::owner::Whose;
+pub use crate::socket::resolve::{resolve, words};
+use crate::socket::unit::Unit;
 
 /// A socket that clients can reach.
 #[derive(Debug)]

@@ -2,8 +2,11 @@
 
 use std::{io, sync::Arc};
 
-use super::{Listener, Whose};
-use crate::{config, options::Usual, peer::Peer};
+use crate::socket::listener::{Listener, Whose};
+use crate::{
+    config,
+    socket::{address::Peer, options::Usual},
+};
 
 /// A socket unit, as far as it can be known.
 #[derive(Debug)]

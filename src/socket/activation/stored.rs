@@ -10,11 +10,13 @@ use socket2::Socket;
 
 use crate::{
     config::{self, Protocol},
-    keeping::{Label, Store},
-    listener::{Listener, Whose},
-    options::{self, Usual},
-    peer::Peer,
-    socket_file::SocketFile,
+    socket::{
+        address::Peer,
+        fd_store::{Label, Store},
+        listener::{Listener, Whose},
+        options::{self, Usual},
+        socket_file::SocketFile,
+    },
 };
 
 /// How long the manager may take to close what it is told to close.

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, TcpKeepalive};
 use crate::{
     access::guard::{self, Place},
     config::{self, Address, Host, Keepalive, Protocol},
-    peer::Peer,
+    socket::address::Peer,
     sys::{
         buffer_lock::Chosen,
         error_queue, path_mtu, send_buffer,

@@ -16,7 +16,7 @@ use log::warn;
 use nix::sys::stat::fstat;
 use socket2::Socket;
 
-use crate::{process::notify::Manager, socket_file::FileId};
+use crate::{process::notify::Manager, socket::socket_file::FileId};
 
 /// What the names of all kept sockets begin with.
 const PREFIX: &str = "kept.";

@@ -7,16 +7,14 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     config::{self, Protocol},
-    keeping::Label,
-    listener::Listener,
-    peer::Peer,
+    socket::{address::Peer, fd_store::Label, listener::Listener},
     sys::spawn::{close_from, inherited},
 };
 
-mod kept;
+mod stored;
 
-pub use kept::Kept;
-use kept::KeptSocket;
+pub use crate::socket::activation::stored::Kept;
+use crate::socket::activation::stored::KeptSocket;
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: u32 = 3;

@@ -9,18 +9,21 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::{
-    Listener,
-    host_names::HostNames,
-    places::{cannot_bind, is_absent, left_out, look_for, resolve},
-};
+use super::host_names::HostNames;
 use super::{sharing::Sharing, unit};
+use crate::socket::{
+    listener::Listener,
+    resolve::{cannot_bind, is_absent, left_out, look_for, resolve},
+};
 use crate::{
-    config, options,
-    peer::Peer,
+    config,
     process::signals,
     report::error::Failure,
-    socket_file::{FileId, SocketFile},
+    socket::{
+        address::Peer,
+        options,
+        socket_file::{FileId, SocketFile},
+    },
 };
 
 /// Where one socket of a listener is to be, and the socket once there is one.

@@ -4,7 +4,7 @@ use std::io;
 
 use socket2::Socket;
 
-use super::Listener;
+use crate::socket::listener::Listener;
 
 /// As long as this exists, sockets with `SO_REUSEPORT` can be bound beside those it was made of. The kernel lets only sockets of
 /// one user share a port.
