@@ -19,13 +19,15 @@ use crate::{
         sources::Place,
     },
     config::{self, WhenFull, Workers},
-    connection::{Connection, Context},
-    conversation::{self, Report},
     report::{close_reason::End, stats::Stats},
     service::{self, Service},
     socket::{
         address::Peer,
         listener::{Listener, Refusal},
+    },
+    stream::{
+        blocking::{self, Report},
+        connection::{Connection, Context},
     },
     sys::{
         interrupt::Crew,
@@ -173,7 +175,7 @@ impl Duty {
         };
         let conversation = || {
             let context = self.context();
-            conversation::converse(connection, socket, scratch, &context, opened, introduce, &mut report)
+            blocking::converse(connection, socket, scratch, &context, opened, introduce, &mut report)
         };
         // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
         let _ = catch_unwind(AssertUnwindSafe(conversation));

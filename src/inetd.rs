@@ -14,7 +14,6 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     cli::Cli,
     config::{self, Environment, Inputs, LogLevel},
-    connection::SCRATCH,
     datagram,
     duty::{Duty, Guest},
     report::{
@@ -26,6 +25,7 @@ use crate::{
         listener::{Listener, Whose},
         options,
     },
+    stream::connection::SCRATCH,
     sys::{
         interrupt,
         mmsg::Batch,

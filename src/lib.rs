@@ -10,8 +10,6 @@
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 
 // The road.
-pub mod connection;
-pub mod conversation;
 pub mod datagram;
 pub mod duty;
 pub mod service;
@@ -36,7 +34,7 @@ pub mod supervisor;
 pub mod access;
 pub mod backoff;
 pub mod process;
-pub mod proxy;
 pub mod report;
 pub mod socket;
+pub mod stream;
 pub mod sys;

@@ -8,12 +8,12 @@ use socket2::Socket;
 use super::Duty;
 use crate::{
     config::Protocol,
-    conversation::Report,
     report::{
         close_reason::End,
         decimal::{Digits, Lasted},
     },
     socket::address::Peer,
+    stream::blocking::Report,
     sys::credentials::{PeerProcess, peer_process},
 };
 

@@ -6,9 +6,9 @@ use super::Duty;
 use crate::{
     access::sources::Place,
     config::{ProxyProtocol, embedded::plain},
-    connection::Connection,
     report::refusal_reason::Reason,
     socket::address::Peer,
+    stream::connection::Connection,
 };
 
 impl Duty {

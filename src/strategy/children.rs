@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     access::{gate::Permit, sources::Place},
-    conversation::Report,
     datagram::{self, Desk},
     duty::{self, Door, Duty, Guest},
     report::{
@@ -27,6 +26,7 @@ use crate::{
         logging::{self, Seldom},
     },
     socket::{address::Peer, listener::Listener},
+    stream::blocking::Report,
     sys::{fork, mmsg::Batch, shared::Slots, task_name::TaskName},
     watch::{LingerList, Patience, Ready},
 };

@@ -9,11 +9,11 @@ use super::{slab::Slab, workers};
 use crate::{
     access::gate::Bell,
     config::Protocol,
-    connection::{Appetite, LINGER, SCRATCH, Wait},
     datagram::{self, MOST},
     duty::{Duty, Rest},
     report::{close_reason::End, logging::Gathering},
     socket::listener::Listener,
+    stream::connection::{Appetite, LINGER, SCRATCH, Wait},
     sys::{
         mmsg::Batch,
         poller::{Event, Interest, Poller},

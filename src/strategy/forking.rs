@@ -21,11 +21,11 @@ use super::{
 use crate::{
     access::gate::Worker,
     backoff::Backoff,
-    connection::SCRATCH,
     datagram::{self, Desk},
     duty::{Door, Duty, Startup},
     report::logging,
     socket::listener::Listener,
+    stream::connection::SCRATCH,
     sys::shared::{Pages, Slots},
     watch::LingerList,
 };

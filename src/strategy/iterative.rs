@@ -3,10 +3,10 @@
 use std::io;
 
 use crate::{
-    connection::SCRATCH,
     datagram,
     duty::{Door, Duty},
     socket::listener::Listener,
+    stream::connection::SCRATCH,
     sys::shared::Pages,
 };
 

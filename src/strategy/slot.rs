@@ -13,8 +13,8 @@ use nix::sys::wait::WaitStatus;
 
 use crate::{
     access::sources::Place,
-    conversation::Report,
     report::{close_reason::End, refusal_reason::Reason},
+    stream::blocking::Report,
     sys::{credentials::PeerProcess, shared::atomics},
 };
 

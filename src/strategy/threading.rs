@@ -8,10 +8,10 @@ use std::{
 use super::{backlog_drain, threads::Threads, work, workers};
 use crate::{
     access::gate::Permit,
-    connection::SCRATCH,
     datagram::{self, Desk},
     duty::{Door, Duty},
     socket::listener::Listener,
+    stream::connection::SCRATCH,
     sys::{mmsg::Batch, shared::Pages},
     watch::LingerList,
 };

@@ -14,7 +14,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use crate::connection::LINGER;
+use crate::stream::connection::LINGER;
 
 /// So many linger at once, for each worker that accepts. Whoever comes beyond that is closed at once.
 pub const MOST: usize = 64;

@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("access", &[]),
     ("socket", &[]),
-    ("stream", &["proxy", "connection", "conversation"]),
+    ("stream", &[]),
     ("serve", &["watch", "duty", "backoff", "datagram"]),
     ("modes", &["strategy"]),
     ("command", &["cli", "explain", "probe", "inetd"]),

@@ -10,12 +10,12 @@ use log::warn;
 
 use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
-    connection::{Appetite, Wait},
     datagram,
     duty::{Admitted, Guest, Rest},
     report::{logging::Seldom, refusal_reason::Reason},
     socket::listener::Refusal,
     strategy::backlog_drain,
+    stream::connection::{Appetite, Wait},
     sys::poller::{Interest, Poller, passes},
     watch::LAST_CALL,
 };

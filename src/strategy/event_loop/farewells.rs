@@ -13,10 +13,10 @@ use nix::sys::{
 
 use super::{EventLoop, Visitor};
 use crate::{
-    conversation::Report,
     duty::Duty,
     report::{close_reason::End, logging},
     socket::address::Peer,
+    stream::blocking::Report,
     sys::poller::Poller,
 };
 

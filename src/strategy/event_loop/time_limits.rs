@@ -6,9 +6,9 @@ use std::{io, time::Instant};
 use super::EventLoop;
 use crate::{
     config::{self, ProxyProtocol},
-    connection::{Appetite, LINGER, Wait},
     report::close_reason::End,
     strategy::timers::Timers,
+    stream::connection::{Appetite, LINGER, Wait},
     sys::poller::{Event, Poller},
 };
 

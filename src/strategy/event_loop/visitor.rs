@@ -9,9 +9,9 @@ use socket2::Socket;
 
 use crate::{
     access::gate::Permit,
-    connection::{Appetite, Connection, Wait},
     duty::Duty,
     report::close_reason::End,
+    stream::connection::{Appetite, Connection, Wait},
     sys::poller::{Interest, Poller},
 };
 

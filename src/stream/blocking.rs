@@ -13,14 +13,12 @@ use nix::{
 use socket2::Socket;
 
 use crate::{
-    connection::{Appetite, Connection, Context, LINGER, Wait},
     report::{close_reason::End, refusal_reason::Reason},
+    stream::connection::{Appetite, Connection, Context, LINGER, Wait},
     sys::{credentials::PeerProcess, interrupt},
 };
 
-mod timed;
-
-use timed::{Limit, Timed};
+use crate::stream::deadline_io::{Limit, Timed};
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -123,7 +123,8 @@ impl Storm {
         storm.connection = Connection::new(&*service::new(&storm.settings), Peer::Unnamed).prefaced(&context);
         storm.connection_advances(Appetite::None);
         storm.bytes.splice(0..0, header.iter().copied());
-        if let crate::proxy::Reading::Whole { length, .. } = crate::proxy::read(&storm.bytes) {
+        if let crate::stream::proxy::Reading::Whole { length, .. } = crate::stream::proxy::read(&storm.bytes)
+        {
             storm.header = length;
         }
         storm

@@ -20,8 +20,8 @@ use crate::{
     sys::line::Line,
 };
 
+use crate::stream::proxy_header::Preface;
 pub use context::Context;
-use preface::Preface;
 
 /// Bytes that are received at once, at most. What is sent on while the processor's nearest caches still hold it costs half
 /// as much: with twice as many, a long transfer took more than twice the time.
@@ -333,7 +333,6 @@ impl Connection {
 }
 
 mod context;
-mod preface;
 
 #[cfg(test)]
 mod tests;

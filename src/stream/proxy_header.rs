@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Connection, Context, Phase};
+use crate::stream::connection::{Connection, Context, Phase};
 use crate::{
     config::ProxyProtocol,
-    proxy::{self, Reading},
     report::refusal_reason::Reason,
+    stream::proxy::{self, Reading},
     sys::line::Line,
 };
 
