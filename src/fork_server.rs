@@ -26,9 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     access::guard,
-    backoff::Backoff,
     config,
     report::stats::{Order, Stats},
+    serve::backoff::Backoff,
     socket::listener::{Listener, Whose},
     strategy::HAND_OVER,
     sys::{shared::Shared, spawn::spawn},

@@ -14,11 +14,13 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     cli::Cli,
     config::{self, Environment, Inputs, LogLevel},
-    datagram,
-    duty::{Duty, Guest},
     report::{
         error::{Exit, Failure},
         logging,
+    },
+    serve::{
+        context::{Duty, Guest},
+        datagram,
     },
     socket::{
         address::Peer,

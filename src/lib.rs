@@ -10,11 +10,8 @@
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 
 // The road.
-pub mod datagram;
-pub mod duty;
 pub mod service;
 pub mod strategy;
-pub mod watch;
 
 // The life around it.
 pub mod cli;
@@ -32,9 +29,9 @@ pub mod supervisor;
 
 // What they use.
 pub mod access;
-pub mod backoff;
 pub mod process;
 pub mod report;
+pub mod serve;
 pub mod socket;
 pub mod stream;
 pub mod sys;

@@ -11,9 +11,9 @@ use socket2::Socket;
 
 use crate::{
     config::{self, Mode, Protocol},
-    duty::Duty,
     fork_server::ForkServer,
     report::stats::Stats,
+    serve::context::Duty,
     socket::{
         address::Peer,
         fd_store::Label,

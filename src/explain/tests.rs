@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     access::guard::{Place, Round, own_ports},
     config::{self, Environment, Inputs},
-    duty::Duty,
     report::stats::Stats,
+    serve::context::Duty,
     socket::address::Peer,
     sys::{clock, shared::Shared},
 };

@@ -12,11 +12,11 @@ use nix::unistd::Pid;
 use super::{FLAG, LEFT, Orders, READY};
 use crate::{
     access::guard,
-    duty::{Duty, Startup},
     report::{
         error::{Exit, Failure},
         logging,
     },
+    serve::context::{Duty, Startup},
     socket::listener::{Listener, Whose},
     strategy,
     sys::{fork::die_with, interrupt, shared::Shared, spawn::inherited},

@@ -14,13 +14,13 @@ use log::warn;
 use super::{How, STACK, Station};
 use crate::{
     config::{self, Mode},
-    duty::{Duty, Startup},
     event::Event,
     fork_server::ForkServer,
     report::{
         error::{Exit, Failure},
         stats::Stats,
     },
+    serve::context::{Duty, Startup},
     socket::{address::Peer, listener::Listener, socket_file::SocketFile},
     strategy,
     sys::shared::Shared,

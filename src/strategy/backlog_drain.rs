@@ -6,7 +6,11 @@ use std::io;
 use log::warn;
 
 use super::event_loop;
-use crate::{duty::Duty, socket::listener::Listener, sys::poller::Poll, watch::LingerList};
+use crate::{
+    serve::{context::Duty, listener_set::LingerList},
+    socket::listener::Listener,
+    sys::poller::Poll,
+};
 
 /// Serves who waits at `sockets` to the end, and refuses clients from then on; those `refused` before may read why. The gate must
 /// have been stopped.

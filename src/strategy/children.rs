@@ -19,16 +19,18 @@ use super::{
 };
 use crate::{
     access::{gate::Permit, sources::Place},
-    datagram::{self, Desk},
-    duty::{self, Door, Duty, Guest},
     report::{
         close_reason::End,
         logging::{self, Seldom},
     },
+    serve::{
+        context::{self, Door, Duty, Guest},
+        datagram::{self, Desk},
+        listener_set::{LingerList, Patience, Ready},
+    },
     socket::{address::Peer, listener::Listener},
     stream::blocking::Report,
     sys::{fork, mmsg::Batch, shared::Slots, task_name::TaskName},
-    watch::{LingerList, Patience, Ready},
 };
 
 /// After so many forks signals are let through, even if clients wait.
@@ -114,11 +116,11 @@ impl<'a> Children<'a> {
             };
             self.make_room();
             match door.take(listener, permit).0 {
-                duty::Arrival::Guest(guest) => return Some(guest),
-                duty::Arrival::Nobody => self.busy = false,
-                duty::Arrival::Shortage(_) if self.told => return None,
-                duty::Arrival::Shortage(time) => self.family.pause(Some(time)),
-                duty::Arrival::Closed => return None,
+                context::Arrival::Guest(guest) => return Some(guest),
+                context::Arrival::Nobody => self.busy = false,
+                context::Arrival::Shortage(_) if self.told => return None,
+                context::Arrival::Shortage(time) => self.family.pause(Some(time)),
+                context::Arrival::Closed => return None,
             }
         }
     }

@@ -9,9 +9,12 @@ use super::{slab::Slab, workers};
 use crate::{
     access::gate::Bell,
     config::Protocol,
-    datagram::{self, MOST},
-    duty::{Duty, Rest},
     report::{close_reason::End, logging::Gathering},
+    serve::{
+        context::{Duty, Rest},
+        datagram::{self, MOST},
+        listener_set::LingerList,
+    },
     socket::listener::Listener,
     stream::connection::{Appetite, LINGER, SCRATCH, Wait},
     sys::{
@@ -20,7 +23,6 @@ use crate::{
         post::Post,
         shared::Pages,
     },
-    watch::LingerList,
 };
 
 mod entrance;

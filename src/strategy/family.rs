@@ -28,14 +28,16 @@ use signal_hook::{consts, flag};
 
 use super::backlog_drain;
 use crate::{
-    duty::Duty,
     report::{
         logging,
         stats::{Order, Stats, use_shard},
     },
+    serve::{
+        context::Duty,
+        listener_set::{self, LingerList, Patience},
+    },
     socket::listener::Listener,
     sys::{fork, interrupt, post, shared::Shared},
-    watch::{self, LingerList, Patience},
 };
 
 /// Tells the process of a forking listener that its sockets are another generation's.
@@ -167,7 +169,7 @@ impl Family {
 
     /// As [`Family::pause`], also until `event` is readable.
     pub(super) fn pause_until(&self, event: Option<BorrowedFd<'_>>, time: Option<Duration>) {
-        watch::pause(&self.patience(time, true), event);
+        listener_set::pause(&self.patience(time, true), event);
         logging::catch_up();
     }
 

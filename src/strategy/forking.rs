@@ -20,14 +20,16 @@ use super::{
 };
 use crate::{
     access::gate::Worker,
-    backoff::Backoff,
-    datagram::{self, Desk},
-    duty::{Door, Duty, Startup},
     report::logging,
+    serve::{
+        backoff::Backoff,
+        context::{Door, Duty, Startup},
+        datagram::{self, Desk},
+        listener_set::LingerList,
+    },
     socket::listener::Listener,
     stream::connection::SCRATCH,
     sys::shared::{Pages, Slots},
-    watch::LingerList,
 };
 
 /// How often workers that are to leave the door are nudged.

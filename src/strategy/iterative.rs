@@ -3,8 +3,10 @@
 use std::io;
 
 use crate::{
-    datagram,
-    duty::{Door, Duty},
+    serve::{
+        context::{Door, Duty},
+        datagram,
+    },
     socket::listener::Listener,
     stream::connection::SCRATCH,
     sys::shared::Pages,

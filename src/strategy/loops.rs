@@ -5,7 +5,7 @@ use std::io;
 use super::{backlog_drain, event_loop, workers};
 use crate::{
     config::{Mode, Trigger},
-    duty::Duty,
+    serve::context::Duty,
     socket::listener::Listener,
     sys::{
         poller::{Epoll, Poll, Select},

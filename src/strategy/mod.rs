@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 
 use crate::{
     config::{self, Mode, Workers},
-    duty::Duty,
+    serve::context::Duty,
     socket::listener::Listener,
     sys::task_name::name_task,
 };
@@ -36,7 +36,7 @@ pub(crate) use family::HAND_OVER;
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///
 /// # Errors
-/// A failure that has ended it. One of the start is told to who waits for that, see [`crate::duty::Startup`].
+/// A failure that has ended it. One of the start is told to who waits for that, see [`crate::serve::context::Startup`].
 pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
     let stream = duty.settings.protocol.is_stream();
     name_task(&duty.settings.name, duty.settings.mode);

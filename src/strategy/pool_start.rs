@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::family::{Family, cause};
-use crate::{duty::Startup, sys::interrupt};
+use crate::{serve::context::Startup, sys::interrupt};
 
 /// Shared by the process that forks and its workers.
 pub(super) struct PoolStart {

@@ -84,7 +84,7 @@ impl Slot {
         self.place.store(place.map_or(0, |place| place.number() + 1), Relaxed);
     }
 
-    /// Where the child told of the place that it took, for [`Duty::take_back`](crate::duty::Duty::take_back).
+    /// Where the child told of the place that it took, for [`Duty::take_back`](crate::serve::context::Duty::take_back).
     pub(super) fn place(&self) -> &AtomicU32 {
         &self.place
     }

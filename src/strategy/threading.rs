@@ -8,12 +8,14 @@ use std::{
 use super::{backlog_drain, threads::Threads, work, workers};
 use crate::{
     access::gate::Permit,
-    datagram::{self, Desk},
-    duty::{Door, Duty},
+    serve::{
+        context::{Door, Duty},
+        datagram::{self, Desk},
+        listener_set::LingerList,
+    },
     socket::listener::Listener,
     stream::connection::SCRATCH,
     sys::{mmsg::Batch, shared::Pages},
-    watch::LingerList,
 };
 
 /// A thread for each connection (`ThreadingMixIn`).

@@ -15,8 +15,8 @@ use std::{
 use log::warn;
 
 use crate::{
-    duty::Duty,
     report::{logging::Seldom, stats::Stats},
+    serve::context::Duty,
     sys::{room, shared::Shared, task_name::name_task, thread},
 };
 

@@ -11,7 +11,7 @@ use std::{
 use log::{error, warn};
 
 use super::threads::STACK;
-use crate::duty::Duty;
+use crate::serve::context::Duty;
 
 /// The longest rest before a worker starts again: its sockets stay open meanwhile, and clients wait there.
 const LONGEST: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &[]),
     ("socket", &[]),
     ("stream", &[]),
-    ("serve", &["watch", "duty", "backoff", "datagram"]),
+    ("serve", &[]),
     ("modes", &["strategy"]),
     ("command", &["cli", "explain", "probe", "inetd"]),
     ("daemon", &["event", "parked", "fork_server", "station", "generation", "supervisor", "server"]),

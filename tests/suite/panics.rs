@@ -12,7 +12,7 @@ use std::{
 use echod::{
     access::guard,
     config::{self, Environment, Inputs},
-    duty::Duty,
+    serve::context::Duty,
     service::{Event, Next, Service, Session},
     socket::{
         address::Peer,

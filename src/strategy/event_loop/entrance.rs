@@ -10,14 +10,16 @@ use log::warn;
 
 use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
-    datagram,
-    duty::{Admitted, Guest, Rest},
     report::{logging::Seldom, refusal_reason::Reason},
+    serve::{
+        context::{Admitted, Guest, Rest},
+        datagram,
+        listener_set::LAST_CALL,
+    },
     socket::listener::Refusal,
     strategy::backlog_drain,
     stream::connection::{Appetite, Wait},
     sys::poller::{Interest, Poller, passes},
-    watch::LAST_CALL,
 };
 
 /// The rest after a receive that failed for want of memory.

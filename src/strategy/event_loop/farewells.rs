@@ -13,8 +13,8 @@ use nix::sys::{
 
 use super::{EventLoop, Visitor};
 use crate::{
-    duty::Duty,
     report::{close_reason::End, logging},
+    serve::context::Duty,
     socket::address::Peer,
     stream::blocking::Report,
     sys::poller::Poller,

@@ -6,8 +6,8 @@ use socket2::Socket;
 
 use super::EventLoop;
 use crate::{
+    serve::listener_set::LingerList,
     sys::poller::{Interest, Poller},
-    watch::LingerList,
 };
 
 /// The keys from this one on are theirs, by their numbers, up to twice as much.

@@ -9,8 +9,8 @@ use socket2::Socket;
 
 use crate::{
     access::gate::Permit,
-    duty::Duty,
     report::close_reason::End,
+    serve::context::Duty,
     stream::connection::{Appetite, Connection, Wait},
     sys::poller::{Interest, Poller},
 };

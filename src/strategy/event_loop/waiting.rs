@@ -7,7 +7,7 @@ use std::{
 
 use super::{Aside, EventLoop};
 use crate::{
-    duty::Rest,
+    serve::context::Rest,
     sys::poller::{Event, Poller, passes},
 };
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Duty;
+use crate::serve::context::Duty;
 use crate::{
     access::sources::Place,
     config::{ProxyProtocol, embedded::plain},

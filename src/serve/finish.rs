@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
 
-use super::Duty;
+use crate::serve::context::Duty;
 use crate::{
     config::Protocol,
     report::{

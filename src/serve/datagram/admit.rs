@@ -5,8 +5,8 @@ use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 use crate::{
     access::guard::{Guard, Round, Source},
     config::{ServiceKind, embedded::embedded_v4},
-    duty::Duty,
     report::refusal_reason::Reason,
+    serve::context::Duty,
     socket::listener::Listener,
     sys::{
         clock,

@@ -9,7 +9,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use super::Duty;
+use crate::serve::context::Duty;
 use crate::{
     config::WhenFull,
     report::refusal_reason::Reason,

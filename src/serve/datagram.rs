@@ -17,22 +17,24 @@ mod answer;
 pub use crate::sys::mmsg::MOST;
 use crate::{
     access::guard,
-    duty::Duty,
     report::logging::Seldom,
+    serve::{
+        context::Duty,
+        listener_set::{Patience, Ready, Watch},
+    },
     socket::{address::Peer, listener::Listener},
     sys::{
         error_queue,
         mmsg::{Batch, Request},
         post::Post,
     },
-    watch::{Patience, Ready, Watch},
 };
 pub use answer::answer;
 
 /// The rest after a receive that failed for want of memory.
 const REST: Duration = Duration::from_millis(100);
 
-/// Where datagrams come in: what a [`crate::duty::Door`] is to connections.
+/// Where datagrams come in: what a [`crate::serve::context::Door`] is to connections.
 pub struct Desk<'a> {
     duty: &'a Duty,
     watch: Watch<'a>,

@@ -11,8 +11,8 @@ use log::{Level, debug, error, info, log_enabled, warn};
 
 use crate::{
     config::Payload,
-    duty::{Duty, Room},
     report::{payload::Shown, refusal_reason::Reason},
+    serve::context::{Duty, Room},
     service::Service,
     socket::{address::Peer, listener::Listener},
     sys::{

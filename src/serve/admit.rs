@@ -9,7 +9,7 @@ use std::{
 
 use socket2::Socket;
 
-use super::{Admitted, Duty, Guest};
+use crate::serve::context::{Admitted, Duty, Guest};
 use crate::{
     access::{
         gate::{Permit, Worker},

@@ -20,6 +20,7 @@ use crate::{
     },
     config::{self, WhenFull, Workers},
     report::{close_reason::End, stats::Stats},
+    serve::listener_set::{LingerList, Patience, Ready, Watch},
     service::{self, Service},
     socket::{
         address::Peer,
@@ -34,7 +35,6 @@ use crate::{
         post::{Post, Posts},
         shared::{Shared, Slots},
     },
-    watch::{LingerList, Patience, Ready, Watch},
 };
 
 /// A listener on duty.
@@ -312,17 +312,9 @@ impl<'a> Door<'a> {
     }
 }
 
-mod admit;
-mod farewell;
-mod proxied;
-mod refusal;
-mod shortage;
-mod startup;
-mod unread;
-
-pub use shortage::Rest;
-pub use startup::Startup;
-pub use unread::{Room, Unread};
+pub use crate::serve::shortage::Rest;
+pub use crate::serve::startup::Startup;
+pub use crate::serve::unread::{Room, Unread};
 
 #[cfg(test)]
 mod tests;

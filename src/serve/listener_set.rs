@@ -25,9 +25,7 @@ use crate::{
     sys::{interrupt, post::Post},
 };
 
-mod linger;
-
-pub use linger::{LingerList, MOST as MOST_LINGER};
+pub use crate::serve::linger::{LingerList, MOST as MOST_LINGER};
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
 pub const LAST_CALL: Duration = Duration::from_millis(30);

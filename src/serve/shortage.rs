@@ -4,8 +4,8 @@ use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use log::warn;
 
-use super::Duty;
 use crate::report::logging::Seldom;
+use crate::serve::context::Duty;
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
 pub struct Rest(Duration);
