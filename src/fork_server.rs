@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     access::guard,
     config,
+    modes::HAND_OVER,
     report::stats::{Order, Stats},
     serve::backoff::Backoff,
     socket::listener::{Listener, Whose},
-    strategy::HAND_OVER,
     sys::{shared::Shared, spawn::spawn},
 };
 

@@ -10,8 +10,8 @@
 //! ARCHITECTURE.md tells the whole story, and which module may import which.
 
 // The road.
+pub mod modes;
 pub mod service;
-pub mod strategy;
 
 // The life around it.
 pub mod cli;

@@ -19,7 +19,7 @@ use crate::{
     event::Event,
     explain,
     generation::{Bound, load},
-    inetd,
+    inetd, modes,
     parked::Parked,
     probe,
     process::{
@@ -39,7 +39,6 @@ use crate::{
         fd_store::Store,
         listener::{self, HostNames},
     },
-    strategy,
     supervisor::Supervisor,
     sys::{code, post, room},
 };
@@ -82,7 +81,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
     // Before a descriptor of ours could have the number of one that was announced and is not there.
     let passed = Passed::from_environment(&mut notes);
-    strategy::settle(&mut config, &mut notes)?;
+    modes::settle(&mut config, &mut notes)?;
     if !cli.daemonize {
         return serve(cli, config, &files, passed, notes, &mut None);
     }

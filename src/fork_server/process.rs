@@ -12,13 +12,13 @@ use nix::unistd::Pid;
 use super::{FLAG, LEFT, Orders, READY};
 use crate::{
     access::guard,
+    modes,
     report::{
         error::{Exit, Failure},
         logging,
     },
     serve::context::{Duty, Startup},
     socket::listener::{Listener, Whose},
-    strategy,
     sys::{fork::die_with, interrupt, shared::Shared, spawn::inherited},
 };
 
@@ -55,7 +55,7 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     duty.startup = Startup::elsewhere(move || may_begin(&ready, &told));
     duty.on_left = Some(Box::new(move || _ = (&*say).write(LEFT)));
     let duty = Arc::new(duty);
-    strategy::serve(&duty, sockets).map_err(|error| {
+    modes::serve(&duty, sockets).map_err(|error| {
         Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
     })
 }

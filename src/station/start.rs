@@ -16,13 +16,13 @@ use crate::{
     config::{self, Mode},
     event::Event,
     fork_server::ForkServer,
+    modes,
     report::{
         error::{Exit, Failure},
         stats::Stats,
     },
     serve::context::{Duty, Startup},
     socket::{address::Peer, listener::Listener, socket_file::SocketFile},
-    strategy,
     sys::shared::Shared,
 };
 
@@ -128,11 +128,11 @@ fn threads(
     // Before the thread is there: it waits for its word from then on.
     let kept = sockets.iter().map(Listener::try_clone).collect::<io::Result<_>>()?;
     let mut duty = Duty::new(settings.clone(), Arc::clone(stats))?;
-    duty.startup = Startup::of(strategy::workers(settings));
+    duty.startup = Startup::of(modes::workers(settings));
     let duty = Arc::new(duty);
     let (served, events) = (Arc::clone(&duty), events.clone());
     let serve = move || {
-        let serve = || strategy::serve(&served, sockets);
+        let serve = || modes::serve(&served, sockets);
         let panicked = |_| Err(io::Error::other("its thread panicked"));
         let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
         if served.startup.has_begun() {

@@ -18,6 +18,7 @@ use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
     event::Event,
     generation::{self, Bound},
+    modes,
     report::{
         error::{Exit, Failure},
         logging,
@@ -27,7 +28,6 @@ use crate::{
         listener::{HostNames, Listener},
     },
     station::Station,
-    strategy,
 };
 
 /// What the threads that read for a reload share.
@@ -125,7 +125,7 @@ impl Supervisor<'_> {
     fn next_generation(&mut self, loaded: Loaded, names: &HostNames) -> Result<(), Failure> {
         let Loaded { mut config, mut notes, .. } = loaded;
         self.sandbox.admits_modes(&config, false)?;
-        strategy::settle(&mut config, &mut notes)?;
+        modes::settle(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
         self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
         let whole = |config: &Config| {

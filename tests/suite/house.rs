@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("socket", &[]),
     ("stream", &[]),
     ("serve", &[]),
-    ("modes", &["strategy"]),
+    ("modes", &[]),
     ("command", &["cli", "explain", "probe", "inetd"]),
     ("daemon", &["event", "parked", "fork_server", "station", "generation", "supervisor", "server"]),
     ("lib", &[]),

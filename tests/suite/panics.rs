@@ -12,13 +12,13 @@ use std::{
 use echod::{
     access::guard,
     config::{self, Environment, Inputs},
+    modes,
     serve::context::Duty,
     service::{Event, Next, Service, Session},
     socket::{
         address::Peer,
         listener::{self, HostNames},
     },
-    strategy,
     sys::{interrupt, shared::Shared},
 };
 
@@ -105,7 +105,7 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
     duty.service = Box::new(Fragile);
     let duty = Arc::new(duty);
     thread::scope(|scope| {
-        let served = scope.spawn(|| duty.crew.join(|| strategy::serve(&duty, sockets)));
+        let served = scope.spawn(|| duty.crew.join(|| modes::serve(&duty, sockets)));
         let visited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(address)));
         duty.stop();
         let ended = served.join();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{backlog_drain, event_loop, workers};
+use crate::modes::{backlog_drain, event_loop, workers};
 use crate::{
     config::{Mode, Trigger},
     serve::context::Duty,

@@ -11,7 +11,7 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use super::family::{Family, cause};
+use crate::modes::forking::process_group::{Family, cause};
 use crate::{serve::context::Startup, sys::interrupt};
 
 /// Shared by the process that forks and its workers.

@@ -10,6 +10,7 @@ use log::warn;
 
 use super::{Aside, EventLoop, FREED, TURN, Visitor};
 use crate::{
+    modes::backlog_drain,
     report::{logging::Seldom, refusal_reason::Reason},
     serve::{
         context::{Admitted, Guest, Rest},
@@ -17,7 +18,6 @@ use crate::{
         listener_set::LAST_CALL,
     },
     socket::listener::Refusal,
-    strategy::backlog_drain,
     stream::connection::{Appetite, Wait},
     sys::poller::{Interest, Poller, passes},
 };

@@ -10,7 +10,7 @@ use std::{
 
 use log::{error, warn};
 
-use super::threads::STACK;
+use crate::modes::threading::pool::STACK;
 use crate::serve::context::Duty;
 
 /// The longest rest before a worker starts again: its sockets stay open meanwhile, and clients wait there.

@@ -11,12 +11,11 @@ use std::{
 use log::{error, warn};
 use nix::{sys::wait::WaitStatus, unistd::Pid};
 
-use super::{
-    backlog_drain,
-    children::Children,
-    family::{Family, cause},
+use super::{backlog_drain, work};
+use crate::modes::forking::{
+    per_request::Children,
     pool_start::PoolStart,
-    work,
+    process_group::{Family, cause},
 };
 use crate::{
     access::gate::Worker,
@@ -31,6 +30,12 @@ use crate::{
     stream::connection::SCRATCH,
     sys::shared::{Pages, Slots},
 };
+
+pub(super) mod child_report;
+pub(super) mod child_table;
+pub(super) mod per_request;
+pub(super) mod pool_start;
+pub(super) mod process_group;
 
 /// How often workers that are to leave the door are nudged.
 const NUDGES: Duration = Duration::from_millis(1);

@@ -6,8 +6,8 @@ use std::{io, time::Instant};
 use super::EventLoop;
 use crate::{
     config::{self, ProxyProtocol},
+    modes::event_loop::timeout_queue::Timers,
     report::close_reason::End,
-    strategy::timers::Timers,
     stream::connection::{Appetite, LINGER, Wait},
     sys::poller::{Event, Poller},
 };

@@ -11,11 +11,13 @@ use std::{
 use log::{error, warn};
 use nix::unistd::Pid;
 
-use super::{
-    brood::Brood,
-    family::{Family, cause},
-    slot::Slot,
-    threads::CLIENT,
+use crate::modes::{
+    forking::{
+        child_report::Slot,
+        child_table::Brood,
+        process_group::{Family, cause},
+    },
+    threading::pool::CLIENT,
 };
 use crate::{
     access::{gate::Permit, sources::Place},

@@ -14,24 +14,15 @@ use crate::{
 
 mod availability;
 mod backlog_drain;
-pub(super) mod brood;
-pub(super) mod children;
 mod event_loop;
-pub(super) mod family;
 mod forking;
 mod iterative;
-pub(super) mod loops;
-pub(super) mod pool_start;
-mod slab;
-pub(super) mod slot;
 mod threading;
-pub(super) mod threads;
-mod timers;
 mod workers;
 
 pub use availability::settle;
 
-pub(crate) use family::HAND_OVER;
+pub(crate) use crate::modes::forking::process_group::HAND_OVER;
 
 /// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
 ///
@@ -61,7 +52,7 @@ pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
         (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
         (Mode::Forking, _, Some(workers)) => forking::pool(duty, sockets, workers),
         (Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring, _, workers) => {
-            loops::serve(duty, sockets, workers.unwrap_or(1))
+            crate::modes::event_loop::start::serve(duty, sockets, workers.unwrap_or(1))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::threads;
+use crate::modes::threading::pool;
 use crate::{
     config::{self, Config, Fallback, Mode, Workers},
     report::error::{Exit, Failure},
@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// Names the first listener that cannot have it, why, and the cure.
 pub fn settle(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failure> {
-    notes.extend(too_many_threads(config, threads::most()));
+    notes.extend(too_many_threads(config, pool::most()));
     let asks = |listener: &config::Listener| listener.mode == Mode::IoUring;
     if !config.listeners.iter().any(asks) {
         return Ok(());

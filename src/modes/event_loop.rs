@@ -5,7 +5,8 @@
 
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
-use super::{slab::Slab, workers};
+use super::workers;
+use crate::modes::event_loop::slab::Slab;
 use crate::{
     access::gate::Bell,
     config::Protocol,
@@ -25,18 +26,21 @@ use crate::{
     },
 };
 
-mod entrance;
-mod farewells;
-mod queue;
+mod accept;
+mod accept_probe;
+mod close_log;
 mod refused;
-mod time_limits;
+mod slab;
+pub(super) mod start;
+mod timeout_queue;
+mod timeouts;
 mod visitor;
-mod waiting;
+mod wait;
 
-use farewells::Farewells;
-use queue::Queue;
+use crate::modes::event_loop::accept_probe::Queue;
+use crate::modes::event_loop::close_log::Farewells;
+use crate::modes::event_loop::timeouts::TimeLimits;
 use refused::REFUSED;
-use time_limits::TimeLimits;
 use visitor::Visitor;
 
 /// The gate was closed: accept what waits, and no more.

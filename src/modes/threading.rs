@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{backlog_drain, threads::Threads, work, workers};
+use super::{backlog_drain, work, workers};
+use crate::modes::threading::pool::Threads;
 use crate::{
     access::gate::Permit,
     serve::{
@@ -17,6 +18,8 @@ use crate::{
     stream::connection::SCRATCH,
     sys::{mmsg::Batch, shared::Pages},
 };
+
+pub(super) mod pool;
 
 /// A thread for each connection (`ThreadingMixIn`).
 pub(super) fn stream(duty: &Arc<Duty>, sockets: &mut Vec<Listener>) -> io::Result<()> {

@@ -26,7 +26,7 @@ use nix::{
 };
 use signal_hook::{consts, flag};
 
-use super::backlog_drain;
+use crate::modes::backlog_drain;
 use crate::{
     report::{
         logging,
