@@ -16,19 +16,13 @@ pub mod service;
 // The life around it.
 pub mod cli;
 pub mod config;
-pub mod event;
 pub mod explain;
-pub mod fork_server;
-pub mod generation;
 pub mod inetd;
-pub mod parked;
 pub mod probe;
-pub mod server;
-pub mod station;
-pub mod supervisor;
 
 // What they use.
 pub mod access;
+pub mod daemon;
 pub mod process;
 pub mod report;
 pub mod serve;

@@ -4,12 +4,11 @@ use std::process::ExitCode;
 
 use echod::{
     cli::Cli,
-    fork_server,
+    daemon::{fork_server, run},
     report::{
         error::{Exit, Failure},
         logging,
     },
-    server,
 };
 
 fn main() -> ExitCode {
@@ -47,6 +46,6 @@ fn run() -> Result<ExitCode, Failure> {
             return Ok(if told.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS });
         }
     };
-    server::run(&cli)?;
+    run::run(&cli)?;
     Ok(ExitCode::SUCCESS)
 }

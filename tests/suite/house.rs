@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("serve", &[]),
     ("modes", &[]),
     ("command", &["cli", "explain", "probe", "inetd"]),
-    ("daemon", &["event", "parked", "fork_server", "station", "generation", "supervisor", "server"]),
+    ("daemon", &[]),
     ("lib", &[]),
 ];
 

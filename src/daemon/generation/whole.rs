@@ -7,11 +7,11 @@ use nix::net::if_::if_nametoindex;
 
 use crate::{
     config,
+    daemon::running_listener::Station,
     socket::{
         address::Peer,
         listener::{self, HostNames, Listener, Whose},
     },
-    station::Station,
 };
 
 /// Whether a station has all sockets that `settings` ask for, as far as this machine has their addresses, and no others. What is

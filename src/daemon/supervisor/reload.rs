@@ -16,8 +16,11 @@ use log::{error, info, warn};
 use super::Supervisor;
 use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
-    event::Event,
-    generation::{self, Bound},
+    daemon::{
+        event::Event,
+        generation::{self, Bound},
+        running_listener::Station,
+    },
     modes,
     report::{
         error::{Exit, Failure},
@@ -27,7 +30,6 @@ use crate::{
         address::Peer,
         listener::{HostNames, Listener},
     },
-    station::Station,
 };
 
 /// What the threads that read for a reload share.

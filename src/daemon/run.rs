@@ -16,12 +16,13 @@ use crate::{
     access::guard,
     cli::{Cli, Command},
     config::{self, Config, Environment, Loaded, LogTarget},
-    event::Event,
-    explain,
-    generation::{Bound, load},
-    inetd, modes,
-    parked::Parked,
-    probe,
+    daemon::{
+        event::Event,
+        generation::{Bound, load},
+        parked::Parked,
+        supervisor::Supervisor,
+    },
+    explain, inetd, modes, probe,
     process::{
         daemonize::{Detached, Report, detach},
         notify::Manager,
@@ -39,7 +40,6 @@ use crate::{
         fd_store::Store,
         listener::{self, HostNames},
     },
-    supervisor::Supervisor,
     sys::{code, post, room},
 };
 

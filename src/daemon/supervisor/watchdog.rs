@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::station::Station;
+use crate::daemon::running_listener::Station;
 
 pub(super) struct Watchdog {
     /// Half of what the service manager allows.

@@ -17,15 +17,17 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1};
 use crate::{
     cli::Cli,
     config::Config,
-    event::Event,
-    parked::Parked,
+    daemon::{
+        event::Event,
+        parked::Parked,
+        running_listener::{Heir, Station},
+    },
     process::{notify::Manager, sandbox::Sandbox},
     report::{
         error::{Exit, Failure},
         logging,
     },
     socket::fd_store::Store,
-    station::{Heir, Station},
 };
 
 mod orphans;

@@ -8,12 +8,11 @@ use std::{
 
 use crate::{
     config::{self, Address},
-    parked::Parked,
+    daemon::{parked::Parked, running_listener::Station},
     socket::{
         address::Peer,
         listener::{Before, Listener, Whose},
     },
-    station::Station,
 };
 
 /// Sockets that the next generation may have.

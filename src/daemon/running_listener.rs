@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use crate::{
     config::{self, Mode, Protocol},
-    fork_server::ForkServer,
+    daemon::fork_server::ForkServer,
     report::stats::Stats,
     serve::context::Duty,
     socket::{

@@ -14,8 +14,7 @@ use log::warn;
 use super::{How, STACK, Station};
 use crate::{
     config::{self, Mode},
-    event::Event,
-    fork_server::ForkServer,
+    daemon::{event::Event, fork_server::ForkServer},
     modes,
     report::{
         error::{Exit, Failure},

@@ -13,8 +13,7 @@ use log::{info, warn};
 use crate::{
     cli::Cli,
     config::{self, Config, Environment, Loaded},
-    event::Event,
-    parked::Parked,
+    daemon::{event::Event, parked::Parked, running_listener::Station},
     process::signals,
     report::error::{Exit, Failure},
     socket::{
@@ -23,15 +22,14 @@ use crate::{
         fd_store::Store,
         listener::{self, HostNames, Listener, Site, Whose},
     },
-    station::Station,
 };
 
 mod look;
 mod notes;
-mod offers;
+mod socket_pool;
 mod whole;
 
-use offers::Offers;
+use crate::daemon::generation::socket_pool::Offers;
 
 /// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
 const TO_LEAVE: Duration = Duration::from_secs(5);
