@@ -14,14 +14,11 @@ pub mod modes;
 pub mod service;
 
 // The life around it.
-pub mod cli;
 pub mod config;
-pub mod explain;
-pub mod inetd;
-pub mod probe;
 
 // What they use.
 pub mod access;
+pub mod command;
 pub mod daemon;
 pub mod process;
 pub mod report;

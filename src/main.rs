@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use echod::{
-    cli::Cli,
+    command::cli::Cli,
     daemon::{fork_server, run},
     report::{
         error::{Exit, Failure},

@@ -11,7 +11,7 @@ use std::{
 use log::{info, warn};
 
 use crate::{
-    cli::Cli,
+    command::cli::Cli,
     config::{self, Config, Environment, Loaded},
     daemon::{event::Event, parked::Parked, running_listener::Station},
     process::signals,

@@ -14,7 +14,10 @@ use serde::Serialize;
 
 use crate::{
     access::guard,
-    cli::{Cli, Command},
+    command::{
+        cli::{Cli, Command},
+        explain, inetd, probe,
+    },
     config::{self, Config, Environment, Loaded, LogTarget},
     daemon::{
         event::Event,
@@ -22,7 +25,7 @@ use crate::{
         parked::Parked,
         supervisor::Supervisor,
     },
-    explain, inetd, modes, probe,
+    modes,
     process::{
         daemonize::{Detached, Report, detach},
         notify::Manager,

@@ -15,7 +15,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1};
 
 use crate::{
-    cli::Cli,
+    command::cli::Cli,
     config::Config,
     daemon::{
         event::Event,

@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("stream", &[]),
     ("serve", &[]),
     ("modes", &[]),
-    ("command", &["cli", "explain", "probe", "inetd"]),
+    ("command", &[]),
     ("daemon", &[]),
     ("lib", &[]),
 ];

@@ -9,7 +9,7 @@ use std::{
 
 use clap::CommandFactory;
 use clap_complete::Shell;
-use echod::cli::Cli;
+use echod::command::cli::Cli;
 
 use crate::common::skipped;
 

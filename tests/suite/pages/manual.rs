@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, CommandFactory};
 use clap_mangen::Man;
-use echod::cli::Cli;
+use echod::command::cli::Cli;
 
 /// What neither the options nor the tables of the help say.
 const FILES: &str = "\

@@ -12,7 +12,7 @@ use nix::sys::stat::fstat;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    cli::Cli,
+    command::cli::Cli,
     config::{self, Environment, Inputs, LogLevel},
     report::{
         error::{Exit, Failure},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    cli,
+    command::cli,
     config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol, embedded::plain},
     report::{
         error::{Exit, Failure},
