@@ -1,28 +1,31 @@
-//! The parts of echod, in the order in which a connection meets them.
+//! An echo daemon for tcp, udp, unix and unix-datagram sockets, in a dozen rooms.
 //!
 //! ```text
-//! crate::socket::listener::accept -> admission -> strategy (who waits?) -> connection <-> service -> report (count, log, place back)
-//! listener         -> admission -> strategy              -> datagram   <-> service -> count
+//! socket::listener::accept -> access -> modes (who waits?) -> stream <-> service -> report (count, log)
+//! socket::listener         -> access -> modes              -> serve::datagram <-> service -> report
 //! ```
 //!
-//! Whoever waits in a strategy is a thread, a process or an event loop; the stations on either side of it are the same.
-//! [`server`] is the order of life around that road: configuration, sockets, strategies, readiness, drain.
-//! ARCHITECTURE.md tells the whole story, and which module may import which.
+//! `modes` decides whether a thread, a process or an event loop waits while a client is served; the rooms on either side of it are
+//! the same for all of them. `daemon` is the order of life around that road: configuration, sockets, readiness, reload, drain.
+//! Each room may import only the rooms below it; they stand here from the top.
 
-// The road.
+pub mod daemon;
+
+pub mod command;
 pub mod modes;
+
+pub mod serve;
+pub mod stream;
+
+pub mod socket;
+
+pub mod access;
+pub mod process;
+
+pub mod report;
+
 pub mod service;
 
-// The life around it.
 pub mod config;
 
-// What they use.
-pub mod access;
-pub mod command;
-pub mod daemon;
-pub mod process;
-pub mod report;
-pub mod serve;
-pub mod socket;
-pub mod stream;
 pub mod sys;
