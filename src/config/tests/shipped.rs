@@ -6,7 +6,7 @@ use super::{ECHOD, environment, load_text, parse::Shape};
 use crate::config::*;
 
 fn load_example(name: &str) -> Config {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config/examples").join(name);
     let inputs = Inputs { file: Some(file), listen: Vec::new() };
     load(&inputs, &environment()).unwrap().config
 }
