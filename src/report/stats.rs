@@ -2,17 +2,20 @@
 
 use std::{
     cell::Cell,
-    fmt,
     sync::atomic::{
         AtomicU32, AtomicU64, AtomicUsize,
         Ordering::{Relaxed, SeqCst},
     },
 };
 
+pub use counters::{COUNTERS, Counter};
+
 use crate::{
     report::{close_reason::End, refusal_reason::Reason},
     sys::shared::atomics,
 };
+
+mod counters;
 
 /// How many places bytes are counted in, so that threads on different cores seldom write the same cache line.
 const SHARDS: usize = 16;
@@ -184,8 +187,7 @@ impl Stats {
 
     /// A number that changes whenever somebody is accepted or a datagram is received, refused or not.
     pub fn arrived(&self) -> u64 {
-        let refused = Reason::ALL.into_iter().map(|reason| self.refused(reason)).sum::<u64>();
-        refused.wrapping_add(self.served.load(Relaxed))
+        self.all_refused().wrapping_add(self.served.load(Relaxed))
     }
 
     /// Says that this process is alive, if it was asked.
@@ -198,8 +200,8 @@ impl Stats {
 
     /// A number that changes whenever something is served.
     pub fn activity(&self) -> u64 {
-        let bytes = self.shards.iter().map(|shard| shard.received.load(Relaxed) + shard.sent.load(Relaxed));
-        bytes.sum::<u64>().wrapping_add(self.served.load(Relaxed))
+        let bytes = self.sum(|shard| &shard.received).wrapping_add(self.sum(|shard| &shard.sent));
+        bytes.wrapping_add(self.served.load(Relaxed))
     }
 
     fn shard(&self) -> &Shard {
@@ -212,41 +214,13 @@ impl Stats {
         MINE.set(mine);
         &self.shards[mine]
     }
-}
 
-/// The state of a listener in one line, as SIGUSR1 logs it.
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sum = |count: fn(&Shard) -> &AtomicU64| -> u64 {
-            self.shards.iter().map(|shard| count(shard).load(Relaxed)).sum()
-        };
-        write!(
-            f,
-            "open {}, served {}, received {} bytes, sent {} bytes, errors {}, resets {}, idle-timeout {}, \
-             max-lifetime {}, max-bytes {}, died {}, exhausted {}, truncated {}, dropped {}, forbidden {}, \
-             unreachable {}, oversize {}, undelivered {}",
-            self.open.load(Relaxed),
-            self.served.load(Relaxed),
-            sum(|shard| &shard.received),
-            sum(|shard| &shard.sent),
-            self.errors.load(Relaxed),
-            self.resets.load(Relaxed),
-            self.idle_timeout.load(Relaxed),
-            self.max_lifetime.load(Relaxed),
-            self.max_bytes.load(Relaxed),
-            self.died.load(Relaxed),
-            self.exhausted.load(Relaxed),
-            self.truncated.load(Relaxed),
-            self.dropped.load(Relaxed),
-            self.forbidden.load(Relaxed),
-            self.unreachable.load(Relaxed),
-            self.oversize.load(Relaxed),
-            self.undelivered.load(Relaxed),
-        )?;
-        let refused = Reason::ALL.map(|reason| (reason, self.refused(reason)));
-        write!(f, ", refused {}", refused.iter().map(|(_, count)| count).sum::<u64>())?;
-        let happened = refused.into_iter().filter(|(_, count)| *count > 0);
-        happened.into_iter().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+    fn sum(&self, count: fn(&Shard) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| count(shard).load(Relaxed)).sum()
+    }
+
+    fn all_refused(&self) -> u64 {
+        Reason::ALL.into_iter().map(|reason| self.refused(reason)).sum()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The pages that go with the binary: echod(8), echod.toml(5) and the completions of shells. What follows from the definition
-//! of the command line is generated, and a test fails when the files in the repository are no longer what would be.
+//! The pages that go with the binary: echod(8), echod.toml(5), the completions of shells and docs/reference. What follows from the
+//! code is generated, and a test fails when the files in the repository are no longer what would be.
 
 use std::{
     fs,
@@ -15,6 +15,7 @@ use crate::common::skipped;
 
 pub(crate) mod keys;
 mod manual;
+mod reference;
 
 /// With this variable the generated files are written anew instead of compared.
 const RENEW: &str = "ECHOD_RENEW_PAGES";
@@ -22,7 +23,12 @@ const RENEW: &str = "ECHOD_RENEW_PAGES";
 #[test]
 fn generated_files_are_what_the_command_line_makes_them() {
     let mut stale = Vec::new();
-    let mut files = vec![("man/echod.8", manual::page())];
+    let mut files = vec![
+        ("man/echod.8", manual::page()),
+        ("docs/reference/command-line.md", reference::command_line()),
+        ("docs/reference/counters-and-reasons.md", reference::counters_and_reasons()),
+        ("docs/reference/exit-codes.md", reference::exit_codes()),
+    ];
     let shells = [
         (Shell::Bash, "completions/echod.bash"),
         (Shell::Zsh, "completions/_echod"),

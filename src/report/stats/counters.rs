@@ -1,0 +1,120 @@
+//! What the line of SIGUSR1 shows: the counters of a listener by name, then what was refused by its reason.
+
+use std::{fmt, sync::atomic::Ordering::Relaxed};
+
+use super::{Reason, Stats};
+
+/// A counter of the line that SIGUSR1 logs for each listener.
+pub struct Counter {
+    /// Its name there.
+    pub word: &'static str,
+    /// What it counts.
+    pub about: &'static str,
+    unit: &'static str,
+    value: fn(&Stats) -> u64,
+}
+
+/// The counters of that line, in its order; the reference of counters is made from them.
+pub const COUNTERS: [Counter; 18] = {
+    const fn count(word: &'static str, value: fn(&Stats) -> u64, about: &'static str) -> Counter {
+        Counter { word, about, unit: "", value }
+    }
+    const fn bytes(word: &'static str, value: fn(&Stats) -> u64, about: &'static str) -> Counter {
+        Counter { word, about, unit: " bytes", value }
+    }
+    [
+        count(
+            "open",
+            |stats| stats.open.load(Relaxed).into(),
+            "connections that are open now, and datagrams that a thread or process of their own is answering",
+        ),
+        count("served", |stats| stats.served.load(Relaxed), "connections and datagrams that were let in"),
+        bytes("received", |stats| stats.sum(|shard| &shard.received), "bytes from clients"),
+        bytes("sent", |stats| stats.sum(|shard| &shard.sent), "bytes to clients"),
+        count(
+            "errors",
+            |stats| stats.errors.load(Relaxed),
+            "system calls that failed, and connections or datagrams lost to a fault of echod; the log says once a \
+             minute why answers cannot be sent",
+        ),
+        count(
+            "resets",
+            |stats| stats.resets.load(Relaxed),
+            "connections that the client reset, or left while there was more to send",
+        ),
+        count(
+            "idle-timeout",
+            |stats| stats.idle_timeout.load(Relaxed),
+            "connections that were ended by `idle-timeout`",
+        ),
+        count(
+            "max-lifetime",
+            |stats| stats.max_lifetime.load(Relaxed),
+            "connections that were ended by `max-lifetime`",
+        ),
+        count(
+            "max-bytes",
+            |stats| stats.max_bytes.load(Relaxed),
+            "connections that were ended by `max-bytes`",
+        ),
+        count(
+            "died",
+            |stats| stats.died.load(Relaxed).into(),
+            "processes that ended without having been asked to, and services that panicked",
+        ),
+        count(
+            "exhausted",
+            |stats| stats.exhausted.load(Relaxed),
+            "times that accepting paused because descriptors or memory had run out",
+        ),
+        count(
+            "truncated",
+            |stats| stats.truncated.load(Relaxed),
+            "datagrams longer than 65,536 bytes (unix only), dropped",
+        ),
+        count(
+            "dropped",
+            |stats| stats.dropped.load(Relaxed),
+            "answers dropped because the client's queue or the send buffer was full (see also `unread`)",
+        ),
+        count(
+            "forbidden",
+            |stats| stats.forbidden.load(Relaxed),
+            "answers that a packet filter of this machine did not let out (EPERM, EACCES)",
+        ),
+        count(
+            "unreachable",
+            |stats| stats.unreachable.load(Relaxed),
+            "answers to which no route leads (EHOSTUNREACH, ENETUNREACH)",
+        ),
+        count(
+            "oversize",
+            |stats| stats.oversize.load(Relaxed),
+            "answers that were too long for their way (EMSGSIZE)",
+        ),
+        count(
+            "undelivered",
+            |stats| stats.undelivered.load(Relaxed),
+            "udp: datagrams that the kernel dropped before echod saw them: refused by the socket filter, a full \
+             receive buffer, or a wrong checksum; the kernel does not keep these apart",
+        ),
+        count(
+            "refused",
+            Stats::all_refused,
+            "connections and datagrams that were refused, for whatever reason",
+        ),
+    ]
+};
+
+/// The state of a listener in one line, as SIGUSR1 logs it.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Counter { word, unit, value, .. }) in COUNTERS.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{word} {}{unit}", value(self))?;
+        }
+        let refused = Reason::ALL.map(|reason| (reason, self.refused(reason)));
+        let mut happened = refused.into_iter().filter(|(_, count)| *count > 0);
+        happened.try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+    }
+}
