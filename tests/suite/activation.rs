@@ -14,7 +14,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tempfile::TempDir;
 
 use crate::{
-    common::{Client, Echod, Endpoint, Launch, Over, eventually, has_ipv6, has_python, skipped},
+    common::{
+        Client, Echod, Endpoint, Launch, Over, eventually, for_each_protocol, has_ipv6, has_python, skipped,
+    },
     matrix::classes,
 };
 
@@ -91,37 +93,36 @@ const MODES: [(&str, &str); 12] = [
     ("epoll", "trigger = \"edge\""),
 ];
 
+for_each_protocol! { passed_sockets_are_served_and_stay }
+
 /// Every kind of socket in every mode: served, left as it was at the end, and served again by the next daemon, with who came
 /// in between.
-#[test]
-fn passed_sockets_are_served_and_stay() {
+fn passed_sockets_are_served_and_stay(protocol: &str) {
     if !can_pass() {
         return;
     }
     for (mode, workers) in MODES {
-        for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
-            let unit = Unit::new(protocol);
-            // The address of the file is a public one: who is to be answered there must be said, or it is warned of.
-            let allow = if protocol == "udp" { "allow = \"127.0.0.0/8\"" } else { "" };
-            let toml = named("it", protocol, &format!("mode = \"{mode}\"\n{workers}\n{allow}"));
-            let start = || Launch::new().config(&toml).pass("it", &unit.socket).start();
-            let mut first = start();
-            assert_eq!(first.announced[0]["address"].as_str().unwrap(), unit.address());
-            Client::connect(&unit.endpoint).echo(b"first");
-            first.stop();
-            // Nobody serves now, and nobody is refused.
-            let waiting = Client::connect(&unit.endpoint);
-            waiting.send(b"in between");
-            let mut second = start();
-            assert_eq!(waiting.receive(b"in between".len()), b"in between", "{protocol} {mode} {workers}");
-            drop(waiting);
-            Client::connect(&unit.endpoint).echo(b"second");
-            second.stop();
-            let log = second.log();
-            assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
-            let file = unit.dir.path().join("it.sock");
-            assert_eq!(file.exists(), protocol.starts_with("unix"), "{protocol} {mode}");
-        }
+        let unit = Unit::new(protocol);
+        // The address of the file is a public one: who is to be answered there must be said, or it is warned of.
+        let allow = if protocol == "udp" { "allow = \"127.0.0.0/8\"" } else { "" };
+        let toml = named("it", protocol, &format!("mode = \"{mode}\"\n{workers}\n{allow}"));
+        let start = || Launch::new().config(&toml).pass("it", &unit.socket).start();
+        let mut first = start();
+        assert_eq!(first.announced[0]["address"].as_str().unwrap(), unit.address());
+        Client::connect(&unit.endpoint).echo(b"first");
+        first.stop();
+        // Nobody serves now, and nobody is refused.
+        let waiting = Client::connect(&unit.endpoint);
+        waiting.send(b"in between");
+        let mut second = start();
+        assert_eq!(waiting.receive(b"in between".len()), b"in between", "{protocol} {mode} {workers}");
+        drop(waiting);
+        Client::connect(&unit.endpoint).echo(b"second");
+        second.stop();
+        let log = second.log();
+        assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+        let file = unit.dir.path().join("it.sock");
+        assert_eq!(file.exists(), protocol.starts_with("unix"), "{protocol} {mode}");
     }
 }
 

@@ -14,7 +14,9 @@ use std::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::common::{Client, Echod, Endpoint, Launch, Manager, has_python, other_loopback};
+use crate::common::{
+    Client, Echod, Endpoint, Launch, Manager, for_each_protocol, has_python, other_loopback,
+};
 
 /// A service manager with a store of descriptors.
 struct Store {
@@ -133,8 +135,6 @@ fn come_in_between(endpoint: &Endpoint, turn: u8) -> Vec<(Client, [u8; 2])> {
     (0..8).map(come).collect()
 }
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
-
 /// Every mode that waits in its own way.
 const MODES: [(&str, &str); 14] = [
     ("iterative", ""),
@@ -153,39 +153,38 @@ const MODES: [(&str, &str); 14] = [
     ("io-uring", "workers = 2"),
 ];
 
+for_each_protocol! { who_comes_in_between_is_served_by_the_next_one }
+
 /// Who comes while no daemon is there waits for the next one, whatever modes they have: of streams and of datagrams.
-#[test]
-fn who_comes_in_between_is_served_by_the_next_one() {
-    for protocol in PROTOCOLS {
-        let Some(mut store) = Store::new() else { return };
-        let mut daemon = store.start(&store.in_turn(protocol, 0));
-        let endpoint = daemon.endpoint("it");
-        for turn in 1..=MODES.len() {
-            Client::connect(&endpoint).echo(b"as ever");
-            daemon.stop();
-            assert_quiet(&daemon);
-            let waiting = come_in_between(&endpoint, turn as u8);
-            daemon = store.start(&store.in_turn(protocol, turn));
-            for (client, sent) in waiting {
-                assert_eq!(client.receive(2), sent, "{protocol} turn {turn}\n{}", daemon.log());
-            }
-            assert_eq!(daemon.announced.len(), 1, "{:?}", daemon.announced);
-        }
+fn who_comes_in_between_is_served_by_the_next_one(protocol: &str) {
+    let Some(mut store) = Store::new() else { return };
+    let mut daemon = store.start(&store.in_turn(protocol, 0));
+    let endpoint = daemon.endpoint("it");
+    for turn in 1..=MODES.len() {
+        Client::connect(&endpoint).echo(b"as ever");
         daemon.stop();
-        store.catch_up();
-        assert!(!store.kept.is_empty());
-        let file = store.file();
-        assert_eq!(file.exists(), protocol.starts_with("unix"));
-        // It was a stop and not a restart: the manager lets go, and the next start takes over what is left on disk.
-        store.kept.clear();
-        if protocol != "udp" {
-            endpoint.wait_refused();
+        assert_quiet(&daemon);
+        let waiting = come_in_between(&endpoint, turn as u8);
+        daemon = store.start(&store.in_turn(protocol, turn));
+        for (client, sent) in waiting {
+            assert_eq!(client.receive(2), sent, "{protocol} turn {turn}\n{}", daemon.log());
         }
-        let mut last = store.start(&store.in_turn(protocol, 0));
-        last.client("it").echo(b"another socket");
-        last.stop();
-        assert_quiet(&last);
+        assert_eq!(daemon.announced.len(), 1, "{:?}", daemon.announced);
     }
+    daemon.stop();
+    store.catch_up();
+    assert!(!store.kept.is_empty());
+    let file = store.file();
+    assert_eq!(file.exists(), protocol.starts_with("unix"));
+    // It was a stop and not a restart: the manager lets go, and the next start takes over what is left on disk.
+    store.kept.clear();
+    if protocol != "udp" {
+        endpoint.wait_refused();
+    }
+    let mut last = store.start(&store.in_turn(protocol, 0));
+    last.client("it").echo(b"another socket");
+    last.stop();
+    assert_quiet(&last);
 }
 
 /// A killed daemon says nothing any more; its sockets are kept all the same.
@@ -270,28 +269,27 @@ fn what_does_not_fit_is_told() {
     assert!(left.len() == 2 && !left.contains(&"last.sock".into()), "{left:?}");
 }
 
+for_each_protocol! { a_listener_that_is_done_is_not_kept }
+
 /// Who has served enough has nothing that waits for the next one.
-#[test]
-fn a_listener_that_is_done_is_not_kept() {
-    for protocol in PROTOCOLS {
-        for mode in ["epoll", "threading", "forking", "iterative"] {
-            let Some(mut store) = Store::new() else { return };
-            let more = format!("max-requests = 1\nmode = \"{mode}\"");
-            let mut daemon = store
-                .start(&(store.listener(protocol, &more) + &listener("other", "udp", "127.0.0.1:0", "")));
-            assert_eq!(store.kept.len(), 2);
-            let endpoint = daemon.endpoint("it");
-            daemon.client("it").echo(b"the only one");
-            while store.kept.len() > 1 {
-                let (message, descriptor) = store.manager.receive().unwrap();
-                store.heed(&message, descriptor);
-            }
-            assert!(!store.file().exists());
-            if protocol != "udp" {
-                endpoint.wait_refused();
-            }
-            daemon.stop();
+fn a_listener_that_is_done_is_not_kept(protocol: &str) {
+    for mode in ["epoll", "threading", "forking", "iterative"] {
+        let Some(mut store) = Store::new() else { return };
+        let more = format!("max-requests = 1\nmode = \"{mode}\"");
+        let mut daemon =
+            store.start(&(store.listener(protocol, &more) + &listener("other", "udp", "127.0.0.1:0", "")));
+        assert_eq!(store.kept.len(), 2);
+        let endpoint = daemon.endpoint("it");
+        daemon.client("it").echo(b"the only one");
+        while store.kept.len() > 1 {
+            let (message, descriptor) = store.manager.receive().unwrap();
+            store.heed(&message, descriptor);
         }
+        assert!(!store.file().exists());
+        if protocol != "udp" {
+            endpoint.wait_refused();
+        }
+        daemon.stop();
     }
 }
 

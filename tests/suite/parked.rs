@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     activation::{Unit, can_pass, named},
-    common::{Client, Echod, Endpoint, Launch, eventually, has_ipv6, port_of_nobody},
+    common::{Client, Echod, Endpoint, Launch, eventually, for_each_protocol, has_ipv6, port_of_nobody},
 };
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
@@ -43,51 +43,49 @@ fn reload(daemon: &Echod, toml: &str) {
     assert!(!log.contains("not reloaded"), "{log}");
 }
 
+for_each_protocol! { a_passed_socket_waits_for_its_listener }
+
 /// A listener is removed, disabled or renamed, and comes back: by its name, and by the address of its socket.
-#[test]
-fn a_passed_socket_waits_for_its_listener() {
+fn a_passed_socket_waits_for_its_listener(protocol: &str) {
     if !can_pass() {
         return;
     }
-    for protocol in PROTOCOLS {
-        for mode in ["epoll", "threading", "forking", "iterative", "io-uring"] {
-            let unit = Unit::new(protocol);
-            let mode = format!("mode = \"{mode}\"");
-            let by_name = named("it", protocol, &mode);
-            let by_address = at("else", protocol, &format!("{:?}", unit.address()), &mode);
-            let mut daemon =
-                Launch::new().config(&(by_name.clone() + OTHER)).pass("it", &unit.socket).start();
-            Client::connect(&unit.endpoint).echo(b"hello");
-            let disabled = by_name.clone() + "enabled = false\n";
-            for gone in [OTHER.to_owned(), disabled + OTHER] {
-                for again in [&by_name, &by_address, &by_name] {
-                    reload(&daemon, &gone);
-                    daemon.wait_log(|line| {
-                        line.contains(" WARN ") && line.contains("nobody serves the passed socket \"it\"")
-                    });
-                    daemon.client("other").echo(b"as before");
-                    if protocol == "tcp" || protocol == "unix" {
-                        wait_turned_away(&unit.endpoint);
-                    }
-                    reload(&daemon, &(again.clone() + OTHER));
-                    Client::connect(&unit.endpoint).echo(b"served again");
+    for mode in ["epoll", "threading", "forking", "iterative", "io-uring"] {
+        let unit = Unit::new(protocol);
+        let mode = format!("mode = \"{mode}\"");
+        let by_name = named("it", protocol, &mode);
+        let by_address = at("else", protocol, &format!("{:?}", unit.address()), &mode);
+        let mut daemon = Launch::new().config(&(by_name.clone() + OTHER)).pass("it", &unit.socket).start();
+        Client::connect(&unit.endpoint).echo(b"hello");
+        let disabled = by_name.clone() + "enabled = false\n";
+        for gone in [OTHER.to_owned(), disabled + OTHER] {
+            for again in [&by_name, &by_address, &by_name] {
+                reload(&daemon, &gone);
+                daemon.wait_log(|line| {
+                    line.contains(" WARN ") && line.contains("nobody serves the passed socket \"it\"")
+                });
+                daemon.client("other").echo(b"as before");
+                if protocol == "tcp" || protocol == "unix" {
+                    wait_turned_away(&unit.endpoint);
                 }
-                // From one to the other at once.
-                reload(&daemon, &(by_address.clone() + OTHER));
-                Client::connect(&unit.endpoint).echo(b"served on");
-                reload(&daemon, &(by_name.clone() + OTHER));
-                Client::connect(&unit.endpoint).echo(b"served on");
+                reload(&daemon, &(again.clone() + OTHER));
+                Client::connect(&unit.endpoint).echo(b"served again");
             }
-            reload(&daemon, OTHER);
-            daemon.stop();
-            // The next daemon serves them.
-            let waiting = Client::connect(&unit.endpoint);
-            waiting.send(b"in between");
-            let mut next = Launch::new().config(&by_name).pass("it", &unit.socket).start();
-            assert_eq!(waiting.receive(b"in between".len()), b"in between", "{protocol} {mode}");
-            drop(waiting);
-            next.stop();
+            // From one to the other at once.
+            reload(&daemon, &(by_address.clone() + OTHER));
+            Client::connect(&unit.endpoint).echo(b"served on");
+            reload(&daemon, &(by_name.clone() + OTHER));
+            Client::connect(&unit.endpoint).echo(b"served on");
         }
+        reload(&daemon, OTHER);
+        daemon.stop();
+        // The next daemon serves them.
+        let waiting = Client::connect(&unit.endpoint);
+        waiting.send(b"in between");
+        let mut next = Launch::new().config(&by_name).pass("it", &unit.socket).start();
+        assert_eq!(waiting.receive(b"in between".len()), b"in between", "{protocol} {mode}");
+        drop(waiting);
+        next.stop();
     }
 }
 

@@ -65,14 +65,58 @@ pub(crate) fn skipped(why: impl Display) {
     }
 }
 
-/// Whether Python can be run, which passes descriptors and denies system calls; says what was `not_done` where it cannot.
+/// Python, which passes descriptors, if it is there: the interpreter itself, because what a user has in its place to choose
+/// one of several takes ten times as long to start, some hundred times in a run.
+pub(crate) fn python() -> Option<&'static str> {
+    static PATH: LazyLock<Option<String>> = LazyLock::new(|| {
+        let mut ask = Command::new("python3");
+        ask.args(["-c", "import sys; print(sys.executable, end='')"]).stdin(Stdio::null());
+        let output = ask.output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok().filter(|path| !path.is_empty())
+    });
+    PATH.as_deref()
+}
+
+/// Whether Python can be run; says what was `not_done` where it cannot.
 pub(crate) fn has_python(not_done: &str) -> bool {
-    let found = Command::new("python3").arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).status();
-    let has = found.is_ok_and(|status| status.success());
-    if !has {
+    if python().is_none() {
         skipped(format_args!("python3 is not installed, {not_done}"));
     }
-    has
+    python().is_some()
+}
+
+/// A test of each of these functions for each kind of socket, so that they do not wait for each other.
+macro_rules! for_each_protocol {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test] fn tcp() { super::$name("tcp") }
+            #[test] fn udp() { super::$name("udp") }
+            #[test] fn unix() { super::$name("unix") }
+            #[test] fn unix_datagram() { super::$name("unix-datagram") }
+        }
+    )*};
+}
+pub(crate) use for_each_protocol;
+
+/// The same for those that have ports.
+macro_rules! for_each_inet_protocol {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test] fn tcp() { super::$name("tcp") }
+            #[test] fn udp() { super::$name("udp") }
+        }
+    )*};
+}
+pub(crate) use for_each_inet_protocol;
+
+/// The same for streams.
+macro_rules! for_each_stream {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test] fn tcp() { super::$name("tcp") }
+            #[test] fn unix() { super::$name("unix") }
+        }
+    )*};
 }
 
 /// Whether this machine has IPv6; says that it is left out where it has not: in containers it is switched off more often than not.

@@ -3,7 +3,9 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::{Store, assert_quiet, come_in_between, listener, replace_file};
-use crate::common::{Client, Echod, Endpoint, can_be_had, other_loopback, port_of_nobody};
+use crate::common::{
+    Client, Echod, Endpoint, can_be_had, for_each_inet_protocol, other_loopback, port_of_nobody,
+};
 
 impl Store {
     /// A daemon with this configuration has been stopped; where it was reached.
@@ -73,35 +75,33 @@ fn an_old_socket_is_not_in_the_way_of_a_new_one() {
     }
 }
 
+for_each_inet_protocol! { the_number_of_workers_may_change }
+
 /// More loops have a socket each; of fewer loops one serves those that are left over. Nobody who waits is lost either way.
-#[test]
-fn the_number_of_workers_may_change() {
-    for protocol in ["tcp", "udp"] {
-        for modes in [["epoll", "epoll"], ["epoll", "io-uring"], ["poll", "threading"], ["epoll", "forking"]]
+fn the_number_of_workers_may_change(protocol: &str) {
+    for modes in [["epoll", "epoll"], ["epoll", "io-uring"], ["poll", "threading"], ["epoll", "forking"]] {
+        let Some(mut store) = Store::new() else { return };
+        let toml = |store: &Store, mode: &str, workers: usize| {
+            store.listener(protocol, &format!("mode = \"{mode}\"\nworkers = {workers}"))
+        };
+        let endpoint = store.before(&toml(&store, modes[0], 1));
+        let mut count = store.kept.len();
+        assert_eq!(count, 1);
+        for (turn, (mode, workers)) in
+            [(modes[0], 4), (modes[1], 2), (modes[1], 1), (modes[0], 3)].into_iter().enumerate()
         {
-            let Some(mut store) = Store::new() else { return };
-            let toml = |store: &Store, mode: &str, workers: usize| {
-                store.listener(protocol, &format!("mode = \"{mode}\"\nworkers = {workers}"))
-            };
-            let endpoint = store.before(&toml(&store, modes[0], 1));
-            let mut count = store.kept.len();
-            assert_eq!(count, 1);
-            for (turn, (mode, workers)) in
-                [(modes[0], 4), (modes[1], 2), (modes[1], 1), (modes[0], 3)].into_iter().enumerate()
-            {
-                let waiting = come_in_between(&endpoint, turn as u8);
-                let mut daemon = store.start(&toml(&store, mode, workers));
-                waiting
-                    .iter()
-                    .for_each(|(client, sent)| assert_eq!(client.receive(2), sent, "{protocol} {mode}"));
-                drop(waiting);
-                // All of them, wherever the kernel leads them.
-                (0..16).for_each(|_| Client::connect(&endpoint).echo(b"hello"));
-                count = count.max(if turn == 0 { 4 } else { 0 });
-                assert_eq!(store.kept.len(), count, "{protocol} {mode} {workers}");
-                daemon.stop();
-                assert_quiet(&daemon);
-            }
+            let waiting = come_in_between(&endpoint, turn as u8);
+            let mut daemon = store.start(&toml(&store, mode, workers));
+            waiting
+                .iter()
+                .for_each(|(client, sent)| assert_eq!(client.receive(2), sent, "{protocol} {mode}"));
+            drop(waiting);
+            // All of them, wherever the kernel leads them.
+            (0..16).for_each(|_| Client::connect(&endpoint).echo(b"hello"));
+            count = count.max(if turn == 0 { 4 } else { 0 });
+            assert_eq!(store.kept.len(), count, "{protocol} {mode} {workers}");
+            daemon.stop();
+            assert_quiet(&daemon);
         }
     }
 }

@@ -8,8 +8,10 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{MODES, PROTOCOLS, Store, assert_quiet};
-use crate::common::{Client, Echod, Endpoint, LONG, Over, eventually, pattern, poll};
+use super::{MODES, Store, assert_quiet};
+use crate::common::{
+    Client, Echod, Endpoint, LONG, Over, eventually, for_each_protocol, for_each_stream, pattern, poll,
+};
 
 /// One client after the other, until it is over. Who connects is answered, or ended politely by a daemon that stops; a
 /// datagram is answered in any case.
@@ -36,64 +38,62 @@ fn wait_served(daemon: &Echod, store: &mut Store, served: &AtomicU32) {
     store.catch_up();
 }
 
-#[test]
-fn not_one_connect_is_refused_and_no_datagram_lost() {
-    for protocol in PROTOCOLS {
-        let Some(mut store) = Store::new() else { return };
-        let mut daemon = store.start(&store.in_turn(protocol, 0));
-        let endpoint = daemon.endpoint("it");
-        let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
-        thread::scope(|scope| {
-            let _over = Over(&over);
-            for _ in 0..4 {
-                scope.spawn(|| come_and_go(&endpoint, &over, &served));
-            }
-            for turn in 1..=MODES.len() {
-                wait_served(&daemon, &mut store, &served);
-                daemon.stop();
-                assert_quiet(&daemon);
-                daemon = store.start(&store.in_turn(protocol, turn));
-            }
+for_each_protocol! { not_one_connect_is_refused_and_no_datagram_lost }
+
+fn not_one_connect_is_refused_and_no_datagram_lost(protocol: &str) {
+    let Some(mut store) = Store::new() else { return };
+    let mut daemon = store.start(&store.in_turn(protocol, 0));
+    let endpoint = daemon.endpoint("it");
+    let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let _over = Over(&over);
+        for _ in 0..4 {
+            scope.spawn(|| come_and_go(&endpoint, &over, &served));
+        }
+        for turn in 1..=MODES.len() {
             wait_served(&daemon, &mut store, &served);
-        });
-        daemon.stop();
-        assert!(served.load(Relaxed) > 200, "only {served:?} were served");
-    }
+            daemon.stop();
+            assert_quiet(&daemon);
+            daemon = store.start(&store.in_turn(protocol, turn));
+        }
+        wait_served(&daemon, &mut store, &served);
+    });
+    daemon.stop();
+    assert!(served.load(Relaxed) > 200, "only {served:?} were served");
 }
 
+for_each_stream! { a_drain_leaves_newcomers_to_the_next_one }
+
 /// From the signal on nobody new is accepted, though the drain goes on: who comes meanwhile is not cut with the old ones.
-#[test]
-fn a_drain_leaves_newcomers_to_the_next_one() {
-    for protocol in ["tcp", "unix"] {
-        for (mode, workers) in MODES {
-            let Some(mut store) = Store::new() else { return };
-            let more = format!("mode = \"{mode}\"\n{workers}");
-            let toml = "[daemon]\ndrain-timeout = \"60s\"\n".to_owned() + &store.listener(protocol, &more);
-            let mut daemon = store.start(&toml);
-            let (endpoint, old) = (daemon.endpoint("it"), daemon.client("it"));
-            old.flood(pattern(LONG));
-            daemon.signal(Signal::SIGTERM);
-            store.until("STOPPING=1");
-            let waits = || {
-                let new = Client::connect(&endpoint);
-                new.send(b"new");
-                new.hears_nothing_for(Duration::from_millis(50)).then_some(new)
-            };
-            // A thread that was just accepting may still have got one, and on a busy machine take long to answer it; nobody gets
-            // the next.
-            let first = eventually("a client that waits", waits);
-            let last = eventually("another client that waits", waits);
-            // Told again, it cuts who is still there.
-            daemon.signal(Signal::SIGTERM);
-            daemon.wait_exit();
-            assert!(last.has_nothing(), "{protocol} {mode} {workers}");
-            let left = if first.has_nothing() { vec![first, last] } else { vec![last] };
-            let mut next = store.start(&toml);
-            for new in left {
-                assert_eq!(new.receive(3), b"new", "{protocol} {mode} {workers}\n{}", next.log());
-            }
-            drop(old);
-            next.stop();
+fn a_drain_leaves_newcomers_to_the_next_one(protocol: &str) {
+    for (mode, workers) in MODES {
+        let Some(mut store) = Store::new() else { return };
+        let more = format!("mode = \"{mode}\"\n{workers}");
+        let toml = "[daemon]\ndrain-timeout = \"60s\"\n".to_owned() + &store.listener(protocol, &more);
+        let mut daemon = store.start(&toml);
+        let (endpoint, old) = (daemon.endpoint("it"), daemon.client("it"));
+        old.flood(pattern(LONG));
+        daemon.signal(Signal::SIGTERM);
+        store.until("STOPPING=1");
+        let waits = || {
+            let new = Client::connect(&endpoint);
+            new.send(b"new");
+            new.hears_nothing_for(Duration::from_millis(50)).then_some(new)
+        };
+        // A thread that was just accepting may still have got one, and on a busy machine take long to answer it; nobody gets
+        // the next.
+        let first = eventually("a client that waits", waits);
+        let last = eventually("another client that waits", waits);
+        // Told again, it cuts who is still there.
+        daemon.signal(Signal::SIGTERM);
+        daemon.wait_exit();
+        assert!(last.has_nothing(), "{protocol} {mode} {workers}");
+        let left = if first.has_nothing() { vec![first, last] } else { vec![last] };
+        let mut next = store.start(&toml);
+        for new in left {
+            assert_eq!(new.receive(3), b"new", "{protocol} {mode} {workers}\n{}", next.log());
         }
+        drop(old);
+        next.stop();
     }
 }

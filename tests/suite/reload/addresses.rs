@@ -12,7 +12,8 @@ use std::{
 
 use super::modes;
 use crate::common::{
-    Client, Echod, Endpoint, Launch, Over, eventually, has_ipv6, is_root, port_of_nobody, proc,
+    Client, Echod, Endpoint, Launch, Over, eventually, for_each_inet_protocol, has_ipv6, is_root,
+    port_of_nobody, proc,
 };
 
 /// Hosts in the order of the reloads, and the address that the clients connect to all the time.
@@ -110,77 +111,75 @@ fn an_address_can_be_widened_after_root_was_given_up() {
     }
 }
 
+for_each_inet_protocol! { fewer_loops_leave_no_socket_and_no_client_behind }
+
 /// Sockets of loops that are gone are left like an address that is gone.
-#[test]
-fn fewer_loops_leave_no_socket_and_no_client_behind() {
-    for protocol in ["tcp", "udp"] {
-        let may = |mode: &&str| modes().iter().any(|(other, _)| other == mode);
-        for mode in ["epoll", "poll", "threading", "forking"].into_iter().filter(may) {
-            let toml = |mode: &str, workers: usize| {
-                listener(
-                    protocol,
-                    &["127.0.0.1:0".to_owned()],
-                    &format!("mode = \"{mode}\"\nworkers = {workers}"),
-                )
-            };
-            let sockets = |daemon: &Echod| {
-                let of_one =
-                    |pid: i32| proc::descriptors(pid).into_iter().filter(|what| what.starts_with("socket:"));
-                daemon.family().into_iter().flat_map(of_one).collect::<BTreeSet<_>>().len()
-            };
-            let few = sockets(&Echod::start(&toml(mode, 1)));
-            let mut daemon = Echod::start(&toml("epoll", 4));
-            let (over, endpoint) = (AtomicBool::new(false), daemon.endpoint("it"));
-            thread::scope(|scope| {
-                let over = Over(&over);
-                for _ in 0..3 {
-                    scope.spawn(|| {
-                        while !over.0.load(Relaxed) {
-                            Client::connect(&endpoint).echo(b"come and gone");
-                        }
-                    });
-                }
-                daemon.reload(&toml(mode, 1));
-                (0..16).for_each(|_| Client::connect(&endpoint).echo(b"wherever the kernel leads it"));
-            });
-            eventually("the end of all sockets that are left", || (sockets(&daemon) <= few).then_some(()));
-            daemon.client("it").echo(b"after all");
-            daemon.stop();
-        }
+fn fewer_loops_leave_no_socket_and_no_client_behind(protocol: &str) {
+    let may = |mode: &&str| modes().iter().any(|(other, _)| other == mode);
+    for mode in ["epoll", "poll", "threading", "forking"].into_iter().filter(may) {
+        let toml = |mode: &str, workers: usize| {
+            listener(
+                protocol,
+                &["127.0.0.1:0".to_owned()],
+                &format!("mode = \"{mode}\"\nworkers = {workers}"),
+            )
+        };
+        let sockets = |daemon: &Echod| {
+            let of_one =
+                |pid: i32| proc::descriptors(pid).into_iter().filter(|what| what.starts_with("socket:"));
+            daemon.family().into_iter().flat_map(of_one).collect::<BTreeSet<_>>().len()
+        };
+        let few = sockets(&Echod::start(&toml(mode, 1)));
+        let mut daemon = Echod::start(&toml("epoll", 4));
+        let (over, endpoint) = (AtomicBool::new(false), daemon.endpoint("it"));
+        thread::scope(|scope| {
+            let over = Over(&over);
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.0.load(Relaxed) {
+                        Client::connect(&endpoint).echo(b"come and gone");
+                    }
+                });
+            }
+            daemon.reload(&toml(mode, 1));
+            (0..16).for_each(|_| Client::connect(&endpoint).echo(b"wherever the kernel leads it"));
+        });
+        eventually("the end of all sockets that are left", || (sockets(&daemon) <= few).then_some(()));
+        daemon.client("it").echo(b"after all");
+        daemon.stop();
     }
 }
 
+for_each_inet_protocol! { the_ipv6_wildcard_serves_ipv4_as_soon_as_nothing_else_does }
+
 /// Beside the IPv4 wildcard, that of IPv6 leaves IPv4 alone; without it, it serves both.
-#[test]
-fn the_ipv6_wildcard_serves_ipv4_as_soon_as_nothing_else_does() {
+fn the_ipv6_wildcard_serves_ipv4_as_soon_as_nothing_else_does(protocol: &str) {
     if !has_ipv6() {
         return;
     }
-    for protocol in ["tcp", "udp"] {
-        for (mode, workers) in modes() {
-            let port = port_of_nobody(protocol);
-            let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
-            let keys = format!("mode = \"{mode}\"\n{workers}");
-            let mut daemon = Echod::start(&listener(protocol, &both, &keys));
-            for addresses in [&both[1..], &both[..], &both[1..]] {
-                daemon.reload(&listener(protocol, addresses, &keys));
-                for ip in ["127.0.0.1", "::1"] {
-                    let client = Client::connect(&at(protocol, ip, port));
-                    client.echo(format!("{protocol} {mode} {addresses:?}").as_bytes());
-                }
+    for (mode, workers) in modes() {
+        let port = port_of_nobody(protocol);
+        let both = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+        let keys = format!("mode = \"{mode}\"\n{workers}");
+        let mut daemon = Echod::start(&listener(protocol, &both, &keys));
+        for addresses in [&both[1..], &both[..], &both[1..]] {
+            daemon.reload(&listener(protocol, addresses, &keys));
+            for ip in ["127.0.0.1", "::1"] {
+                let client = Client::connect(&at(protocol, ip, port));
+                client.echo(format!("{protocol} {mode} {addresses:?}").as_bytes());
             }
-            daemon.reload(&listener(protocol, &both[1..], &format!("{keys}\nv6-only = true")));
-            Client::connect(&at(protocol, "::1", port)).echo(b"IPv6 only");
-            let free = std::net::SocketAddr::from(([0, 0, 0, 0], port));
-            match protocol {
-                "tcp" => eventually("the port", || std::net::TcpListener::bind(free).ok().map(drop)),
-                _ => eventually("the port", || std::net::UdpSocket::bind(free).ok().map(drop)),
-            }
-            daemon.reload(&listener(protocol, &both[1..], &keys));
-            Client::connect(&at(protocol, "127.0.0.1", port)).echo(b"both again");
-            daemon.stop();
-            assert!(!daemon.log().contains(" ERROR "), "{}", daemon.log());
         }
+        daemon.reload(&listener(protocol, &both[1..], &format!("{keys}\nv6-only = true")));
+        Client::connect(&at(protocol, "::1", port)).echo(b"IPv6 only");
+        let free = std::net::SocketAddr::from(([0, 0, 0, 0], port));
+        match protocol {
+            "tcp" => eventually("the port", || std::net::TcpListener::bind(free).ok().map(drop)),
+            _ => eventually("the port", || std::net::UdpSocket::bind(free).ok().map(drop)),
+        }
+        daemon.reload(&listener(protocol, &both[1..], &keys));
+        Client::connect(&at(protocol, "127.0.0.1", port)).echo(b"both again");
+        daemon.stop();
+        assert!(!daemon.log().contains(" ERROR "), "{}", daemon.log());
     }
 }
 
@@ -197,6 +196,8 @@ fn another_protocol_takes_over_the_path() {
         old.echo(b"hello");
         daemon.reload(&toml("unix-datagram"));
         Client::connect(&Endpoint::UnixDatagram(path.clone())).echo(b"a datagram");
+        // It need not be waited for.
+        drop(old);
         daemon.reload(&toml("unix"));
         Client::connect(&Endpoint::Unix(path.clone())).echo(b"a stream again");
         daemon.stop();

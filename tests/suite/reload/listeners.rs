@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use super::modes;
 use crate::common::{
-    Client, Echod, Endpoint, LONG, Launch, has_python, it, listener, other_loopback, pattern,
+    Client, Echod, Endpoint, LONG, Launch, for_each_stream, has_python, it, listener, other_loopback, pattern,
 };
 
 /// From each mode to the next, over the same sockets: whoever is connected is served on by the old rules, whoever comes by the
@@ -95,28 +95,27 @@ fn listeners_come_and_go() {
     assert!(!daemon.path("new.sock").exists());
 }
 
+for_each_stream! { who_stays_in_a_listener_that_is_gone_is_cut }
+
 /// Who does not read holds up nobody for longer than drain-timeout, also where only a listener ends.
-#[test]
-fn who_stays_in_a_listener_that_is_gone_is_cut() {
-    for protocol in ["tcp", "unix"] {
-        for (mode, workers) in modes() {
-            let daemon = |more: &str| "[daemon]\ndrain-timeout = \"200ms\"\n".to_owned() + &it("") + more;
-            let gone = listener("gone", protocol, &format!("mode = \"{mode}\"\n{workers}"));
-            let mut served = Echod::start(&daemon(&gone));
-            let client = served.client("gone");
-            client.echo(b"hello");
-            client.flood(pattern(LONG));
-            served.reload(&daemon(""));
-            served.wait_log(|line| {
-                line.contains(" WARN ")
-                    && line.contains("listener \"gone\": drain-timeout is over: 1 open connection was cut")
-            });
-            served.client("it").echo(b"not concerned");
-            let mut buffer = vec![0; 65536];
-            while client.read(&mut buffer).is_ok_and(|length| length > 0) {}
-            drop(client);
-            served.stop();
-        }
+fn who_stays_in_a_listener_that_is_gone_is_cut(protocol: &str) {
+    for (mode, workers) in modes() {
+        let daemon = |more: &str| "[daemon]\ndrain-timeout = \"200ms\"\n".to_owned() + &it("") + more;
+        let gone = listener("gone", protocol, &format!("mode = \"{mode}\"\n{workers}"));
+        let mut served = Echod::start(&daemon(&gone));
+        let client = served.client("gone");
+        client.echo(b"hello");
+        client.flood(pattern(LONG));
+        served.reload(&daemon(""));
+        served.wait_log(|line| {
+            line.contains(" WARN ")
+                && line.contains("listener \"gone\": drain-timeout is over: 1 open connection was cut")
+        });
+        served.client("it").echo(b"not concerned");
+        let mut buffer = vec![0; 65536];
+        while client.read(&mut buffer).is_ok_and(|length| length > 0) {}
+        drop(client);
+        served.stop();
     }
 }
 
