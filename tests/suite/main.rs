@@ -18,6 +18,7 @@ mod event_loops;
 mod explain;
 mod flood;
 mod forms;
+mod fuzz_seeds;
 mod guards;
 mod host_names;
 mod house;
