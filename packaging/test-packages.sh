@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What the packages do to a machine, from the first installation until nothing is left. Each runs in a throw-away copy of this
 # machine: an overlay over its root that only this process sees, without network and without an init system. As root; otherwise it
-# says so and is skipped.
+# says so and is skipped. With ECHOD_STRICT in the environment what would be skipped has failed.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 exec </dev/null
@@ -10,7 +10,7 @@ exec </dev/null
 main() {
     local reason
     if reason=$(cannot_run); then
-        echo "skipped: $reason; nothing is said about what the packages do when they are installed"
+        skip "$reason; nothing is said about what the packages do when they are installed"
         exit 0
     fi
     WORK=$(mktemp -d)
@@ -33,7 +33,7 @@ main() {
     if command -v rpm >/dev/null; then
         aside bash "$WORK/rpm.sh" || FAILED+=("the rpm")
     else
-        echo "skipped: rpm is not installed; apt-get install rpm"
+        skip "rpm is not installed; apt-get install rpm"
     fi
 
     step "what the container is made of"
@@ -44,6 +44,11 @@ main() {
         exit 1
     fi
     step "all that was checked is well"
+}
+
+skip() {
+    echo "skipped: $1"
+    [ -z "${ECHOD_STRICT:-}" ] || exit 1
 }
 
 # Why this machine cannot do it, if it cannot.
@@ -83,7 +88,7 @@ container() {
     local target
     target=$(uname -m)-unknown-linux-musl
     if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
-        echo "skipped: no static binary for the container can be made; rustup target add $target"
+        skip "no static binary for the container can be made; rustup target add $target"
         return
     fi
     cargo build --quiet --locked --release --target "$target"

@@ -54,12 +54,14 @@ pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 /// Says why something is not tested here: once for each reason, and past the test runner, which keeps back what a test prints
-/// by macros unless it fails.
+/// by macros unless it fails. With `ECHOD_STRICT` in the environment a test that cannot be made has failed.
+#[track_caller]
 pub(crate) fn skipped(why: impl Display) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let why = why.to_string();
     let thread = thread::current();
     let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("in a namespace"));
+    assert!(std::env::var_os("ECHOD_STRICT").is_none(), "{line}");
     if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(why) {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
@@ -118,6 +120,7 @@ macro_rules! for_each_stream {
         }
     )*};
 }
+pub(crate) use for_each_stream;
 
 /// Whether this machine has IPv6; says that it is left out where it has not: in containers it is switched off more often than not.
 pub(crate) fn has_ipv6() -> bool {
