@@ -1,7 +1,7 @@
 //! What echod keeps of CPython 3.11's `socketserver` (`cNN`), and where it deliberately differs (`dNN`).
 //!
 //! The twelve classes are the four protocols in the three modes; `timeout`, `handle_request` and the like have the names
-//! that ARCHITECTURE.md gives. What concerns killed processes is in [`crate::survival`], socket files in
+//! that docs/learn/8-from-socketserver.md gives. What concerns killed processes is in [`crate::survival`], socket files in
 //! [`crate::unix_files`], a lack of descriptors in [`crate::limits`].
 
 mod datagrams;
