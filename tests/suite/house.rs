@@ -1,11 +1,10 @@
 //! The rules of the house that no compiler checks: who may import whom, where unsafe code may stand and what stands above
-//! it, how long a file may be, and that README.md names every key and every option.
+//! it, and how long a file may be.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// Every module of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md has the same list.
@@ -78,56 +77,6 @@ fn no_source_file_is_too_long() {
         .filter(|(lines, _)| *lines > LONGEST)
         .collect();
     assert!(long.is_empty(), "more than {LONGEST} lines: {long:?}");
-}
-
-#[test]
-fn every_key_is_in_the_readme() {
-    let reference = read("config/echod.toml");
-    let keys: BTreeSet<&str> = reference.lines().filter_map(key).collect();
-    assert!(keys.len() > 25, "these cannot be all the keys: {keys:?}");
-    let readme = read("README.md");
-    let missing: Vec<_> = keys.iter().filter(|key| !readme.contains(&format!("\n| `{key}` |"))).collect();
-    assert!(missing.is_empty(), "no row of a table in README.md: {missing:?}");
-}
-
-#[test]
-fn every_reason_for_a_refusal_is_in_the_readme() {
-    let (readme, reasons) = (read("README.md"), read("src/report/refusal_reason.rs"));
-    let word = |line: &'static str| line.trim().split_once(" = \"")?.1.split('"').next();
-    let words: Vec<&str> = reasons.leak().lines().filter_map(word).collect();
-    assert!(words.len() > 15, "{words:?}");
-    let missing: Vec<_> = words.iter().filter(|word| !readme.contains(&format!("`{word}`"))).collect();
-    assert!(missing.is_empty(), "README.md does not explain {missing:?}");
-}
-
-#[test]
-fn every_option_is_in_the_readme() {
-    let help = Command::new(env!("CARGO_BIN_EXE_echod")).arg("--help").output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let options: BTreeSet<&str> = help.lines().filter_map(option).collect();
-    assert!(options.len() > 8, "these cannot be all the options: {options:?}");
-    let readme = read("README.md");
-    // A longer option must not stand for a shorter one.
-    let told =
-        |option: &str| readme.contains(&format!("{option} ")) || readme.contains(&format!("{option}`"));
-    let missing: Vec<_> = options.iter().filter(|option| !told(option)).collect();
-    assert!(missing.is_empty(), "not in README.md: {missing:?}");
-}
-
-/// The key that a line of config/echod.toml shows: `key = `, `#key = ` or `## key = `. Prose begins with `# `.
-fn key(line: &str) -> Option<&str> {
-    let line = line.strip_prefix("## ").or_else(|| line.strip_prefix('#')).unwrap_or(line);
-    let (key, _) = line.split_once(" = ")?;
-    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (!key.is_empty() && key.chars().all(letter)).then_some(key)
-}
-
-/// The long option that a line of the help explains: `  -l, --listen <URL>`.
-fn option(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let line = line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |(_, long)| long);
-    let end = line.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(line.len());
-    line.starts_with("--").then(|| &line[..end])
 }
 
 fn layer(module: &str) -> Option<usize> {
@@ -229,8 +178,4 @@ fn root() -> &'static Path {
 /// `src/sys/fork.rs`.
 fn name(file: &Path) -> String {
     file.strip_prefix(root()).unwrap().display().to_string()
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(root().join(name)).unwrap()
 }

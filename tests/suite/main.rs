@@ -14,6 +14,7 @@ mod config_cli;
 mod conformance;
 mod destinations;
 mod detach;
+mod docs;
 mod event_loops;
 mod explain;
 mod flood;

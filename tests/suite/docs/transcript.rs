@@ -1,0 +1,302 @@
+//! A page as a session: its commands are run by one shell, in their order, and what they print is compared with what it shows.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::symlink, process::CommandExt},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use crate::common::{PATIENCE, poll, skipped};
+
+/// The runtime directory of a user, as pages show it.
+const RUNTIME_DIRECTORY: &str = "/run/user/1000";
+
+/// Programs that are not run: they build, or need an engine for containers.
+const SHOWN_ONLY: [&str; 3] = ["cargo", "podman", "packaging/build.sh"];
+
+pub(super) struct Page {
+    blocks: Vec<Block>,
+}
+
+struct Block {
+    language: String,
+    /// The number of its first line.
+    line: usize,
+    lines: Vec<String>,
+}
+
+/// What a page shows, in its order.
+enum Step<'a> {
+    /// A command, what it prints, and the line where it stands.
+    Command { line: usize, command: &'a str, expected: Vec<&'a str> },
+    /// What the daemons of the page have written by then.
+    Log { line: usize, expected: Vec<&'a str> },
+}
+
+impl Page {
+    pub(super) fn read(file: &Path) -> Self {
+        let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut is_code = false;
+        for (number, line) in text.lines().enumerate() {
+            match line.strip_prefix("```") {
+                Some(language) if !is_code => {
+                    is_code = true;
+                    blocks.push(Block { language: language.to_owned(), line: number + 2, lines: Vec::new() });
+                }
+                Some(_) => is_code = false,
+                None if is_code => blocks.last_mut().unwrap().lines.push(line.to_owned()),
+                None => {}
+            }
+        }
+        Self { blocks }
+    }
+
+    /// The configurations, and the lines where they begin.
+    pub(super) fn configurations(&self) -> impl Iterator<Item = (usize, String)> {
+        let blocks = self.blocks.iter().filter(|block| block.language == "toml");
+        blocks.map(|block| (block.line, block.lines.join("\n")))
+    }
+
+    pub(super) fn has_commands(&self) -> bool {
+        self.steps().iter().any(|step| matches!(step, Step::Command { .. }))
+    }
+
+    /// Runs the commands, and compares.
+    pub(super) fn run(&self, file: &str) {
+        let mut shell = Shell::start();
+        for (_, configuration) in self.configurations() {
+            let name = configuration.lines().next().unwrap_or_default().strip_prefix("# ");
+            if let Some(name) = name.filter(|name| name.ends_with(".toml") && !name.contains('/')) {
+                fs::write(shell.dir.path().join(name), &configuration).unwrap();
+            }
+        }
+        for step in self.steps() {
+            match step {
+                Step::Command { line, command, expected } => {
+                    if let Some(program) = programs(command).find(|program| !is_there(program)) {
+                        skipped(format_args!(
+                            "{program} is not installed, its commands in the documents are not run"
+                        ));
+                    } else if let Some(daemon) = command.strip_suffix(" &") {
+                        shell.serve(daemon);
+                        shell.wait_for(&expected, &format!("{file}:{line}"));
+                    } else {
+                        let printed = shell.run(command);
+                        let lines: Vec<_> = printed.lines().collect();
+                        assert!(is_like(&expected, &lines), "{file}:{line}: $ {command}\n{printed}");
+                    }
+                }
+                Step::Log { line, expected } => shell.wait_for(&expected, &format!("{file}:{line}")),
+            }
+        }
+    }
+
+    fn steps(&self) -> Vec<Step<'_>> {
+        let mut steps = Vec::new();
+        for Block { language, line, lines } in &self.blocks {
+            match &**language {
+                "console" => steps.extend(commands(*line, lines)),
+                "log" => {
+                    let expected = lines.iter().map(|line| &**line).collect();
+                    steps.push(Step::Log { line: *line, expected });
+                }
+                _ => {}
+            }
+        }
+        steps
+    }
+}
+
+/// The commands of a transcript that are run, with what follows them.
+fn commands(first: usize, lines: &[String]) -> Vec<Step<'_>> {
+    let mut found: Vec<Step<'_>> = Vec::new();
+    let mut is_shown_only = true;
+    for (number, line) in lines.iter().enumerate() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            is_shown_only = programs(command).any(|program| SHOWN_ONLY.contains(&program));
+            if !is_shown_only {
+                found.push(Step::Command { line: first + number, command, expected: Vec::new() });
+            }
+        } else if line.starts_with("# ") {
+            is_shown_only = true;
+        } else if let Some(Step::Command { expected, .. }) = found.last_mut().filter(|_| !is_shown_only) {
+            expected.push(line);
+        }
+    }
+    found
+}
+
+/// One shell for the commands of a page, in a directory of its own.
+struct Shell {
+    dir: TempDir,
+    child: Child,
+    /// A line for each command that has ended.
+    ended: mpsc::Receiver<String>,
+}
+
+impl Shell {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["bin", "runtime"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        symlink(env!("CARGO_BIN_EXE_echod"), dir.path().join("bin/echod")).unwrap();
+        let search = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());
+        let mut child = Command::new("bash")
+            .current_dir(dir.path())
+            .env("PATH", search)
+            .env("XDG_RUNTIME_DIR", dir.path().join("runtime"))
+            .env_remove("RUNTIME_DIRECTORY")
+            .env_remove("ECHOD_LOG")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Self { dir, child, ended }
+    }
+
+    /// Runs a command to its end; what it has printed.
+    #[track_caller]
+    fn run(&mut self, command: &str) -> String {
+        self.say(&format!("{{ {command}\n}} >printed 2>&1 </dev/null"));
+        self.read("printed")
+    }
+
+    /// Starts a daemon, and waits until it has closed its standard output, which says that it serves.
+    #[track_caller]
+    fn serve(&mut self, daemon: &str) {
+        let announce = if daemon.contains("--announce") { "" } else { "--announce" };
+        self.say(&format!(
+            "rm -f ready; mkfifo ready\n{daemon} {announce} >ready 2>>log </dev/null &\ncat ready >>log"
+        ));
+    }
+
+    /// Has the shell do something, and waits until that is done.
+    #[track_caller]
+    fn say(&mut self, script: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{script}\necho ended").unwrap();
+        let ended = self.ended.recv_timeout(PATIENCE);
+        assert_eq!(ended.as_deref(), Ok("ended"), "{script}\n{}", self.read("log"));
+    }
+
+    /// Waits until the daemons have written these lines.
+    #[track_caller]
+    fn wait_for(&self, expected: &[&str], place: &str) {
+        for line in expected {
+            let is_there = || self.read("log").lines().any(|logged| fits(line, logged)).then_some(());
+            assert!(poll(is_there).is_some(), "{place}: not logged: {line}\n{}", self.read("log"));
+        }
+    }
+
+    /// A file of the shell, with the runtime directory as pages show it.
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.dir.path().join(name)).unwrap_or_default();
+        let runtime = self.dir.path().join("runtime").display().to_string();
+        String::from_utf8_lossy(&bytes).replace(&runtime, RUNTIME_DIRECTORY)
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// The programs of a pipeline or a list of commands. None of ours has an operator within quotes.
+fn programs(command: &str) -> impl Iterator<Item = &str> {
+    command.split("&&").flat_map(|part| part.split('|')).filter_map(|part| part.split_whitespace().next())
+}
+
+fn is_there(program: &str) -> bool {
+    let found = Command::new("bash").args(["-c", "command -v \"$0\"", program]).stdin(Stdio::null()).output();
+    program == "echod" || found.is_ok_and(|output| output.status.success())
+}
+
+/// Whether `lines` are as `expected`, where `...` alone stands for any number of them.
+fn is_like(expected: &[&str], lines: &[&str]) -> bool {
+    match expected {
+        [] => lines.is_empty(),
+        ["...", rest @ ..] => (0..=lines.len()).any(|skipped| is_like(rest, &lines[skipped..])),
+        [first, rest @ ..] => {
+            lines.first().is_some_and(|line| fits(first, line)) && is_like(rest, &lines[1..])
+        }
+    }
+}
+
+/// Whether `line` is as `expected`, where `...` stands for any text.
+fn fits(expected: &str, line: &str) -> bool {
+    let (expected, line) = (without_chance(expected), without_chance(line));
+    let mut pieces = expected.split("...");
+    let Some(mut rest) = line.strip_prefix(pieces.next().unwrap_or_default()) else { return false };
+    let mut is_open = false;
+    let mut last = "";
+    for piece in pieces {
+        is_open = true;
+        last = piece;
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.is_empty() || is_open && (last.is_empty() || line.ends_with(last))
+}
+
+/// The line without what differs from one run to the next: times, durations, ports of clients, numbers of processes and users.
+fn without_chance(line: &str) -> String {
+    let mut found = Vec::new();
+    let mut before = "";
+    for word in line.split(' ') {
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        let end = word.trim_end_matches([',', ')']);
+        let is_span = ["us", "ms", "s"].iter().any(|unit| {
+            end.strip_suffix(unit).is_some_and(|number| number.contains('.') && number.parse::<f64>().is_ok())
+        });
+        let port = end.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        found.push(match port {
+            _ if digits == 17 && word.ends_with('Z') && word.contains('T') => "TIME".to_owned(),
+            _ if is_span => "SPAN".to_owned(),
+            _ if ["(pid", "uid"].contains(&before) => "NUMBER".to_owned(),
+            Some(port) if port >= 32768 => word.replace(&port.to_string(), "PORT"),
+            _ => word.to_owned(),
+        });
+        before = word;
+    }
+    found.join(" ")
+}
+
+#[test]
+fn what_a_page_shows_may_differ_by_chance_alone() {
+    assert!(fits("a ... c", "a b b c") && fits("a ...", "a ") && fits("...c", "c"));
+    assert!(!fits("a ... c", "a b d") && !fits("a", "a b") && !fits("a ...b", "a b c"));
+    let shown = "2026-11-23T07:27:59.310Z INFO  tcp://127.0.0.1:50724 closed after 285.334us, 6 bytes";
+    assert!(fits(
+        shown,
+        "2027-01-02T03:04:05.678Z INFO  tcp://127.0.0.1:32800 closed after 1.002ms, 6 bytes"
+    ));
+    assert!(!fits(
+        shown,
+        "2027-01-02T03:04:05.678Z INFO  tcp://127.0.0.1:7777 closed after 1.002ms, 6 bytes"
+    ));
+    let three = ["a", "...", "c"];
+    assert!(
+        is_like(&three, &["a", "b", "b", "c"])
+            && is_like(&three, &["a", "c"])
+            && !is_like(&three, &["a", "b"])
+    );
+}
