@@ -12,7 +12,8 @@ use toml::{Table, Value};
 use crate::common::Launch;
 
 /// Folders of files that users are to have, each of them.
-const SHIPPED: [&str; 4] = ["systemd", "man", "completions", "config"];
+const SHIPPED: [&str; 7] =
+    ["systemd", "man", "completions", "config", "docs/operate", "docs/reference", "docs/learn"];
 
 #[test]
 fn the_packages_are_of_this_version() {
@@ -41,6 +42,28 @@ fn every_file_for_users_is_in_the_rpm() {
     let words = spec.split_whitespace().map(|word| word.trim_end_matches(';').to_owned());
     let missing = missing(&words.collect::<Vec<_>>());
     assert!(missing.is_empty(), "not in the %install of packaging/echod.spec: {missing:?}");
+}
+
+/// What README.md links to lies beside it where it is installed, too.
+#[test]
+fn the_packages_have_what_the_readme_links_to() {
+    let spec = read("packaging/echod.spec");
+    let words: Vec<_> = spec.split_whitespace().map(|word| word.trim_end_matches(';').to_owned()).collect();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let targets = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let linked: BTreeSet<_> =
+        targets.filter(|target| !target.is_empty() && !target.contains("://")).collect();
+    assert!(linked.len() > 5, "these cannot be all the links: {linked:?}");
+    for target in linked {
+        let folder = target.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let place = format!("usr/share/doc/echod/{folder}");
+        let mut assets = assets().into_iter();
+        assert!(
+            assets.any(|[source, to, _]| names(&source, target) && to == place),
+            "{target} is not in the deb"
+        );
+        assert!(words.iter().any(|word| names(word, target)), "{target} is not in the rpm");
+    }
 }
 
 /// The one file with settings, programs and everything else, as their permissions tell them apart.
@@ -110,15 +133,19 @@ fn what_the_container_is_made_of_is_there() {
     }
 }
 
-/// The files for users that none of `sources` names; a `*` in them stands for any text without a slash.
-fn missing(sources: &[String]) -> Vec<String> {
-    let names = |pattern: &str, file: &str| match pattern.split_once('*') {
+/// Whether a pattern means that file; a `*` in it stands for any text without a slash.
+fn names(pattern: &str, file: &str) -> bool {
+    match pattern.split_once('*') {
         None => pattern == file,
         Some((start, end)) => {
             let middle = file.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
             middle.is_some_and(|middle| !middle.contains('/'))
         }
-    };
+    }
+}
+
+/// The files for users that none of `sources` names.
+fn missing(sources: &[String]) -> Vec<String> {
     let all: Vec<_> = SHIPPED.iter().flat_map(|folder| files(folder)).collect();
     assert!(all.len() > 15, "these cannot be all the files: {all:?}");
     all.into_iter().filter(|file| !sources.iter().any(|source| names(source, file))).collect()
