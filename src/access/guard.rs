@@ -15,8 +15,8 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, PortChoice, Protocol, ServiceKind, SourcePorts, embedded::plain},
-    report::refusal_reason::Reason,
-    sys::{clock, names::Destination, shared::Slots, socket_filter::Instruction},
+    report::refusal_reason::RefusalReason,
+    sys::{clock, names::Destination, shared::SharedArray, socket_filter::Instruction},
 };
 
 mod filter;
@@ -27,7 +27,7 @@ mod source;
 mod table;
 
 pub use ports::{OwnPorts, adopt_own_ports, own_ports};
-pub use source::{Class, Source};
+pub use source::{Class, PlainAddress};
 
 use peers::Peers;
 use ports::PortSet;
@@ -44,12 +44,12 @@ pub struct Guard {
     own: &'static OwnPorts,
     peers: Peers,
     /// When those who are answered seldom have used up what they had, in nanoseconds.
-    throttle: Slots<AtomicU64>,
+    throttle: SharedArray<AtomicU64>,
 }
 
 /// Where the socket is bound that a datagram came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum AddressScope {
     /// A loopback address: only this machine gets there.
     Loopback,
     /// All addresses of the machine.
@@ -59,8 +59,8 @@ pub enum Place {
 }
 
 /// What all datagrams of a batch have in common, looked up once for all.
-pub struct Round {
-    place: Place,
+pub struct BatchContext {
+    place: AddressScope,
     /// In nanoseconds.
     now: u64,
     /// The place is an address that stands for many.
@@ -70,7 +70,7 @@ pub struct Round {
 }
 
 /// Answers a second for all who are answered seldom together; so many may come at once.
-const SELDOM: u64 = 10;
+const THROTTLE: u64 = 10;
 const SECOND: u64 = 1_000_000_000;
 
 impl Guard {
@@ -87,7 +87,7 @@ impl Guard {
             trusted: listener.trusted.clone(),
             own: own_ports()?,
             peers: Peers::new()?,
-            throttle: Slots::new(1)?,
+            throttle: SharedArray::new(1)?,
         }))
     }
 
@@ -98,54 +98,64 @@ impl Guard {
     #[inline]
     pub fn addresses(
         &self,
-        round: &Round,
-        source: impl Source,
+        round: &BatchContext,
+        source: impl PlainAddress,
         destination: Option<Destination>,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), RefusalReason> {
         let is_broadcast = || source.as_v4().is_some_and(|v4| round.broadcasts.contains(&v4));
         if !may_come(&self.trusted, round.place, source) || is_broadcast() {
-            return Err(Reason::SourceAddress);
+            return Err(RefusalReason::SourceAddress);
         }
         match self.allow_multicast || !round.is_for_many(destination) {
             true => Ok(()),
-            false => Err(Reason::DestinationAddress),
+            false => Err(RefusalReason::DestinationAddress),
         }
     }
 
     /// Whether something may sit at a [`plain`] `source` that answers an answer.
     #[inline(always)]
-    pub fn port(&self, round: &Round, source: impl Source, port: u16) -> Result<(), Reason> {
+    pub fn port(
+        &self,
+        round: &BatchContext,
+        source: impl PlainAddress,
+        port: u16,
+    ) -> Result<(), RefusalReason> {
         if self.own.contains(source.as_v4().is_none(), port) {
             if source.class() == Class::Loopback || interfaces::is_ours(source.into(), round.now) {
-                return Err(Reason::OwnListener);
+                return Err(RefusalReason::OwnListener);
             }
             // A network may be known to have nobody who would answer an answer.
             if self.reflectors && !self.trusts(source.into()) {
-                return Err(Reason::SourcePort);
+                return Err(RefusalReason::SourcePort);
             }
         }
         if self.ports.contains(port) {
-            return Err(if port == 0 { Reason::Unanswerable } else { Reason::SourcePort });
+            return Err(if port == 0 { RefusalReason::Unanswerable } else { RefusalReason::SourcePort });
         }
         if self.reflectors && ports::is_throttled(port) && !self.is_seldom(round.now) {
-            return Err(Reason::Throttled);
+            return Err(RefusalReason::Throttled);
         }
         Ok(())
     }
 
     /// Whether a [`plain`] `source` was answered too often, or does not want to be. To be asked last: it counts.
     #[inline]
-    pub fn peer(&self, round: &Round, source: impl Source, port: u16) -> Result<(), Reason> {
+    pub fn peer(
+        &self,
+        round: &BatchContext,
+        source: impl PlainAddress,
+        port: u16,
+    ) -> Result<(), RefusalReason> {
         match round.place {
-            Place::Loopback => Ok(()),
+            AddressScope::Loopback => Ok(()),
             _ if self.trusts(source.into()) => Ok(()),
             _ => self.peers.answer(source.into(), port, round.now, self.breaker),
         }
     }
 
     /// Notes that nobody listens at an address and port that was answered.
-    pub fn complain(&self, address: IpAddr, port: u16) {
-        self.peers.complain(plain(address), port, clock::now());
+    pub fn on_port_unreachable(&self, address: IpAddr, port: u16) {
+        self.peers.on_port_unreachable(plain(address), port, clock::now());
     }
 
     /// Seldom more than a few, and mostly none.
@@ -153,9 +163,9 @@ impl Guard {
         self.trusted.iter().any(|network| network.contains(&source))
     }
 
-    /// A bucket of [`SELDOM`] tokens as one number: when it is full again.
+    /// A bucket of [`THROTTLE`] tokens as one number: when it is full again.
     fn is_seldom(&self, now: u64) -> bool {
-        let token = SECOND / SELDOM;
+        let token = SECOND / THROTTLE;
         let take = |full: u64| {
             let later = full.max(now) + token;
             (later <= now + SECOND).then_some(later)
@@ -164,14 +174,14 @@ impl Guard {
     }
 }
 
-impl Round {
+impl BatchContext {
     /// Of a batch that came to `place` at `now`, in nanoseconds.
-    pub fn new(place: Place, now: u64) -> Round {
+    pub fn new(place: AddressScope, now: u64) -> BatchContext {
         let is_for_many = match place {
-            Place::Single(address) => is_for_many(address, None, now),
-            Place::Loopback | Place::Wildcard => false,
+            AddressScope::Single(address) => is_for_many(address, None, now),
+            AddressScope::Loopback | AddressScope::Wildcard => false,
         };
-        Round { place, now, is_for_many, broadcasts: interfaces::broadcasts(now) }
+        BatchContext { place, now, is_for_many, broadcasts: interfaces::broadcasts(now) }
     }
 
     /// Whether a datagram was sent to many machines at once.
@@ -191,7 +201,7 @@ fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
         Some(local) => local != v4,
         None => interfaces::is_broadcast_here(v4, now),
     };
-    is_shared || v4.class() == Class::Nobody
+    is_shared || v4.class() == Class::Martian
 }
 
 /// Whether `listener` needs a guard. A unix socket has the name that its peer gave it, and where nothing is answered there is
@@ -202,10 +212,10 @@ pub fn needs_one(listener: &config::Listener) -> bool {
 
 /// Whether a [`plain`] `source` may be one of somebody who comes to `place`: not nobody's, and of a loopback address only where this
 /// machine may ask itself.
-pub fn may_come(trusted: &[IpNet], place: Place, source: impl Source) -> bool {
-    let expected = !matches!(place, Place::Single(_));
+pub fn may_come(trusted: &[IpNet], place: AddressScope, source: impl PlainAddress) -> bool {
+    let expected = !matches!(place, AddressScope::Single(_));
     match source.class() {
-        Class::Nobody => false,
+        Class::Martian => false,
         Class::Loopback => expected || trusted.iter().any(|network| network.contains(&source.into())),
         Class::Unicast => true,
     }
@@ -242,8 +252,8 @@ pub fn is_throttled_port(choices: &SourcePorts, port: u16) -> bool {
 }
 
 /// Whether a socket of `listener` at `place` is to hear what became of its answers.
-pub fn wants_feedback(listener: &config::Listener, place: Place) -> bool {
-    needs_one(listener) && place != Place::Loopback
+pub fn wants_feedback(listener: &config::Listener, place: AddressScope) -> bool {
+    needs_one(listener) && place != AddressScope::Loopback
 }
 
 /// The socket filter for a socket of `listener`, an IPv4 or an `ipv6` one, if it is to have one.
@@ -253,14 +263,14 @@ pub fn filter(listener: &config::Listener, ipv6: bool) -> Option<Vec<Instruction
         .flatten()
 }
 
-impl Place {
+impl AddressScope {
     /// The place of a socket that is bound to `address`.
-    pub fn of(address: SocketAddr) -> Place {
+    pub fn of(address: SocketAddr) -> AddressScope {
         let address = plain(address.ip());
         match address.class() {
-            Class::Loopback => Place::Loopback,
-            _ if address.is_unspecified() => Place::Wildcard,
-            _ => Place::Single(address),
+            Class::Loopback => AddressScope::Loopback,
+            _ if address.is_unspecified() => AddressScope::Wildcard,
+            _ => AddressScope::Single(address),
         }
     }
 }

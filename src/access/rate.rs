@@ -10,20 +10,22 @@ use crate::config::Rate;
 
 /// A rate, ready to be applied to buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateLimiter {
     number: u64,
     period: u64,
     /// How far from now a bucket may be full again: the time that a burst is worth.
     depth: u64,
 }
 
-impl Pace {
+impl RateLimiter {
     /// The pace of a rate.
-    pub fn new(rate: &Rate) -> Pace {
-        let mut pace = Pace { number: rate.number.max(1), period: rate.per.nanoseconds(), depth: 0 };
+    pub fn new(rate: &Rate) -> RateLimiter {
+        let mut limiter =
+            RateLimiter { number: rate.number.max(1), period: rate.per.nanoseconds(), depth: 0 };
         // Single ones are each rounded up, and as many as were promised must fit.
-        pace.depth = if rate.bytes { pace.cost(rate.burst) } else { pace.cost(1).saturating_mul(rate.burst) };
-        pace
+        limiter.depth =
+            if rate.bytes { limiter.cost(rate.burst) } else { limiter.cost(1).saturating_mul(rate.burst) };
+        limiter
     }
 
     /// Takes `count` out of `bucket` at the time `now`, in nanoseconds, if there are as many.
@@ -94,7 +96,7 @@ mod tests {
             rate in rates(),
             visits in vec((0..4u64, 0..400u64, 1..6u64), 1..300),
         ) {
-            let (pace, bucket) = (Pace::new(&rate), AtomicU64::new(0));
+            let (limiter, bucket) = (RateLimiter::new(&rate), AtomicU64::new(0));
             let start = 1_000_000_000_000;
             let mut simulation = Simulation { units: u128::MAX >> 1, at: start };
             let mut now = start;
@@ -102,19 +104,19 @@ mod tests {
             for (tokens, percent, count) in visits {
                 now += token * tokens * percent / 100;
                 let expected = simulation.take(&rate, count, now);
-                prop_assert_eq!(pace.take(&bucket, count, now), expected, "{:?} {} at {}", rate, count, now);
+                prop_assert_eq!(limiter.take(&bucket, count, now), expected, "{:?} {} at {}", rate, count, now);
             }
         }
     }
 
     #[test]
     fn no_more_than_a_burst_comes_at_once_however_many_try() {
-        let (pace, bucket) = (Pace::new(&rate(3, Period::Second, 1000)), AtomicU64::new(0));
+        let (limiter, bucket) = (RateLimiter::new(&rate(3, Period::Second, 1000)), AtomicU64::new(0));
         let let_in = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let count = (0..500).filter(|_| pace.take(&bucket, 1, 77)).count();
+                    let count = (0..500).filter(|_| limiter.take(&bucket, 1, 77)).count();
                     let_in.fetch_add(count, Relaxed);
                 });
             }
@@ -125,8 +127,8 @@ mod tests {
     /// A third of a second is no whole number of nanoseconds: never more comes in for that.
     #[test]
     fn what_is_rounded_is_rounded_down() {
-        let (pace, bucket) = (Pace::new(&rate(3, Period::Second, 3)), AtomicU64::new(0));
-        let come_in = |now| (0..10).filter(|_| pace.take(&bucket, 1, now)).count();
+        let (limiter, bucket) = (RateLimiter::new(&rate(3, Period::Second, 3)), AtomicU64::new(0));
+        let come_in = |now| (0..10).filter(|_| limiter.take(&bucket, 1, now)).count();
         assert_eq!(come_in(0), 3);
         assert_eq!(come_in(333_333_333), 0);
         assert_eq!(come_in(333_333_334), 1);
@@ -135,10 +137,10 @@ mod tests {
 
     #[test]
     fn the_clock_may_go_on_for_ever() {
-        let (pace, bucket) = (Pace::new(&rate(1, Period::Hour, 5)), AtomicU64::new(0));
+        let (limiter, bucket) = (RateLimiter::new(&rate(1, Period::Hour, 5)), AtomicU64::new(0));
         for now in [0, 1 << 62, u64::MAX - 1, u64::MAX] {
-            pace.take(&bucket, 5, now);
+            limiter.take(&bucket, 5, now);
         }
-        assert!(!pace.take(&AtomicU64::new(0), 6, 0), "more than a burst never comes in");
+        assert!(!limiter.take(&AtomicU64::new(0), 6, 0), "more than a burst never comes in");
     }
 }

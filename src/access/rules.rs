@@ -10,14 +10,14 @@ use ipnet::IpNet;
 
 use crate::{
     config::{self, embedded::plain},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
 };
 
 /// The compiled lists of one listener.
 #[derive(Debug)]
 pub struct Rules {
-    v4: Borders<u32>,
-    v6: Borders<u128>,
+    v4: RangeMap<u32>,
+    v6: RangeMap<u128>,
 }
 
 /// One of the lists.
@@ -31,7 +31,7 @@ pub enum List {
 
 /// One network of one of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct RuleMatch {
     /// The list it is in.
     pub list: List,
     /// Its number there.
@@ -42,16 +42,16 @@ pub struct Entry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The network that decided, if any holds the address.
-    pub entry: Option<Entry>,
+    pub entry: Option<RuleMatch>,
 }
 
 impl Verdict {
     /// Whether the address may come in, or why not.
-    pub fn result(self) -> Result<(), Reason> {
+    pub fn result(self) -> Result<(), RefusalReason> {
         match self.entry.map(|entry| entry.list) {
             Some(List::Allow) => Ok(()),
-            Some(List::Deny) => Err(Reason::Denied),
-            None => Err(Reason::NotAllowed),
+            Some(List::Deny) => Err(RefusalReason::Denied),
+            None => Err(RefusalReason::NotAllowed),
         }
     }
 }
@@ -68,14 +68,14 @@ impl Rules {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (list, networks) in [(List::Deny, deny), (List::Allow, allow)] {
             for (network, number) in networks.iter().zip(0..) {
-                let entry = Entry { list, number };
+                let entry = RuleMatch { list, number };
                 match network {
-                    IpNet::V4(net) => v4.push(Range {
+                    IpNet::V4(net) => v4.push(AddressRange {
                         first: net.network().to_bits(),
                         last: net.broadcast().to_bits(),
                         entry,
                     }),
-                    IpNet::V6(net) => v6.push(Range {
+                    IpNet::V6(net) => v6.push(AddressRange {
                         first: net.network().to_bits(),
                         last: net.broadcast().to_bits(),
                         entry,
@@ -84,8 +84,8 @@ impl Rules {
             }
         }
         Rules {
-            v4: Borders::new(v4, 0, |last| last.checked_add(1)),
-            v6: Borders::new(v6, 0, |last| last.checked_add(1)),
+            v4: RangeMap::new(v4, 0, |last| last.checked_add(1)),
+            v6: RangeMap::new(v6, 0, |last| last.checked_add(1)),
         }
     }
 
@@ -100,19 +100,19 @@ impl Rules {
 }
 
 /// The addresses of a network.
-struct Range<A> {
+struct AddressRange<A> {
     first: A,
     last: A,
-    entry: Entry,
+    entry: RuleMatch,
 }
 
 /// Where another network begins to decide: each one counts from its border to the next.
 #[derive(Debug)]
-struct Borders<A>(Vec<(A, Option<Entry>)>);
+struct RangeMap<A>(Vec<(A, Option<RuleMatch>)>);
 
-impl<A: Copy + Ord> Borders<A> {
+impl<A: Copy + Ord> RangeMap<A> {
     /// Two networks are apart, or one holds the other: so an outer one goes on where the inner one ends.
-    fn new(mut ranges: Vec<Range<A>>, zero: A, after: impl Fn(A) -> Option<A>) -> Borders<A> {
+    fn new(mut ranges: Vec<AddressRange<A>>, zero: A, after: impl Fn(A) -> Option<A>) -> RangeMap<A> {
         // Outer ones first; of the same network `deny` comes first, and counts.
         ranges.sort_by_key(|range| (range.first, std::cmp::Reverse(range.last), range.entry));
         ranges.dedup_by_key(|range| (range.first, range.last));
@@ -122,8 +122,8 @@ impl<A: Copy + Ord> Borders<A> {
             borders.pop_if(|(last, _)| *last == at);
             borders.push((at, entry));
         };
-        let mut open: Vec<Range<A>> = Vec::new();
-        let close = |open: &mut Vec<Range<A>>, draw: &mut dyn FnMut(A, Option<Entry>)| {
+        let mut open: Vec<AddressRange<A>> = Vec::new();
+        let close = |open: &mut Vec<AddressRange<A>>, draw: &mut dyn FnMut(A, Option<RuleMatch>)| {
             let ended = open.pop().and_then(|range| after(range.last));
             // The one that ends with the last address has nothing behind it.
             ended.inspect(|at| draw(*at, open.last().map(|outer| outer.entry)));
@@ -138,10 +138,10 @@ impl<A: Copy + Ord> Borders<A> {
         while !open.is_empty() {
             close(&mut open, &mut draw);
         }
-        Borders(borders)
+        RangeMap(borders)
     }
 
-    fn find(&self, address: A) -> Option<Entry> {
+    fn find(&self, address: A) -> Option<RuleMatch> {
         let behind = self.0.partition_point(|(border, _)| *border <= address);
         // There is a border at zero.
         self.0[behind.max(1) - 1].1

@@ -24,19 +24,19 @@ use std::{
     thread::yield_now,
 };
 
-use crate::access::rate::Pace;
+use crate::access::rate::RateLimiter;
 use crate::{
     config::{self, embedded::plain},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
     sys::{
         clock,
-        shared::{Slots, atomics},
+        shared::{SharedArray, atomics},
     },
 };
 
 /// Who is counted as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceKey {
     /// An address, or the network around it.
     Ip(IpAddr),
     /// A user of this machine, at the other end of a unix socket.
@@ -68,7 +68,7 @@ const LOCKED_AT_MOST: u64 = 10_000_000;
 atomics! {
 /// Eight sources. Their words are one cache line.
 #[repr(C, align(64))]
-struct Set {
+struct SourceSet {
     words: [AtomicU64; WAYS],
     /// When the lock is over, or 0.
     locked_until: AtomicU64,
@@ -89,61 +89,67 @@ struct Buckets {
 }
 
 /// The sources of one listener.
-pub struct Sources {
-    sets: Slots<Set>,
+pub struct SourceTable {
+    sets: SharedArray<SourceSet>,
     hash: RandomState,
     /// How many bits of an IPv6 address make a source.
     prefix: u8,
     /// How many connections one may have open; 0 for any number.
     most: u32,
-    count: Option<Pace>,
-    bytes: Option<Pace>,
+    count: Option<RateLimiter>,
+    bytes: Option<RateLimiter>,
     cool_down: u64,
 }
 
-impl Sources {
+impl SourceTable {
     /// Those of a listener; `None` if nothing is limited by source.
-    pub fn of(settings: &config::Listener) -> io::Result<Option<Sources>> {
+    pub fn of(settings: &config::Listener) -> io::Result<Option<SourceTable>> {
         let config::SourceRate { count, bytes } = settings.rate_per_source;
         let most = settings.max_connections_per_source;
         if most == 0 && count.is_none() && bytes.is_none() {
             return Ok(None);
         }
-        let pace = |rate: Option<config::Rate>| rate.as_ref().map(Pace::new);
-        Ok(Some(Sources {
-            sets: Slots::new(SETS)?,
+        let limiter = |rate: Option<config::Rate>| rate.as_ref().map(RateLimiter::new);
+        Ok(Some(SourceTable {
+            sets: SharedArray::new(SETS)?,
             hash: RandomState::new(),
             prefix: settings.source_prefix,
             most,
-            count: pace(count),
-            bytes: pace(bytes),
+            count: limiter(count),
+            bytes: limiter(bytes),
             cool_down: settings.cool_down.as_nanos() as u64,
         }))
     }
 
     /// Lets in a connection, at the time `now`. Its place is to be given back when it has ended.
-    pub fn connect(self: &Arc<Sources>, source: Source, now: u64) -> Result<Option<Place>, Reason> {
+    pub fn connect(
+        self: &Arc<SourceTable>,
+        source: SourceKey,
+        now: u64,
+    ) -> Result<Option<SourceSlot>, RefusalReason> {
         let mut paced = false;
         loop {
-            let (set, whose) = self.look_up(source);
-            let Some(way) = self.way(set, whose, now) else { return Ok(None) };
+            let (set, owner) = self.look_up(source);
+            let Some(way) = self.way(set, owner, now) else { return Ok(None) };
             if !paced {
-                self.pace(&self.sets[set].buckets[way], 0, now)?;
+                self.limiter(&self.sets[set].buckets[way], 0, now)?;
                 paced = true;
             }
             if self.most == 0 {
                 return Ok(None);
             }
             let more = |word: u64| {
-                let belongs = word & WHOSE == whose && !is_taken(word);
+                let belongs = word & WHOSE == owner && !is_taken(word);
                 (belongs && word & OPEN < u64::from(self.most)).then(|| (word + 1) | SEEN)
             };
             match self.sets[set].words[way].fetch_update(AcqRel, Acquire, more) {
                 Ok(_) => {
                     let number = (set * WAYS + way) as u32;
-                    return Ok(Some(Place { sources: Arc::clone(self), number }));
+                    return Ok(Some(SourceSlot { sources: Arc::clone(self), number }));
                 }
-                Err(word) if word & WHOSE == whose && !is_taken(word) => return Err(Reason::SourceFull),
+                Err(word) if word & WHOSE == owner && !is_taken(word) => {
+                    return Err(RefusalReason::SourceFull);
+                }
                 // Somebody else has it now.
                 Err(_) => {}
             }
@@ -151,10 +157,10 @@ impl Sources {
     }
 
     /// Lets in a datagram of so many bytes.
-    pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), Reason> {
-        let (set, whose) = self.look_up(Source::Ip(source));
-        match self.way(set, whose, now) {
-            Some(way) => self.pace(&self.sets[set].buckets[way], bytes as u64, now),
+    pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), RefusalReason> {
+        let (set, owner) = self.look_up(SourceKey::Ip(source));
+        match self.way(set, owner, now) {
+            Some(way) => self.limiter(&self.sets[set].buckets[way], bytes as u64, now),
             None => Ok(()),
         }
     }
@@ -168,32 +174,32 @@ impl Sources {
     }
 
     /// One more of a source, of so many bytes: over the rate it has to cool down.
-    fn pace(&self, buckets: &Buckets, bytes: u64, now: u64) -> Result<(), Reason> {
+    fn limiter(&self, buckets: &Buckets, bytes: u64, now: u64) -> Result<(), RefusalReason> {
         if now < buckets.cool_until.load(Relaxed) {
-            return Err(Reason::CoolDown);
+            return Err(RefusalReason::CoolDown);
         }
-        let within = |pace: &Option<Pace>, bucket, count| {
-            pace.as_ref().is_none_or(|pace| pace.take(bucket, count, now))
+        let within = |limiter: &Option<RateLimiter>, bucket, count| {
+            limiter.as_ref().is_none_or(|limiter| limiter.take(bucket, count, now))
         };
         if within(&self.count, &buckets.count, 1) && within(&self.bytes, &buckets.bytes, bytes) {
             return Ok(());
         }
         buckets.cool_until.store(now + self.cool_down, Relaxed);
-        Err(Reason::Rate)
+        Err(RefusalReason::Rate)
     }
 
     /// Its set, and the bits that tell it from the others there.
-    fn look_up(&self, source: Source) -> (usize, u64) {
+    fn look_up(&self, source: SourceKey) -> (usize, u64) {
         let mut hasher = self.hash.build_hasher();
         match source {
-            Source::Ip(ip) => match plain(ip) {
+            SourceKey::Ip(ip) => match plain(ip) {
                 IpAddr::V4(ip) => hasher.write_u32(ip.to_bits()),
                 IpAddr::V6(ip) => {
                     let kept = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
                     hasher.write_u128(ip.to_bits() & kept);
                 }
             },
-            Source::User(user) => hasher.write_u64(u64::from(user)),
+            SourceKey::User(user) => hasher.write_u64(u64::from(user)),
         }
         let hash = hasher.finish();
         // Nobody's word is 0.
@@ -201,11 +207,11 @@ impl Sources {
     }
 
     /// The way of a source in its set; a new one is given a way if there is one to be had.
-    fn way(&self, number: usize, whose: u64, mut now: u64) -> Option<usize> {
+    fn way(&self, number: usize, owner: u64, mut now: u64) -> Option<usize> {
         let set = &self.sets[number];
-        if let Some(way) = set.find(whose) {
+        if let Some(way) = set.find(owner) {
             let word = set.words[way].load(Relaxed);
-            if word & (WHOSE | SEEN) == whose && !is_taken(word) {
+            if word & (WHOSE | SEEN) == owner && !is_taken(word) {
                 // Whoever changes it at the same moment has seen it as well.
                 let _ = set.words[way].compare_exchange(word, word | SEEN, Relaxed, Relaxed);
             }
@@ -214,11 +220,11 @@ impl Sources {
         loop {
             let given = set.locked(now, |ticket| {
                 // Another one may have been quicker.
-                if let Some(way) = set.find(whose) {
+                if let Some(way) = set.find(owner) {
                     return Some(Some(way));
                 }
                 let Some(way) = set.vacate(ticket) else { return Some(None) };
-                set.give(way, ticket, whose).then_some(Some(way))
+                set.give(way, ticket, owner).then_some(Some(way))
             });
             match given {
                 Some(way) => return way,
@@ -229,9 +235,9 @@ impl Sources {
     }
 }
 
-impl Set {
-    fn find(&self, whose: u64) -> Option<usize> {
-        let is_it = |word: u64| word & WHOSE == whose && !is_taken(word);
+impl SourceSet {
+    fn find(&self, owner: u64) -> Option<usize> {
+        let is_it = |word: u64| word & WHOSE == owner && !is_taken(word);
         self.words.iter().position(|word| is_it(word.load(Acquire)))
     }
 
@@ -265,18 +271,18 @@ impl Set {
 
     /// Gives a way that was taken with `ticket` to a source. False if the lock was lost meanwhile: whoever has it now either sees
     /// that the way is taken, and takes it back, or is seen here.
-    fn give(&self, way: usize, ticket: u64, whose: u64) -> bool {
+    fn give(&self, way: usize, ticket: u64, owner: u64) -> bool {
         let (word, taken) = (&self.words[way], taken(ticket));
         let Buckets { count, bytes, cool_until } = &self.buckets[way];
         let buckets = [count, bytes, cool_until].map(|bucket| (bucket, bucket.load(Acquire)));
-        let next = if self.locked_until.load(SeqCst) == ticket { whose } else { 0 };
-        if next == whose && word.load(SeqCst) == taken {
+        let next = if self.locked_until.load(SeqCst) == ticket { owner } else { 0 };
+        if next == owner && word.load(SeqCst) == taken {
             // Only of the source that had it before.
             for (bucket, old) in buckets {
                 let _ = bucket.compare_exchange(old, 0, Relaxed, Relaxed);
             }
         }
-        word.compare_exchange(taken, next, SeqCst, Relaxed).is_ok() && next == whose
+        word.compare_exchange(taken, next, SeqCst, Relaxed).is_ok() && next == owner
     }
 
     /// Does some `work` of a handful of instructions that one at a time may do, with a ticket that nobody else has.
@@ -301,19 +307,19 @@ impl Set {
 }
 
 /// A connection that its source has open. Dropping it gives the place back.
-pub struct Place {
-    sources: Arc<Sources>,
+pub struct SourceSlot {
+    sources: Arc<SourceTable>,
     number: u32,
 }
 
-impl Place {
-    /// What [`Sources::leave`] knows it by, for a process that may be killed.
+impl SourceSlot {
+    /// What [`SourceTable::leave`] knows it by, for a process that may be killed.
     pub fn number(&self) -> u32 {
         self.number
     }
 }
 
-impl Drop for Place {
+impl Drop for SourceSlot {
     fn drop(&mut self) {
         self.sources.leave(self.number);
     }

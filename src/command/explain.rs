@@ -11,7 +11,7 @@ use crate::{
     config::{Address, Host, Listener, Loaded, Origins, Protocol, ProxyProtocol, embedded::plain},
     report::{
         error::{Exit, Failure},
-        refusal_reason::Reason,
+        refusal_reason::RefusalReason,
     },
 };
 
@@ -21,7 +21,7 @@ mod way;
 mod who;
 
 pub use way::Way;
-pub use who::Visitor;
+pub use who::LoopConnection;
 
 /// What is asked: may this visitor use this listener?
 pub struct Case<'a> {
@@ -30,7 +30,7 @@ pub struct Case<'a> {
     /// Where its values are written.
     pub origins: &'a Origins,
     /// About whom the listener decides.
-    pub visitor: Visitor,
+    pub visitor: LoopConnection,
     /// How they come.
     pub way: Way,
     /// Whether their port is that of a UDP listener of the same configuration.
@@ -38,7 +38,7 @@ pub struct Case<'a> {
 }
 
 /// One decision.
-pub struct Step {
+pub struct Decision {
     /// The key that decides.
     key: &'static str,
     outcome: Outcome,
@@ -56,21 +56,21 @@ pub enum Outcome {
     /// It depends on what else comes and goes.
     Limit,
     /// Refused.
-    Refused(Reason),
+    Refused(RefusalReason),
     /// Nobody gets here from there.
     Unreachable,
 }
 
 impl Case<'_> {
     /// A decision by `key`.
-    pub fn step(&self, key: &'static str, outcome: Outcome, text: impl Display) -> Step {
+    pub fn step(&self, key: &'static str, outcome: Outcome, text: impl Display) -> Decision {
         let place = self.origins.of(key);
-        Step { key, outcome, text: text.to_string(), place }
+        Decision { key, outcome, text: text.to_string(), place }
     }
 }
 
 /// The chain: each link adds the steps that it decides, in the order of the road.
-const CHAIN: [fn(&Case<'_>, &mut Vec<Step>); 9] = [
+const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
     way::addresses,
     guards::nobody,
     guards::source,
@@ -144,14 +144,14 @@ fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Fai
     let faulty = |told: String| usage(format!("cannot explain listener \"{name}\": {told}"));
     let (visitor, way) = coming(settings, &question.from, question.proxy.as_deref()).map_err(faulty)?;
     let is_own_port = match visitor {
-        Visitor::Inet(ip, Some(port)) => has_port(&loaded.config.listeners, ip, port),
+        LoopConnection::Inet(ip, Some(port)) => has_port(&loaded.config.listeners, ip, port),
         _ => false,
     };
     Ok(Case { settings, origins, visitor, way, is_own_port })
 }
 
 /// Whom a listener decides about, and how they come.
-fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(Visitor, Way), String> {
+fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(LoopConnection, Way), String> {
     let Listener { protocol, proxy_protocol, .. } = settings;
     if proxy.is_some() && *proxy_protocol == ProxyProtocol::Off {
         return Err(
@@ -161,21 +161,21 @@ fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(Visit
     let visitor = match *protocol {
         // A proxy tells an address.
         Protocol::Unix if *proxy_protocol != ProxyProtocol::Off => {
-            Visitor::read(from, Protocol::Tcp).or_else(|_| Visitor::read(from, *protocol))
+            LoopConnection::read(from, Protocol::Tcp).or_else(|_| LoopConnection::read(from, *protocol))
         }
-        protocol => Visitor::read(from, protocol),
+        protocol => LoopConnection::read(from, protocol),
     }?;
-    let proxy = proxy.map(|proxy| Visitor::read(proxy, *protocol)).transpose()?;
-    let is_local = matches!(visitor, Visitor::Local { .. });
+    let proxy = proxy.map(|proxy| LoopConnection::read(proxy, *protocol)).transpose()?;
+    let is_local = matches!(visitor, LoopConnection::Local { .. });
     Ok(match proxy {
         Some(_) if is_local => {
             return Err("a proxy tells an address, and `--from` is a user; leave `--proxy` out".to_owned());
         }
         // Its header means nothing.
-        Some(Visitor::Inet(ip, port))
+        Some(LoopConnection::Inet(ip, port))
             if *proxy_protocol == ProxyProtocol::Optional && !settings.trusts_proxy(ip) =>
         {
-            let proxy = Visitor::Inet(ip, port);
+            let proxy = LoopConnection::Inet(ip, port);
             (proxy.clone(), Way::Through(proxy))
         }
         Some(proxy) => (visitor, Way::Through(proxy)),
@@ -183,7 +183,7 @@ fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(Visit
             (visitor, Way::ThroughSome)
         }
         None if *protocol == Protocol::Unix && !is_local => (visitor, Way::ThroughSome),
-        None => (visitor, Way::Direct),
+        None => (visitor, Way::SocketTransport),
     })
 }
 
@@ -209,7 +209,7 @@ impl Display for Coming<'_> {
         let what = if protocol.is_stream() { "a connection" } else { "a datagram" };
         write!(f, "{what} over {protocol} from {visitor}")?;
         match way {
-            Way::Direct => Ok(()),
+            Way::SocketTransport => Ok(()),
             Way::Through(proxy) if proxy == visitor => Ok(()),
             Way::Through(proxy) => write!(f, " through {proxy}"),
             Way::ThroughSome => f.write_str(" through a proxy"),

@@ -19,19 +19,19 @@ use crate::{
         logging,
     },
     serve::{
-        context::{Duty, Guest},
+        context::{Accepted, ListenerContext},
         datagram,
     },
     socket::{
         address::Peer,
-        listener::{Listener, Whose},
+        listener::{Listener, SocketOwner},
         options,
     },
     stream::connection::SCRATCH,
     sys::{
         interrupt,
         mmsg::Batch,
-        shared::{Pages, Shared},
+        shared::{Mapping, Shared},
     },
 };
 
@@ -67,18 +67,19 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
     interrupt::on(libc::SIGTERM);
     let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;
     // Like one that a service manager passes, it serves on when we are gone.
-    let listener = listener.of(Whose::Manager);
-    listener.adapt(&config.listeners[0]).map_err(unusable)?;
-    let duty = Duty::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
-    let mut duty = duty.map_err(internal)?;
-    duty.drain = Some(config.daemon.drain_timeout);
+    let listener = listener.of(SocketOwner::Activated);
+    listener.reconfigure(&config.listeners[0]).map_err(unusable)?;
+    let context =
+        ListenerContext::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
+    let mut context = context.map_err(internal)?;
+    context.drain = Some(config.daemon.drain_timeout);
     match stream {
-        true => connection(&duty, listener.into_socket()),
-        false => datagrams(&duty, &listener),
+        true => connection(&context, listener.into_socket()),
+        false => datagrams(&context, &listener),
     }
 }
 
-fn connection(duty: &Duty, socket: Socket) -> Result<(), Failure> {
+fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> {
     let address = match socket.peer_addr() {
         Ok(address) => address,
         // It has left again: there is nobody to serve, and nothing wrong.
@@ -88,19 +89,20 @@ fn connection(duty: &Duty, socket: Socket) -> Result<(), Failure> {
     // Whoever accepted it may have left it otherwise.
     socket.set_nonblocking(false).map_err(unusable)?;
     options::when_accepted(&socket);
-    let mut scratch = Pages::new(SCRATCH).map_err(internal)?;
-    let Some(permit) = duty.gate.try_enter() else { return Ok(()) };
-    duty.serve(Guest { socket, peer: Peer::from(&address), permit, opened: Instant::now() }, &mut scratch);
+    let mut scratch = Mapping::new(SCRATCH).map_err(internal)?;
+    let Some(permit) = context.slots.try_acquire() else { return Ok(()) };
+    context
+        .serve(Accepted { socket, peer: Peer::from(&address), permit, opened: Instant::now() }, &mut scratch);
     Ok(())
 }
 
 /// Answers the datagrams that are there, and leaves the socket to the next one who is started for it.
-fn datagrams(duty: &Duty, listener: &Listener) -> Result<(), Failure> {
+fn datagrams(context: &ListenerContext, listener: &Listener) -> Result<(), Failure> {
     let mut batch = Batch::new(datagram::MOST, listener.has_many_addresses()).map_err(internal)?;
     loop {
-        match datagram::take(duty, listener, &mut batch, false) {
+        match datagram::take(context, listener, &mut batch, false) {
             Ok(0) => return Ok(()),
-            Ok(_) => datagram::answer(duty, listener, &mut batch),
+            Ok(_) => datagram::answer(context, listener, &mut batch),
             // What failed was an answer of an earlier one.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return Ok(()),

@@ -14,7 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::{
     config::{self, Address, Environment, Protocol},
     report::{
-        decimal::Lasted,
+        decimal::HumanDuration,
         error::{Exit, Failure},
     },
     socket::{
@@ -50,7 +50,7 @@ pub fn probe(url: &str) -> Result<String, Failure> {
         let mut source = None;
         match ask(&place, listener.protocol, &mut source) {
             Ok((bytes, time)) => {
-                return Ok(format!("{url}: {bytes} bytes came back after {}\n", Lasted(time)));
+                return Ok(format!("{url}: {bytes} bytes came back after {}\n", HumanDuration(time)));
             }
             Err(trouble) => {
                 let refused = source.filter(|_| trouble.may_be_a_refusal()).map(|source| {
@@ -65,7 +65,7 @@ pub fn probe(url: &str) -> Result<String, Failure> {
 
 /// Why there was no echo.
 #[derive(Debug, PartialEq, Eq)]
-enum Trouble {
+enum NoEcho {
     /// What a call said.
     Failed(String),
     /// The connection was reset.
@@ -78,7 +78,7 @@ enum Trouble {
     Other(Vec<u8>),
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for NoEcho {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             // What the time-out of sending makes of connect(2), if the other end says nothing.
@@ -91,7 +91,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for NoEcho {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let echo = "a probe wants an echo, which no service but `echo` gives";
         match self {
@@ -105,7 +105,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl Trouble {
+impl NoEcho {
     /// Whether a listener that lets only some in would behave so.
     fn may_be_a_refusal(&self) -> bool {
         matches!(self, Self::Reset | Self::Silent { received: 0 } | Self::Closed { received: 0 })
@@ -114,7 +114,7 @@ impl Trouble {
 
 /// Sends a message and waits until it has come back: how long it is, and how long that took. Notes what the listener knows of the
 /// `source`, as `echod explain` takes it, once it may have been asked.
-fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(usize, Duration), Trouble> {
+fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(usize, Duration), NoEcho> {
     let begun = Instant::now();
     let address = place.socket_address()?;
     let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
@@ -142,11 +142,11 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
     while received < message.len() {
         let left = PATIENCE.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(Trouble::Silent { received });
+            return Err(NoEcho::Silent { received });
         }
         socket.set_read_timeout(Some(left))?;
         received += match socket.read(&mut answer[received..]) {
-            Ok(0) if protocol.is_stream() => return Err(Trouble::Closed { received }),
+            Ok(0) if protocol.is_stream() => return Err(NoEcho::Closed { received }),
             Ok(length) => length,
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
             Err(error) => return Err(error.into()),
@@ -154,7 +154,7 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
         // Datagrams come whole, or are others.
         let expected = if protocol.is_stream() { received.min(message.len()) } else { message.len() };
         if answer[..received] != message.as_bytes()[..expected] {
-            return Err(Trouble::Other(answer[..received].to_vec()));
+            return Err(NoEcho::Other(answer[..received].to_vec()));
         }
     }
     Ok((received, begun.elapsed()))

@@ -5,7 +5,7 @@ use std::io;
 use crate::{config::Loaded, report::error::Failure, socket::listener::HostNames};
 
 /// What has happened.
-pub enum Event {
+pub enum SupervisorEvent {
     /// A signal arrived.
     Signal(i32),
     /// Lines of the log have found no room.

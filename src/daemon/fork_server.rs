@@ -30,7 +30,7 @@ use crate::{
     modes::HAND_OVER,
     report::stats::{Order, Stats},
     serve::backoff::Backoff,
-    socket::listener::{Listener, Whose},
+    socket::listener::{Listener, SocketOwner},
     sys::{shared::Shared, spawn::spawn},
 };
 
@@ -56,7 +56,7 @@ struct Orders {
     log: config::Log,
     listener: config::Listener,
     /// Whose each of the sockets is.
-    whose: Vec<Whose>,
+    owner: Vec<SocketOwner>,
 }
 
 /// The daemon's end: starts the process, and starts it again should it die.
@@ -89,9 +89,9 @@ impl ForkServer {
     ) -> io::Result<ForkServer> {
         let mut orders = File::from(memfd_create(c"echod-orders", MFdFlags::MFD_CLOEXEC)?);
         // Those that event loops had before a reload or a restart are served as well.
-        let whose =
-            sockets.iter().flat_map(|listener| listener.sockets().map(|_| listener.whose())).collect();
-        let text = Orders { log: log.clone(), listener: listener.clone(), whose };
+        let owner =
+            sockets.iter().flat_map(|listener| listener.sockets().map(|_| listener.owner())).collect();
+        let text = Orders { log: log.clone(), listener: listener.clone(), owner };
         serde_json::to_writer(&mut orders, &text)?;
         let mut server = ForkServer {
             name: listener.name.clone(),
@@ -204,7 +204,7 @@ impl ForkServer {
 
     /// Looks after the process: to be called when a child has ended, and at [`ForkServer::due`]. True once it has ended
     /// for good.
-    pub fn tend(&mut self) -> bool {
+    pub fn reap_and_restart(&mut self) -> bool {
         if let Some((process, since)) = &mut self.process
             && let Ok(Some(status)) = process.try_wait()
         {

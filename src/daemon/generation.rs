@@ -13,14 +13,14 @@ use log::{info, warn};
 use crate::{
     command::cli::Cli,
     config::{self, Config, Environment, Loaded},
-    daemon::{event::Event, parked::Parked, running_listener::Station},
+    daemon::{event::SupervisorEvent, parked::Parked, running_listener::RunningListener},
     process::signals,
     report::error::{Exit, Failure},
     socket::{
         activation::Passed,
         address::Peer,
-        fd_store::Store,
-        listener::{self, HostNames, Listener, Site, Whose},
+        fd_store::FdStore,
+        listener::{self, HostNames, Listener, Site, SocketOwner},
     },
 };
 
@@ -29,7 +29,7 @@ mod notes;
 mod socket_pool;
 mod whole;
 
-use crate::daemon::generation::socket_pool::Offers;
+use crate::daemon::generation::socket_pool::SocketPool;
 
 /// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
 const TO_LEAVE: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ impl Bound {
     pub fn first(
         config: &Config,
         mut passed: Passed,
-        store: &mut Store,
+        store: &mut FdStore,
         notes: &mut Vec<String>,
     ) -> Result<Bound, Failure> {
         let were_passed = passed.adopt(notes);
@@ -109,16 +109,17 @@ impl Bound {
         let bound = Bound { listeners, kept, inherited, left: Vec::new(), unwanted };
         let mut bound = bound.not_empty(false)?;
         notes.extend(notes::not_kept(&bound.listeners, kept_before, store.room()));
-        bound.share_out(store.room(), store.room(), notes);
+        bound.assign_store_slots(store.room(), store.room(), notes);
         Ok(bound)
     }
 
     /// Says which sockets of our own the service manager is to keep, where it has `room` left of so many `places`: all of a listener,
     /// or none.
-    fn share_out(&mut self, mut room: usize, places: usize, notes: &mut Vec<String>) {
+    fn assign_store_slots(&mut self, mut room: usize, places: usize, notes: &mut Vec<String>) {
         let mut left_out = 0;
         for (_, sockets) in &mut self.listeners {
-            let ours: Vec<_> = sockets.iter_mut().filter(|socket| socket.whose() != Whose::Manager).collect();
+            let ours: Vec<_> =
+                sockets.iter_mut().filter(|socket| socket.owner() != SocketOwner::Activated).collect();
             let count: usize = ours.iter().map(|socket| socket.sockets().count()).sum();
             let keep = count > 0 && count <= room;
             if keep {
@@ -136,35 +137,36 @@ impl Bound {
         }
     }
 
-    /// Sockets for the listeners of the next generation that are not served as `config` says: those that `stations` have at
+    /// Sockets for the listeners of the next generation that are not served as `config` says: those that `running_listeners` have at
     /// the same place, or new ones. Nothing has changed yet when this fails. The service manager keeps as many as it has `places` for.
     pub fn next(
         config: &Config,
         names: &HostNames,
-        (stations, parked): (&[Station], &Parked),
+        (running_listeners, parked): (&[RunningListener], &Parked),
         places: usize,
         notes: &mut Vec<String>,
     ) -> Result<Bound, Failure> {
-        let current: HashMap<&str, &Station> = stations
+        let current: HashMap<&str, &RunningListener> = running_listeners
             .iter()
-            .filter(|station| !station.is_superseded())
-            .map(|station| (station.name(), station))
+            .filter(|running| !running.is_superseded())
+            .map(|running| (running.name(), running))
             .collect();
-        let passed = current.values().flat_map(|station| station.sockets()).chain(parked.sockets());
+        let passed = current.values().flat_map(|running| running.sockets()).chain(parked.sockets());
         let passed: HashSet<&str> = passed.filter_map(Listener::passed_name).collect();
         let bound = config.listeners.iter().filter(|settings| !passed.contains(settings.name.as_str()));
         listener::check_names(bound, names)?;
         let mut kept = HashSet::new();
         let is_same = |settings: &config::Listener| {
-            let station = current.get(settings.name.as_str()).filter(|station| !station.has_failed());
-            station.filter(|station| station.is_as(settings, &config.log)).copied()
+            let running = current.get(settings.name.as_str()).filter(|running| !running.has_failed());
+            running.filter(|running| running.is_as(settings, &config.log)).copied()
         };
         for settings in &config.listeners {
-            let whole = |station: &&Station| whole::is_whole(station, settings, names, notes);
-            kept.extend(is_same(settings).filter(whole).map(Station::number));
+            let whole = |running: &&RunningListener| whole::is_whole(running, settings, names, notes);
+            kept.extend(is_same(settings).filter(whole).map(RunningListener::number));
         }
-        let stays = |name: &str| current.get(name).is_some_and(|station| kept.contains(&station.number()));
-        let mut offers = Offers::new(stations, parked, |station| kept.contains(&station.number()));
+        let stays = |name: &str| current.get(name).is_some_and(|running| kept.contains(&running.number()));
+        let mut offers =
+            SocketPool::new(running_listeners, parked, |running| kept.contains(&running.number()));
         let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !stays(&settings.name)) {
             let named = offers.named(settings).map_err(|error| {
@@ -178,9 +180,9 @@ impl Bound {
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
             sites.iter_mut().for_each(|site| site.adopt(|place| offers.beyond(settings, place)));
             listener::merge(&mut sites);
-            if let Some(station) = is_same(settings) {
+            if let Some(running) = is_same(settings) {
                 // The others are served now, and are not to be lost with what could not be had before either.
-                let had = |place: &Peer| station.sockets().iter().any(|socket| socket.is_at(place));
+                let had = |place: &Peer| running.sockets().iter().any(|socket| socket.is_at(place));
                 sites.iter_mut().filter(|site| !had(&site.place)).for_each(Site::spare);
             }
             wanted.push((settings, named, sites));
@@ -197,12 +199,12 @@ impl Bound {
         let (left, unwanted) = (offers.left().map_err(cannot_keep)?, offers.rest().map_err(cannot_keep)?);
         let is_new = |socket: &&Listener| !parked.has(socket);
         notes.extend(unwanted.iter().filter(is_new).map(notes::unwanted));
-        let stay = current.values().filter(|station| kept.contains(&station.number()));
-        let stay = stay.flat_map(|station| station.keepsakes()).count();
+        let stay = current.values().filter(|running| kept.contains(&running.number()));
+        let stay = stay.flat_map(|running| running.sockets_to_store()).count();
         let others = !kept.is_empty();
         let bound = Bound { listeners, kept, inherited: offers.inherited, left, unwanted };
         let mut bound = bound.not_empty(others)?;
-        bound.share_out(places.saturating_sub(stay), places, notes);
+        bound.assign_store_slots(places.saturating_sub(stay), places, notes);
         Ok(bound)
     }
 
@@ -225,91 +227,98 @@ impl Bound {
         self,
         log: &config::Log,
         number: &mut usize,
-        events: &Sender<Event>,
-    ) -> Result<Prepared, Failure> {
+        events: &Sender<SupervisorEvent>,
+    ) -> Result<PreparedListeners, Failure> {
         let Bound { listeners, kept, inherited, left, .. } = self;
-        let mut prepared = Prepared { stations: Vec::new(), closing: Vec::new(), kept, inherited };
+        let mut prepared =
+            PreparedListeners { running_listeners: Vec::new(), closing: Vec::new(), kept, inherited };
         let count = listeners.len();
         for (index, (settings, sockets)) in listeners.into_iter().chain(left).enumerate() {
             *number += 1;
-            let station = Station::prepare(*number, log, settings, sockets, events)?;
-            let list = if index < count { &mut prepared.stations } else { &mut prepared.closing };
-            list.push(station);
+            let running = RunningListener::prepare(*number, log, settings, sockets, events)?;
+            let list = if index < count { &mut prepared.running_listeners } else { &mut prepared.closing };
+            list.push(running);
         }
         // They have prepared themselves side by side.
-        for station in prepared.stations.iter_mut().chain(&mut prepared.closing) {
-            station.wait_until_prepared()?;
+        for running in prepared.running_listeners.iter_mut().chain(&mut prepared.closing) {
+            running.wait_until_prepared()?;
         }
         Ok(prepared)
     }
 }
 
 /// Stations that have all they need, and do not serve yet. Dropped, they undo themselves.
-pub struct Prepared {
-    stations: Vec<Station>,
+pub struct PreparedListeners {
+    running_listeners: Vec<RunningListener>,
     /// At addresses that are not served any more, for those who have come there by now.
-    closing: Vec<Station>,
+    closing: Vec<RunningListener>,
     kept: HashSet<usize>,
     inherited: HashSet<usize>,
 }
 
-impl Prepared {
+impl PreparedListeners {
     /// Takes over the sockets and the files that are another generation's until now, and serves, until the end or for `patience`
     /// at addresses that are not served any more.
-    pub fn begin(mut self, stations: &mut [Station], patience: Duration) -> Vec<Station> {
+    pub fn begin(
+        mut self,
+        running_listeners: &mut [RunningListener],
+        patience: Duration,
+    ) -> Vec<RunningListener> {
         // Others that are not served any more may share a port with a new one, which listens from here on.
-        let is_reload = !stations.is_empty();
-        let mut heirs: Vec<&mut Station> =
-            stations.iter_mut().filter(|station| self.inherited.contains(&station.number())).collect();
-        for station in &self.closing {
-            station.adapt();
-            station.share_ports();
+        let is_reload = !running_listeners.is_empty();
+        let mut successors: Vec<&mut RunningListener> = running_listeners
+            .iter_mut()
+            .filter(|running| self.inherited.contains(&running.number()))
+            .collect();
+        for running in &self.closing {
+            running.reconfigure();
+            running.share_ports();
         }
-        for station in &mut self.stations {
+        for running in &mut self.running_listeners {
             if is_reload {
-                station.adapt();
+                running.reconfigure();
             }
-            station.take_files(|path| heirs.iter_mut().find_map(|heir| heir.take_file(path)));
-            station.begin();
+            running.take_files(|path| successors.iter_mut().find_map(|handover| handover.take_file(path)));
+            running.begin();
         }
         // What is left is of addresses that are not served any more.
-        heirs.into_iter().for_each(|station| station.remove_files());
-        for station in &mut self.closing {
-            station.begin();
-            station.leave(patience);
+        successors.into_iter().for_each(|running| running.remove_files());
+        for running in &mut self.closing {
+            running.begin();
+            running.leave(patience);
         }
-        let mut begun = std::mem::take(&mut self.stations);
+        let mut begun = std::mem::take(&mut self.running_listeners);
         begun.append(&mut self.closing);
         begun
     }
 }
 
-impl Drop for Prepared {
+impl Drop for PreparedListeners {
     fn drop(&mut self) {
-        self.stations.drain(..).chain(self.closing.drain(..)).for_each(Station::give_up);
+        self.running_listeners.drain(..).chain(self.closing.drain(..)).for_each(RunningListener::give_up);
     }
 }
 
 /// What a reload ends: those whose sockets another one has hand them over and serve their clients on, those that nobody
 /// wants any more stop, within `drain-timeout`.
-pub fn retire(config: &Config, stations: &mut [Station], next: &Prepared) {
-    let goes = |station: &&mut Station| {
-        let is_served = !station.is_superseded() && !station.has_failed() && !station.has_ended();
-        is_served && !next.kept.contains(&station.number())
+pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: &PreparedListeners) {
+    let goes = |running: &&mut RunningListener| {
+        let is_served = !running.is_superseded() && !running.has_failed() && !running.has_ended();
+        is_served && !next.kept.contains(&running.number())
     };
-    for station in stations.iter_mut().filter(goes) {
-        if next.inherited.contains(&station.number()) {
-            station.hand_over();
+    for running in running_listeners.iter_mut().filter(goes) {
+        if next.inherited.contains(&running.number()) {
+            running.hand_over();
         } else {
-            info!("listener \"{}\": not served any more", station.name());
-            station.retire(config.daemon.drain_timeout);
+            info!("listener \"{}\": not served any more", running.name());
+            running.retire(config.daemon.drain_timeout);
         }
     }
     // For all of them together.
     let end = Instant::now() + TO_LEAVE;
-    for station in stations.iter_mut().filter(|station| next.inherited.contains(&station.number())) {
-        if !station.has_left(end) {
-            warn!("listener \"{}\": still accepts by its old rules", station.name());
+    for running in running_listeners.iter_mut().filter(|running| next.inherited.contains(&running.number())) {
+        if !running.has_left(end) {
+            warn!("listener \"{}\": still accepts by its old rules", running.name());
         }
     }
 }

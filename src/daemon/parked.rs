@@ -20,12 +20,12 @@ use nix::{
 };
 
 use crate::{
-    socket::listener::{Listener, Refusal},
+    socket::listener::{AcceptError, Listener},
     sys::error_queue,
 };
 
 /// Those who are here when a listener gives up a socket are served by it. So long it may take.
-const LAST_CALL: Duration = Duration::from_millis(100);
+const BACKLOG_DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// The rest after a failure, as for want of descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -96,7 +96,7 @@ impl Drop for Parked {
 
 /// Turns everybody away until `end` can be read.
 fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
-    let mut pause = Some(LAST_CALL);
+    let mut pause = Some(BACKLOG_DRAIN_TIME);
     loop {
         let wanted = if pause.is_none() { sockets.as_slice() } else { &[] };
         let mut polled = vec![PollFd::new(end.as_fd(), PollFlags::POLLIN)];
@@ -148,9 +148,9 @@ fn refuse(socket: &Listener) -> Result<(), ErrorKind> {
                 let _ = client.set_linger(Some(Duration::ZERO));
                 Ok(())
             }
-            Err(Refusal::Nothing | Refusal::Again) => Ok(()),
-            Err(Refusal::Exhausted(_)) => Err(ErrorKind::OutOfMemory),
-            Err(Refusal::Broken(error)) => Err(error.kind()),
+            Err(AcceptError::WouldBlock | AcceptError::Retry) => Ok(()),
+            Err(AcceptError::Exhausted(_)) => Err(ErrorKind::OutOfMemory),
+            Err(AcceptError::Fatal(error)) => Err(error.kind()),
         };
     }
     let fd = socket.as_fd();

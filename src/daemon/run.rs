@@ -20,7 +20,7 @@ use crate::{
     },
     config::{self, Config, Environment, Loaded, LogTarget},
     daemon::{
-        event::Event,
+        event::SupervisorEvent,
         generation::{Bound, load},
         parked::Parked,
         supervisor::Supervisor,
@@ -40,10 +40,10 @@ use crate::{
     },
     socket::{
         activation::Passed,
-        fd_store::Store,
+        fd_store::FdStore,
         listener::{self, HostNames},
     },
-    sys::{code, post, room},
+    sys::{code, room, worker_state},
 };
 
 /// Does what the command line says, until it is done or a signal ends it.
@@ -156,9 +156,9 @@ fn start(
     logging::install(&config.log)?;
     logging::log_panics();
     let manager = Rc::new(Manager::from_environment());
-    let mut store = Store::new(Rc::clone(&manager), passed.kept.names());
+    let mut store = FdStore::new(Rc::clone(&manager), passed.kept.names());
     if manager.watchdog().is_some() {
-        post::watch();
+        worker_state::enable_pings();
     }
     use_all_descriptors(&config);
     // Processes that are started later share it, too.
@@ -175,14 +175,14 @@ fn start(
     let (events, inbox) = mpsc::channel();
     let behind = events.clone();
     // Nobody listens any more once the daemon ends.
-    logging::when_behind(move || _ = behind.send(Event::LogBehind));
+    logging::when_behind(move || _ = behind.send(SupervisorEvent::LogBehind));
     let mut parked = Parked::default();
     parked.set(bound.take_unwanted());
     let (words, announced) = (bound.words(), announcements(&bound));
     let mut number = 0;
     let prepared = bound.prepare(&config.log, &mut number, &events)?;
-    let stations = prepared.begin(&mut [], Duration::ZERO);
-    signals::forward(events.clone(), Event::Signal).map_err(internal)?;
+    let running_listeners = prepared.begin(&mut [], Duration::ZERO);
+    signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
     words.iter().for_each(|line| info!("{line}"));
     if let Some(nothing) = nothing
         && let Err(error) = say(&announced, nothing)
@@ -195,7 +195,8 @@ fn start(
     // It takes a little memory more if that fails.
     let _ = code::forget();
     let to_manager = (manager, store);
-    Supervisor::new(cli, config, sandbox, (stations, parked), number, (events, inbox), to_manager).run()
+    Supervisor::new(cli, config, sandbox, (running_listeners, parked), number, (events, inbox), to_manager)
+        .run()
 }
 
 /// A bound socket, as `--announce` prints it.

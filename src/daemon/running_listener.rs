@@ -13,29 +13,29 @@ use crate::{
     config::{self, Mode, Protocol},
     daemon::fork_server::ForkServer,
     report::stats::Stats,
-    serve::context::Duty,
+    serve::context::ListenerContext,
     socket::{
         address::Peer,
-        fd_store::Label,
-        listener::{Listener, Whose},
+        fd_store::FdName,
+        listener::{Listener, SocketOwner},
         socket_file::{FileId, SocketFile},
     },
     sys::{shared::Shared, socket_filter},
 };
 
-mod heir;
+mod handover;
 mod last_clients;
 mod look;
 mod start;
 
-pub use heir::Heir;
+pub use handover::Handover;
 use last_clients::LastClients;
 
 /// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
 const STACK: usize = 256 << 10;
 
 /// One listener in service.
-pub struct Station {
+pub struct RunningListener {
     number: usize,
     settings: config::Listener,
     log: config::Log,
@@ -56,17 +56,17 @@ pub struct Station {
 
 enum How {
     /// The sockets once more are for another generation.
-    Threads(Arc<Duty>, Vec<Listener>, JoinHandle<()>),
+    Threads(Arc<ListenerContext>, Vec<Listener>, JoinHandle<()>),
     Process(ForkServer),
 }
 
-impl Station {
+impl RunningListener {
     /// Stops: no new clients, what has arrived is answered. What waits at its sockets is answered, too, or left to an heir.
-    pub fn stop(&mut self, heir: Heir) {
-        let is_left = |socket: &Listener| match socket.whose() {
-            Whose::Ours => false,
-            Whose::Kept => heir == Heir::Daemon,
-            Whose::Manager => heir != Heir::Nobody,
+    pub fn stop(&mut self, handover: Handover) {
+        let is_left = |socket: &Listener| match socket.owner() {
+            SocketOwner::Own => false,
+            SocketOwner::Stored => handover == Handover::NextDaemon,
+            SocketOwner::Activated => handover != Handover::None,
         };
         self.last = None;
         self.leaves = !self.superseded && self.sockets().iter().all(is_left);
@@ -76,12 +76,12 @@ impl Station {
         }
         self.count_undelivered();
         match &mut self.how {
-            How::Threads(duty, kept, _) => {
+            How::Threads(context, kept, _) => {
                 kept.clear();
                 if self.leaves {
-                    duty.gate.hand_over();
+                    context.slots.hand_over();
                 }
-                duty.stop();
+                context.stop();
             }
             How::Process(server) => server.stop(self.leaves),
         }
@@ -91,9 +91,9 @@ impl Station {
     pub fn hand_over(&mut self) {
         self.superseded = true;
         match &mut self.how {
-            How::Threads(duty, kept, _) => {
+            How::Threads(context, kept, _) => {
                 kept.clear();
-                duty.gate.hand_over();
+                context.slots.hand_over();
             }
             How::Process(server) => server.hand_over(),
         }
@@ -101,11 +101,11 @@ impl Station {
 
     /// Waits until nobody accepts here any more; false if that takes until after `end`.
     pub fn has_left(&mut self, end: Instant) -> bool {
-        let duty = match &mut self.how {
+        let context = match &mut self.how {
             How::Process(server) => return server.has_left(end),
-            How::Threads(duty, ..) => duty,
+            How::Threads(context, ..) => context,
         };
-        while !duty.posts.have_left() {
+        while !context.worker_states.have_left() {
             if self.ended || Instant::now() > end {
                 return self.ended;
             }
@@ -120,12 +120,12 @@ impl Station {
         self.superseded = true;
         let end = Instant::now() + patience;
         match &self.how {
-            How::Threads(duty, ..) => _ = duty.cut.set(end),
+            How::Threads(context, ..) => _ = context.cut.set(end),
             How::Process(_) => self.cut = Some(end),
         }
         // Then who is here can be served to the last of them.
         self.sockets().iter().for_each(Listener::keep_clients_away);
-        self.stop(Heir::Nobody);
+        self.stop(Handover::None);
     }
 
     /// How many of its connections were cut.
@@ -169,15 +169,16 @@ impl Station {
     }
 
     /// What the service manager is to keep over a restart: each with the name that the next daemon knows it by.
-    pub fn keepsakes(&self) -> impl Iterator<Item = (Label, &Socket)> {
+    pub fn sockets_to_store(&self) -> impl Iterator<Item = (FdName, &Socket)> {
         let is_served = !self.ended && !self.superseded;
-        let kept = self.sockets().iter().filter(move |socket| is_served && socket.whose() == Whose::Kept);
+        let kept =
+            self.sockets().iter().filter(move |socket| is_served && socket.owner() == SocketOwner::Stored);
         kept.flat_map(move |listener| {
             let file = match listener.address() {
                 Peer::Path(path) => self.file(path),
                 _ => None,
             };
-            let label = move |socket| Some((Label::new(socket, file, self.name()).ok()?, socket));
+            let label = move |socket| Some((FdName::new(socket, file, self.name()).ok()?, socket));
             listener.sockets().filter_map(label)
         })
     }
@@ -207,10 +208,10 @@ impl Station {
     }
 
     /// Looks after the process of a forking listener.
-    pub fn tend(&mut self) {
+    pub fn reap_and_restart(&mut self) {
         self.look_for_last_clients();
         let How::Process(server) = &mut self.how else { return };
-        if server.tend() {
+        if server.reap_and_restart() {
             self.end();
         } else if self.cut.is_some_and(|end| end <= Instant::now()) {
             self.cut = None;
@@ -231,7 +232,7 @@ impl Station {
     /// Asks those who serve it for a sign of life.
     pub fn ask(&self) {
         match &self.how {
-            How::Threads(duty, ..) => duty.posts.ask(),
+            How::Threads(context, ..) => context.worker_states.ask(),
             How::Process(server) => server.ask(),
         }
     }
@@ -240,7 +241,7 @@ impl Station {
     pub fn has_answered(&self) -> bool {
         self.ended
             || match &self.how {
-                How::Threads(duty, ..) => duty.posts.have_answered(),
+                How::Threads(context, ..) => context.worker_states.have_answered(),
                 How::Process(server) => server.has_answered(),
             }
     }

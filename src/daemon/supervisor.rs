@@ -18,16 +18,16 @@ use crate::{
     command::cli::Cli,
     config::Config,
     daemon::{
-        event::Event,
+        event::SupervisorEvent,
         parked::Parked,
-        running_listener::{Heir, Station},
+        running_listener::{Handover, RunningListener},
     },
     process::{notify::Manager, sandbox::Sandbox},
     report::{
         error::{Exit, Failure},
         logging,
     },
-    socket::fd_store::Store,
+    socket::fd_store::FdStore,
 };
 
 mod orphans;
@@ -35,7 +35,7 @@ mod reload;
 mod watchdog;
 mod words;
 
-use reload::Reading;
+use reload::ConfigRead;
 use watchdog::Watchdog;
 use words::{connections, name_of};
 
@@ -50,13 +50,13 @@ pub struct Supervisor<'a> {
     cli: &'a Cli,
     config: Config,
     sandbox: Sandbox,
-    stations: Vec<Station>,
+    running_listeners: Vec<RunningListener>,
     /// Passed sockets that no listener wants at the moment.
     parked: Parked,
     /// That of the station that was started last.
     number: usize,
-    events: Sender<Event>,
-    inbox: Receiver<Event>,
+    events: Sender<SupervisorEvent>,
+    inbox: Receiver<SupervisorEvent>,
     /// When a drain that has begun is over.
     deadline: Option<Instant>,
     /// Whether a signal said so.
@@ -65,11 +65,11 @@ pub struct Supervisor<'a> {
     idle: Idle,
     manager: Rc<Manager>,
     /// What of our sockets the service manager keeps.
-    store: Store,
+    store: FdStore,
     watchdog: Option<Watchdog>,
     /// When the service manager is told again of a drain.
     tell: Option<Instant>,
-    reading: Arc<Reading>,
+    reading: Arc<ConfigRead>,
     /// Whether a reload waits for its configuration.
     is_reading: bool,
 }
@@ -81,15 +81,15 @@ struct Idle {
 }
 
 impl<'a> Supervisor<'a> {
-    /// A supervisor of `stations`, which are told of in `inbox`.
+    /// A supervisor of `running_listeners`, which are told of in `inbox`.
     pub fn new(
         cli: &'a Cli,
         config: Config,
         sandbox: Sandbox,
-        (stations, parked): (Vec<Station>, Parked),
+        (running_listeners, parked): (Vec<RunningListener>, Parked),
         number: usize,
-        (events, inbox): (Sender<Event>, Receiver<Event>),
-        (manager, store): (Rc<Manager>, Store),
+        (events, inbox): (Sender<SupervisorEvent>, Receiver<SupervisorEvent>),
+        (manager, store): (Rc<Manager>, FdStore),
     ) -> Supervisor<'a> {
         let idle = Idle { activity: 0, since: Instant::now() };
         let watchdog = manager.watchdog().map(Watchdog::new);
@@ -98,7 +98,7 @@ impl<'a> Supervisor<'a> {
             cli,
             config,
             sandbox,
-            stations,
+            running_listeners,
             parked,
             number,
             events,
@@ -121,39 +121,39 @@ impl<'a> Supervisor<'a> {
         self.keep_sockets();
         self.manager.ready(format_args!("{}", self.state()));
         loop {
-            if self.stations.iter().all(Station::has_ended) {
+            if self.running_listeners.iter().all(RunningListener::has_ended) {
                 info!("all listeners have ended");
                 break;
             }
             match self.next_event() {
-                Some(Event::Signal(SIGCHLD)) => {
-                    self.tend();
-                    orphans::reap(|child| self.stations.iter().any(|s| s.process() == Some(child)));
+                Some(SupervisorEvent::Signal(SIGCHLD)) => {
+                    self.reap_and_restart();
+                    orphans::reap(|child| self.running_listeners.iter().any(|s| s.process() == Some(child)));
                 }
-                Some(Event::Signal(SIGUSR1)) => self.report(),
-                Some(Event::Signal(SIGHUP)) => self.reload(),
-                Some(Event::Signal(SIGQUIT)) => {
+                Some(SupervisorEvent::Signal(SIGUSR1)) => self.report(),
+                Some(SupervisorEvent::Signal(SIGHUP)) => self.reload(),
+                Some(SupervisorEvent::Signal(SIGQUIT)) => {
                     self.cut("told to end at once");
                     break;
                 }
-                Some(Event::Signal(signal)) if self.told => {
+                Some(SupervisorEvent::Signal(signal)) if self.told => {
                     self.cut(&format!("told again to stop ({})", name_of(signal)));
                     break;
                 }
-                Some(Event::Signal(signal)) => {
+                Some(SupervisorEvent::Signal(signal)) => {
                     self.told = true;
-                    self.drain(&format!("told to stop ({})", name_of(signal)), Heir::Daemon);
+                    self.drain(&format!("told to stop ({})", name_of(signal)), Handover::NextDaemon);
                 }
-                Some(Event::Read(number, read)) => self.go_on(number, *read),
-                Some(Event::Ended(number, ended)) => self.ended(number, ended),
+                Some(SupervisorEvent::Read(number, read)) => self.go_on(number, *read),
+                Some(SupervisorEvent::Ended(number, ended)) => self.ended(number, ended),
                 // From now on it is looked at when it is due.
-                Some(Event::LogBehind) => {}
+                Some(SupervisorEvent::LogBehind) => {}
                 None if self.deadline.is_some_and(|end| end <= Instant::now()) => {
                     self.cut("drain-timeout is over");
                     break;
                 }
                 None => {
-                    self.tend();
+                    self.reap_and_restart();
                     self.look_for_idleness();
                 }
             }
@@ -168,8 +168,8 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    fn next_event(&self) -> Option<Event> {
-        let due = self.stations.iter().filter_map(Station::due).chain(self.deadline).min();
+    fn next_event(&self) -> Option<SupervisorEvent> {
+        let due = self.running_listeners.iter().filter_map(RunningListener::due).chain(self.deadline).min();
         let look = self.config.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
         let touch =
             self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell).chain(logging::due());
@@ -179,9 +179,12 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn tend(&mut self) {
+    fn reap_and_restart(&mut self) {
         let serving = self.serving();
-        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(Station::tend);
+        self.running_listeners
+            .iter_mut()
+            .filter(|s| !s.has_ended())
+            .for_each(RunningListener::reap_and_restart);
         if self.serving() < serving {
             self.keep_sockets();
         }
@@ -190,15 +193,16 @@ impl<'a> Supervisor<'a> {
 
     /// Forgets the stations of earlier generations that have ended.
     fn forget(&mut self) {
-        let over =
-            |station: &&Station| station.has_ended() && station.is_superseded() && station.count_cut() > 0;
-        for station in self.stations.iter().filter(over) {
-            let (name, cut) = (station.name(), station.count_cut());
+        let over = |running: &&RunningListener| {
+            running.has_ended() && running.is_superseded() && running.count_cut() > 0
+        };
+        for running in self.running_listeners.iter().filter(over) {
+            let (name, cut) = (running.name(), running.count_cut());
             let were = if cut == 1 { "was" } else { "were" };
             let cut = connections(u32::try_from(cut).unwrap_or(u32::MAX));
             warn!(listener = name; "listener \"{name}\": drain-timeout is over: {cut} {were} cut");
         }
-        self.stations.retain(|station| !(station.has_ended() && station.is_superseded()));
+        self.running_listeners.retain(|running| !(running.has_ended() && running.is_superseded()));
     }
 
     /// Brings what the service manager keeps up to date. Once we stop it keeps what it has, for the next daemon.
@@ -206,12 +210,12 @@ impl<'a> Supervisor<'a> {
         if self.deadline.is_some() {
             return;
         }
-        self.store.settle(self.stations.iter().flat_map(Station::keepsakes));
-        let kept = |station: &Station| station.keepsakes().next().is_some();
-        self.stations.iter_mut().for_each(|station| station.leave_files(kept(station)));
+        self.store.settle(self.running_listeners.iter().flat_map(RunningListener::sockets_to_store));
+        let kept = |running: &RunningListener| running.sockets_to_store().next().is_some();
+        self.running_listeners.iter_mut().for_each(|running| running.leave_files(kept(running)));
     }
 
-    fn drain(&mut self, why: &str, heir: Heir) {
+    fn drain(&mut self, why: &str, handover: Handover) {
         if self.deadline.is_some() {
             return;
         }
@@ -222,11 +226,14 @@ impl<'a> Supervisor<'a> {
         // From now on they wait for the next daemon.
         self.parked.rest();
         // First of all: who comes from now on is the heir's, if there is one.
-        self.stations.iter_mut().filter(|s| !s.has_ended()).for_each(|station| station.stop(heir));
+        self.running_listeners
+            .iter_mut()
+            .filter(|s| !s.has_ended())
+            .for_each(|running| running.stop(handover));
         self.manager.stopping(time + MARGIN, format_args!("{}", self.drain_state()));
         self.tell = self.manager.listens().then(|| Instant::now() + TOLD);
         // A process that was to be started again has ended with that.
-        self.tend();
+        self.reap_and_restart();
     }
 
     fn cut(&mut self, why: &str) {
@@ -235,7 +242,7 @@ impl<'a> Supervisor<'a> {
             0 => info!("{why}"),
             open => warn!("{why}: {open} open connections are cut"),
         }
-        self.stations.iter_mut().for_each(Station::cut);
+        self.running_listeners.iter_mut().for_each(RunningListener::cut);
     }
 
     /// Tells the service manager what is due: a ping, or how the drain goes on.
@@ -247,7 +254,7 @@ impl<'a> Supervisor<'a> {
             self.manager.still_stopping(left + MARGIN, format_args!("{}", self.drain_state()));
         }
         let Some(watchdog) = &mut self.watchdog else { return };
-        if watchdog.is_to_ping(&self.stations) {
+        if watchdog.is_to_ping(&self.running_listeners) {
             match self.deadline {
                 None => self.manager.ping(format_args!("{}, {}", self.state(), connections(self.open()))),
                 Some(_) => self.manager.ping(format_args!("{}", self.drain_state())),
@@ -256,12 +263,12 @@ impl<'a> Supervisor<'a> {
     }
 
     fn open(&self) -> u32 {
-        self.stations.iter().map(Station::open).sum()
+        self.running_listeners.iter().map(RunningListener::open).sum()
     }
 
     fn state(&self) -> String {
         let serving = self.serving();
-        let failed = match self.stations.iter().filter(|station| station.has_failed()).count() {
+        let failed = match self.running_listeners.iter().filter(|running| running.has_failed()).count() {
             0 => String::new(),
             failed => format!(", {failed} failed"),
         };
@@ -269,8 +276,8 @@ impl<'a> Supervisor<'a> {
     }
 
     fn serving(&self) -> usize {
-        let serves = |station: &&Station| !station.has_ended() && !station.is_superseded();
-        self.stations.iter().filter(serves).count()
+        let serves = |running: &&RunningListener| !running.has_ended() && !running.is_superseded();
+        self.running_listeners.iter().filter(serves).count()
     }
 
     fn drain_state(&self) -> String {
@@ -282,11 +289,11 @@ impl<'a> Supervisor<'a> {
 
     fn report(&self) {
         self.manager.status(format_args!("{}, {}", self.state(), connections(self.open())));
-        for station in &self.stations {
-            station.count_undelivered();
-            let (name, state) = (station.name(), station.stats());
-            let ended = match (station.has_ended(), station.is_superseded()) {
-                (true, _) if station.has_failed() => " (failed)",
+        for running in &self.running_listeners {
+            running.count_undelivered();
+            let (name, state) = (running.name(), running.stats());
+            let ended = match (running.has_ended(), running.is_superseded()) {
+                (true, _) if running.has_failed() => " (failed)",
                 (true, _) => " (ended)",
                 (false, true) => " (before a reload)",
                 (false, false) => "",
@@ -297,21 +304,22 @@ impl<'a> Supervisor<'a> {
 
     /// A listener that has failed takes no other one with it.
     fn ended(&mut self, number: usize, ended: io::Result<()>) {
-        let Some(station) = self.stations.iter_mut().find(|station| station.number() == number) else {
+        let Some(running) = self.running_listeners.iter_mut().find(|running| running.number() == number)
+        else {
             return;
         };
-        let name = station.name().to_owned();
+        let name = running.name().to_owned();
         let Err(cause) = ended else {
-            station.end();
+            running.end();
             self.keep_sockets();
             return self.forget();
         };
-        if station.is_superseded() {
-            station.end();
+        if running.is_superseded() {
+            running.end();
             warn!(listener = name; "listener \"{name}\": what was left of it before a reload has failed: {cause}");
             return self.forget();
         }
-        station.fail();
+        running.fail();
         let text = format!("listener \"{name}\": cannot serve: {cause}");
         error!(listener = name; "{text}; it is not served any more, a reload tries again");
         self.failure = Some(Failure::new(Exit::Unavailable, text));
@@ -326,17 +334,17 @@ impl<'a> Supervisor<'a> {
         if self.deadline.is_some() {
             return;
         }
-        let sum = |sum: u64, station: &Station| sum.wrapping_add(station.stats().activity());
-        let activity = self.stations.iter().fold(0, sum);
+        let sum = |sum: u64, running: &RunningListener| sum.wrapping_add(running.stats().activity());
+        let activity = self.running_listeners.iter().fold(0, sum);
         let open = self.open();
         // Somebody may have come whom nobody has looked at yet.
-        let called = || self.stations.iter().any(Station::is_called);
+        let called = || self.running_listeners.iter().any(RunningListener::is_called);
         if open > 0 || activity != self.idle.activity || (self.idle.since.elapsed() >= time && called()) {
             self.idle = Idle { activity, since: Instant::now() };
         } else if self.idle.since.elapsed() >= time {
             // No other one is started until somebody asks for it.
             self.store.settle([]);
-            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"), Heir::Manager);
+            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"), Handover::SocketUnit);
         }
     }
 }

@@ -44,11 +44,11 @@ fn too_many_threads(config: &Config, most: usize) -> Option<String> {
     let has_threads = |listener: &&config::Listener| {
         listener.mode == Mode::Threading && listener.workers == Workers::PerRequest
     };
-    let asked: usize =
+    let is_interrupted: usize =
         config.listeners.iter().filter(has_threads).map(|listener| listener.max_connections as usize).sum();
-    (asked > most).then(|| {
+    (is_interrupted > most).then(|| {
         format!(
-            "mode threading may take {asked} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
+            "mode threading may take {is_interrupted} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
              raise that sysctl, or use mode epoll"
         )
     })

@@ -7,18 +7,18 @@ use log::warn;
 
 use super::event_loop;
 use crate::{
-    serve::{context::Duty, listener_set::LingerList},
+    serve::{context::ListenerContext, listener_set::LingerList},
     socket::listener::Listener,
     sys::poller::Poll,
 };
 
 /// Serves who waits at `sockets` to the end, and refuses clients from then on; those `refused` before may read why. The gate must
 /// have been stopped.
-pub(super) fn serve(duty: &Duty, sockets: &[Listener], refused: LingerList) {
+pub(super) fn serve(context: &ListenerContext, sockets: &[Listener], refused: LingerList) {
     let again: io::Result<Vec<Listener>> = sockets.iter().map(Listener::try_clone).collect();
-    let served = again.and_then(|mut again| event_loop::serve_on(duty, &mut again, refused, Poll::new()));
+    let served = again.and_then(|mut again| event_loop::serve_on(context, &mut again, refused, Poll::new()));
     if let Err(error) = served {
-        let name = &duty.settings.name;
+        let name = &context.settings.name;
         warn!(
             "listener \"{name}\": cannot serve the clients that wait at the stop: {error}; they are refused"
         );
@@ -27,14 +27,15 @@ pub(super) fn serve(duty: &Duty, sockets: &[Listener], refused: LingerList) {
 }
 
 /// Whether there is anybody to serve: clients that wait when the daemon stops, at sockets that nobody else has.
-pub(super) fn is_due(duty: &Duty) -> bool {
-    duty.settings.protocol.is_stream() && duty.gate.is_stopped() && !duty.gate.is_handed_over()
+pub(super) fn is_due(context: &ListenerContext) -> bool {
+    context.settings.protocol.is_stream() && context.slots.is_stopped() && !context.slots.is_handed_over()
 }
 
 /// Refuses clients from now on, and those who wait, unless somebody else has the sockets: the next generation, or the one before,
 /// where this one does not begin.
-pub(super) fn refuse(duty: &Duty, sockets: &[Listener]) {
-    if duty.settings.protocol.is_stream() && duty.startup.has_begun() && !duty.gate.is_handed_over() {
+pub(super) fn refuse(context: &ListenerContext, sockets: &[Listener]) {
+    if context.settings.protocol.is_stream() && context.startup.has_begun() && !context.slots.is_handed_over()
+    {
         sockets.iter().for_each(Listener::refuse);
     }
 }

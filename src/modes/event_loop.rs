@@ -8,40 +8,40 @@ use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 use super::workers;
 use crate::modes::event_loop::slab::Slab;
 use crate::{
-    access::gate::Bell,
+    access::slots::Waker,
     config::Protocol,
-    report::{close_reason::End, logging::Gathering},
+    report::{close_reason::CloseReason, logging::LineBuffer},
     serve::{
-        context::{Duty, Rest},
+        context::{ListenerContext, Rest},
         datagram::{self, MOST},
         listener_set::LingerList,
     },
     socket::listener::Listener,
-    stream::connection::{Appetite, LINGER, SCRATCH, Wait},
+    stream::connection::{LINGER, ReadMode, SCRATCH, Step},
     sys::{
         mmsg::Batch,
-        poller::{Event, Interest, Poller},
-        post::Post,
-        shared::Pages,
+        poller::{Interest, Poller, Readiness},
+        shared::Mapping,
+        worker_state::WorkerState,
     },
 };
 
 mod accept;
 mod accept_probe;
 mod close_log;
+mod loop_connection;
 mod refused;
 mod slab;
 pub(super) mod start;
 mod timeout_queue;
 mod timeouts;
-mod visitor;
 mod wait;
 
-use crate::modes::event_loop::accept_probe::Queue;
-use crate::modes::event_loop::close_log::Farewells;
+use crate::modes::event_loop::accept_probe::AcceptProbe;
+use crate::modes::event_loop::close_log::CloseLog;
 use crate::modes::event_loop::timeouts::TimeLimits;
+use loop_connection::LoopConnection;
 use refused::REFUSED;
-use visitor::Visitor;
 
 /// The gate was closed: accept what waits, and no more.
 const CLOSED: u64 = 1 << 30;
@@ -58,20 +58,24 @@ const DUE: u64 = CLOSED + 4;
 const TURN: usize = 16;
 
 /// Serves `sockets`, which are numbered by their keys, to the end; then there are none left.
-pub(super) fn serve<P: Poller>(duty: &Duty, sockets: &mut Vec<Listener>, poller: P) -> io::Result<()> {
-    serve_on(duty, sockets, LingerList::default(), poller)
+pub(super) fn serve<P: Poller>(
+    context: &ListenerContext,
+    sockets: &mut Vec<Listener>,
+    poller: P,
+) -> io::Result<()> {
+    serve_on(context, sockets, LingerList::default(), poller)
 }
 
 /// As [`serve`], with clients that another worker has refused and that have not read why yet.
 pub(super) fn serve_on<P: Poller>(
-    duty: &Duty,
+    context: &ListenerContext,
     sockets: &mut Vec<Listener>,
     refused: LingerList,
     poller: P,
 ) -> io::Result<()> {
-    duty.posts.take_loop(|post| {
-        let mut events = EventLoop::new(duty, sockets, refused, post, poller)?;
-        if !duty.startup.meet() {
+    context.worker_states.take_loop(|worker| {
+        let mut events = EventLoop::new(context, sockets, refused, worker, poller)?;
+        if !context.startup.meet() {
             return Ok(());
         }
         let serve = || {
@@ -84,30 +88,34 @@ pub(super) fn serve_on<P: Poller>(
         let served = workers::catch(serve);
         if served.is_err() {
             // What the failure left half done is closed with the loop.
-            events.guests.keys().into_iter().for_each(|key| events.bid_farewell(key, End::LoopFailed));
+            events
+                .connections
+                .keys()
+                .into_iter()
+                .for_each(|key| events.close_connection(key, CloseReason::LoopFailed));
         }
-        events.farewells.tell(duty);
+        events.close_log.tell(context);
         served
     })
 }
 
 struct EventLoop<'a, P> {
-    duty: &'a Duty,
+    context: &'a ListenerContext,
     poller: P,
     listeners: &'a mut Vec<Listener>,
-    guests: Slab<Visitor>,
-    events: Vec<Event>,
-    scratch: Pages,
+    connections: Slab<LoopConnection>,
+    events: Vec<Readiness>,
+    scratch: Mapping,
     batch: Option<Batch>,
     /// Who has more to do than one turn allows.
-    again: VecDeque<u64>,
+    ready_list: VecDeque<u64>,
     /// Who is to have read its last words by then; all wait equally long, so the first is due first.
     lingering: VecDeque<(Instant, u64)>,
     limits: TimeLimits,
     /// Rings when there may be a place again.
-    bell: Bell,
+    waker: Waker,
     /// Why the listeners are not watched.
-    aside: Option<Aside>,
+    pause: Option<Pause>,
     /// Datagram sockets where many come at once.
     busy: Vec<usize>,
     rest: Rest,
@@ -115,19 +123,19 @@ struct EventLoop<'a, P> {
     /// What waits is accepted for the last time.
     closing: bool,
     stopping: bool,
-    post: &'a Post<'a>,
+    worker: &'a WorkerState<'a>,
     /// What is logged in one turn, written at its end.
-    lines: Gathering,
+    lines: LineBuffer,
     /// Ends of connections that are to be told of.
-    farewells: Farewells,
+    close_log: CloseLog,
     /// How many wait at a listener.
-    queue: Queue,
+    queue: AcceptProbe,
     /// Clients that were refused and read why.
     refused: LingerList,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Aside {
+enum Pause {
     /// All places are taken.
     Full,
     /// Descriptors or memory are short, until then.
@@ -136,48 +144,48 @@ enum Aside {
 
 impl<'a, P: Poller> EventLoop<'a, P> {
     fn new(
-        duty: &'a Duty,
+        context: &'a ListenerContext,
         listeners: &'a mut Vec<Listener>,
         refused: LingerList,
-        post: &'a Post<'a>,
+        worker: &'a WorkerState<'a>,
         mut poller: P,
     ) -> io::Result<Self> {
         listeners.iter().try_for_each(|listener| poller.admits(listener.as_fd()))?;
-        let gate = &duty.gate;
-        poller.add(gate.closed(), CLOSED, Interest::Read)?;
-        poller.add(gate.stopped(), STOPPED, Interest::Read)?;
-        post.stand();
-        if let Some(bell) = post.bell() {
-            poller.add(bell, ASKED, Interest::Read)?;
+        let slots = &context.slots;
+        poller.add(slots.closed(), CLOSED, Interest::Read)?;
+        poller.add(slots.stopped(), STOPPED, Interest::Read)?;
+        worker.stand();
+        if let Some(waker) = worker.waker() {
+            poller.add(waker, ASKED, Interest::Read)?;
         }
-        let stream = duty.settings.protocol.is_stream();
-        let batch = (!stream).then(|| datagram::batch(duty, listeners.iter(), MOST)).transpose()?;
+        let stream = context.settings.protocol.is_stream();
+        let batch = (!stream).then(|| datagram::batch(context, listeners.iter(), MOST)).transpose()?;
         let mut events = EventLoop {
-            duty,
+            context,
             poller,
             listeners,
-            guests: Slab::new(),
+            connections: Slab::new(),
             events: Vec::new(),
-            scratch: Pages::new(SCRATCH)?,
+            scratch: Mapping::new(SCRATCH)?,
             batch,
-            again: VecDeque::new(),
+            ready_list: VecDeque::new(),
             lingering: VecDeque::new(),
-            limits: TimeLimits::new(&duty.settings),
-            bell: Bell::new()?,
-            aside: None,
+            limits: TimeLimits::new(&context.settings),
+            waker: Waker::new()?,
+            pause: None,
             busy: Vec::new(),
             rest: Rest::default(),
             waits: Rest::default(),
             closing: false,
             stopping: false,
-            post,
-            lines: Gathering::begin(),
-            farewells: Farewells::new()?,
-            queue: Queue::default(),
+            worker,
+            lines: LineBuffer::begin(),
+            close_log: CloseLog::new()?,
+            queue: AcceptProbe::default(),
             refused: LingerList::default(),
         };
         events.take_over(refused);
-        events.poller.add(events.farewells.as_fd(), DUE, Interest::Read)?;
+        events.poller.add(events.close_log.as_fd(), DUE, Interest::Read)?;
         Ok(events)
     }
 
@@ -188,7 +196,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 
     fn is_done(&self) -> bool {
-        self.listeners.is_empty() && self.guests.len() == 0 && self.refused.is_empty()
+        self.listeners.is_empty() && self.connections.len() == 0 && self.refused.is_empty()
     }
 
     /// Waits once, and serves everyone who is ready once.
@@ -196,36 +204,36 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let mut events = std::mem::take(&mut self.events);
         self.wait(&mut events)?;
         self.limits.tick();
-        let again = self.again.len();
+        let ready_list = self.ready_list.len();
         for &event in &events {
-            self.happened(event)?;
+            self.dispatch(event)?;
         }
         self.events = events;
-        for _ in 0..again {
-            let Some(key) = self.again.pop_front() else { break };
-            if let Some(visitor) = self.guests.get_mut(key) {
-                visitor.queued = false;
+        for _ in 0..ready_list {
+            let Some(key) = self.ready_list.pop_front() else { break };
+            if let Some(entry) = self.connections.get_mut(key) {
+                entry.queued = false;
             }
-            self.happened(Event { key, readable: true, hangup: true })?;
+            self.dispatch(Readiness { key, readable: true, hangup: true })?;
         }
         self.expire()
     }
 
-    fn happened(&mut self, event: Event) -> io::Result<()> {
+    fn dispatch(&mut self, event: Readiness) -> io::Result<()> {
         match event.key {
             // An edge also tells of room to write, which these always have.
             CLOSED | STOPPED | FREED | ASKED | DUE if !event.readable => Ok(()),
             ASKED => {
-                self.post.heed();
+                self.worker.heed();
                 Ok(())
             }
             DUE => {
-                self.farewells.fall_due(self.duty);
+                self.close_log.fall_due(self.context);
                 Ok(())
             }
             CLOSED => self.close(),
             STOPPED => self.stop(),
-            FREED if self.aside == Some(Aside::Full) => self.watch_listeners(),
+            FREED if self.pause == Some(Pause::Full) => self.watch_listeners(),
             FREED => Ok(()),
             key if key < CLOSED && self.batch.is_some() => self.receive(key as usize),
             key if key < CLOSED => self.accept(key as usize),
@@ -238,68 +246,70 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     }
 
     /// Lets a connection do what it can.
-    fn advance(&mut self, event: Event, key: u64) -> io::Result<()> {
+    fn advance(&mut self, event: Readiness, key: u64) -> io::Result<()> {
         // It may have ended since the event happened.
-        let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
-        if visitor.queued {
+        let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
+        if entry.queued {
             // Its turn comes.
             return Ok(());
         }
-        let appetite = match P::EDGE {
-            false if !event.hangup => Appetite::Once,
+        let mode = match P::EDGE {
+            false if !event.hangup => ReadMode::Once,
             // The kernel tells of room for more, which nobody waits for.
-            true if !event.readable && !event.hangup && !visitor.connection.owes() => return Ok(()),
+            true if !event.readable && !event.hangup && !entry.connection.has_pending() => return Ok(()),
             // On a unix socket a receive also stops behind descriptors that were sent along (unix(7)).
-            true if !event.hangup && self.duty.settings.protocol == Protocol::Tcp => Appetite::WhileFull,
-            _ => Appetite::All,
+            true if !event.hangup && self.context.settings.protocol == Protocol::Tcp => ReadMode::UntilShort,
+            _ => ReadMode::UntilWouldBlock,
         };
-        let (before, prefaced) = (visitor.connection.totals(), visitor.connection.is_prefaced());
-        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, appetite);
-        let connection = &visitor.connection;
+        let (before, awaiting_proxy_header) =
+            (entry.connection.totals(), entry.connection.awaits_proxy_header());
+        let wait = entry.step(&mut self.poller, &mut self.scratch, self.context, mode);
+        let connection = &entry.connection;
         // The bytes of a header are not in the totals.
-        if prefaced || connection.totals() != before {
+        if awaiting_proxy_header || connection.totals() != before {
             self.limits.moved(key);
         }
-        if prefaced && !connection.is_prefaced() {
-            self.limits.introduced(key);
+        if awaiting_proxy_header && !connection.awaits_proxy_header() {
+            self.limits.proxied_admitted(key);
         }
-        self.settle(key, wait)
+        self.update_interest(key, wait)
     }
 
     /// Sees to it that a connection is told of what it waits for.
-    fn settle(&mut self, key: u64, mut wait: Wait) -> io::Result<()> {
-        let Some(visitor) = self.guests.get_mut(key) else { return Ok(()) };
-        while self.stopping && wait == Wait::Readable && !visitor.connection.ending() {
+    fn update_interest(&mut self, key: u64, mut wait: Step) -> io::Result<()> {
+        let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
+        while self.stopping && wait == Step::Readable && !entry.connection.ending() {
             // Perhaps it was not hungry: what has arrived is answered first.
-            wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::All);
-            if wait == Wait::Readable {
-                visitor.connection.stop();
-                wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::All);
+            wait = entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::UntilWouldBlock);
+            if wait == Step::Readable {
+                entry.connection.stop();
+                wait =
+                    entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::UntilWouldBlock);
             }
         }
-        let Visitor { socket, connection, interest, queued, .. } = visitor;
+        let LoopConnection { socket, connection, interest, queued, .. } = entry;
         let wanted = match wait {
             // Who is introduced has gone on, see `step`.
-            Wait::Introduced | Wait::Readable => Interest::Read,
-            Wait::Writable => Interest::Write,
-            Wait::Turn => {
-                if self.stopping && connection.is_talker() {
+            Step::HeaderRead | Step::Readable => Interest::Read,
+            Step::Writable => Interest::Write,
+            Step::Yield => {
+                if self.stopping && connection.is_streaming() {
                     connection.stop();
                 }
                 *queued = true;
-                self.again.push_back(key);
+                self.ready_list.push_back(key);
                 return Ok(());
             }
-            Wait::Linger => {
+            Step::Linger => {
                 self.limits.stop(key);
                 self.lingering.push_back((Instant::now() + LINGER, key));
                 // Its end of file may be there already.
                 *queued = true;
-                self.again.push_back(key);
+                self.ready_list.push_back(key);
                 Interest::Read
             }
-            Wait::Closed(end) => {
-                self.bid_farewell(key, end);
+            Step::Closed(end) => {
+                self.close_connection(key, end);
                 return Ok(());
             }
         };
@@ -307,32 +317,35 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             *interest = wanted;
             let modified = self.poller.modify(socket.as_fd(), key, wanted);
             // It would wait for ever.
-            modified.unwrap_or_else(|error| self.bid_farewell(key, End::from(error)));
+            modified.unwrap_or_else(|error| self.close_connection(key, CloseReason::from(error)));
         }
         Ok(())
     }
 
     /// Brings all connections to their end.
     fn stop(&mut self) -> io::Result<()> {
-        self.poller.remove(self.duty.gate.stopped());
+        self.poller.remove(self.context.slots.stopped());
         self.stopping = true;
-        for key in self.guests.keys() {
-            self.advance(Event { key, readable: true, hangup: true }, key)?;
+        for key in self.connections.keys() {
+            self.advance(Readiness { key, readable: true, hangup: true }, key)?;
         }
         Ok(())
     }
 
     /// Ends all who are still there when the time to drain is over.
     fn cut(&mut self) {
-        if self.stopping && self.duty.cut.get().is_some_and(|cut| *cut <= Instant::now()) {
-            self.guests.keys().into_iter().for_each(|key| self.bid_farewell(key, End::Cut));
+        if self.stopping && self.context.cut.get().is_some_and(|cut| *cut <= Instant::now()) {
+            self.connections
+                .keys()
+                .into_iter()
+                .for_each(|key| self.close_connection(key, CloseReason::DrainTimeout));
             self.let_go_of_refused();
         }
     }
 
     fn look_at_rest(&mut self) -> io::Result<()> {
-        match self.aside {
-            Some(Aside::Short(until)) if until <= Instant::now() => self.watch_listeners(),
+        match self.pause {
+            Some(Pause::Short(until)) if until <= Instant::now() => self.watch_listeners(),
             _ => Ok(()),
         }
     }

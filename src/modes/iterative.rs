@@ -4,39 +4,39 @@ use std::io;
 
 use crate::{
     serve::{
-        context::{Door, Duty},
+        context::{Acceptor, ListenerContext},
         datagram,
     },
     socket::listener::Listener,
     stream::connection::SCRATCH,
-    sys::shared::Pages,
+    sys::shared::Mapping,
 };
 
 /// One connection after the other; the next client waits in the backlog.
-pub(super) fn stream(duty: &Duty, sockets: &[Listener]) -> io::Result<()> {
-    let mut scratch = Pages::new(SCRATCH)?;
-    if !duty.startup.meet() {
+pub(super) fn stream(context: &ListenerContext, sockets: &[Listener]) -> io::Result<()> {
+    let mut scratch = Mapping::new(SCRATCH)?;
+    if !context.startup.meet() {
         return Ok(());
     }
-    duty.at_door(|post| {
-        let mut door = Door::new(duty, sockets, post, false)?;
-        while let Some(guest) = door.accept() {
-            duty.serve(guest, &mut scratch);
+    context.with_worker(|worker| {
+        let mut acceptor = Acceptor::new(context, sockets, worker, false)?;
+        while let Some(accepted) = acceptor.accept() {
+            context.serve(accepted, &mut scratch);
         }
-        door.end().0
+        acceptor.end().0
     })
 }
 
 /// One batch of datagrams after the other.
-pub(super) fn datagrams(duty: &Duty, sockets: &[&Listener]) -> io::Result<()> {
-    let mut batch = datagram::batch(duty, sockets.iter().copied(), datagram::MOST)?;
-    if !duty.startup.meet() {
+pub(super) fn datagrams(context: &ListenerContext, sockets: &[&Listener]) -> io::Result<()> {
+    let mut batch = datagram::batch(context, sockets.iter().copied(), datagram::MOST)?;
+    if !context.startup.meet() {
         return Ok(());
     }
-    duty.at_door(|post| {
-        let mut desk = datagram::Desk::new(duty, sockets.to_vec(), post, false)?;
-        while let Some(socket) = desk.receive(&mut batch) {
-            datagram::answer(duty, socket, &mut batch);
+    context.with_worker(|worker| {
+        let mut receiver = datagram::DatagramReceiver::new(context, sockets.to_vec(), worker, false)?;
+        while let Some(socket) = receiver.receive(&mut batch) {
+            datagram::answer(context, socket, &mut batch);
         }
         Ok(())
     })

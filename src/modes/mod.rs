@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 
 use crate::{
     config::{self, Mode, Workers},
-    serve::context::Duty,
+    serve::context::ListenerContext,
     socket::listener::Listener,
     sys::task_name::name_task,
 };
@@ -28,31 +28,33 @@ pub(crate) use crate::modes::forking::process_group::HAND_OVER;
 ///
 /// # Errors
 /// A failure that has ended it. One of the start is told to who waits for that, see [`crate::serve::context::Startup`].
-pub fn serve(duty: &Arc<Duty>, mut sockets: Vec<Listener>) -> io::Result<()> {
-    let stream = duty.settings.protocol.is_stream();
-    name_task(&duty.settings.name, duty.settings.mode);
-    if !duty.settings.mode.is_event_loop() {
+pub fn serve(context: &Arc<ListenerContext>, mut sockets: Vec<Listener>) -> io::Result<()> {
+    let stream = context.settings.protocol.is_stream();
+    name_task(&context.settings.name, context.settings.mode);
+    if !context.settings.mode.is_event_loop() {
         sockets = sockets.into_iter().flat_map(Listener::separate).collect();
     }
-    match (duty.settings.mode, stream, duty.pool()) {
+    match (context.settings.mode, stream, context.pool()) {
         // A pool of one: somebody must be there to close the door while the worker is busy.
-        (Mode::Iterative, true, _) => threading::pool(duty, &sockets, 1),
-        (Mode::Iterative, false, _) => workers::keep(duty, || iterative::datagrams(duty, &all(&sockets))),
+        (Mode::Iterative, true, _) => threading::pool(context, &sockets, 1),
+        (Mode::Iterative, false, _) => {
+            workers::keep(context, || iterative::datagrams(context, &all(&sockets)))
+        }
         (Mode::Threading, true, None) => {
-            let ended = workers::keep(duty, || threading::stream(duty, &mut sockets));
-            backlog_drain::refuse(duty, &sockets);
+            let ended = workers::keep(context, || threading::stream(context, &mut sockets));
+            backlog_drain::refuse(context, &sockets);
             ended
         }
         (Mode::Threading, false, None) => {
             let sockets = Arc::new(sockets);
-            workers::keep(duty, || threading::datagrams(duty, &sockets))
+            workers::keep(context, || threading::datagrams(context, &sockets))
         }
-        (Mode::Threading, _, Some(workers)) => threading::pool(duty, &sockets, workers),
-        (Mode::Forking, true, None) => forking::stream(duty, sockets),
-        (Mode::Forking, false, None) => forking::datagrams(duty, sockets),
-        (Mode::Forking, _, Some(workers)) => forking::pool(duty, sockets, workers),
+        (Mode::Threading, _, Some(workers)) => threading::pool(context, &sockets, workers),
+        (Mode::Forking, true, None) => forking::stream(context, sockets),
+        (Mode::Forking, false, None) => forking::datagrams(context, sockets),
+        (Mode::Forking, _, Some(workers)) => forking::pool(context, sockets, workers),
         (Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring, _, workers) => {
-            crate::modes::event_loop::start::serve(duty, sockets, workers.unwrap_or(1))
+            crate::modes::event_loop::start::serve(context, sockets, workers.unwrap_or(1))
         }
     }
 }
@@ -64,10 +66,10 @@ pub fn workers(settings: &config::Listener) -> usize {
 }
 
 /// What one worker of a pool does, a thread and a process alike: the iterative mode.
-fn work(duty: &Duty, sockets: &[Listener], worker: usize, workers: usize) -> io::Result<()> {
-    name_task(&duty.settings.name, format_args!("worker-{}", worker + 1));
-    if duty.settings.protocol.is_stream() {
-        return iterative::stream(duty, sockets);
+fn work(context: &ListenerContext, sockets: &[Listener], worker: usize, workers: usize) -> io::Result<()> {
+    name_task(&context.settings.name, format_args!("worker-{}", worker + 1));
+    if context.settings.protocol.is_stream() {
+        return iterative::stream(context, sockets);
     }
     // No datagram holds a worker up: with a socket to itself it need not ask which one to read.
     let count = sockets.len();
@@ -75,7 +77,7 @@ fn work(duty: &Duty, sockets: &[Listener], worker: usize, workers: usize) -> io:
         true => vec![&sockets[worker % count]],
         false => sockets.iter().skip(worker).step_by(workers).collect(),
     };
-    iterative::datagrams(duty, &share)
+    iterative::datagrams(context, &share)
 }
 
 fn all(sockets: &[Listener]) -> Vec<&Listener> {

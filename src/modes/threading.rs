@@ -8,43 +8,43 @@ use std::{
 use super::{backlog_drain, work, workers};
 use crate::modes::threading::pool::Threads;
 use crate::{
-    access::gate::Permit,
+    access::slots::Permit,
     serve::{
-        context::{Door, Duty},
-        datagram::{self, Desk},
+        context::{Acceptor, ListenerContext},
+        datagram::{self, DatagramReceiver},
         listener_set::LingerList,
     },
     socket::listener::Listener,
     stream::connection::SCRATCH,
-    sys::{mmsg::Batch, shared::Pages},
+    sys::{mmsg::Batch, shared::Mapping},
 };
 
 pub(super) mod pool;
 
 /// A thread for each connection (`ThreadingMixIn`).
-pub(super) fn stream(duty: &Arc<Duty>, sockets: &mut Vec<Listener>) -> io::Result<()> {
-    if !duty.startup.meet() {
+pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>) -> io::Result<()> {
+    if !context.startup.meet() {
         return Ok(());
     }
     let threads = Threads::new(
-        duty,
-        || Pages::new(SCRATCH),
-        |duty, guest, scratch| {
-            duty.serve(guest, scratch);
+        context,
+        || Mapping::new(SCRATCH),
+        |context, accepted, scratch| {
+            context.serve(accepted, scratch);
         },
     );
-    let (ended, refused) = duty.at_door(|post| {
-        let mut door = Door::new(duty, sockets, post, false)?;
-        while let Some(guest) = door.accept() {
-            threads.give(guest);
+    let (ended, refused) = context.with_worker(|worker| {
+        let mut acceptor = Acceptor::new(context, sockets, worker, false)?;
+        while let Some(accepted) = acceptor.accept() {
+            threads.give(accepted);
         }
-        io::Result::Ok(door.end())
+        io::Result::Ok(acceptor.end())
     })?;
-    if backlog_drain::is_due(duty) {
+    if backlog_drain::is_due(context) {
         // As many as there are places for have come in.
-        backlog_drain::serve(duty, sockets, refused);
+        backlog_drain::serve(context, sockets, refused);
     } else {
-        backlog_drain::refuse(duty, sockets);
+        backlog_drain::refuse(context, sockets);
         refused.finish();
     }
     sockets.clear();
@@ -53,25 +53,25 @@ pub(super) fn stream(duty: &Arc<Duty>, sockets: &mut Vec<Listener>) -> io::Resul
 }
 
 /// A thread for each datagram: this one receives, the others only answer.
-pub(super) fn datagrams(duty: &Arc<Duty>, sockets: &Arc<Vec<Listener>>) -> io::Result<()> {
-    let unused = Arc::new(Mutex::new(vec![datagram::batch(duty, sockets.iter(), 1)?]));
-    if !duty.startup.meet() {
+pub(super) fn datagrams(context: &Arc<ListenerContext>, sockets: &Arc<Vec<Listener>>) -> io::Result<()> {
+    let unused = Arc::new(Mutex::new(vec![datagram::batch(context, sockets.iter(), 1)?]));
+    if !context.startup.meet() {
         return Ok(());
     }
     let threads = Threads::new(
-        duty,
+        context,
         || Ok(()),
-        |duty, mut job: Job, ()| {
-            datagram::answer(duty, &job.sockets[job.socket], &mut job.batch);
+        |context, mut job: Job, ()| {
+            datagram::answer(context, &job.sockets[job.socket], &mut job.batch);
             lock(&job.unused).push(job.batch);
         },
     );
-    duty.at_door(|post| {
-        let mut desk = Desk::new(duty, super::all(sockets), post, false)?;
-        while let Some(mut permit) = duty.gate.enter() {
+    context.with_worker(|worker| {
+        let mut receiver = DatagramReceiver::new(context, super::all(sockets), worker, false)?;
+        while let Some(mut permit) = context.slots.acquire() {
             let spare = lock(&unused).pop();
-            let mut batch = spare.map_or_else(|| desk.batch(1), Ok)?;
-            let Some(from) = desk.receive(&mut batch) else { break };
+            let mut batch = spare.map_or_else(|| receiver.batch(1), Ok)?;
+            let Some(from) = receiver.receive(&mut batch) else { break };
             let socket = sockets.iter().position(|s| std::ptr::eq(s, from)).unwrap_or_default();
             permit.open();
             let (sockets, unused) = (Arc::clone(sockets), Arc::clone(&unused));
@@ -98,15 +98,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A fixed number of threads, each of them iterative.
-pub(super) fn pool(duty: &Arc<Duty>, sockets: &[Listener], workers: usize) -> io::Result<()> {
-    let live = |worker| move || workers::keep(duty, || work(duty, sockets, worker, workers));
-    workers::spawn(duty, (0..workers).map(live), || {
-        duty.gate.wait_until_closed();
-        if backlog_drain::is_due(duty) {
+pub(super) fn pool(context: &Arc<ListenerContext>, sockets: &[Listener], workers: usize) -> io::Result<()> {
+    let live = |worker| move || workers::keep(context, || work(context, sockets, worker, workers));
+    workers::spawn(context, (0..workers).map(live), || {
+        context.slots.wait_until_closed();
+        if backlog_drain::is_due(context) {
             // The workers may be busy for long.
-            backlog_drain::serve(duty, sockets, LingerList::default());
+            backlog_drain::serve(context, sockets, LingerList::default());
         } else {
-            backlog_drain::refuse(duty, sockets);
+            backlog_drain::refuse(context, sockets);
         }
         Ok(())
     })

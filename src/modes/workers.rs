@@ -11,7 +11,7 @@ use std::{
 use log::{error, warn};
 
 use crate::modes::threading::pool::STACK;
-use crate::serve::context::Duty;
+use crate::serve::context::ListenerContext;
 
 /// The longest rest before a worker starts again: its sockets stay open meanwhile, and clients wait there.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const HEALTHY: Duration = Duration::from_secs(10);
 /// # Errors
 /// The first failure that has ended a worker for good, and the others with it.
 pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
-    duty: &Duty,
+    context: &ListenerContext,
     lives: impl Iterator<Item = L>,
     own: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
@@ -40,7 +40,7 @@ pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
             match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, live) {
                 Ok(thread) => started.push(thread),
                 Err(error) => {
-                    duty.give_up_start(Some(error));
+                    context.give_up_start(Some(error));
                     break;
                 }
             }
@@ -54,23 +54,23 @@ pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
 /// Does `work` until it ends in its time. What fails before the start is over is the failure of the start. Afterwards a worker
 /// that fails or panics starts again, and ends the whole listener if that does not help: no socket stays open that nobody
 /// accepts at.
-pub(super) fn keep(duty: &Duty, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    let name = &duty.settings.name;
+pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let name = &context.settings.name;
     let mut failures = 0;
     loop {
         let since = Instant::now();
         let Err(cause) = catch(&mut work) else { return Ok(()) };
-        if !duty.startup.has_begun() {
-            duty.give_up_start(Some(cause));
+        if !context.startup.has_begun() {
+            context.give_up_start(Some(cause));
             return Ok(());
         }
-        if duty.gate.is_closed() {
+        if context.slots.is_closed() {
             return Err(cause);
         }
         failures = if since.elapsed() >= HEALTHY { 0 } else { failures + 1 };
         if failures >= MOST {
             error!(listener = name; "listener \"{name}\": a worker has failed {failures} times in a row: {cause}; the listener stops");
-            duty.stop();
+            context.stop();
             return Err(cause);
         }
         let rest = match failures {
@@ -78,7 +78,7 @@ pub(super) fn keep(duty: &Duty, mut work: impl FnMut() -> io::Result<()>) -> io:
             n => (FIRST * 2u32.saturating_pow(n - 2)).min(LONGEST),
         };
         warn!(listener = name; "listener \"{name}\": a worker was lost: {cause}; it starts again in {rest:?}");
-        duty.gate.rest(rest);
+        context.slots.rest(rest);
     }
 }
 

@@ -21,7 +21,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::report::logging::Seldom;
+use crate::report::logging::LogThrottle;
 
 /// How long a message may wait for room in the manager's queue.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -135,8 +135,8 @@ impl Manager {
     fn tell(&self, message: fmt::Arguments<'_>) {
         let Some((socket, to)) = &self.to else { return };
         if let Err(error) = socket.send_to_addr(message.to_string().as_bytes(), to) {
-            static SELDOM: Seldom = Seldom::new(Duration::from_secs(60));
-            if SELDOM.allow().is_some() {
+            static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(60));
+            if THROTTLE.allow().is_some() {
                 warn!("cannot tell the service manager: {error}");
             }
         }

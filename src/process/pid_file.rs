@@ -32,7 +32,7 @@ pub struct PidFile {
 }
 
 /// What another process has locked.
-struct Held {
+struct LockHolder {
     file: File,
     /// The process id in it, if it has one.
     pid: Option<Pid>,
@@ -72,7 +72,7 @@ impl PidFile {
     }
 
     /// `None` if the file was exchanged meanwhile.
-    fn try_take(path: &Path) -> io::Result<Option<Result<PidFile, Held>>> {
+    fn try_take(path: &Path) -> io::Result<Option<Result<PidFile, LockHolder>>> {
         let (mut file, new) = match open(path, false) {
             Err(error) if error.kind() == ErrorKind::NotFound => match open(path, true) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
@@ -83,7 +83,7 @@ impl PidFile {
         let pid = read(&mut file)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(Some(Err(Held { file, pid }))),
+            Err(TryLockError::WouldBlock) => return Ok(Some(Err(LockHolder { file, pid }))),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Whoever held it may have removed it since it was opened: then there is another one.
@@ -131,7 +131,7 @@ impl Drop for PidFile {
     }
 }
 
-impl Held {
+impl LockHolder {
     /// Whether the process whose id is in the file lives, and holds the lock. Anybody who may read the file can lock it as well.
     fn is_by_daemon(&self) -> bool {
         let Some(pid) = self.pid.filter(|&pid| kill(pid, None) != Err(Errno::ESRCH)) else { return false };

@@ -21,8 +21,8 @@ use crate::{
 mod landlock;
 mod seccomp;
 
-use crate::process::sandbox::landlock::{LOG, Reach, SOCKET};
-use crate::process::sandbox::seccomp::Needs;
+use crate::process::sandbox::landlock::{FsRules, LOG, SOCKET};
+use crate::process::sandbox::seccomp::SyscallNeeds;
 
 /// Directories of many programs.
 const SHARED: [&str; 10] =
@@ -31,8 +31,8 @@ const SHARED: [&str; 10] =
 /// The walls that stand.
 #[derive(Default)]
 pub struct Sandbox {
-    calls: Option<Needs>,
-    reach: Option<Reach>,
+    calls: Option<SyscallNeeds>,
+    reach: Option<FsRules>,
 }
 
 impl Sandbox {
@@ -42,7 +42,7 @@ impl Sandbox {
         if config.daemon.sandbox == config::Sandbox::Off {
             return Sandbox::default();
         }
-        let needs = Needs::of(config);
+        let needs = SyscallNeeds::of(config);
         let no_new_privs = nix::sys::prctl::set_no_new_privs().map_err(|error| error.desc().to_owned());
         let reach = crate::process::sandbox::landlock::restrict(config, files, needs);
         // At last: making the others takes system calls that the filter does not let pass.
@@ -51,7 +51,7 @@ impl Sandbox {
             no_new_privs
                 .map(|()| "no_new_privs".to_owned())
                 .map_err(|why| format!("no_new_privs not applied: {why}")),
-            reach.as_ref().map(Reach::to_string).map_err(|why| format!("landlock not applied: {why}")),
+            reach.as_ref().map(FsRules::to_string).map_err(|why| format!("landlock not applied: {why}")),
             calls
                 .as_ref()
                 .map(|count| format!("seccomp ({count} system calls)"))
@@ -120,11 +120,11 @@ impl Sandbox {
     }
 }
 
-impl Needs {
+impl SyscallNeeds {
     /// What the modes of all listeners need.
-    fn of(config: &Config) -> Needs {
+    fn of(config: &Config) -> SyscallNeeds {
         let is_used = |mode| config.listeners.iter().any(|listener| listener.mode == mode);
-        Needs { forking: is_used(Mode::Forking), io_uring: is_used(Mode::IoUring) }
+        SyscallNeeds { forking: is_used(Mode::Forking), io_uring: is_used(Mode::IoUring) }
     }
 
     fn include(self, mode: Mode) -> bool {

@@ -8,7 +8,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::sys::{interrupt, pending, post};
+use crate::sys::{interrupt, pending, worker_state};
 
 /// Those that the daemon acts on.
 const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
@@ -17,7 +17,7 @@ const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
 /// called first of all.
 pub fn block() -> io::Result<()> {
     interrupt::on(interrupt::SIGNAL);
-    post::on();
+    worker_state::on();
     let mut all = interrupt::blockable();
     all.remove(Signal::SIGURG);
     all.remove(Signal::SIGWINCH);

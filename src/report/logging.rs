@@ -28,7 +28,7 @@ mod stderr;
 mod target;
 mod text;
 
-pub use gather::Gathering;
+pub use gather::LineBuffer;
 use gather::Lines;
 use json::json_line;
 use outlet::{Outlet, Target};
@@ -40,7 +40,7 @@ pub use target::{check, missing};
 pub use text::dated;
 
 /// The log that is in effect; a reload puts another one in its place.
-static CURRENT: RwLock<Option<Prepared>> = RwLock::new(None);
+static CURRENT: RwLock<Option<PreparedLog>> = RwLock::new(None);
 
 /// Whether this process serves for another one that waits for it.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
@@ -63,7 +63,7 @@ impl log::Log for Current {
     fn flush(&self) {}
 }
 
-fn read() -> RwLockReadGuard<'static, Option<Prepared>> {
+fn read() -> RwLockReadGuard<'static, Option<PreparedLog>> {
     CURRENT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -72,11 +72,11 @@ fn read() -> RwLockReadGuard<'static, Option<Prepared>> {
 /// # Errors
 /// If its target cannot be opened; then nothing has changed.
 pub fn install(log: &Log) -> Result<(), Failure> {
-    open(log, sink::Datagrams::syslog_or_none).map(Prepared::install)
+    open(log, sink::Datagrams::syslog_or_none).map(PreparedLog::install)
 }
 
 /// A log that is ready to be installed.
-pub struct Prepared {
+pub struct PreparedLog {
     logger: env_logger::Logger,
     target: LogTarget,
     outlet: Arc<Outlet>,
@@ -85,11 +85,11 @@ pub struct Prepared {
 }
 
 /// Opens the target of a log.
-pub fn prepare(log: &Log) -> Result<Prepared, Failure> {
+pub fn prepare(log: &Log) -> Result<PreparedLog, Failure> {
     open(log, sink::Datagrams::syslog)
 }
 
-fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepared, Failure> {
+fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<PreparedLog, Failure> {
     // Whatever the target is: what is still said on standard error keeps nobody waiting, either.
     let stderr = stderr::outlet();
     let on_stderr = matches!(log.target, LogTarget::Auto | LogTarget::Stderr);
@@ -129,10 +129,10 @@ fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepar
             LogFormat::Json => builder.format(write_json),
         },
     };
-    Ok(Prepared { logger: builder.build(), target: log.target, outlet, own_file })
+    Ok(PreparedLog { logger: builder.build(), target: log.target, outlet, own_file })
 }
 
-impl Prepared {
+impl PreparedLog {
     /// Puts it in the place of the log before.
     pub fn install(self) {
         log::set_max_level(self.logger.filter());
@@ -218,17 +218,17 @@ pub fn log_panics() {
 /// Lets one event pass in each interval, and counts the others. For a line about a fault that comes back thousands of
 /// times a second as long as its cause lasts.
 #[derive(Debug)]
-pub struct Seldom {
+pub struct LogThrottle {
     interval: Duration,
     /// When the next event may pass, in milliseconds of the process's life.
     next: AtomicU64,
     suppressed: AtomicU64,
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Lets the first event pass, then one in each `interval`.
     pub const fn new(interval: Duration) -> Self {
-        Seldom { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+        LogThrottle { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether this event may pass; if so, how many did not since the last one that did.
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn one_event_passes_in_each_interval() {
-        static FULL: Seldom = Seldom::new(Duration::from_secs(1));
+        static FULL: LogThrottle = LogThrottle::new(Duration::from_secs(1));
         let at = |millis| FULL.allow_at(Duration::from_millis(millis));
         assert_eq!(at(5), Some(0));
         assert_eq!(at(5), None);

@@ -11,19 +11,19 @@ const SHOWN: usize = 256;
 
 /// One message, displayed as `wrote 12 bytes: "hello world\n"` or `wrote 5 bytes: 68 65 6c 6c 6f`.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct Escaped<'a> {
     bytes: &'a [u8],
     how: Payload,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> Escaped<'a> {
     /// Shows `bytes` in the way of `how`; [`Payload::Off`] tells their number only.
     pub fn new(bytes: &'a [u8], how: Payload) -> Self {
-        Shown { bytes, how }
+        Escaped { bytes, how }
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "wrote {} bytes", self.bytes.len())?;
         let head = &self.bytes[..self.bytes.len().min(SHOWN)];
@@ -75,11 +75,11 @@ mod tests {
     use super::*;
 
     fn text(bytes: impl AsRef<[u8]>) -> String {
-        Shown::new(bytes.as_ref(), Payload::Text).to_string()
+        Escaped::new(bytes.as_ref(), Payload::Text).to_string()
     }
 
     fn hex(bytes: &[u8]) -> String {
-        Shown::new(bytes, Payload::Hex).to_string()
+        Escaped::new(bytes, Payload::Hex).to_string()
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(text("grüße, 世界"), r#"wrote 15 bytes: "grüße, 世界""#);
         assert_eq!(hex(b"hello"), "wrote 5 bytes: 68 65 6c 6c 6f");
         assert_eq!(hex(b""), "wrote 0 bytes:");
-        assert_eq!(Shown::new(b"x", Payload::Off).to_string(), "wrote 1 bytes");
+        assert_eq!(Escaped::new(b"x", Payload::Off).to_string(), "wrote 1 bytes");
     }
 
     #[test]

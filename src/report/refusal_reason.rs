@@ -3,33 +3,33 @@
 
 use std::fmt;
 
-/// Defines [`Reason`] and its words together, so that no list of them can forget one.
+/// Defines [`RefusalReason`] and its words together, so that no list of them can forget one.
 macro_rules! reasons {
     ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $cure:literal;)*) => {
         /// Why a connection or a datagram is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
-        pub enum Reason {
+        pub enum RefusalReason {
             $($(#[$about])* $name,)*
         }
 
-        impl Reason {
+        impl RefusalReason {
             /// All of them, in the order of their numbers.
-            pub const ALL: [Reason; [$($word),*].len()] = [$(Reason::$name),*];
+            pub const ALL: [RefusalReason; [$($word),*].len()] = [$(RefusalReason::$name),*];
 
             /// The word that counters and scripts know it by.
             pub fn word(self) -> &'static str {
-                match self { $(Reason::$name => $word,)* }
+                match self { $(RefusalReason::$name => $word,)* }
             }
 
             /// What happened, for people.
             pub fn line(self) -> &'static str {
-                match self { $(Reason::$name => $line,)* }
+                match self { $(RefusalReason::$name => $line,)* }
             }
 
             /// What lets such a one in, for the administrator.
             pub fn cure(self) -> &'static str {
-                match self { $(Reason::$name => $cure,)* }
+                match self { $(RefusalReason::$name => $cure,)* }
             }
         }
     };
@@ -110,7 +110,7 @@ reasons! {
         "have it read them, or raise `send-buffer`";
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn each_has_its_number_and_a_word_of_its_own() {
         let mut words = Vec::new();
-        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+        for (number, reason) in RefusalReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
             let word = reason.word();
             assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");

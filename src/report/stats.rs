@@ -11,7 +11,7 @@ use std::{
 pub use counters::{COUNTERS, Counter};
 
 use crate::{
-    report::{close_reason::End, refusal_reason::Reason},
+    report::{close_reason::CloseReason, refusal_reason::RefusalReason},
     sys::shared::atomics,
 };
 
@@ -73,7 +73,7 @@ pub struct Stats {
     pub oversize: AtomicU64,
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: AtomicU64,
-    refusals: [Refusals; Reason::ALL.len()],
+    refusals: [Refusals; RefusalReason::ALL.len()],
     /// When the log may tell again of answers that could not be sent, by their kind, in nanoseconds of the machine's clock.
     unsent_silent_until: [AtomicU64; 5],
     /// How often the process of a forking listener was asked for a sign of life.
@@ -137,37 +137,40 @@ impl Stats {
     }
 
     /// Counts a connection that ended.
-    pub fn ended(&self, end: End) {
+    pub fn ended(&self, end: CloseReason) {
         match end {
-            End::PeerReset => self.resets.fetch_add(1, Relaxed),
-            End::IdleTimeout => self.idle_timeout.fetch_add(1, Relaxed),
-            End::MaxLifetime => self.max_lifetime.fetch_add(1, Relaxed),
-            End::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
-            End::Cut => self.cut.fetch_add(1, Relaxed),
-            End::Failed(_) => self.errors.fetch_add(1, Relaxed),
-            End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => {
+            CloseReason::PeerReset => self.resets.fetch_add(1, Relaxed),
+            CloseReason::IdleTimeout => self.idle_timeout.fetch_add(1, Relaxed),
+            CloseReason::MaxLifetime => self.max_lifetime.fetch_add(1, Relaxed),
+            CloseReason::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
+            CloseReason::DrainTimeout => self.cut.fetch_add(1, Relaxed),
+            CloseReason::Io(_) => self.errors.fetch_add(1, Relaxed),
+            CloseReason::Panicked
+            | CloseReason::LoopFailed
+            | CloseReason::Killed(_)
+            | CloseReason::ChildExited => {
                 self.died.fetch_add(1, Relaxed);
                 self.errors.fetch_add(1, Relaxed)
             }
             // Counted by its reason.
-            End::Refused(_) => 0,
-            End::PeerClosed | End::ServiceClosed | End::Stopped => 0,
+            CloseReason::Refused(_) => 0,
+            CloseReason::PeerClosed | CloseReason::ServiceClosed | CloseReason::Stopped => 0,
         };
     }
 
     /// Counts `count` connections or datagrams that were refused.
-    pub fn refuse(&self, reason: Reason, count: u64) {
+    pub fn refuse(&self, reason: RefusalReason, count: u64) {
         self.refusals[reason as usize].count.fetch_add(count, Relaxed);
     }
 
     /// How many were refused for that reason.
-    pub fn refused(&self, reason: Reason) -> u64 {
+    pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refusals[reason as usize].count.load(Relaxed)
     }
 
     /// Whether the log may tell of refusals for that reason now, and if so, of how many that it has not told of yet. Once a
     /// minute: whoever is refused could provoke a line at will. All threads and processes of the listener share the minute.
-    pub fn tell_refusals(&self, reason: Reason, now: u64) -> Option<u64> {
+    pub fn tell_refusals(&self, reason: RefusalReason, now: u64) -> Option<u64> {
         let Refusals { count, told, silent_until } = &self.refusals[reason as usize];
         let until = silent_until.load(Relaxed);
         // Of those that come at the same moment, the one whose exchange succeeds tells.
@@ -220,7 +223,7 @@ impl Stats {
     }
 
     fn all_refused(&self) -> u64 {
-        Reason::ALL.into_iter().map(|reason| self.refused(reason)).sum()
+        RefusalReason::ALL.into_iter().map(|reason| self.refused(reason)).sum()
     }
 }
 
@@ -236,8 +239,8 @@ mod tests {
                     max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, forbidden 0, \
                     unreachable 0, oversize 0, undelivered 0, refused 0";
         assert_eq!(stats.to_string(), none);
-        stats.refuse(Reason::Denied, 2);
-        stats.refuse(Reason::LoopBreaker, 1);
+        stats.refuse(RefusalReason::Denied, 2);
+        stats.refuse(RefusalReason::LoopBreaker, 1);
         assert!(stats.to_string().ends_with(", refused 3, denied 2, loop-breaker 1"), "{}", *stats);
     }
 
@@ -245,13 +248,17 @@ mod tests {
     fn refusals_are_told_once_a_minute_with_their_count() {
         let stats = Shared::<Stats>::new().unwrap();
         let tell = |count, now| {
-            stats.refuse(Reason::Rate, count);
-            stats.tell_refusals(Reason::Rate, now)
+            stats.refuse(RefusalReason::Rate, count);
+            stats.tell_refusals(RefusalReason::Rate, now)
         };
         assert_eq!(tell(1, 5), Some(1));
         assert_eq!(tell(1000, 6), None);
         assert_eq!(tell(1, 4 + MINUTE), None);
-        assert_eq!(stats.tell_refusals(Reason::Denied, 7), Some(0), "each reason has a minute of its own");
+        assert_eq!(
+            stats.tell_refusals(RefusalReason::Denied, 7),
+            Some(0),
+            "each reason has a minute of its own"
+        );
         assert_eq!(tell(1, 5 + MINUTE), Some(1002));
         assert_eq!(tell(1, 5 + 2 * MINUTE), Some(1));
     }

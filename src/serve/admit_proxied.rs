@@ -2,32 +2,32 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::serve::context::Duty;
+use crate::serve::context::ListenerContext;
 use crate::{
-    access::sources::Place,
+    access::sources::SourceSlot,
     config::{ProxyProtocol, embedded::plain},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
     socket::address::Peer,
     stream::connection::Connection,
 };
 
-impl Duty {
+impl ListenerContext {
     /// A connection to a peer that was let in.
     pub fn connection(&self, peer: Peer) -> Connection {
-        let prefaced = self.awaits_header(&peer).unwrap_or(false);
+        let awaiting_proxy_header = self.awaits_header(&peer).unwrap_or(false);
         let connection = Connection::new(&*self.service, peer);
-        if prefaced { connection.prefaced(&self.context()) } else { connection }
+        if awaiting_proxy_header { connection.awaiting_proxy_header(&self.context()) } else { connection }
     }
 
     /// Whether a peer is to begin with the header of a proxy, or why it may not come without being one.
-    pub(super) fn awaits_header(&self, peer: &Peer) -> Result<bool, Reason> {
+    pub(super) fn awaits_header(&self, peer: &Peer) -> Result<bool, RefusalReason> {
         let is_needed = match self.settings.proxy_protocol {
             ProxyProtocol::Off => return Ok(false),
             ProxyProtocol::Optional => false,
             ProxyProtocol::Required => true,
         };
         match is_needed && !self.trusts(peer) {
-            true => Err(Reason::UntrustedProxy),
+            true => Err(RefusalReason::UntrustedProxy),
             false => Ok(self.trusts(peer)),
         }
     }
@@ -41,9 +41,9 @@ impl Duty {
 
     /// Decides about whom a connection is for, now that a proxy has told; a proxy that speaks for itself is meant itself. The
     /// place of that source is to be kept as long as the connection.
-    pub fn introduce(&self, connection: &Connection) -> Result<Option<Place>, Reason> {
-        let carried = connection.carried().as_ref().map(SocketAddr::ip);
-        carried.or(address(connection.peer())).map_or(Ok(None), |source| self.admit_address(source))
+    pub fn admit_proxied(&self, connection: &Connection) -> Result<Option<SourceSlot>, RefusalReason> {
+        let proxied_source = connection.proxied_source().as_ref().map(SocketAddr::ip);
+        proxied_source.or(address(connection.peer())).map_or(Ok(None), |source| self.admit_address(source))
     }
 }
 

@@ -5,19 +5,19 @@ use std::{fmt, time::Duration};
 use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
 
-use crate::serve::context::Duty;
+use crate::serve::context::ListenerContext;
 use crate::{
     config::Protocol,
     report::{
-        close_reason::End,
-        decimal::{Digits, Lasted},
+        close_reason::CloseReason,
+        decimal::{Decimal, HumanDuration},
     },
     socket::address::Peer,
-    stream::blocking::Report,
+    stream::blocking::ConnectionSummary,
     sys::credentials::{PeerProcess, peer_process},
 };
 
-impl Duty {
+impl ListenerContext {
     /// Logs that a connection begins.
     pub(super) fn greet(&self, socket: &Socket, peer: &Peer) {
         if log_enabled!(Level::Debug) {
@@ -29,26 +29,26 @@ impl Duty {
     }
 
     /// Counts and logs the end of a connection.
-    pub fn farewell(&self, peer: &Peer, report: Report) {
-        self.count_end(report.end, || peer.source(self.settings.protocol, report.carried).to_string());
+    pub fn log_close(&self, peer: &Peer, report: ConnectionSummary) {
+        self.count_end(report.end, || peer.source(self.settings.protocol, report.proxied_source).to_string());
         self.tell_end(peer, report);
     }
 
-    /// The first half of [`Duty::farewell`]; `source` puts into words where the client came from.
-    pub fn count_end(&self, end: End, source: impl FnOnce() -> String) {
+    /// The first half of [`ListenerContext::log_close`]; `source` puts into words where the client came from.
+    pub fn count_end(&self, end: CloseReason, source: impl FnOnce() -> String) {
         self.stats.ended(end);
-        if let End::Refused(reason) = end {
+        if let CloseReason::Refused(reason) = end {
             self.refuse(reason, 1, source);
         }
     }
 
     /// Whether the log has a line for such an end.
-    pub fn tells_end(&self, end: End) -> bool {
+    pub fn tells_end(&self, end: CloseReason) -> bool {
         level(end) <= log::max_level()
     }
 
     /// The client of a unix socket, if the log has a line for such an end.
-    pub fn process_to_tell(&self, socket: &Socket, end: End) -> Option<PeerProcess> {
+    pub fn process_to_tell(&self, socket: &Socket, end: CloseReason) -> Option<PeerProcess> {
         self.process_at(socket, level(end))
     }
 
@@ -58,19 +58,22 @@ impl Duty {
         is_told.then(|| peer_process(socket).ok()).flatten()
     }
 
-    /// The second half of [`Duty::farewell`], which may come later.
-    pub fn tell_end(&self, peer: &Peer, report: Report) {
-        let Report { received, sent, end, carried, process, lasted, lingered } = report;
-        let (received, sent) = (Digits(received), Digits(sent));
+    /// The second half of [`ListenerContext::log_close`], which may come later.
+    pub fn tell_end(&self, peer: &Peer, report: ConnectionSummary) {
+        let ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered } = report;
+        let (received, sent) = (Decimal(received), Decimal(sent));
         let name = self.settings.name.as_str();
-        let url = peer.source(self.settings.protocol, carried).of(process);
+        let url = peer.source(self.settings.protocol, proxied_source).of(process);
         let (level, time) = (level(end), Open { lasted, lingered });
         match end {
-            End::Refused(reason) => log!(
+            CloseReason::Refused(reason) => log!(
                 level, listener = name, reason = reason.word();
                 "listener \"{name}\": {url} refused ({reason}) after {time}: {end}"
             ),
-            End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => log!(
+            CloseReason::Panicked
+            | CloseReason::LoopFailed
+            | CloseReason::Killed(_)
+            | CloseReason::ChildExited => log!(
                 level, listener = name;
                 "listener \"{name}\": {url} lost after {time}: {end}"
             ),
@@ -90,19 +93,22 @@ struct Open {
 
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Lasted(self.lasted).fmt(f)?;
+        HumanDuration(self.lasted).fmt(f)?;
         match self.lingered {
             Duration::ZERO => Ok(()),
-            lingered => write!(f, " (lingered {})", Lasted(lingered)),
+            lingered => write!(f, " (lingered {})", HumanDuration(lingered)),
         }
     }
 }
 
 /// How much an end matters.
-fn level(end: End) -> Level {
+fn level(end: CloseReason) -> Level {
     match end {
-        End::Refused(_) => Level::Debug,
-        End::Panicked | End::LoopFailed | End::Killed(_) | End::Vanished => Level::Warn,
+        CloseReason::Refused(_) => Level::Debug,
+        CloseReason::Panicked
+        | CloseReason::LoopFailed
+        | CloseReason::Killed(_)
+        | CloseReason::ChildExited => Level::Warn,
         _ => Level::Info,
     }
 }

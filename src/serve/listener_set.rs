@@ -19,16 +19,16 @@ use nix::{
 use socket2::Socket;
 
 use crate::{
-    access::gate::Gate,
+    access::slots::ConnectionSlots,
     report::logging,
     socket::listener::Listener,
-    sys::{interrupt, post::Post},
+    sys::{interrupt, worker_state::WorkerState},
 };
 
 pub use crate::serve::linger::{LingerList, MOST as MOST_LINGER};
 
 /// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
-pub const LAST_CALL: Duration = Duration::from_millis(30);
+pub const BACKLOG_DRAIN_TIME: Duration = Duration::from_millis(30);
 
 /// The rest after a wait that failed for want of kernel memory.
 const REST: Duration = Duration::from_millis(10);
@@ -37,10 +37,10 @@ const REST: Duration = Duration::from_millis(10);
 const FEW: usize = 8;
 
 /// The sockets that a worker waits at.
-pub struct Watch<'a> {
+pub struct ListenerSet<'a> {
     sockets: Vec<&'a Listener>,
-    gate: &'a Gate,
-    post: &'a Post<'a>,
+    slots: &'a ConnectionSlots,
+    worker: &'a WorkerState<'a>,
     /// The gate's end, then the sockets.
     polled: Vec<PollFd<'a>>,
     /// When what arrived before the end has had its time.
@@ -55,7 +55,7 @@ pub struct Watch<'a> {
 
 /// How long to wait, and for what else.
 #[derive(Default)]
-pub struct Patience {
+pub struct WaitOptions {
     /// At most so long; `None` for ever.
     pub time: Option<Duration>,
     /// Signals that stay blocked while it waits; the others wake it. `None` leaves all as they are.
@@ -72,25 +72,25 @@ pub enum Ready<'a> {
     Closed,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> ListenerSet<'a> {
     /// Watches `sockets`. Who needs to be woken by signals, or has refused clients to look after, `polls` and does not block in a
     /// call on a socket.
     pub fn new(
         sockets: Vec<&'a Listener>,
-        gate: &'a Gate,
-        post: &'a Post<'a>,
+        slots: &'a ConnectionSlots,
+        worker: &'a WorkerState<'a>,
         polls: bool,
-    ) -> io::Result<Watch<'a>> {
-        let blocks = sockets.len() == 1 && !gate.counts_requests() && !polls;
+    ) -> io::Result<ListenerSet<'a>> {
+        let blocks = sockets.len() == 1 && !slots.counts_requests() && !polls;
         // All generations and processes that share a socket share this: only the one that serves it may say so. An event loop of
         // the generation before would wait for a single client.
         sockets.iter().try_for_each(|socket| socket.set_nonblocking(!blocks))?;
-        let mut polled = vec![PollFd::new(gate.closed(), PollFlags::POLLIN)];
+        let mut polled = vec![PollFd::new(slots.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
-        Ok(Watch {
+        Ok(ListenerSet {
             sockets,
-            gate,
-            post,
+            slots,
+            worker,
             polled,
             end: None,
             last: 0,
@@ -106,7 +106,7 @@ impl<'a> Watch<'a> {
 
     /// To be called when somebody came: until the next wait nobody is waited for here.
     pub fn leave(&self) {
-        self.post.leave();
+        self.worker.leave();
     }
 
     /// Takes in a client that was refused, until it has read why; closes it if there are too many. Only for who polls.
@@ -129,7 +129,7 @@ impl<'a> Watch<'a> {
     /// Makes a `call` on a socket that is ready; an interrupt wakes it where it blocks.
     pub fn call<T>(&self, call: impl FnOnce() -> T) -> T {
         match self.blocks {
-            true => interrupt::attend(self.sockets[0].as_fd(), call),
+            true => interrupt::with_fd_guard(self.sockets[0].as_fd(), call),
             false => call(),
         }
     }
@@ -138,7 +138,7 @@ impl<'a> Watch<'a> {
     ///
     /// If it was meant for another process that shares the socket, it blocks again from now on.
     pub fn is_asked_to_stop(&self) -> bool {
-        if !self.blocks() || interrupt::asked() || self.gate.is_closed_for_all() {
+        if !self.blocks() || interrupt::is_interrupted() || self.slots.is_closed_for_all() {
             return self.blocks();
         }
         // If that fails, the next call will tell why.
@@ -151,27 +151,27 @@ impl<'a> Watch<'a> {
         if !closed {
             return false;
         }
-        let end = *self.end.get_or_insert_with(|| Instant::now() + LAST_CALL);
+        let end = *self.end.get_or_insert_with(|| Instant::now() + BACKLOG_DRAIN_TIME);
         end <= Instant::now()
     }
 
     /// Waits for one of the sockets.
-    pub fn wait(&mut self, patience: &Patience) -> Ready<'a> {
-        self.post.stand();
-        if self.gate.is_handed_over() {
-            self.post.leave();
+    pub fn wait(&mut self, patience: &WaitOptions) -> Ready<'a> {
+        self.worker.stand();
+        if self.slots.is_handed_over() {
+            self.worker.leave();
             return Ready::Closed;
         }
         let log = logging::due_in_worker();
         if self.blocks() {
-            if self.is_over(interrupt::asked()) {
+            if self.is_over(interrupt::is_interrupted()) {
                 return Ready::Closed;
             }
             if log.is_none() {
                 return Ready::Socket(self.sockets[0]);
             }
         }
-        if self.gate.is_exhausted() {
+        if self.slots.is_exhausted() {
             return Ready::Closed;
         }
         let left = |due: Instant| due.saturating_duration_since(Instant::now());
@@ -194,9 +194,9 @@ impl<'a> Watch<'a> {
             }
             Ok(told) => told,
         };
-        if closed && self.gate.is_handed_over() {
+        if closed && self.slots.is_handed_over() {
             // Who came at the same moment is not ours any more.
-            self.post.leave();
+            self.worker.leave();
             return Ready::Closed;
         }
         if self.is_over(closed) {
@@ -204,7 +204,7 @@ impl<'a> Watch<'a> {
         }
         match next {
             // What came before the end is still served, but not more than `max-requests`.
-            Some(i) if !self.gate.is_exhausted() => {
+            Some(i) if !self.slots.is_exhausted() => {
                 self.last = i;
                 Ready::Socket(self.sockets[i])
             }
@@ -229,7 +229,7 @@ impl<'a> Watch<'a> {
         Ok(first_ready(polled, self.last))
     }
 
-    /// As [`Watch::poll`], while refused clients read why.
+    /// As [`ListenerSet::poll`], while refused clients read why.
     fn poll_with_lingering(
         &mut self,
         time: Option<TimeSpec>,
@@ -261,7 +261,7 @@ fn first_ready(polled: &[PollFd<'_>], last: usize) -> (bool, Option<usize>) {
 }
 
 /// Waits for a signal as `patience` says, or until `event` is readable.
-pub fn pause(patience: &Patience, event: Option<BorrowedFd<'_>>) {
+pub fn pause(patience: &WaitOptions, event: Option<BorrowedFd<'_>>) {
     let mut polled = event.map(|event| [PollFd::new(event, PollFlags::POLLIN)]);
     let polled = polled.as_mut().map_or(&mut [][..], |polled| &mut polled[..]);
     // Whatever ended it, the caller looks at everything anew.

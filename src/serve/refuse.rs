@@ -9,18 +9,18 @@ use nix::{
 };
 use socket2::Socket;
 
-use crate::serve::context::Duty;
+use crate::serve::context::ListenerContext;
 use crate::{
     config::WhenFull,
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
     socket::address::Peer,
     sys::{clock, credentials::peer_user},
 };
 
-impl Duty {
+impl ListenerContext {
     /// Refuses `count` connections or datagrams for one reason. The log tells of that reason at most once a minute, with a `source` as an example, which is
     /// put into words only then.
-    pub fn refuse(&self, reason: Reason, count: u64, source: impl FnOnce() -> String) {
+    pub fn refuse(&self, reason: RefusalReason, count: u64, source: impl FnOnce() -> String) {
         self.stats.refuse(reason, count);
         if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
             let name = self.settings.name.as_str();
@@ -34,8 +34,8 @@ impl Duty {
 
     /// Refuses a connection. Where there are too many the peer is told, as `when-full` says; nobody else learns why. False if
     /// the socket is to be closed at once, true if only when the peer has ended, so that it can read the message.
-    pub(super) fn turn_away(&self, socket: &Socket, peer: &Peer, reason: Reason) -> bool {
-        let lingers = matches!(reason, Reason::Full | Reason::SourceFull) && self.tell(socket);
+    pub(super) fn refuse_client(&self, socket: &Socket, peer: &Peer, reason: RefusalReason) -> bool {
+        let lingers = matches!(reason, RefusalReason::Full | RefusalReason::SourceFull) && self.tell(socket);
         let (name, line) = (self.settings.name.as_str(), reason.line());
         let process = self.process_at(socket, Level::Debug);
         let url = peer.source(self.settings.protocol, None).of(process);

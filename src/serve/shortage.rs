@@ -4,8 +4,8 @@ use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use log::warn;
 
-use crate::report::logging::Seldom;
-use crate::serve::context::Duty;
+use crate::report::logging::LogThrottle;
+use crate::serve::context::ListenerContext;
 
 /// How long to rest after a shortage: twice as long each time, up to a second.
 pub struct Rest(Duration);
@@ -24,12 +24,12 @@ impl Rest {
     }
 }
 
-impl Duty {
+impl ListenerContext {
     /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to rest.
     pub fn exhausted(&self, what: &str, error: &io::Error, rest: &mut Rest) -> Duration {
-        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
+        static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         self.stats.exhausted.fetch_add(1, Relaxed);
-        if let Some(more) = SELDOM.allow() {
+        if let Some(more) = THROTTLE.allow() {
             let name = &self.settings.name;
             warn!(
                 "listener \"{name}\": cannot {what}: {error}; clients wait until descriptors are free, \

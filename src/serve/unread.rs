@@ -21,7 +21,7 @@ use crate::{
         clock,
         mmsg::SendRoom,
         send_buffer,
-        shared::{Slots, atomics},
+        shared::{SharedArray, atomics},
         unix_diag,
     },
 };
@@ -44,10 +44,10 @@ const LONGEST_PAUSE: u64 = 160_000_000;
 pub struct Unread {
     hash: RandomState,
     /// The usual size of the buffer of a socket whose room is scarce; 0 otherwise.
-    usual: Slots<AtomicU64>,
-    clients: Slots<Client>,
+    usual: SharedArray<AtomicU64>,
+    clients: SharedArray<Client>,
     /// Who was ever sent an empty answer: one that is first in a queue looks like an empty queue.
-    sent_empty: Slots<AtomicU64>,
+    sent_empty: SharedArray<AtomicU64>,
 }
 
 atomics! {
@@ -57,7 +57,7 @@ struct Client {
     /// The hash of its name and of the socket; 0 for nobody.
     key: AtomicU64,
     /// What it was sent since it had read all, in bytes of the kernel's memory.
-    owes: AtomicU64,
+    has_pending: AtomicU64,
     /// How much was in use when the first of that was sent.
     level: AtomicU64,
     /// Until when it is known not to have read, in nanoseconds.
@@ -68,7 +68,7 @@ struct Client {
 }
 
 /// The room that one socket has for answers.
-pub struct Room<'a> {
+pub struct AnswerRoom<'a> {
     unread: &'a Unread,
     socket: usize,
     /// The first client that was not sent an answer.
@@ -83,19 +83,19 @@ impl Unread {
         }
         Ok(Some(Unread {
             hash: RandomState::new(),
-            usual: Slots::new(SOCKETS)?,
-            clients: Slots::new(CLIENTS)?,
-            sent_empty: Slots::new(EMPTY)?,
+            usual: SharedArray::new(SOCKETS)?,
+            clients: SharedArray::new(CLIENTS)?,
+            sent_empty: SharedArray::new(EMPTY)?,
         }))
     }
 
     /// The room of one of its sockets.
-    pub fn room(&self, listener: &Listener) -> Room<'_> {
-        Room { unread: self, socket: listener.address().number() as usize % SOCKETS, withheld: None }
+    pub fn room(&self, listener: &Listener) -> AnswerRoom<'_> {
+        AnswerRoom { unread: self, socket: listener.address().number() as usize % SOCKETS, withheld: None }
     }
 }
 
-impl SendRoom for Room<'_> {
+impl SendRoom for AnswerRoom<'_> {
     fn is_scarce(&self, fd: BorrowedFd<'_>) -> bool {
         let usual = self.usual().load(Relaxed) as usize;
         if usual == 0 {
@@ -137,7 +137,7 @@ impl SendRoom for Room<'_> {
     }
 }
 
-impl Room<'_> {
+impl AnswerRoom<'_> {
     /// The first client from which an answer was withheld.
     pub fn withheld_from(&self) -> Option<Peer> {
         self.withheld.as_deref().map(Peer::unix)
@@ -149,17 +149,17 @@ impl Room<'_> {
         let Some(client) = self.client(key) else {
             return cost <= free / 2 && self.has_read(name, key, true);
         };
-        let owes = client.owes.load(Relaxed);
-        let is_reader = client.pause.load(Relaxed) == 0 && owes > 0;
-        if owes > 0 && owes as usize + cost <= size / SHARE && cost <= free / 2 {
-            client.owes.fetch_add(cost as u64, Relaxed);
+        let has_pending = client.has_pending.load(Relaxed);
+        let is_reader = client.pause.load(Relaxed) == 0 && has_pending > 0;
+        if has_pending > 0 && has_pending as usize + cost <= size / SHARE && cost <= free / 2 {
+            client.has_pending.fetch_add(cost as u64, Relaxed);
             return true;
         }
         let now = clock::now();
         if now < client.silent_until.load(Relaxed) {
             return false;
         }
-        let may_have_read = owes == 0 || used as u64 <= client.level.load(Relaxed);
+        let may_have_read = has_pending == 0 || used as u64 <= client.level.load(Relaxed);
         if !self.has_read(name, key, may_have_read) {
             let pause = (client.pause.load(Relaxed) * 2).clamp(PAUSE, LONGEST_PAUSE);
             client.pause.store(pause, Relaxed);
@@ -169,7 +169,7 @@ impl Room<'_> {
         client.pause.store(0, Relaxed);
         // A client that has shown that it reads may have what newcomers leave.
         let admitted = cost <= if is_reader { free } else { free / 2 };
-        client.owes.store(if admitted { cost as u64 } else { 0 }, Relaxed);
+        client.has_pending.store(if admitted { cost as u64 } else { 0 }, Relaxed);
         client.level.store(used as u64, Relaxed);
         admitted
     }
@@ -193,11 +193,11 @@ impl Room<'_> {
         if there == key {
             return Some(client);
         }
-        if there != 0 && (client.owes.load(Relaxed) > 0 || client.pause.load(Relaxed) > 0) {
+        if there != 0 && (client.has_pending.load(Relaxed) > 0 || client.pause.load(Relaxed) > 0) {
             return None;
         }
         client.key.compare_exchange(there, key, Relaxed, Relaxed).ok()?;
-        [&client.owes, &client.level, &client.silent_until, &client.pause]
+        [&client.has_pending, &client.level, &client.silent_until, &client.pause]
             .into_iter()
             .for_each(|number| number.store(0, Relaxed));
         Some(client)

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 /// The printable characters of ASCII, space to tilde.
 const RING: usize = 95;
@@ -67,14 +67,14 @@ struct Talk {
 }
 
 impl Session for Talk {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Opened | Event::Drained => {
+            SessionEvent::Opened | SessionEvent::Drained => {
                 let n = buffer.len().min(CHUNK);
                 self.position = write_pattern(&mut buffer[..n], self.position);
                 Next::Send(n)
             }
-            Event::Received(_) => Next::Listen,
+            SessionEvent::Received(_) => Next::Listen,
         }
     }
 }
@@ -110,7 +110,7 @@ const fn pattern() -> [u8; PERIOD] {
 mod tests {
     use super::*;
 
-    fn sent(session: &mut dyn Session, event: Event, buffer: &mut [u8]) -> usize {
+    fn sent(session: &mut dyn Session, event: SessionEvent, buffer: &mut [u8]) -> usize {
         match session.respond(event, buffer) {
             Next::Send(n) => n,
             other => panic!("{other:?}"),
@@ -134,7 +134,7 @@ mod tests {
         for room in [1, 73, 74, 1000, 65_536] {
             let mut session = Chargen::new(false).connect();
             let mut buffer = vec![0; room];
-            let mut event = Event::Opened;
+            let mut event = SessionEvent::Opened;
             let mut position = 0;
             while position < 2 * PERIOD {
                 let n = sent(&mut *session, event, &mut buffer);
@@ -143,7 +143,7 @@ mod tests {
                     assert_eq!(*byte, PATTERN[position % PERIOD]);
                     position += 1;
                 }
-                event = Event::Drained;
+                event = SessionEvent::Drained;
             }
         }
     }
@@ -152,9 +152,9 @@ mod tests {
     fn input_changes_nothing() {
         let mut session = Chargen::new(false).connect();
         let mut buffer = [0; LINE];
-        sent(&mut *session, Event::Opened, &mut buffer);
-        assert_eq!(session.respond(Event::Received(9), &mut buffer), Next::Listen);
-        sent(&mut *session, Event::Drained, &mut buffer);
+        sent(&mut *session, SessionEvent::Opened, &mut buffer);
+        assert_eq!(session.respond(SessionEvent::Received(9), &mut buffer), Next::Listen);
+        sent(&mut *session, SessionEvent::Drained, &mut buffer);
         assert_eq!(buffer, PATTERN[LINE..2 * LINE]);
     }
 

@@ -5,7 +5,7 @@ use std::{io::Write, time::SystemTime};
 
 use jiff::{Timestamp, tz::Offset};
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 #[derive(Clone, Copy)]
 pub(super) struct Daytime {
@@ -42,10 +42,10 @@ impl Service for Daytime {
 }
 
 impl Session for Daytime {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Opened => Next::SendThenClose(self.write(buffer)),
-            Event::Received(_) | Event::Drained => Next::Listen,
+            SessionEvent::Opened => Next::SendThenClose(self.write(buffer)),
+            SessionEvent::Received(_) | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -67,7 +67,7 @@ mod tests {
     fn a_connection_is_sent_the_line_at_once() {
         let mut session = stopped().connect();
         let mut buffer = [0; 512];
-        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(LINE.len()));
+        assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(LINE.len()));
         assert_eq!(&buffer[..LINE.len()], LINE);
     }
 

@@ -1,6 +1,6 @@
 //! The Discard Protocol, RFC 863: whatever arrives is thrown away, and nothing is ever sent.
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 pub(super) struct Discard;
 
@@ -15,7 +15,7 @@ impl Service for Discard {
 }
 
 impl Session for Discard {
-    fn respond(&mut self, _event: Event, _buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, _event: SessionEvent, _buffer: &mut [u8]) -> Next {
         Next::Listen
     }
 }
@@ -27,7 +27,7 @@ mod tests {
     #[test]
     fn never_answers() {
         let mut session = Discard.connect();
-        for event in [Event::Opened, Event::Received(5), Event::Drained] {
+        for event in [SessionEvent::Opened, SessionEvent::Received(5), SessionEvent::Drained] {
             assert_eq!(session.respond(event, &mut b"hello".to_vec()), Next::Listen);
         }
         assert_eq!(Discard.datagram(&mut b"hello".to_vec(), 5), None);

@@ -1,6 +1,6 @@
 //! The Echo Protocol, RFC 862: whatever arrives is sent back.
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 pub(super) struct Echo;
 
@@ -15,10 +15,10 @@ impl Service for Echo {
 }
 
 impl Session for Echo {
-    fn respond(&mut self, event: Event, _buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, _buffer: &mut [u8]) -> Next {
         match event {
-            Event::Received(n) => Next::Send(n),
-            Event::Opened | Event::Drained => Next::Listen,
+            SessionEvent::Received(n) => Next::Send(n),
+            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -31,9 +31,9 @@ mod tests {
     fn sends_back_what_arrived() {
         let mut session = Echo.connect();
         let mut buffer = *b"hello";
-        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::Listen);
-        assert_eq!(session.respond(Event::Received(3), &mut buffer), Next::Send(3));
-        assert_eq!(session.respond(Event::Drained, &mut buffer), Next::Listen);
+        assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::Listen);
+        assert_eq!(session.respond(SessionEvent::Received(3), &mut buffer), Next::Send(3));
+        assert_eq!(session.respond(SessionEvent::Drained, &mut buffer), Next::Listen);
         assert_eq!(&buffer, b"hello");
     }
 

@@ -39,13 +39,13 @@ pub trait Service: Send + Sync {
 
 /// The conversation on one stream connection.
 pub trait Session: Send {
-    /// Says what to do after `event`. Input and output share `buffer`, see [`Event`] and [`Next`].
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next;
+    /// Says what to do after `event`. Input and output share `buffer`, see [`SessionEvent`] and [`Next`].
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next;
 }
 
 /// What happened on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum SessionEvent {
     /// The connection was accepted; nothing has arrived yet.
     Opened,
     /// `buffer[..n]` arrived, n > 0.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 pub(super) struct Qotd {
     text: Arc<[u8]>,
@@ -30,13 +30,13 @@ impl Service for Qotd {
 struct Quote(Arc<[u8]>);
 
 impl Session for Quote {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Opened => {
+            SessionEvent::Opened => {
                 buffer[..self.0.len()].copy_from_slice(&self.0);
                 Next::SendThenClose(self.0.len())
             }
-            Event::Received(_) | Event::Drained => Next::Listen,
+            SessionEvent::Received(_) | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -51,7 +51,7 @@ mod tests {
     fn a_connection_is_sent_the_quote_at_once() {
         let mut session = Qotd::new(QUOTE).connect();
         let mut buffer = [0; 512];
-        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(15));
+        assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(15));
         assert_eq!(&buffer[..15], b"Less is more.\r\n");
     }
 

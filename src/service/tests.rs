@@ -40,16 +40,16 @@ proptest! {
     ) {
         let mut session = service(kind, quote, false).connect();
         let mut buffer = vec![0xa5; room];
-        let mut next = session.respond(Event::Opened, &mut buffer);
+        let mut next = session.respond(SessionEvent::Opened, &mut buffer);
         for message in &messages {
             match next {
                 Next::Listen => {
                     buffer[..message.len()].copy_from_slice(message);
-                    next = session.respond(Event::Received(message.len()), &mut buffer);
+                    next = session.respond(SessionEvent::Received(message.len()), &mut buffer);
                 }
                 Next::Send(n) => {
                     prop_assert!(0 < n && n <= room);
-                    next = session.respond(Event::Drained, &mut buffer);
+                    next = session.respond(SessionEvent::Drained, &mut buffer);
                 }
                 Next::SendThenClose(n) => {
                     prop_assert!(n <= room);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 /// From 1900-01-01 to 1970-01-01, both UTC: 70 years with 17 leap days.
 const SECONDS_BEFORE_1970: Duration = Duration::from_secs((70 * 365 + 17) * 86_400);
@@ -43,13 +43,13 @@ impl Service for Time {
 }
 
 impl Session for Time {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Opened => {
+            SessionEvent::Opened => {
                 buffer[..ANSWER].copy_from_slice(&self.answer());
                 Next::SendThenClose(ANSWER)
             }
-            Event::Received(_) | Event::Drained => Next::Listen,
+            SessionEvent::Received(_) | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     fn a_connection_is_sent_the_number_at_once() {
         let mut session = may_1983().connect();
         let mut buffer = [0; 512];
-        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::SendThenClose(4));
+        assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(4));
         assert_eq!(buffer[..4], MAY_1983);
     }
 

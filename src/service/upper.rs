@@ -1,7 +1,7 @@
 //! What arrives is sent back in upper case, the example of the `socketserver` tutorial. Only the ASCII letters change:
 //! a message may end in the middle of any other character, and an answer stays as long as its request.
 
-use super::{Event, Next, Service, Session};
+use super::{Next, Service, Session, SessionEvent};
 
 pub(super) struct Upper;
 
@@ -17,13 +17,13 @@ impl Service for Upper {
 }
 
 impl Session for Upper {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Received(n) => {
+            SessionEvent::Received(n) => {
                 buffer[..n].make_ascii_uppercase();
                 Next::Send(n)
             }
-            Event::Opened | Event::Drained => Next::Listen,
+            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -36,10 +36,10 @@ mod tests {
     fn raises_what_arrived_and_nothing_behind_it() {
         let mut session = Upper.connect();
         let mut buffer = *b"hello, rest";
-        assert_eq!(session.respond(Event::Opened, &mut buffer), Next::Listen);
-        assert_eq!(session.respond(Event::Received(5), &mut buffer), Next::Send(5));
+        assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::Listen);
+        assert_eq!(session.respond(SessionEvent::Received(5), &mut buffer), Next::Send(5));
         assert_eq!(&buffer, b"HELLO, rest");
-        assert_eq!(session.respond(Event::Drained, &mut buffer), Next::Listen);
+        assert_eq!(session.respond(SessionEvent::Drained, &mut buffer), Next::Listen);
     }
 
     #[test]

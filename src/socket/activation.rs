@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     config::{self, Protocol},
-    socket::{address::Peer, fd_store::Label, listener::Listener},
+    socket::{address::Peer, fd_store::FdName, listener::Listener},
     sys::spawn::{close_from, inherited},
 };
 
@@ -68,7 +68,7 @@ impl Passed {
 
     fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<String>) {
         match kind(&socket) {
-            Ok((protocol, address)) => match Label::read(name, &socket) {
+            Ok((protocol, address)) => match FdName::read(name, &socket) {
                 Some(label) => {
                     self.kept.push(KeptSocket { name: name.to_owned(), label, socket, protocol, address });
                 }
@@ -93,7 +93,7 @@ impl Passed {
     /// The sockets that bear the name of a listener and suit it.
     pub fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
         let named = self.sockets.extract_if(.., |passed| passed.is_named(settings));
-        named.map(|passed| passed.adapt(settings).map(|()| passed)).collect()
+        named.map(|passed| passed.reconfigure(settings).map(|()| passed)).collect()
     }
 
     /// The socket that is bound to `place`.
@@ -114,7 +114,7 @@ impl Passed {
         let fits = |passed: &Listener| passed.protocol() == settings.protocol && fits(passed);
         let Some(found) = self.sockets.iter().position(fits) else { return Ok(None) };
         let passed = self.sockets.swap_remove(found);
-        passed.adapt(settings)?;
+        passed.reconfigure(settings)?;
         Ok(Some(passed))
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::SockAddr;
 
-use crate::{config::Protocol, report::decimal::Digits, sys::credentials::PeerProcess};
+use crate::{config::Protocol, report::decimal::Decimal, sys::credentials::PeerProcess};
 
 /// The address of a peer, or where a socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -88,9 +88,9 @@ impl Peer {
         Url { protocol, address: self }
     }
 
-    /// Writes who is served, and where it came from: a proxy speaks for whom it `carried` the address of.
-    pub fn source(&self, protocol: Protocol, carried: Option<SocketAddr>) -> Source<'_> {
-        Source { peer: self.url(protocol), carried: carried.map(Peer::Inet), process: None }
+    /// Writes who is served, and where it came from: a proxy speaks for whom it `proxied_source` the address of.
+    pub fn source(&self, protocol: Protocol, proxied_source: Option<SocketAddr>) -> ClientName<'_> {
+        ClientName { peer: self.url(protocol), proxied_source: proxied_source.map(Peer::Inet), process: None }
     }
 }
 
@@ -101,14 +101,14 @@ impl fmt::Display for Peer {
             // An IPv4 client of a dual-stack socket is written as one.
             Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
                 (IpAddr::V4(ip), port) => {
-                    let [first, rest @ ..] = ip.octets().map(Digits);
+                    let [first, rest @ ..] = ip.octets().map(Decimal);
                     first.fmt(f)?;
                     for octet in rest {
                         f.write_str(".")?;
                         octet.fmt(f)?;
                     }
                     f.write_str(":")?;
-                    Digits(port).fmt(f)
+                    Decimal(port).fmt(f)
                 }
                 _ => write!(f, "{address}"),
             },
@@ -137,23 +137,23 @@ impl fmt::Display for Url<'_> {
 /// Who is served: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` where a proxy told, or
 /// `unix: (pid 4711, uid 1000)`.
 #[derive(Clone, Debug)]
-pub struct Source<'a> {
+pub struct ClientName<'a> {
     peer: Url<'a>,
-    carried: Option<Peer>,
+    proxied_source: Option<Peer>,
     process: Option<PeerProcess>,
 }
 
-impl Source<'_> {
+impl ClientName<'_> {
     /// The same with the process of a unix client.
     pub fn of(self, process: Option<PeerProcess>) -> Self {
-        Source { process, ..self }
+        ClientName { process, ..self }
     }
 }
 
-impl fmt::Display for Source<'_> {
+impl fmt::Display for ClientName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.carried {
-            Some(carried) => write!(f, "{} through {}", carried.url(Protocol::Tcp), self.peer)?,
+        match &self.proxied_source {
+            Some(proxied_source) => write!(f, "{} through {}", proxied_source.url(Protocol::Tcp), self.peer)?,
             None => self.peer.fmt(f)?,
         }
         self.process.map_or(Ok(()), |process| write!(f, " ({process})"))

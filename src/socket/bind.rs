@@ -163,7 +163,7 @@ fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io:
 }
 
 /// How many twins a socket at `place` is to have: event loops share a port by sockets of their own, others share the socket.
-fn twins(settings: &config::Listener, place: &Peer) -> usize {
+fn reuseport_siblings(settings: &config::Listener, place: &Peer) -> usize {
     match place {
         Peer::Inet(_) if settings.mode.is_event_loop() => settings.pool() - 1,
         _ => 0,
@@ -182,7 +182,7 @@ impl Listener {
     }
 
     /// Binds a socket and its twins, beside others of the port if it `shares` that for the moment. Then it does not listen before
-    /// [`Listener::adapt`]: the kernel would lead clients to it while a reload may still fail, and reset them when it does.
+    /// [`Listener::reconfigure`]: the kernel would lead clients to it while a reload may still fail, and reset them when it does.
     fn bind_all(
         settings: &config::Listener,
         place: &Peer,
@@ -221,22 +221,22 @@ impl Listener {
 
     fn add_twins(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
         for _ in 0..count {
-            self.twins.push(Listener::bind_one(shared, &self.address, None)?.socket);
+            self.reuseport_siblings.push(Listener::bind_one(shared, &self.address, None)?.socket);
         }
         Ok(())
     }
 
     /// The twins that `settings` have no event loops for, as a listener of their own.
     pub fn surplus(&mut self, settings: &config::Listener) -> Option<Listener> {
-        let wanted = twins(settings, &self.address).min(self.twins.len());
-        let mut surplus = self.twins.split_off(wanted).into_iter();
+        let wanted = reuseport_siblings(settings, &self.address).min(self.reuseport_siblings.len());
+        let mut surplus = self.reuseport_siblings.split_off(wanted).into_iter();
         let first = surplus.next()?;
-        Some(Listener { twins: surplus.collect(), ..self.sibling(first) })
+        Some(Listener { reuseport_siblings: surplus.collect(), ..self.sibling(first) })
     }
 
     /// The sockets of one address that an echod before this one has left, the first of which is `self`.
-    pub fn with_twins(self, twins: Vec<Socket>) -> Listener {
-        Listener { twins, ..self }
+    pub fn with_twins(self, reuseport_siblings: Vec<Socket>) -> Listener {
+        Listener { reuseport_siblings, ..self }
     }
 
     /// Binds the twins that a socket lacks for as many event loops as there are now. One that was kept may also have more than
@@ -245,8 +245,9 @@ impl Listener {
         if !matches!(self.address, Peer::Inet(_)) {
             return Ok(());
         }
-        let lacking = twins(settings, &self.address).saturating_sub(self.twins.len());
-        let shares = settings.reuse_port || !self.twins.is_empty() || lacking > 0;
+        let lacking =
+            reuseport_siblings(settings, &self.address).saturating_sub(self.reuseport_siblings.len());
+        let shares = settings.reuse_port || !self.reuseport_siblings.is_empty() || lacking > 0;
         self.sockets().try_for_each(|socket| socket.set_reuse_port(shares))?;
         self.add_twins(&config::Listener { reuse_port: true, ..settings.clone() }, lacking)
     }

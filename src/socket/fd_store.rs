@@ -27,27 +27,27 @@ const LONGEST: usize = 255;
 /// The name by which a socket is kept: `kept.SOCKET.DEVICE.INODE.LISTENER`, where SOCKET is the number that the kernel gave the
 /// socket itself, and device and inode are those of its file, or 0.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Label {
+pub struct FdName {
     socket: u64,
     file: Option<FileId>,
     listener: String,
 }
 
-impl Label {
+impl FdName {
     /// The label of a socket with this file that serves a listener.
-    pub fn new(socket: &Socket, file: Option<FileId>, listener: &str) -> io::Result<Label> {
-        Ok(Label { socket: number(socket)?, file, listener: printable(listener) })
+    pub fn new(socket: &Socket, file: Option<FileId>, listener: &str) -> io::Result<FdName> {
+        Ok(FdName { socket: number(socket)?, file, listener: printable(listener) })
     }
 
     /// Reads a name; `None` if `socket` is not the one that it is the name of.
-    pub fn read(name: &str, socket: &Socket) -> Option<Label> {
+    pub fn read(name: &str, socket: &Socket) -> Option<FdName> {
         let hex = |text: &str| u64::from_str_radix(text, 16).ok();
         let mut parts = name.strip_prefix(PREFIX)?.splitn(4, '.');
         let mut next = || parts.next();
         let (own, device, inode, listener) =
             (hex(next()?)?, hex(next()?)?, hex(next()?)?, next()?.to_owned());
         let file = (inode != 0).then_some(FileId { device, inode });
-        let label = Label { socket: own, file, listener };
+        let label = FdName { socket: own, file, listener };
         number(socket).is_ok_and(|number| number == own).then_some(label)
     }
 
@@ -62,7 +62,7 @@ impl Label {
     }
 }
 
-impl fmt::Display for Label {
+impl fmt::Display for FdName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FileId { device, inode } = self.file.unwrap_or(FileId { device: 0, inode: 0 });
         write!(f, "{PREFIX}{:x}.{device:x}.{inode:x}.{}", self.socket, self.listener)
@@ -87,15 +87,15 @@ fn printable(name: &str) -> String {
 }
 
 /// What the manager keeps of us.
-pub struct Store {
+pub struct FdStore {
     manager: Rc<Manager>,
     names: BTreeSet<String>,
 }
 
-impl Store {
+impl FdStore {
     /// A store that has sockets by these `names` from before.
-    pub fn new(manager: Rc<Manager>, names: impl IntoIterator<Item = String>) -> Store {
-        Store { manager, names: names.into_iter().collect() }
+    pub fn new(manager: Rc<Manager>, names: impl IntoIterator<Item = String>) -> FdStore {
+        FdStore { manager, names: names.into_iter().collect() }
     }
 
     /// How many sockets it has room for in all.
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Has the manager keep `wanted`, and nothing else.
-    pub fn settle<'a>(&mut self, wanted: impl IntoIterator<Item = (Label, &'a Socket)>) {
+    pub fn settle<'a>(&mut self, wanted: impl IntoIterator<Item = (FdName, &'a Socket)>) {
         let wanted: Vec<_> = wanted.into_iter().map(|(label, socket)| (label.to_string(), socket)).collect();
         let is_wanted = |name: &String| wanted.iter().any(|(label, _)| label == name);
         // Those first: a socket that has got another name is not kept twice.
@@ -147,17 +147,17 @@ mod tests {
         let file = Some(FileId { device: 26, inode: u64::MAX });
         for name in ["it", "tcp://[::1]:7", "a.b%c d", "Gruß", &"long: ".repeat(100)] {
             for file in [None, file] {
-                let label = Label::new(&ours, file, name).unwrap();
+                let label = FdName::new(&ours, file, name).unwrap();
                 let written = label.to_string();
                 let fits = |c: char| c.is_ascii_graphic() && c != ':';
                 assert!(written.len() <= LONGEST && written.chars().all(fits), "{written}");
-                assert_eq!(Label::read(&written, &ours.try_clone().unwrap()).as_ref(), Some(&label));
+                assert_eq!(FdName::read(&written, &ours.try_clone().unwrap()).as_ref(), Some(&label));
                 assert!(label.is_for(name) && !label.is_for("another"));
-                assert_eq!(Label::read(&written, &other), None);
+                assert_eq!(FdName::read(&written, &other), None);
             }
         }
         for name in ["", "kept", "kept.", "kept.1.2.3", "tcp", "kept.x.0.0.it", "kept..0.0.it"] {
-            assert_eq!(Label::read(name, &ours), None, "{name}");
+            assert_eq!(FdName::read(name, &ours), None, "{name}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use socket2::{SockAddr, Socket};
 
 use crate::{
-    access::guard::{self, Place},
+    access::guard::{self, AddressScope},
     config::{self, Protocol},
     socket::{
         address::{Peer, Url},
@@ -23,7 +23,7 @@ use crate::{
 pub use crate::socket::bind::{Before, Site, bind, merge, sites};
 pub use crate::socket::host_names::HostNames;
 pub use crate::socket::name_clashes::check_names;
-pub use crate::socket::owner::Whose;
+pub use crate::socket::owner::SocketOwner;
 pub use crate::socket::resolve::{resolve, words};
 use crate::socket::unit::Unit;
 
@@ -36,8 +36,8 @@ pub struct Listener {
     /// Where it was to be bound, which is not the same with port 0.
     pub(super) place: Option<Peer>,
     /// Sockets bound to the same port, for event loops that want one of their own.
-    pub(super) twins: Vec<Socket>,
-    pub(super) whose: Whose,
+    pub(super) reuseport_siblings: Vec<Socket>,
+    pub(super) owner: SocketOwner,
     /// Of one that was passed.
     pub(super) unit: Option<Arc<Unit>>,
     // After the socket: the file goes away once nobody can connect any more.
@@ -46,35 +46,35 @@ pub struct Listener {
 
 /// Why there was no connection to accept.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum AcceptError {
     /// None waits, on a non-blocking socket.
-    Nothing,
+    WouldBlock,
     /// A signal, or a connection that failed before it was accepted: try again.
-    Again,
+    Retry,
     /// No descriptors or memory are left: rest before trying again.
     Exhausted(io::Error),
     /// The socket is unusable.
-    Broken(io::Error),
+    Fatal(io::Error),
 }
 
 impl Listener {
     /// A socket for another event loop: one of the twins, or this socket itself once more.
-    pub fn twin(&mut self) -> io::Result<Listener> {
-        let socket = self.twins.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
+    pub fn reuseport_sibling(&mut self) -> io::Result<Listener> {
+        let socket = self.reuseport_siblings.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
         Ok(self.sibling(socket))
     }
 
     /// Another socket of this port, or this one once more. Its address is not asked for: that of one that clients have been kept
     /// from may have changed.
     pub(super) fn sibling(&self, socket: Socket) -> Listener {
-        let (protocol, address, whose) = (self.protocol, self.address.clone(), self.whose);
+        let (protocol, address, owner) = (self.protocol, self.address.clone(), self.owner);
         Listener {
             socket,
             protocol,
             address,
             place: None,
-            twins: Vec::new(),
-            whose,
+            reuseport_siblings: Vec::new(),
+            owner,
             unit: self.unit.clone(),
             file: None,
         }
@@ -86,63 +86,65 @@ impl Listener {
     }
 
     /// The same as somebody else's.
-    pub fn of(self, whose: Whose) -> Listener {
-        Listener { whose, ..self }
+    pub fn of(self, owner: SocketOwner) -> Listener {
+        Listener { owner, ..self }
     }
 
     /// Whose it is.
-    pub fn whose(&self) -> Whose {
-        self.whose
+    pub fn owner(&self) -> SocketOwner {
+        self.owner
     }
 
     /// Says whether the service manager is to keep a socket that we made. One that is ours alone is never told otherwise: its
     /// filter is locked.
     pub fn keep(&mut self, kept: bool) {
-        self.whose = if kept { Whose::Kept } else { Whose::Ours };
-        self.seal();
+        self.owner = if kept { SocketOwner::Stored } else { SocketOwner::Own };
+        self.lock_filter();
     }
 
-    fn seal(&self) {
-        if self.whose == Whose::Ours && self.protocol == Protocol::Udp {
+    fn lock_filter(&self) {
+        if self.owner == SocketOwner::Own && self.protocol == Protocol::Udp {
             // Without the lock it is as good a filter.
-            self.sockets().for_each(|socket| _ = options::seal(socket));
+            self.sockets().for_each(|socket| _ = options::lock_filter(socket));
         }
     }
 
     /// The socket and its twins, each as a listener.
     pub fn separate(mut self) -> Vec<Listener> {
-        let twins = std::mem::take(&mut self.twins).into_iter();
-        let twins: Vec<_> = twins.map(|twin| self.sibling(twin)).collect();
-        std::iter::once(self).chain(twins).collect()
+        let reuseport_siblings = std::mem::take(&mut self.reuseport_siblings).into_iter();
+        let reuseport_siblings: Vec<_> =
+            reuseport_siblings.map(|reuseport_sibling| self.sibling(reuseport_sibling)).collect();
+        std::iter::once(self).chain(reuseport_siblings).collect()
     }
 
     /// The same sockets once more, without the file.
     pub fn try_clone(&self) -> io::Result<Listener> {
-        let twins: io::Result<Vec<Socket>> = self.twins.iter().map(Socket::try_clone).collect();
+        let reuseport_siblings: io::Result<Vec<Socket>> =
+            self.reuseport_siblings.iter().map(Socket::try_clone).collect();
         let listener = self.sibling(self.socket.try_clone()?);
-        Ok(Listener { twins: twins?, place: self.place.clone(), ..listener })
+        Ok(Listener { reuseport_siblings: reuseport_siblings?, place: self.place.clone(), ..listener })
     }
 
     /// Makes sockets that others had before what `settings` say now.
-    pub fn adapt(&self, settings: &config::Listener) -> io::Result<()> {
+    pub fn reconfigure(&self, settings: &config::Listener) -> io::Result<()> {
         for socket in self.sockets() {
             let usual = self.unit.as_ref().map_or_else(|| Usual::of_new(socket), |unit| Ok(unit.usual))?;
             options::renew(socket, settings, &self.address, &usual)?;
         }
-        if self.whose != Whose::Manager {
+        if self.owner != SocketOwner::Activated {
             // One that replaces another begins to listen here, beside it for the moment.
             self.share_port(true)?;
             self.sockets().try_for_each(|socket| options::listen(socket, settings))?;
-            self.share_port(settings.reuse_port || !self.twins.is_empty())?;
+            self.share_port(settings.reuse_port || !self.reuseport_siblings.is_empty())?;
         }
-        self.seal();
+        self.lock_filter();
         Ok(())
     }
 
     /// Lets other sockets of this user be bound to the same port, or not.
     pub fn share_port(&self, share: bool) -> io::Result<()> {
         match self.address {
-            Peer::Inet(_) if self.whose != Whose::Manager => {
+            Peer::Inet(_) if self.owner != SocketOwner::Activated => {
                 self.sockets().try_for_each(|socket| socket.set_reuse_port(share))
             }
             _ => Ok(()),
@@ -162,7 +164,7 @@ impl Listener {
     /// Whether it can be made what `settings` say. (One that was passed is taken as it is.)
     pub fn is_fit(&self, settings: &config::Listener) -> bool {
         let misfit = || options::misfit(&self.socket, settings, &self.address);
-        self.whose == Whose::Manager || misfit().is_ok_and(|key| key.is_none())
+        self.owner == SocketOwner::Activated || misfit().is_ok_and(|key| key.is_none())
     }
 
     /// The kind of socket.
@@ -177,23 +179,23 @@ impl Listener {
             // An answer to a listener of our own would be answered.
             guard::own_ports()?.insert(*address);
         }
-        let (place, twins, whose, unit, file) = (None, Vec::new(), Whose::Ours, None, None);
-        Ok(Listener { socket, protocol, address, place, twins, whose, unit, file })
+        let (place, reuseport_siblings, owner, unit, file) = (None, Vec::new(), SocketOwner::Own, None, None);
+        Ok(Listener { socket, protocol, address, place, reuseport_siblings, owner, unit, file })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
-    pub fn accept(&self) -> Result<(Socket, Peer), Refusal> {
+    pub fn accept(&self) -> Result<(Socket, Peer), AcceptError> {
         self.accepted(self.socket.accept())
     }
 
     /// As [`Listener::accept`], but the new socket does not block.
-    pub fn accept_nonblocking(&self) -> Result<(Socket, Peer), Refusal> {
+    pub fn accept_nonblocking(&self) -> Result<(Socket, Peer), AcceptError> {
         self.accepted(accept_nonblocking(self.socket.as_fd()))
     }
 
-    fn accepted(&self, accepted: io::Result<(Socket, SockAddr)>) -> Result<(Socket, Peer), Refusal> {
-        let (socket, peer) = accepted.map_err(refusal)?;
-        if self.protocol == Protocol::Unix || self.whose == Whose::Manager {
+    fn accepted(&self, accepted: io::Result<(Socket, SockAddr)>) -> Result<(Socket, Peer), AcceptError> {
+        let (socket, peer) = accepted.map_err(accept_error)?;
+        if self.protocol == Protocol::Unix || self.owner == SocketOwner::Activated {
             options::when_accepted(&socket);
         }
         Ok((socket, Peer::from(&peer)))
@@ -202,7 +204,7 @@ impl Listener {
     /// Refuses all clients from now on, also where other processes have a copy of this socket; but not if it is the service
     /// manager's: there they wait for the next daemon.
     pub fn refuse(&self) {
-        if self.whose == Whose::Manager {
+        if self.owner == SocketOwner::Activated {
             return;
         }
         // It fails only where that has been done before.
@@ -210,14 +212,14 @@ impl Listener {
         if self.protocol == Protocol::Unix {
             // The kernel resets those who wait at a TCP socket. Here they would wait until the last copy of it is closed. Nobody
             // can connect any more, and an accept does not wait (unix(7)).
-            while matches!(self.accept(), Ok(_) | Err(Refusal::Again)) {}
+            while matches!(self.accept(), Ok(_) | Err(AcceptError::Retry)) {}
         }
     }
 
     /// Leaves new clients to the other sockets of the port, or to nobody; those that are here already wait on. Then the last of them
     /// can be served before the socket is closed: the kernel resets whoever still waits in one that closes.
     pub fn keep_clients_away(&self) {
-        if self.whose == Whose::Manager {
+        if self.owner == SocketOwner::Activated {
             return;
         }
         let Peer::Inet(address) = self.address else { return };
@@ -245,16 +247,16 @@ impl Listener {
     }
 
     /// Where it is bound, as the guard of datagrams sees it. A unix socket is nobody's but this machine's.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> AddressScope {
         match self.address {
-            Peer::Inet(address) => Place::of(address),
-            _ => Place::Loopback,
+            Peer::Inet(address) => AddressScope::of(address),
+            _ => AddressScope::Loopback,
         }
     }
 
     /// All sockets of its own that clients may reach: itself and its twins.
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
-        std::iter::once(&self.socket).chain(&self.twins)
+        std::iter::once(&self.socket).chain(&self.reuseport_siblings)
     }
 
     /// Where it is bound, with the real port.
@@ -296,10 +298,10 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// See accept(2), "Error handling": errors of the network that is pending on the new socket mean "again".
-fn refusal(error: io::Error) -> Refusal {
+fn accept_error(error: io::Error) -> AcceptError {
     match error.raw_os_error() {
-        Some(libc::EAGAIN) => Refusal::Nothing,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => Refusal::Exhausted(error),
+        Some(libc::EAGAIN) => AcceptError::WouldBlock,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptError::Exhausted(error),
         Some(
             libc::EINTR
             | libc::ECONNABORTED
@@ -313,7 +315,7 @@ fn refusal(error: io::Error) -> Refusal {
             | libc::ENETUNREACH
             | libc::ETIMEDOUT
             | libc::EPERM,
-        ) => Refusal::Again,
-        _ => Refusal::Broken(error),
+        ) => AcceptError::Retry,
+        _ => AcceptError::Fatal(error),
     }
 }

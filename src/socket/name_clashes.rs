@@ -43,12 +43,12 @@ pub fn check_names<'a>(
 
 fn clash((one, address): (&Listener, &Address), (other, earlier): (&Listener, &Address)) -> Failure {
     let (url, taken) = (one.protocol.url(address), other.protocol.url(earlier));
-    let whose = match std::ptr::eq(one, other) {
+    let owner = match std::ptr::eq(one, other) {
         true => "it".to_owned(),
         false => format!("listener \"{}\"", other.name),
     };
     let text = format!(
-        "listener \"{}\": cannot serve {url}: {whose} has {taken}, which is the same address; choose another port, or set \
+        "listener \"{}\": cannot serve {url}: {owner} has {taken}, which is the same address; choose another port, or set \
          `reuse-port = true` for both",
         one.name
     );

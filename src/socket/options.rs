@@ -7,7 +7,7 @@ use log::warn;
 use socket2::{Domain, Socket, TcpKeepalive};
 
 use crate::{
-    access::guard::{self, Place},
+    access::guard::{self, AddressScope},
     config::{self, Address, Host, Keepalive, Protocol},
     socket::address::Peer,
     sys::{
@@ -102,7 +102,11 @@ fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> i
     if settings.protocol != Protocol::Udp {
         return Ok(());
     }
-    error_queue::enable(socket, address.is_ipv6(), guard::wants_feedback(settings, Place::of(address)))?;
+    error_queue::enable(
+        socket,
+        address.is_ipv6(),
+        guard::wants_feedback(settings, AddressScope::of(address)),
+    )?;
     // The guard decides the same. Without the filter it only has more to do.
     if let Err(error) = filter(socket, &guard::filter(settings, address.is_ipv6()).unwrap_or_default()) {
         let name = &settings.name;
@@ -130,7 +134,7 @@ fn filter(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
 
 /// Locks the filter of a socket that nobody will be told anything else about. Without a filter there is nothing to lock: one may
 /// come with a reload.
-pub fn seal(socket: &Socket) -> io::Result<()> {
+pub fn lock_filter(socket: &Socket) -> io::Result<()> {
     if socket_filter::program(socket)?.is_empty() {
         return Ok(());
     }

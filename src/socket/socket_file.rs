@@ -32,12 +32,12 @@ pub struct SocketFile {
     /// Whose it is where the configuration names nobody: the user and the group that the kernel gave it.
     made: (u32, u32),
     /// Where the file is now that had the path before, to be put back unless this one is confirmed.
-    aside: Option<Aside>,
+    pause: Option<Pause>,
 }
 
 /// A file that has made way for another one. Dropped, it is put back.
 #[derive(Debug)]
-struct Aside {
+struct Pause {
     path: PathBuf,
     now: Option<PathBuf>,
 }
@@ -64,13 +64,13 @@ impl SocketFile {
         settings: &config::Listener,
         ours: Option<FileId>,
     ) -> io::Result<SocketFile> {
-        let mut aside = None;
+        let mut pause = None;
         if let Err(error) = bind(socket, address, settings) {
             if error.kind() != ErrorKind::AddrInUse {
                 return Err(error);
             }
             if ours == Some(FileId::of(&fs::symlink_metadata(path)?)) {
-                aside = Some(Aside::put(path)?);
+                pause = Some(Pause::put(path)?);
             } else {
                 remove_stale(address, path)?;
             }
@@ -78,7 +78,7 @@ impl SocketFile {
         }
         let (found, id) = open(path)?;
         let made = found.metadata().map(|found| (found.uid(), found.gid()))?;
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, made, aside };
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, made, pause };
         own(&found, settings, made)?;
         Ok(file)
     }
@@ -90,7 +90,7 @@ impl SocketFile {
     pub fn find(path: &Path, id: FileId, settings: &config::Listener) -> io::Result<SocketFile> {
         let path = std::path::absolute(path)?;
         let made = newcomer(&path);
-        let file = SocketFile { path, id, stays: true, made, aside: None };
+        let file = SocketFile { path, id, stays: true, made, pause: None };
         match file.renew(settings) {
             // Another user's, as it was before: nobody has asked for anything else.
             Err(error)
@@ -121,7 +121,7 @@ impl SocketFile {
 
     /// Removes the file at `path` if it is that one.
     pub fn remove(path: &Path, id: FileId) {
-        drop(SocketFile { path: path.to_owned(), id, stays: false, made: (0, 0), aside: None });
+        drop(SocketFile { path: path.to_owned(), id, stays: false, made: (0, 0), pause: None });
     }
 
     /// Where it is.
@@ -141,7 +141,7 @@ impl SocketFile {
 
     /// Removes for good what it has replaced.
     pub fn confirm(&mut self) {
-        self.aside.take().into_iter().for_each(Aside::remove);
+        self.pause.take().into_iter().for_each(Pause::remove);
     }
 
     /// Says whether it stays when it is dropped.
@@ -155,13 +155,13 @@ impl SocketFile {
     }
 }
 
-impl Aside {
-    fn put(path: &Path) -> io::Result<Aside> {
+impl Pause {
+    fn put(path: &Path) -> io::Result<Pause> {
         let path = std::path::absolute(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let now = path.with_file_name(format!(".{name}.{}", std::process::id()));
         fs::rename(&path, &now)?;
-        Ok(Aside { path, now: Some(now) })
+        Ok(Pause { path, now: Some(now) })
     }
 
     fn remove(mut self) {
@@ -170,7 +170,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for Pause {
     fn drop(&mut self) {
         // In one step with the end of what has taken its place.
         let _ = self.now.take().map(|now| fs::rename(now, &self.path));
@@ -225,7 +225,7 @@ fn own(file: &File, settings: &config::Listener, made: (u32, u32)) -> io::Result
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.aside.is_none()
+        if self.pause.is_none()
             && !self.stays
             && fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id)
         {
@@ -248,12 +248,12 @@ fn remove_stale(address: &SockAddr, path: &Path) -> io::Result<()> {
     }
     // Nobody can bind a socket to a file that exists: what is stale stays so. But by now another process may have put its own in
     // this place. So it is moved aside first, where nobody else looks for it.
-    let aside = Aside::put(path)?;
-    let moved = aside.now.as_ref().map(fs::symlink_metadata).transpose()?;
+    let pause = Pause::put(path)?;
+    let moved = pause.now.as_ref().map(fs::symlink_metadata).transpose()?;
     if moved.is_none_or(|moved| FileId::of(&moved) != id) {
         return in_use();
     }
-    aside.remove();
+    pause.remove();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use crate::socket::listener::{Listener, Whose};
+use crate::socket::listener::{Listener, SocketOwner};
 use crate::{
     config,
     socket::{address::Peer, options::Usual},
@@ -22,7 +22,7 @@ impl Listener {
     /// kernel is left to the manager.
     pub fn of_manager(self, name: &str) -> io::Result<Listener> {
         let unit = Unit { name: name.to_owned(), usual: Usual::of(&self.socket)? };
-        Ok(Listener { whose: Whose::Manager, unit: Some(Arc::new(unit)), ..self })
+        Ok(Listener { owner: SocketOwner::Activated, unit: Some(Arc::new(unit)), ..self })
     }
 
     /// The name that it was passed by, if it was.
@@ -43,7 +43,7 @@ impl Listener {
     /// Whether it was passed, and serves IPv4 as well as IPv6.
     pub(super) fn is_dual(&self) -> bool {
         let is_ipv6 = matches!(self.address, Peer::Inet(address) if address.is_ipv6());
-        self.whose == Whose::Manager && is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
+        self.owner == SocketOwner::Activated && is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
     }
 }
 

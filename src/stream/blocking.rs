@@ -13,24 +13,24 @@ use nix::{
 use socket2::Socket;
 
 use crate::{
-    report::{close_reason::End, refusal_reason::Reason},
-    stream::connection::{Appetite, Connection, Context, LINGER, Wait},
+    report::{close_reason::CloseReason, refusal_reason::RefusalReason},
+    stream::connection::{Connection, Context, LINGER, ReadMode, Step},
     sys::{credentials::PeerProcess, interrupt},
 };
 
-use crate::stream::deadline_io::{Limit, Timed};
+use crate::stream::deadline_io::{DeadlineIo, Limit};
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ConnectionSummary {
     /// Bytes that arrived.
     pub received: u64,
     /// Bytes that were sent.
     pub sent: u64,
     /// Why it ended.
-    pub end: End,
+    pub end: CloseReason,
     /// Whom a proxy spoke for.
-    pub carried: Option<SocketAddr>,
+    pub proxied_source: Option<SocketAddr>,
     /// The client of a unix socket, if the log is to say so.
     pub process: Option<PeerProcess>,
     /// How long it was open, until it was decided to end it,
@@ -39,15 +39,15 @@ pub struct Report {
     pub lingered: Duration,
 }
 
-impl Report {
+impl ConnectionSummary {
     /// Of a connection with which nothing has happened yet, should it end like this.
-    pub fn new(end: End) -> Report {
+    pub fn new(end: CloseReason) -> ConnectionSummary {
         let (lasted, lingered) = (Duration::ZERO, Duration::ZERO);
-        Report { received: 0, sent: 0, end, carried: None, process: None, lasted, lingered }
+        ConnectionSummary { received: 0, sent: 0, end, proxied_source: None, process: None, lasted, lingered }
     }
 }
 
-/// Serves `connection` to the end, if `introduce` lets in whom a proxy speaks for; `report` is kept up to date, so that it is right even after a panic.
+/// Serves `connection` to the end, if `admit_proxied` lets in whom a proxy speaks for; `report` is kept up to date, so that it is right even after a panic.
 ///
 /// The socket blocks, so [`Connection::advance`] does all the waiting: a steady connection costs two system calls for
 /// each message. Only an interrupt makes the socket non-blocking; then the conversation is brought to its end here.
@@ -57,46 +57,46 @@ pub fn converse(
     scratch: &mut [u8],
     context: &Context<'_>,
     opened: Instant,
-    mut introduce: impl FnMut(&Connection) -> Result<(), Reason>,
-    report: &mut Report,
+    mut admit_proxied: impl FnMut(&Connection) -> Result<(), RefusalReason>,
+    report: &mut ConnectionSummary,
 ) {
-    report.end = interrupt::attend(socket.as_fd(), || {
-        let mut line = Timed::new(socket, scratch, context.settings, opened);
-        if connection.is_prefaced() {
-            line.await_header(opened + context.settings.proxy_header_timeout);
+    report.end = interrupt::with_fd_guard(socket.as_fd(), || {
+        let mut transport = DeadlineIo::new(socket, scratch, context.settings, opened);
+        if connection.awaits_proxy_header() {
+            transport.await_header(opened + context.settings.proxy_header_timeout);
         }
         let mut lingering: Option<Instant> = None;
         loop {
-            let wait = connection.advance(&mut line, context, Appetite::All);
+            let wait = connection.advance(&mut transport, context, ReadMode::UntilWouldBlock);
             (report.received, report.sent) = connection.totals();
-            match line.reached() {
+            match transport.reached() {
                 None => {}
-                Some(Limit::Header) => match connection.preface_overdue() {
+                Some(Limit::Header) => match connection.proxy_header_overdue() {
                     Ok(()) => continue,
-                    Err(reason) => break End::Refused(reason),
+                    Err(reason) => break CloseReason::Refused(reason),
                 },
-                Some(Limit::End(end)) => {
+                Some(Limit::CloseReason(end)) => {
                     connection.finish(end);
                     lingering = Some(Instant::now() + LINGER);
-                    line.release();
+                    transport.release();
                     continue;
                 }
             }
             let flags = match wait {
-                Wait::Closed(end) => break end,
+                Step::Closed(end) => break end,
                 // Also of a client that keeps the service busy, on whom nobody ever waits.
-                _ if context.is_cut() => break End::Cut,
-                Wait::Introduced => {
-                    line.introduced();
-                    report.carried = connection.carried();
-                    match introduce(&connection) {
+                _ if context.is_cut() => break CloseReason::DrainTimeout,
+                Step::HeaderRead => {
+                    transport.proxied_admitted();
+                    report.proxied_source = connection.proxied_source();
+                    match admit_proxied(&connection) {
                         Ok(()) => continue,
-                        Err(reason) => break End::Refused(reason),
+                        Err(reason) => break CloseReason::Refused(reason),
                     }
                 }
-                Wait::Turn => {
+                Step::Yield => {
                     // A talker has always more to say, and one who lingers may be sent more for ever.
-                    if interrupt::asked() && connection.is_talker() {
+                    if interrupt::is_interrupted() && connection.is_streaming() {
                         connection.stop();
                     }
                     if lingering.is_some_and(|end| end <= Instant::now()) {
@@ -104,22 +104,22 @@ pub fn converse(
                     }
                     continue;
                 }
-                Wait::Linger => {
+                Step::Linger => {
                     lingering.get_or_insert_with(|| Instant::now() + LINGER);
-                    line.release();
+                    transport.release();
                     continue;
                 }
-                Wait::Readable if !connection.ending() => {
+                Step::Readable if !connection.ending() => {
                     // What had arrived is answered.
                     connection.stop();
                     continue;
                 }
-                Wait::Readable => PollFlags::POLLIN,
-                Wait::Writable => PollFlags::POLLOUT,
+                Step::Readable => PollFlags::POLLIN,
+                Step::Writable => PollFlags::POLLOUT,
             };
             let until = lingering.into_iter().chain(context.cut_at()).min();
             if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(Instant::now()))) {
-                break if context.is_cut() { End::Cut } else { connection.reason() };
+                break if context.is_cut() { CloseReason::DrainTimeout } else { connection.reason() };
             }
         }
     });

@@ -1,6 +1,6 @@
 //! One stream connection, from its first byte to its last.
 //!
-//! The state machine is the same in every mode, and knows its socket only as a [`Line`]. Bytes live in the line's buffer:
+//! The state machine is the same in every mode, and knows its socket only as a [`Transport`]. Bytes live in the line's buffer:
 //! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
 //! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
 
@@ -14,13 +14,13 @@ use log::info;
 
 use crate::{
     config,
-    report::{close_reason::End, payload::Shown},
-    service::{Event, Next, Service, Session},
+    report::{close_reason::CloseReason, payload::Escaped},
+    service::{Next, Service, Session, SessionEvent},
     socket::address::Peer,
-    sys::line::Line,
+    sys::transport::Transport,
 };
 
-use crate::stream::proxy_header::Preface;
+use crate::stream::proxy_header::ProxyHeader;
 pub use context::Context;
 
 /// Bytes that are received at once, at most. What is sent on while the processor's nearest caches still hold it costs half
@@ -38,22 +38,22 @@ pub struct Connection {
     session: Box<dyn Session>,
     pub(super) phase: Phase,
     /// What the socket refused; idle connections, which are many, have no room for it.
-    owed: Option<Box<Owed>>,
-    talker: bool,
-    end: End,
+    pending: Option<Box<WriteBuffer>>,
+    streaming: bool,
+    end: CloseReason,
     /// When we decided to end it.
     decided: Option<Instant>,
     received: u64,
     sent: u64,
     peer: Peer,
     /// While a header is awaited, or something came with it.
-    pub(super) preface: Option<Box<Preface>>,
+    pub(super) proxy_header: Option<Box<ProxyHeader>>,
     /// Whom the proxy speaks for.
-    pub(super) carried: Option<Box<SocketAddr>>,
+    pub(super) proxied_source: Option<Box<SocketAddr>>,
 }
 
 /// Bytes that are to be sent before the peer is read again.
-struct Owed {
+struct WriteBuffer {
     bytes: Box<[u8]>,
     paid: usize,
 }
@@ -61,15 +61,15 @@ struct Owed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Accepted; the header of a proxy comes first.
-    Prefaced,
+    AwaitingProxyHeader,
     /// Nothing comes first any more; whether the peer is let in is to be decided.
-    Introduced,
+    HeaderRead,
     /// Let in; the session has not spoken yet.
     Opening,
     /// Nothing is owed; waiting for input.
-    Listening,
+    Reading,
     /// The session's words are sent, or owed; then it may have more.
-    Speaking,
+    Writing,
     /// What is owed are the last words.
     Closing,
     /// Our side is closed; waiting for the peer to have read it all.
@@ -78,41 +78,41 @@ pub(super) enum Phase {
 
 /// What a connection waits for after [`Connection::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum Step {
     /// For a decision: now it is known whom a proxy speaks for. Who is let in just advances.
-    Introduced,
+    HeaderRead,
     /// Input.
     Readable,
     /// Room to send.
     Writable,
     /// Nothing: there is more to do, but others may want their turn.
-    Turn,
+    Yield,
     /// Our side was closed: input is thrown away from now on, for [`LINGER`] at most.
     Linger,
     /// Nothing any more.
-    Closed(End),
+    Closed(CloseReason),
 }
 
 /// How much to read in one [`Connection::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appetite {
+pub enum ReadMode {
     /// Nothing: only the service may have something to say.
     None,
     /// One message, where readiness is told again as long as there is more (level-triggered).
     Once,
     /// Until a message does not fill the buffer: then there was no more, and the next one is told (edge-triggered).
-    WhileFull,
+    UntilShort,
     /// Until there is no more. A blocking socket waits for more.
-    All,
+    UntilWouldBlock,
 }
 
-impl Appetite {
+impl ReadMode {
     /// Whether to read on after `n` bytes in a buffer that holds so many.
     fn goes_on(self, n: usize, room: usize) -> bool {
         match self {
-            Appetite::None | Appetite::Once => false,
-            Appetite::WhileFull => n == room,
-            Appetite::All => true,
+            ReadMode::None | ReadMode::Once => false,
+            ReadMode::UntilShort => n == room,
+            ReadMode::UntilWouldBlock => true,
         }
     }
 }
@@ -123,37 +123,37 @@ impl Connection {
         Connection {
             session: service.connect(),
             phase: Phase::Opening,
-            owed: None,
-            talker: false,
-            end: End::PeerClosed,
+            pending: None,
+            streaming: false,
+            end: CloseReason::PeerClosed,
             decided: None,
             received: 0,
             sent: 0,
             peer,
-            preface: None,
-            carried: None,
+            proxy_header: None,
+            proxied_source: None,
         }
     }
 
     /// Goes on until the socket blocks, the appetite is stilled, the turn is over or the connection ends. A blocking
     /// socket blocks in here.
-    pub fn advance(&mut self, line: &mut impl Line, context: &Context<'_>, appetite: Appetite) -> Wait {
-        self.go(line, context, appetite).unwrap_or_else(|error| Wait::Closed(End::from(error)))
+    pub fn advance(&mut self, transport: &mut impl Transport, context: &Context<'_>, mode: ReadMode) -> Step {
+        self.go(transport, context, mode).unwrap_or_else(|error| Step::Closed(CloseReason::from(error)))
     }
 
     /// Says that nothing more is to be answered: ends politely with what is owed.
     pub fn stop(&mut self) {
-        self.finish(End::Stopped);
+        self.finish(CloseReason::Stopped);
     }
 
     /// As [`Connection::stop`], for another reason. One that is ending already keeps its own.
-    pub fn finish(&mut self, end: End) {
+    pub fn finish(&mut self, end: CloseReason) {
         if !self.ending() {
             self.close_for(end);
         }
     }
 
-    fn close_for(&mut self, end: End) {
+    fn close_for(&mut self, end: CloseReason) {
         self.phase = Phase::Closing;
         self.end = end;
         self.decided = Some(Instant::now());
@@ -170,8 +170,8 @@ impl Connection {
     }
 
     /// Whether bytes wait for room to be sent.
-    pub fn owes(&self) -> bool {
-        self.owed.is_some()
+    pub fn has_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// Who is at the other end.
@@ -180,13 +180,13 @@ impl Connection {
     }
 
     /// Why the connection is ending, if it is.
-    pub fn reason(&self) -> End {
+    pub fn reason(&self) -> CloseReason {
         self.end
     }
 
     /// Whether the service speaks without being asked.
-    pub fn is_talker(&self) -> bool {
-        self.talker
+    pub fn is_streaming(&self) -> bool {
+        self.streaming
     }
 
     /// Bytes that came in and went out.
@@ -194,113 +194,129 @@ impl Connection {
         (self.received, self.sent)
     }
 
-    fn go(&mut self, line: &mut impl Line, context: &Context<'_>, appetite: Appetite) -> io::Result<Wait> {
-        let mut hungry = appetite != Appetite::None;
+    fn go(
+        &mut self,
+        transport: &mut impl Transport,
+        context: &Context<'_>,
+        mode: ReadMode,
+    ) -> io::Result<Step> {
+        let mut may_read = mode != ReadMode::None;
         for _ in 0..TURN {
-            if self.owed.is_some() && !self.pay(line, context)? {
-                return Ok(Wait::Writable);
+            if self.pending.is_some() && !self.flush_pending(transport, context)? {
+                return Ok(Step::Writable);
             }
             if self.received >= context.most_bytes() {
-                self.finish(End::MaxBytes);
+                self.finish(CloseReason::MaxBytes);
             }
             let event = match self.phase {
-                Phase::Prefaced if !hungry => return Ok(Wait::Readable),
-                Phase::Prefaced => match line.receive()? {
-                    None => return Ok(Wait::Readable),
+                Phase::AwaitingProxyHeader if !may_read => return Ok(Step::Readable),
+                Phase::AwaitingProxyHeader => match transport.receive()? {
+                    None => return Ok(Step::Readable),
                     Some(n) => {
-                        if let Err(reason) = self.introduce(&line.buffer()[..n]) {
-                            return Ok(Wait::Closed(End::Refused(reason)));
+                        if let Err(reason) = self.admit_proxied(&transport.buffer()[..n]) {
+                            return Ok(Step::Closed(CloseReason::Refused(reason)));
                         }
-                        hungry = appetite.goes_on(n, line.buffer().len());
+                        may_read = mode.goes_on(n, transport.buffer().len());
                         continue;
                     }
                 },
-                Phase::Introduced => {
+                Phase::HeaderRead => {
                     self.phase = Phase::Opening;
-                    return Ok(Wait::Introduced);
+                    return Ok(Step::HeaderRead);
                 }
-                Phase::Opening => Event::Opened,
-                Phase::Speaking => {
-                    if self.talker {
-                        self.ignore_input(line, context)?;
+                Phase::Opening => SessionEvent::Opened,
+                Phase::Writing => {
+                    if self.streaming {
+                        self.ignore_input(transport, context)?;
                     }
-                    Event::Drained
+                    SessionEvent::Drained
                 }
-                Phase::Listening if self.preface.is_some() => match self.passed_on(line, context) {
-                    Some(n) => Event::Received(n),
+                Phase::Reading if self.proxy_header.is_some() => match self.passed_on(transport, context) {
+                    Some(n) => SessionEvent::Received(n),
                     None => continue,
                 },
-                Phase::Listening if !hungry => return Ok(Wait::Readable),
-                Phase::Listening => match line.receive()? {
-                    None => return Ok(Wait::Readable),
-                    Some(0) => return Ok(Wait::Closed(self.end)),
+                Phase::Reading if !may_read => return Ok(Step::Readable),
+                Phase::Reading => match transport.receive()? {
+                    None => return Ok(Step::Readable),
+                    Some(0) => return Ok(Step::Closed(self.end)),
                     Some(n) => {
-                        hungry = appetite.goes_on(n, line.buffer().len());
-                        Event::Received(self.arrived(n, line, context))
+                        may_read = mode.goes_on(n, transport.buffer().len());
+                        SessionEvent::Received(self.arrived(n, transport, context))
                     }
                 },
                 Phase::Closing => {
-                    if !line.flush()? {
-                        return Ok(Wait::Writable);
+                    if !transport.flush()? {
+                        return Ok(Step::Writable);
                     }
                     self.phase = Phase::Lingering;
-                    return Ok(match line.end() {
-                        Ok(()) => Wait::Linger,
+                    return Ok(match transport.end() {
+                        Ok(()) => Step::Linger,
                         // The peer is gone already.
-                        Err(_) => Wait::Closed(self.end),
+                        Err(_) => Step::Closed(self.end),
                     });
                 }
-                Phase::Lingering => match line.receive()? {
-                    None => return Ok(Wait::Readable),
-                    Some(0) => return Ok(Wait::Closed(self.end)),
+                Phase::Lingering => match transport.receive()? {
+                    None => return Ok(Step::Readable),
+                    Some(0) => return Ok(Step::Closed(self.end)),
                     Some(_) => continue,
                 },
             };
-            let next = self.session.respond(event, line.buffer());
+            let next = self.session.respond(event, transport.buffer());
             let words = match next {
                 Next::Listen => {
-                    self.phase = Phase::Listening;
+                    self.phase = Phase::Reading;
                     continue;
                 }
                 Next::Send(n) => {
-                    self.phase = Phase::Speaking;
-                    self.talker = event == Event::Drained;
+                    self.phase = Phase::Writing;
+                    self.streaming = event == SessionEvent::Drained;
                     n
                 }
                 Next::SendThenClose(n) => {
-                    self.close_for(End::ServiceClosed);
+                    self.close_for(CloseReason::ServiceClosed);
                     n
                 }
             };
-            self.say(line, words, context)?;
+            self.write_unasked(transport, words, context)?;
         }
-        Ok(Wait::Turn)
+        Ok(Step::Yield)
     }
 
     /// Takes in `n` bytes of the buffer, or as many as `max-bytes` still allows; returns how many.
-    pub(super) fn arrived(&mut self, n: usize, line: &mut impl Line, context: &Context<'_>) -> usize {
+    pub(super) fn arrived(
+        &mut self,
+        n: usize,
+        transport: &mut impl Transport,
+        context: &Context<'_>,
+    ) -> usize {
         let left = context.most_bytes().saturating_sub(self.received);
         let n = usize::try_from(left).map_or(n, |left| n.min(left));
-        let bytes = &line.buffer()[..n];
+        let bytes = &transport.buffer()[..n];
         self.received += n as u64;
         context.stats.received(n);
         if !bytes.is_empty() && context.settings.payload != config::Payload::Off {
-            let shown = Shown::new(bytes, context.settings.payload);
+            let shown = Escaped::new(bytes, context.settings.payload);
             let (name, protocol) = (&context.settings.name, context.settings.protocol);
-            let source = self.peer.source(protocol, self.carried());
+            let source = self.peer.source(protocol, self.proxied_source());
             info!(listener = name.as_str(); "listener \"{name}\": {source} {shown}");
         }
         n
     }
 
     /// Sends the start of the buffer, and keeps what the socket refuses.
-    fn say(&mut self, line: &mut impl Line, words: usize, context: &Context<'_>) -> io::Result<()> {
+    fn write_unasked(
+        &mut self,
+        transport: &mut impl Transport,
+        words: usize,
+        context: &Context<'_>,
+    ) -> io::Result<()> {
         let mut at = 0;
         while at < words {
-            match line.send(at..words)? {
+            match transport.send(at..words)? {
                 Some(n) => at += n,
                 None => {
-                    self.owed = Some(Box::new(Owed { bytes: line.buffer()[at..words].into(), paid: 0 }));
+                    self.pending =
+                        Some(Box::new(WriteBuffer { bytes: transport.buffer()[at..words].into(), paid: 0 }));
                     break;
                 }
             }
@@ -311,22 +327,22 @@ impl Connection {
     }
 
     /// Sends what is owed; tells whether that was all.
-    fn pay(&mut self, line: &mut impl Line, context: &Context<'_>) -> io::Result<bool> {
-        let Some(owed) = &mut self.owed else { return Ok(true) };
-        while owed.paid < owed.bytes.len() {
-            let Some(n) = line.send_kept(&owed.bytes[owed.paid..])? else { return Ok(false) };
-            owed.paid += n;
+    fn flush_pending(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<bool> {
+        let Some(pending) = &mut self.pending else { return Ok(true) };
+        while pending.paid < pending.bytes.len() {
+            let Some(n) = transport.send_kept(&pending.bytes[pending.paid..])? else { return Ok(false) };
+            pending.paid += n;
             self.sent += n as u64;
             context.stats.sent(n as u64);
         }
-        self.owed = None;
+        self.pending = None;
         Ok(true)
     }
 
     /// A talker's input is thrown away, or the peer's writes would block, and our close would reset the connection.
-    fn ignore_input(&mut self, line: &mut impl Line, context: &Context<'_>) -> io::Result<()> {
-        if let Some(n) = line.receive_now()? {
-            self.arrived(n, line, context);
+    fn ignore_input(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<()> {
+        if let Some(n) = transport.receive_now()? {
+            self.arrived(n, transport, context);
         }
         Ok(())
     }

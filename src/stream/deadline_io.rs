@@ -16,10 +16,10 @@ use socket2::Socket;
 
 use crate::{
     config,
-    report::close_reason::End,
+    report::close_reason::CloseReason,
     sys::{
         interrupt,
-        line::{Direct, Line},
+        transport::{SocketTransport, Transport},
     },
 };
 
@@ -30,8 +30,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const CALLS: u32 = 16;
 
 /// A line by system calls, with time limits if the listener has any.
-pub(super) struct Timed<'a> {
-    line: Direct<'a>,
+pub(super) struct DeadlineIo<'a> {
+    transport: SocketTransport<'a>,
     socket: &'a Socket,
     idle: Option<Duration>,
     /// When `max-lifetime` is over.
@@ -53,7 +53,7 @@ pub(super) enum Limit {
     /// The time for the header of a proxy.
     Header,
     /// A limit that ends the connection.
-    End(End),
+    CloseReason(CloseReason),
 }
 
 /// Which of the kernel's time-outs counts.
@@ -63,7 +63,7 @@ enum Side {
     Send = 1,
 }
 
-impl<'a> Timed<'a> {
+impl<'a> DeadlineIo<'a> {
     /// A line of a connection that was `opened` then.
     pub(super) fn new(
         socket: &'a Socket,
@@ -71,8 +71,8 @@ impl<'a> Timed<'a> {
         settings: &config::Listener,
         opened: Instant,
     ) -> Self {
-        let mut timed = Timed {
-            line: Direct::new(socket, scratch),
+        let mut timed = DeadlineIo {
+            transport: SocketTransport::new(socket, scratch),
             socket,
             idle: settings.idle_timeout,
             end: settings.max_lifetime.map(|time| opened + time),
@@ -96,7 +96,7 @@ impl<'a> Timed<'a> {
     }
 
     /// The header has come, or nobody waits for it any more.
-    pub(super) fn introduced(&mut self) {
+    pub(super) fn proxied_admitted(&mut self) {
         (self.header, self.calls) = (None, 0);
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()) / (4 * CALLS));
         match self.idle.into_iter().chain(left).min() {
@@ -124,13 +124,13 @@ impl<'a> Timed<'a> {
     fn wait(
         &mut self,
         side: Side,
-        mut call: impl FnMut(&mut Direct<'a>) -> io::Result<Option<usize>>,
+        mut call: impl FnMut(&mut SocketTransport<'a>) -> io::Result<Option<usize>>,
     ) -> io::Result<Option<usize>> {
         if self.reached.is_some() || !self.begin(side) {
             return Ok(None);
         }
         loop {
-            match call(&mut self.line)? {
+            match call(&mut self.transport)? {
                 None if self.goes_on(side) => {}
                 outcome => return Ok(outcome),
             }
@@ -139,7 +139,7 @@ impl<'a> Timed<'a> {
 
     /// The next moment at which something is over, whatever moves, and what that is.
     fn deadline(&self) -> Option<(Instant, Limit)> {
-        let end = self.end.map(|end| (end, Limit::End(End::MaxLifetime)));
+        let end = self.end.map(|end| (end, Limit::CloseReason(CloseReason::MaxLifetime)));
         let header = self.header.map(|header| (header, Limit::Header));
         end.into_iter().chain(header).min_by_key(|(at, _)| *at)
     }
@@ -161,7 +161,7 @@ impl<'a> Timed<'a> {
         match limit {
             Limit::Header if left < self.armed[side as usize] => self.arm(side, left),
             Limit::Header => {}
-            Limit::End(_) => self.calls = self.spare(left),
+            Limit::CloseReason(_) => self.calls = self.spare(left),
         }
         true
     }
@@ -181,7 +181,7 @@ impl<'a> Timed<'a> {
     fn goes_on(&mut self, side: Side) -> bool {
         let deadline = self.deadline();
         // A socket that does not block because of an interrupt has nothing more; see `sys::interrupt`.
-        if interrupt::asked() || (self.idle.is_none() && deadline.is_none()) {
+        if interrupt::is_interrupted() || (self.idle.is_none() && deadline.is_none()) {
             return false;
         }
         let now = Instant::now();
@@ -193,7 +193,7 @@ impl<'a> Timed<'a> {
         let idle = self.idle.map(|idle| {
             // Without a deadline the kernel's time-out is the idle time.
             let rest = deadline.map_or(Duration::ZERO, |_| (began + idle).saturating_duration_since(now));
-            (rest, Limit::End(End::IdleTimeout))
+            (rest, Limit::CloseReason(CloseReason::IdleTimeout))
         });
         // Of two that are over at once, the first.
         let Some((time, limit)) = left.into_iter().chain(idle).min_by_key(|(time, _)| *time) else {
@@ -218,28 +218,28 @@ impl<'a> Timed<'a> {
     }
 }
 
-impl Line for Timed<'_> {
+impl Transport for DeadlineIo<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        self.wait(Side::Receive, |line| line.receive())
+        self.wait(Side::Receive, |transport| transport.receive())
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
-        self.line.receive_now()
+        self.transport.receive_now()
     }
 
     fn buffer(&mut self) -> &mut [u8] {
-        self.line.buffer()
+        self.transport.buffer()
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        self.wait(Side::Send, |line| line.send(part.clone()))
+        self.wait(Side::Send, |transport| transport.send(part.clone()))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        self.wait(Side::Send, |line| line.send_kept(bytes))
+        self.wait(Side::Send, |transport| transport.send_kept(bytes))
     }
 
     fn end(&mut self) -> io::Result<()> {
-        self.line.end()
+        self.transport.end()
     }
 }

@@ -75,7 +75,7 @@ pub fn on(signal: c_int) {
 extern "C" fn interrupted_by(_: c_int) {
     // It is put back, so that the interrupted code does not see ours.
     let errno = Errno::last_raw();
-    ASKED.with(|asked| asked.store(true, Relaxed));
+    ASKED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
     compiler_fence(SeqCst);
     ATTENDED.with(|attended| stop_blocking(attended.load(Relaxed)));
     Errno::set_raw(errno);
@@ -85,7 +85,7 @@ fn stop_blocking(fd: RawFd) {
     if fd == NONE {
         return;
     }
-    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: `attend` borrows
+    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: `with_fd_guard` borrows
     // it until nobody attends to it any more.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags >= 0 {
@@ -95,23 +95,23 @@ fn stop_blocking(fd: RawFd) {
 }
 
 /// Whether this thread was interrupted.
-pub fn asked() -> bool {
-    ASKED.with(|asked| asked.load(Relaxed))
+pub fn is_interrupted() -> bool {
+    ASKED.with(|is_interrupted| is_interrupted.load(Relaxed))
 }
 
 /// Does some `work` during which an interrupt makes `fd` non-blocking. Attentions nest: afterwards the one before takes over. (It is
 /// no value that somebody holds: one that was forgotten would leave a descriptor to the handler that is closed, or another's.)
-pub fn attend<T>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T) -> T {
-    let _attention = Attention { before: turn_to(fd.as_raw_fd()) };
+pub fn with_fd_guard<T>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T) -> T {
+    let _attention = FdGuard { before: turn_to(fd.as_raw_fd()) };
     work()
 }
 
 /// Ends also where the work panics.
-struct Attention {
+struct FdGuard {
     before: RawFd,
 }
 
-impl Drop for Attention {
+impl Drop for FdGuard {
     fn drop(&mut self) {
         turn_to(self.before);
     }
@@ -122,7 +122,7 @@ fn turn_to(fd: RawFd) -> RawFd {
     // The handler runs in this very thread: the compiler alone could put the question first.
     compiler_fence(SeqCst);
     // The handler may have run before the swap and missed this descriptor.
-    if asked() {
+    if is_interrupted() {
         stop_blocking(fd);
     }
     before
@@ -130,34 +130,34 @@ fn turn_to(fd: RawFd) -> RawFd {
 
 /// The threads of one listener, to be interrupted together.
 #[derive(Default)]
-pub struct Crew {
+pub struct WorkerSet {
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    asked: bool,
+    is_interrupted: bool,
     members: HashSet<Thread>,
 }
 
-impl Crew {
-    /// Does some `work` as a member. Who joins after [`Crew::interrupt`] is interrupted at once.
+impl WorkerSet {
+    /// Does some `work` as a member. Who joins after [`WorkerSet::interrupt`] is interrupted at once.
     pub fn join<T>(&self, work: impl FnOnce() -> T) -> T {
         let thread = Thread::current();
         let mut state = self.lock();
         state.members.insert(thread);
-        if state.asked {
-            ASKED.with(|asked| asked.store(true, Relaxed));
+        if state.is_interrupted {
+            ASKED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
         }
         drop(state);
-        let _member = Member { crew: self, thread };
+        let _member = Membership { workers: self, thread };
         work()
     }
 
     /// Interrupts every member, now and whoever joins later.
     pub fn interrupt(&self) {
         let mut state = self.lock();
-        state.asked = true;
+        state.is_interrupted = true;
         for &thread in &state.members {
             // SAFETY: the thread is alive: a member leaves under this lock before its thread can end.
             unsafe { thread.signal(SIGNAL) };
@@ -169,15 +169,15 @@ impl Crew {
     }
 }
 
-/// A thread's membership in a [`Crew`]. It ends before the thread does, also where the work panics: nobody can forget it.
-struct Member<'a> {
-    crew: &'a Crew,
+/// A thread's membership in a [`WorkerSet`]. It ends before the thread does, also where the work panics: nobody can forget it.
+struct Membership<'a> {
+    workers: &'a WorkerSet,
     thread: Thread,
 }
 
-impl Drop for Member<'_> {
+impl Drop for Membership<'_> {
     fn drop(&mut self) {
-        self.crew.lock().members.remove(&self.thread);
+        self.workers.lock().members.remove(&self.thread);
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     fn a_blocked_reader_answers_what_has_arrived_then_leaves() {
         on(SIGNAL);
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let crew = Crew::default();
+        let workers = WorkerSet::default();
         let (ready, is_ready) = mpsc::channel();
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -206,11 +206,11 @@ mod tests {
                         }
                     }
                 };
-                crew.join(|| attend(theirs.as_fd(), read))
+                workers.join(|| with_fd_guard(theirs.as_fd(), read))
             });
             is_ready.recv().unwrap();
             std::io::Write::write_all(&mut ours, b"abc").unwrap();
-            crew.interrupt();
+            workers.interrupt();
             let (kind, all) = reader.join().unwrap();
             assert_eq!(kind, std::io::ErrorKind::WouldBlock);
             assert_eq!(all, b"abc");
@@ -219,11 +219,11 @@ mod tests {
 
     #[test]
     fn attention_and_membership_end_with_a_panic() {
-        let crew = Crew::default();
+        let workers = WorkerSet::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let work = || crew.join(|| attend(listener.as_fd(), || panic!("on purpose")));
+        let work = || workers.join(|| with_fd_guard(listener.as_fd(), || panic!("on purpose")));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
-        assert!(crew.lock().members.is_empty());
+        assert!(workers.lock().members.is_empty());
         ATTENDED.with(|attended| assert_eq!(attended.load(Relaxed), NONE));
     }
 
@@ -231,11 +231,11 @@ mod tests {
     fn who_joins_late_is_interrupted_at_once() {
         on(SIGNAL);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let crew = Crew::default();
-        crew.interrupt();
+        let workers = WorkerSet::default();
+        workers.interrupt();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let accepted = crew.join(|| attend(listener.as_fd(), || listener.accept()));
+                let accepted = workers.join(|| with_fd_guard(listener.as_fd(), || listener.accept()));
                 assert_eq!(accepted.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
             });
         });

@@ -18,8 +18,8 @@ use std::{
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::{
-    names::{self, Destination, NAME, Name, Origin},
-    shared::Pages,
+    names::{self, Destination, NAME, RawSockAddr, SourceAddr},
+    shared::Mapping,
 };
 use answers::Answers;
 pub use answers::{SendRoom, Sent};
@@ -42,7 +42,7 @@ const ROOM: usize = LARGEST_DATAGRAM;
 
 /// Requests received together, and the answers to them.
 pub struct Batch {
-    buffers: Pages,
+    buffers: Mapping,
     slots: Box<[Slot]>,
     /// Where each request lies, and its answer. Answers that follow each other are sent as one, with their pieces.
     pieces: Box<[libc::iovec]>,
@@ -58,7 +58,7 @@ pub struct Batch {
 /// What comes with a request and goes with its answer.
 #[derive(Clone, Copy)]
 struct Slot {
-    name: Name,
+    name: RawSockAddr,
     control: Control,
 }
 
@@ -77,9 +77,9 @@ impl Batch {
     /// A batch of up to `size` datagrams, at most [`MOST`]. `with_control` receives and returns control data.
     pub fn new(size: usize, with_control: bool) -> io::Result<Batch> {
         let size = size.clamp(1, MOST);
-        let slot = Slot { name: Name([0; NAME]), control: Control([0; CONTROL]) };
+        let slot = Slot { name: RawSockAddr([0; NAME]), control: Control([0; CONTROL]) };
         let mut batch = Batch {
-            buffers: Pages::new(size * STRIDE)?,
+            buffers: Mapping::new(size * STRIDE)?,
             slots: vec![slot; size].into(),
             pieces: vec![libc::iovec { iov_base: null_mut(), iov_len: 0 }; size].into(),
             // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
@@ -241,7 +241,7 @@ impl Request<'_> {
     }
 
     /// Who sent it.
-    pub fn origin(self) -> Origin {
+    pub fn origin(self) -> SourceAddr {
         names::origin(&self.slot.name, self.message.msg_hdr.msg_namelen as usize)
     }
 
@@ -257,8 +257,8 @@ impl Request<'_> {
     /// Who sent it, for people.
     pub fn source(self) -> SockAddr {
         let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `Name`.
-        let view = unsafe { storage.view_as::<Name>() };
+        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `RawSockAddr`.
+        let view = unsafe { storage.view_as::<RawSockAddr>() };
         *view = self.slot.name;
         // SAFETY: the kernel wrote an address of this length into it.
         unsafe { SockAddr::new(storage, self.message.msg_hdr.msg_namelen) }

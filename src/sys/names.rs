@@ -12,9 +12,9 @@ pub const NAME: usize = size_of::<libc::sockaddr_storage>();
 /// Room for any socket address, aligned as one.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-pub struct Name(pub [u8; NAME]);
+pub struct RawSockAddr(pub [u8; NAME]);
 
-impl Name {
+impl RawSockAddr {
     /// The first bytes as one number: family and port, and an IPv4 address.
     pub fn start(&self) -> u64 {
         u64::from_ne_bytes(part(&self.0, 0))
@@ -23,7 +23,7 @@ impl Name {
 
 /// Who sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceAddr {
     /// An IPv4 address and a port. Kinds of addresses stay apart: to put them into one enumeration and take them out again for
     /// each datagram takes longer than to judge them.
     V4(Ipv4Addr, u16),
@@ -45,17 +45,17 @@ pub struct Destination {
 }
 
 /// What the first `length` bytes of `name` say.
-pub fn origin(name: &Name, length: usize) -> Origin {
+pub fn origin(name: &RawSockAddr, length: usize) -> SourceAddr {
     let bytes = &name.0;
     match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
         libc::AF_INET if length >= size_of::<libc::sockaddr_in>() => {
-            Origin::V4(four(bytes, 4), u16::from_be_bytes([bytes[2], bytes[3]]))
+            SourceAddr::V4(four(bytes, 4), u16::from_be_bytes([bytes[2], bytes[3]]))
         }
         libc::AF_INET6 if length >= size_of::<libc::sockaddr_in6>() => {
-            Origin::V6(sixteen(bytes, 8), u16::from_be_bytes([bytes[2], bytes[3]]))
+            SourceAddr::V6(sixteen(bytes, 8), u16::from_be_bytes([bytes[2], bytes[3]]))
         }
-        _ if length > size_of::<libc::sa_family_t>() => Origin::Unix,
-        _ => Origin::Nameless,
+        _ if length > size_of::<libc::sa_family_t>() => SourceAddr::Unix,
+        _ => SourceAddr::Nameless,
     }
 }
 
@@ -179,8 +179,8 @@ fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
 
-    fn name(start: &[u8]) -> Name {
-        let mut name = Name([0; NAME]);
+    fn name(start: &[u8]) -> RawSockAddr {
+        let mut name = RawSockAddr([0; NAME]);
         name.0[..start.len()].copy_from_slice(start);
         name
     }
@@ -188,14 +188,14 @@ mod tests {
     #[test]
     fn sources_are_told_apart() {
         let v4 = name(&[2, 0, 0x1e, 0x61, 192, 0, 2, 7]);
-        assert_eq!(origin(&v4, 16), Origin::V4([192, 0, 2, 7].into(), 7777));
-        assert_eq!(origin(&name(&[1, 0, b'/', b'x', 0]), 5), Origin::Unix);
-        assert_eq!(origin(&name(&[1, 0, 0, b'x']), 4), Origin::Unix);
-        assert_eq!(origin(&name(&[1, 0]), 2), Origin::Nameless);
-        assert_eq!(origin(&name(&[]), 0), Origin::Nameless);
+        assert_eq!(origin(&v4, 16), SourceAddr::V4([192, 0, 2, 7].into(), 7777));
+        assert_eq!(origin(&name(&[1, 0, b'/', b'x', 0]), 5), SourceAddr::Unix);
+        assert_eq!(origin(&name(&[1, 0, 0, b'x']), 4), SourceAddr::Unix);
+        assert_eq!(origin(&name(&[1, 0]), 2), SourceAddr::Nameless);
+        assert_eq!(origin(&name(&[]), 0), SourceAddr::Nameless);
         let mut v6 = name(&[10, 0, 0, 7]);
         v6.0[8..24].copy_from_slice(&Ipv6Addr::LOCALHOST.octets());
-        assert_eq!(origin(&v6, 28), Origin::V6(Ipv6Addr::LOCALHOST, 7));
+        assert_eq!(origin(&v6, 28), SourceAddr::V6(Ipv6Addr::LOCALHOST, 7));
     }
 
     #[test]

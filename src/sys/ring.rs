@@ -21,20 +21,20 @@ use socket2::Socket;
 
 use self::{
     buffers::{Buffers, Piece},
-    line::RingLine,
-    post::{Armed, Post},
+    post::{Armed, FdState},
     queue::{Queue, Request, Wait},
+    transport::RingTransport,
 };
 use super::{
-    line::Line,
-    poller::{Event, Interest, Poller, passes},
+    poller::{Interest, Poller, Readiness, passes},
+    transport::Transport,
 };
 
 mod buffers;
 mod completions;
-mod line;
 mod post;
 mod queue;
+mod transport;
 
 /// The rest before another try to submit.
 const REST: Duration = Duration::from_millis(10);
@@ -44,13 +44,13 @@ pub struct Ring {
     queue: Queue,
     buffers: Buffers,
     /// What is watched, by the number of its descriptor.
-    posts: Vec<Post>,
+    worker_states: Vec<FdState>,
     /// Who may need a new request before the next wait.
     unarmed: Vec<RawFd>,
     /// Who has something to be told of that no completion will tell.
     ready: Vec<RawFd>,
     /// What happened while completions were read ahead of a wait.
-    happened: Vec<Event>,
+    happened: Vec<Readiness>,
     /// Answers on their way since the last submission.
     sends: Vec<Sending>,
     /// Counts submissions.
@@ -60,7 +60,7 @@ pub struct Ring {
 /// An answer that was not submitted yet, or whose fate is not known yet.
 struct Sending {
     fd: RawFd,
-    tenancy: u32,
+    generation: u32,
     piece: Piece,
 }
 
@@ -75,7 +75,7 @@ impl Ring {
         Ok(Ring {
             queue,
             buffers,
-            posts: Vec::new(),
+            worker_states: Vec::new(),
             unarmed: Vec::new(),
             ready: Vec::new(),
             happened: Vec::new(),
@@ -84,22 +84,22 @@ impl Ring {
         })
     }
 
-    fn post(&mut self, fd: RawFd) -> &mut Post {
+    fn post(&mut self, fd: RawFd) -> &mut FdState {
         let at = fd as usize;
-        if self.posts.len() <= at {
-            self.posts.resize_with(at + 1, Post::default);
+        if self.worker_states.len() <= at {
+            self.worker_states.resize_with(at + 1, FdState::default);
         }
-        &mut self.posts[at]
+        &mut self.worker_states[at]
     }
 
-    fn watch(&mut self, fd: RawFd, key: u64, interest: Interest, carries: bool) {
+    fn listener_set(&mut self, fd: RawFd, key: u64, interest: Interest, carries: bool) {
         self.post(fd).move_in(key, interest, carries);
         self.arm_later(fd);
     }
 
     /// Sees to it that a request tells of what is waited for, before the next wait.
     fn arm_later(&mut self, fd: RawFd) {
-        let post = &mut self.posts[fd as usize];
+        let post = &mut self.worker_states[fd as usize];
         if !post.listed {
             post.listed = true;
             self.unarmed.push(fd);
@@ -108,7 +108,7 @@ impl Ring {
 
     /// Sees to it that what is there already is told with the next wait.
     fn tell_later(&mut self, fd: RawFd) {
-        let post = &mut self.posts[fd as usize];
+        let post = &mut self.worker_states[fd as usize];
         if post.has_news() && !post.told {
             post.told = true;
             self.ready.push(fd);
@@ -125,7 +125,7 @@ impl Ring {
 
     /// Puts the request in place that tells of what is waited for.
     fn arm(&mut self, fd: RawFd) -> io::Result<()> {
-        let post = &mut self.posts[fd as usize];
+        let post = &mut self.worker_states[fd as usize];
         post.listed = false;
         let wanted = post.wanted();
         if wanted == post.armed {
@@ -134,19 +134,19 @@ impl Ring {
         self.disarm(fd)?;
         if wanted != Armed::No {
             self.make_room()?;
-            let post = &mut self.posts[fd as usize];
+            let post = &mut self.worker_states[fd as usize];
             (post.armed, post.touched) = (wanted, self.round);
-            self.queue.push(&Request::arm(wanted, fd, post.tenancy));
+            self.queue.push(&Request::arm(wanted, fd, post.generation));
         }
         Ok(())
     }
 
     fn disarm(&mut self, fd: RawFd) -> io::Result<()> {
         self.make_room()?;
-        let post = &mut self.posts[fd as usize];
+        let post = &mut self.worker_states[fd as usize];
         match std::mem::replace(&mut post.armed, Armed::No) {
             Armed::No => {}
-            armed => self.queue.push(&Request::cancel(armed, fd, post.tenancy)),
+            armed => self.queue.push(&Request::cancel(armed, fd, post.generation)),
         }
         Ok(())
     }
@@ -181,33 +181,33 @@ impl Ring {
     }
 
     fn leave(&mut self, fd: RawFd) -> io::Result<()> {
-        if self.posts.get(fd as usize).is_none_or(|post| !post.taken) {
+        if self.worker_states.get(fd as usize).is_none_or(|post| !post.taken) {
             return Ok(());
         }
-        if self.posts[fd as usize].touched == self.round {
+        if self.worker_states[fd as usize].touched == self.round {
             // A request that was not submitted yet would be about whoever gets the number next.
             self.insist(Wait::Not)?;
         }
         self.disarm(fd)?;
-        self.posts[fd as usize].move_out(&mut self.buffers);
+        self.worker_states[fd as usize].move_out(&mut self.buffers);
         Ok(())
     }
 }
 
 impl Poller for Ring {
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
-        self.watch(fd.as_raw_fd(), key, interest, false);
+        self.listener_set(fd.as_raw_fd(), key, interest, false);
         Ok(())
     }
 
-    fn add_line(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        self.watch(fd.as_raw_fd(), key, Interest::Read, true);
+    fn add_transport(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        self.listener_set(fd.as_raw_fd(), key, Interest::Read, true);
         Ok(())
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, _: u64, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        let post = &mut self.posts[fd as usize];
+        let post = &mut self.worker_states[fd as usize];
         (post.interest, post.carry) = (interest, false);
         post.set_aside_if_waiting(&mut self.buffers);
         self.arm_later(fd);
@@ -225,11 +225,11 @@ impl Poller for Ring {
         let _ = self.leave(fd.as_raw_fd());
     }
 
-    fn line<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Line + 'a {
-        RingLine::new(self, socket, scratch)
+    fn transport<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Transport + 'a {
+        RingTransport::new(self, socket, scratch)
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         while let Some(fd) = self.unarmed.pop() {
             if let Err(error) = self.arm(fd) {

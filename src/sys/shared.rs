@@ -40,18 +40,18 @@ macro_rules! atomics {
 pub(crate) use atomics;
 
 /// A mapping, unmapped when dropped.
-struct Mapping {
+struct RawMapping {
     start: NonNull<u8>,
     bytes: usize,
 }
 
 // SAFETY: a mapping is plain memory, bound to no thread.
-unsafe impl Send for Mapping {}
+unsafe impl Send for RawMapping {}
 // SAFETY: as above; what is reachable through a shared reference is decided by the types below.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for RawMapping {}
 
-impl Mapping {
-    fn new(bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<Mapping> {
+impl RawMapping {
+    fn new(bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<RawMapping> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let bytes = bytes.max(1);
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
@@ -60,11 +60,11 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Mapping { start, bytes })
+        Ok(RawMapping { start, bytes })
     }
 }
 
-impl Drop for Mapping {
+impl Drop for RawMapping {
     fn drop(&mut self) {
         if self.bytes > 0 {
             // SAFETY: exactly the range that `new` mapped; nobody borrows from a value being dropped.
@@ -75,7 +75,7 @@ impl Drop for Mapping {
 
 /// A `T` that forked children, and processes that were handed its descriptor, see as one.
 pub struct Shared<T> {
-    memory: Mapping,
+    memory: RawMapping,
     file: OwnedFd,
     data: std::marker::PhantomData<T>,
 }
@@ -99,7 +99,7 @@ impl<T: Atomics> Shared<T> {
         if File::from(file.try_clone()?).metadata()?.len() < size_of::<T>() as u64 {
             return Err(io::Error::other("the shared memory is too small"));
         }
-        let memory = Mapping::new(size_of::<T>(), libc::MAP_SHARED, file.as_raw_fd())?;
+        let memory = RawMapping::new(size_of::<T>(), libc::MAP_SHARED, file.as_raw_fd())?;
         Ok(Shared { memory, file, data: std::marker::PhantomData })
     }
 }
@@ -121,22 +121,22 @@ impl<T: Atomics> Deref for Shared<T> {
 }
 
 /// Slots that forked children share with their parent.
-pub struct Slots<T> {
-    memory: Mapping,
+pub struct SharedArray<T> {
+    memory: RawMapping,
     count: usize,
     data: std::marker::PhantomData<T>,
 }
 
-impl<T: Atomics> Slots<T> {
+impl<T: Atomics> SharedArray<T> {
     /// `count` slots, all zeroes.
-    pub fn new(count: usize) -> io::Result<Slots<T>> {
+    pub fn new(count: usize) -> io::Result<SharedArray<T>> {
         let bytes = count.saturating_mul(size_of::<T>());
-        let memory = Mapping::new(bytes, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)?;
-        Ok(Slots { memory, count, data: std::marker::PhantomData })
+        let memory = RawMapping::new(bytes, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)?;
+        Ok(SharedArray { memory, count, data: std::marker::PhantomData })
     }
 }
 
-impl<T: Atomics> Deref for Slots<T> {
+impl<T: Atomics> Deref for SharedArray<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -146,15 +146,15 @@ impl<T: Atomics> Deref for Slots<T> {
 }
 
 /// A private zeroed buffer whose pages take memory only once they were written to.
-pub struct Pages {
-    memory: Mapping,
+pub struct Mapping {
+    memory: RawMapping,
 }
 
-impl Pages {
+impl Mapping {
     /// A buffer of `bytes`.
-    pub fn new(bytes: usize) -> io::Result<Pages> {
+    pub fn new(bytes: usize) -> io::Result<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        Ok(Pages { memory: Mapping::new(bytes, flags, -1)? })
+        Ok(Mapping { memory: RawMapping::new(bytes, flags, -1)? })
     }
 
     /// Leaves the memory mapped for good, for whoever may still write to it; here there is none of it any more.
@@ -163,7 +163,7 @@ impl Pages {
     }
 }
 
-impl Deref for Pages {
+impl Deref for Mapping {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -172,7 +172,7 @@ impl Deref for Pages {
     }
 }
 
-impl DerefMut for Pages {
+impl DerefMut for Mapping {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed for writing.
         unsafe { std::slice::from_raw_parts_mut(self.memory.start.as_ptr(), self.memory.bytes) }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn pages_start_as_zeroes_and_can_be_written() {
-        let mut pages = Pages::new(10_000).unwrap();
+        let mut pages = Mapping::new(10_000).unwrap();
         assert_eq!(pages.len(), 10_000);
         assert!(pages.iter().all(|&byte| byte == 0));
         pages[9_999] = 1;

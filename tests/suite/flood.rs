@@ -59,7 +59,7 @@ fn a_flood_of_sources_takes_no_memory_and_locks_nobody_out() {
 
 /// The resident memory of the largest process, in kilobytes.
 fn largest(daemon: &Echod) -> u64 {
-    let sizes = daemon.family().into_iter().filter_map(|pid| proc::status(pid, "VmRSS"));
+    let sizes = daemon.group().into_iter().filter_map(|pid| proc::status(pid, "VmRSS"));
     sizes.map(|size| size.trim_end_matches(" kB").parse().unwrap()).max().unwrap()
 }
 

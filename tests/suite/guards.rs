@@ -179,7 +179,7 @@ fn a_closed_port_is_left_in_peace() {
 /// An error queue that nobody empties keeps poll(2) awake.
 #[track_caller]
 fn assert_idle(daemon: &Echod) {
-    let used = || daemon.family().into_iter().map(proc::cpu_ticks).sum::<u64>();
+    let used = || daemon.group().into_iter().map(proc::cpu_ticks).sum::<u64>();
     let before = used();
     let quiet = Client::connect(&daemon.endpoint("it"));
     assert!(quiet.hears_nothing_for(std::time::Duration::from_millis(300)));

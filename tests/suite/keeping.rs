@@ -19,7 +19,7 @@ use crate::common::{
 };
 
 /// A service manager with a store of descriptors.
-struct Store {
+struct FdStore {
     manager: Manager,
     room: usize,
     kept: BTreeMap<String, OwnedFd>,
@@ -27,7 +27,7 @@ struct Store {
     dir: TempDir,
 }
 
-impl Store {
+impl FdStore {
     /// One with much room; `None`, said so, where descriptors cannot be passed.
     fn new() -> Option<Self> {
         if !has_python("no socket was passed") {
@@ -157,7 +157,7 @@ for_each_protocol! { who_comes_in_between_is_served_by_the_next_one }
 
 /// Who comes while no daemon is there waits for the next one, whatever modes they have: of streams and of datagrams.
 fn who_comes_in_between_is_served_by_the_next_one(protocol: &str) {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let mut daemon = store.start(&store.in_turn(protocol, 0));
     let endpoint = daemon.endpoint("it");
     for turn in 1..=MODES.len() {
@@ -191,7 +191,7 @@ fn who_comes_in_between_is_served_by_the_next_one(protocol: &str) {
 #[test]
 fn sockets_are_kept_when_the_daemon_is_killed() {
     for (protocol, mode) in [("tcp", "forking"), ("udp", "epoll"), ("unix", "threading")] {
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let toml = store.listener(protocol, &format!("mode = \"{mode}\""));
         let mut daemon = store.start(&toml);
         let endpoint = daemon.endpoint("it");
@@ -208,7 +208,7 @@ fn sockets_are_kept_when_the_daemon_is_killed() {
 /// Names in the abstract namespace, several addresses of a listener, a range of ports.
 #[test]
 fn every_kind_of_address_is_kept() {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let name = format!("@echod-keeping-{}", std::process::id());
     let several = format!("[\"127.0.0.1:0\", \"{}:0\"]", other_loopback());
     let toml = "[defaults]\nmax-connections = 100\n".to_owned()
@@ -251,7 +251,7 @@ fn without_a_store_nothing_is_kept() {
 /// What does not fit is said and not half kept.
 #[test]
 fn what_does_not_fit_is_told() {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     store.room = 2;
     let toml = listener("loops", "tcp", "127.0.0.1:0", "workers = 3") + &store.listener("unix", "");
     let more = listener("more", "unix", &store.dir.path().join("more.sock").display().to_string(), "")
@@ -274,7 +274,7 @@ for_each_protocol! { a_listener_that_is_done_is_not_kept }
 /// Who has served enough has nothing that waits for the next one.
 fn a_listener_that_is_done_is_not_kept(protocol: &str) {
     for mode in ["epoll", "threading", "forking", "iterative"] {
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let more = format!("max-requests = 1\nmode = \"{mode}\"");
         let mut daemon =
             store.start(&(store.listener(protocol, &more) + &listener("other", "udp", "127.0.0.1:0", "")));
@@ -296,7 +296,7 @@ fn a_listener_that_is_done_is_not_kept(protocol: &str) {
 /// An end of its own accord is no restart.
 #[test]
 fn an_idle_daemon_leaves_nothing() {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let toml = "[daemon]\nexit-idle-time = \"50ms\"\n".to_owned() + &store.listener("unix", "");
     let mut daemon = store.start(&toml);
     daemon.expect_success();

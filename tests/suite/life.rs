@@ -120,7 +120,7 @@ fn a_signal_to_the_whole_family_drains_too() {
             client.echo(b"accepted");
             client.send(sent);
             client.wait_arrived();
-            for pid in daemon.family() {
+            for pid in daemon.group() {
                 crate::survival::signal_process(pid, signal);
             }
             assert!(client.rest() == sent, "{signal} {} {}\n{}", class.protocol, class.mode, daemon.log());
@@ -134,7 +134,7 @@ fn a_signal_to_the_whole_family_drains_too() {
 fn a_broken_pipe_ends_nothing() {
     for class in classes() {
         let daemon = class.start();
-        for pid in daemon.family() {
+        for pid in daemon.group() {
             crate::survival::signal_process(pid, Signal::SIGPIPE);
         }
         daemon.client("it").echo(b"hello world\n");

@@ -65,7 +65,7 @@ fn a_full_listener_does_not_spin() {
         let clients = (0..5).map(|_| daemon.client("it")).collect::<Vec<Client>>();
         clients[0].echo(b"x");
         clients[4].send(b"y");
-        let used = || daemon.family().into_iter().map(proc::cpu_ticks).sum::<u64>();
+        let used = || daemon.group().into_iter().map(proc::cpu_ticks).sum::<u64>();
         let before = used();
         assert!(clients[4].hears_nothing_for(Duration::from_secs(1)));
         assert!(used() - before < 10, "{mode}");

@@ -13,8 +13,8 @@ use echod::{
     access::guard,
     config::{self, Environment, Inputs},
     modes,
-    serve::context::Duty,
-    service::{Event, Next, Service, Session},
+    serve::context::ListenerContext,
+    service::{Next, Service, Session, SessionEvent},
     socket::{
         address::Peer,
         listener::{self, HostNames},
@@ -47,11 +47,11 @@ impl Service for Fragile {
 }
 
 impl Session for Fragile {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
-            Event::Received(n) => Next::Send(n),
-            Event::Opened | Event::Drained => Next::Listen,
+            SessionEvent::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
+            SessionEvent::Received(n) => Next::Send(n),
+            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -59,7 +59,7 @@ impl Session for Fragile {
 #[test]
 fn c20_a_panic_costs_one_connection() {
     for mode in MODES {
-        let duty = serving(&format!("tcp://127.0.0.1:0?{mode}"), |address| {
+        let context = serving(&format!("tcp://127.0.0.1:0?{mode}"), |address| {
             // Who is served meanwhile, where that is possible.
             let mut other = (mode != "mode=iterative").then(|| connect(address));
             other.iter_mut().for_each(|other| echo(other, b"before"));
@@ -71,15 +71,15 @@ fn c20_a_panic_costs_one_connection() {
             echo(&mut connect(address), b"the next");
             other.iter_mut().for_each(|other| echo(other, b"after"));
         });
-        assert_eq!((duty.stats.died.load(Relaxed), duty.stats.errors.load(Relaxed)), (2, 2), "{mode}");
-        assert_eq!(duty.stats.open.load(Relaxed), 0, "{mode}");
+        assert_eq!((context.stats.died.load(Relaxed), context.stats.errors.load(Relaxed)), (2, 2), "{mode}");
+        assert_eq!(context.stats.open.load(Relaxed), 0, "{mode}");
     }
 }
 
 #[test]
 fn c20_a_panic_costs_one_datagram() {
     for mode in MODES {
-        let duty = serving(&format!("udp://127.0.0.1:0?{mode}"), |address| {
+        let context = serving(&format!("udp://127.0.0.1:0?{mode}"), |address| {
             let client = stranger();
             client.connect(address).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -89,30 +89,30 @@ fn c20_a_panic_costs_one_datagram() {
             let mut buffer = [0; 8];
             assert_eq!(client.recv(&mut buffer).unwrap(), 4, "{mode}");
         });
-        assert_eq!((duty.stats.died.load(Relaxed), duty.stats.errors.load(Relaxed)), (1, 1), "{mode}");
+        assert_eq!((context.stats.died.load(Relaxed), context.stats.errors.load(Relaxed)), (1, 1), "{mode}");
     }
 }
 
 /// Lets `visit` talk to a listener whose service is [`Fragile`], and then ends it; returns what it has counted.
-fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<Duty> {
+fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<ListenerContext> {
     interrupt::on(interrupt::SIGNAL);
     let inputs = Inputs { file: None, listen: vec![url.to_owned()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
     let sites = listener::sites(&settings, &HostNames::default()).unwrap();
     let sockets = listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap();
     let Peer::Inet(address) = *sockets[0].address() else { panic!("{url} is no internet address") };
-    let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
-    duty.service = Box::new(Fragile);
-    let duty = Arc::new(duty);
+    let mut context = ListenerContext::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
+    context.service = Box::new(Fragile);
+    let context = Arc::new(context);
     thread::scope(|scope| {
-        let served = scope.spawn(|| duty.crew.join(|| modes::serve(&duty, sockets)));
+        let served = scope.spawn(|| context.workers.join(|| modes::serve(&context, sockets)));
         let visited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(address)));
-        duty.stop();
+        context.stop();
         let ended = served.join();
         assert!(visited.is_ok(), "{url}");
         assert!(matches!(ended, Ok(Ok(()))), "{url}: the listener is lost");
     });
-    duty
+    context
 }
 
 /// A client whose port no listener of this process has had: who seems to be one is not answered.

@@ -24,7 +24,7 @@ fn root_is_given_up_by_everyone() {
         let client = daemon.client("it");
         client.echo(b"hello");
         let nobody = ["65534 65534 65534 65534", "1234 1234 1234 1234", ""].map(str::to_owned);
-        for pid in daemon.family() {
+        for pid in daemon.group() {
             assert_eq!(ids(pid), nobody, "{mode}");
             let capabilities = proc::status(pid, "CapEff").unwrap() + &proc::status(pid, "CapPrm").unwrap();
             assert!(capabilities.bytes().all(|digit| digit == b'0'), "{mode}: {capabilities}");

@@ -57,9 +57,9 @@ fn rules_see_the_carried_address() {
 fn a_local_header_is_skipped_whatever_is_in_it() {
     for mode in MODES {
         let daemon = start(mode, "proxy-protocol = \"required\"");
-        for (family, length) in [(0x00, 0), (0x11, 12), (0x11, 3), (0x41, 500), (0xff, 65_535_u16)] {
+        for (group, length) in [(0x00, 0), (0x11, 12), (0x11, 3), (0x41, 500), (0xff, 65_535_u16)] {
             let client = daemon.client("it");
-            let header = [b"\r\n\r\n\0\r\nQUIT\n", &[0x20, family][..], &length.to_be_bytes()].concat();
+            let header = [b"\r\n\r\n\0\r\nQUIT\n", &[0x20, group][..], &length.to_be_bytes()].concat();
             client.send(&header);
             client.send(&vec![0xee; length.into()]);
             client.echo(b"hello");

@@ -222,7 +222,7 @@ fn few_of_those_who_are_told_are_waited_for() {
         let served = daemon.client("it");
         assert!(is_served(&served));
         let descriptors =
-            || daemon.family().into_iter().map(|pid| proc::descriptors(pid).len()).sum::<usize>();
+            || daemon.group().into_iter().map(|pid| proc::descriptors(pid).len()).sum::<usize>();
         let before = descriptors();
         let crowd: Vec<Client> = (0..4 * MOST).map(|_| daemon.client("it")).collect();
         daemon.wait_state("it", |state| state["full"] == crowd.len() as u64);

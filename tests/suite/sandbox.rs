@@ -35,7 +35,7 @@ fn locked_in(toml: &str) -> Option<Echod> {
 /// Asserts that every thread of every process of the daemon is in the sandbox.
 #[track_caller]
 fn assert_all_are_in(daemon: &Echod) {
-    for pid in daemon.family() {
+    for pid in daemon.group() {
         for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
             let thread = task.unwrap().file_name().to_str().unwrap().parse().unwrap();
             let status = |key| proc::status(thread, key).unwrap();
@@ -97,7 +97,7 @@ fn a_lost_process_of_a_forking_listener_starts_again() {
     client.echo(b"hello");
     daemon.signal(Signal::SIGKILL);
     daemon.wait_exit();
-    eventually("the end of all", || daemon.family().is_empty().then_some(()));
+    eventually("the end of all", || daemon.group().is_empty().then_some(()));
     assert_ne!(started, lost);
 }
 

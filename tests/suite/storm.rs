@@ -267,15 +267,15 @@ fn settle(daemon: &Echod, listeners: &[Target]) -> Holdings {
 /// What it holds once that does not change any more.
 fn holdings(daemon: &Echod) -> Holdings {
     let holdings = || {
-        let family = daemon.family();
+        let group = daemon.group();
         let memory = |pid: i32| {
             let text = proc::status(pid, "RssAnon")?;
             text.trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib << 10)
         };
-        let mut descriptors = family.iter().map(|pid| proc::descriptors(*pid).len()).collect::<Vec<_>>();
+        let mut descriptors = group.iter().map(|pid| proc::descriptors(*pid).len()).collect::<Vec<_>>();
         descriptors.sort_unstable();
-        let memory = family.iter().filter_map(|pid| memory(*pid)).sum();
-        Holdings { descriptors, processes: family.len(), memory }
+        let memory = group.iter().filter_map(|pid| memory(*pid)).sum();
+        Holdings { descriptors, processes: group.len(), memory }
     };
     // A process may take a moment to end after its connection was counted.
     let mut last = BTreeMap::new();

@@ -271,10 +271,10 @@ impl Strace {
     fn attach_with(daemon: &Echod, options: &[&str]) -> Option<Self> {
         let output = daemon.path("strace.out");
         let errors = daemon.path("strace.err");
-        let family = daemon.family();
+        let group = daemon.group();
         let mut command = Command::new("strace");
         command.args(["-f", "-s", "64"]).args(options).arg("-o").arg(&output);
-        for pid in &family {
+        for pid in &group {
             command.args(["-p", &pid.to_string()]);
         }
         let started = command
@@ -289,7 +289,7 @@ impl Strace {
         let mut strace = Self { child, output };
         let attached = eventually("strace to attach", || {
             let said = fs::read_to_string(&errors).unwrap();
-            let attached = said.lines().filter(|line| line.contains(" attached")).count() >= family.len();
+            let attached = said.lines().filter(|line| line.contains(" attached")).count() >= group.len();
             let ended = strace.child.try_wait().unwrap().is_some();
             (attached || ended).then_some(!ended)
         });
@@ -298,7 +298,7 @@ impl Strace {
             return None;
         }
         // Attached is not traced yet: a thread is when it was stopped and its call begun anew.
-        assert!(family.iter().all(|pid| proc::status(*pid, "TracerPid").is_some_and(|tracer| tracer != "0")));
+        assert!(group.iter().all(|pid| proc::status(*pid, "TracerPid").is_some_and(|tracer| tracer != "0")));
         Some(strace)
     }
 

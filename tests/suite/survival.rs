@@ -87,11 +87,11 @@ fn a_killed_owner_of_a_listener_is_started_again() {
             daemon.client("it").echo(b"before");
             let owners = daemon.children();
             assert_eq!(owners.len(), 1, "{protocol}");
-            let family = daemon.family();
+            let group = daemon.group();
             kill_process(owners[0], signal);
             eventually("the old family to be gone", || {
-                let now = daemon.family();
-                family.iter().all(|pid| *pid == daemon.pid() || !now.contains(pid)).then_some(())
+                let now = daemon.group();
+                group.iter().all(|pid| *pid == daemon.pid() || !now.contains(pid)).then_some(())
             });
             // A client of this moment waits in the backlog, which was never closed.
             daemon.client("it").echo(b"meanwhile");
@@ -130,9 +130,9 @@ fn sigkill_of_the_daemon_takes_its_family_along() {
         let busy = daemon.client("t");
         busy.echo(b"forked");
         daemon.client("u").echo(b"x");
-        assert!(daemon.family().len() >= 4, "{:?}", daemon.family());
+        assert!(daemon.group().len() >= 4, "{:?}", daemon.group());
         daemon.signal(Signal::SIGKILL);
-        let gone = poll(|| daemon.family().is_empty().then_some(()));
+        let gone = poll(|| daemon.group().is_empty().then_some(()));
         daemon.or_log(gone, "the end of the family");
         assert!(busy.is_ended());
     }

@@ -11,7 +11,7 @@ use crate::{
 fn names(daemon: &Echod) -> BTreeSet<String> {
     let tasks = |pid: i32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let name = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.ok()?.path().join("comm")).ok();
-    let all = daemon.family().into_iter().flat_map(tasks).filter_map(name);
+    let all = daemon.group().into_iter().flat_map(tasks).filter_map(name);
     all.map(|name| name.trim_end().to_owned()).collect()
 }
 

@@ -14,8 +14,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::table::{Entry, REPLACEABLE, Table};
-use crate::{report::refusal_reason::Reason, sys::shared::Slots};
+use super::table::{REPLACEABLE, Table, Touched};
+use crate::{report::refusal_reason::RefusalReason, sys::shared::SharedArray};
 
 /// Sets of four: 65,536 sources, a megabyte at most.
 const SETS: usize = 16_384;
@@ -44,7 +44,7 @@ pub(super) struct Peers {
     answered: Table,
     complaints: Table,
     /// In milliseconds, when the last of the addresses that are silenced as a whole is free again; 0 if there is none.
-    addresses_until: Slots<AtomicU64>,
+    addresses_until: SharedArray<AtomicU64>,
 }
 
 impl Peers {
@@ -54,48 +54,54 @@ impl Peers {
             hasher: RandomState::new(),
             answered: Table::new(SETS, ANSWERED, SILENCE)?,
             complaints: Table::new(COMPLAINTS, SILENCE, SILENCE)?,
-            addresses_until: Slots::new(1)?,
+            addresses_until: SharedArray::new(1)?,
         })
     }
 
     /// Whether `address` and `port` may be answered at `now`, in nanoseconds. Withholds every answer of number `breaker` in a
     /// row; 0 withholds none.
-    pub(super) fn answer(&self, address: IpAddr, port: u16, now: u64, breaker: u32) -> Result<(), Reason> {
+    pub(super) fn answer(
+        &self,
+        address: IpAddr,
+        port: u16,
+        now: u64,
+        breaker: u32,
+    ) -> Result<(), RefusalReason> {
         let millis = millis(now);
         if self.is_silenced_as_a_whole(address, now) {
-            return Err(Reason::Victim);
+            return Err(RefusalReason::Victim);
         }
         let most = if breaker == 0 { REPLACEABLE } else { breaker };
         let mut withheld = false;
         let entry = self.answered.change(self.key(address, Some(port)), millis, |entry| {
             withheld = false;
-            let Some(entry) = entry else { return Entry { touched: millis, number: 1 } };
+            let Some(entry) = entry else { return Touched { touched: millis, number: 1 } };
             let age = entry.age(millis);
             if entry.number == SILENT && age < SILENCE {
                 return entry;
             }
             let run = if age >= PAUSE || entry.number == SILENT { 1 } else { entry.number + 1 };
             withheld = run >= most;
-            Entry { touched: millis, number: if withheld { 0 } else { run } }
+            Touched { touched: millis, number: if withheld { 0 } else { run } }
         });
         match entry {
-            Some(Entry { number: SILENT, .. }) => Err(Reason::Victim),
-            _ if withheld && breaker > 0 => Err(Reason::LoopBreaker),
+            Some(Touched { number: SILENT, .. }) => Err(RefusalReason::Victim),
+            _ if withheld && breaker > 0 => Err(RefusalReason::LoopBreaker),
             _ => Ok(()),
         }
     }
 
     /// Notes that nobody listens at `address` and `port`. True if they are not answered from now on.
-    pub(super) fn complain(&self, address: IpAddr, port: u16, now: u64) -> bool {
+    pub(super) fn on_port_unreachable(&self, address: IpAddr, port: u16, now: u64) -> bool {
         let (millis, key) = (millis(now), self.key(address, Some(port)));
-        let was_answered = |entry: Entry| entry.number != SILENT && entry.age(millis) <= ANSWERED;
+        let was_answered = |entry: Touched| entry.number != SILENT && entry.age(millis) <= ANSWERED;
         if !self.answered.get(key).is_some_and(was_answered) {
             return false;
         }
         if self.count(key, millis, WINDOW) < ENOUGH {
             return false;
         }
-        let silent = Entry { touched: millis, number: SILENT };
+        let silent = Touched { touched: millis, number: SILENT };
         self.answered.change(key, millis, |_| silent);
         let whole = self.key(address, None);
         if self.count(whole, millis, SILENCE) >= PORTS {
@@ -108,8 +114,8 @@ impl Peers {
     /// Counts a complaint; those that began longer than `window` ago do not count any more.
     fn count(&self, key: u64, millis: u32, window: u32) -> u32 {
         let counted = self.complaints.change(key, millis, |entry| match entry {
-            Some(entry) if entry.age(millis) < window => Entry { number: entry.number + 1, ..entry },
-            _ => Entry { touched: millis, number: 1 },
+            Some(entry) if entry.age(millis) < window => Touched { number: entry.number + 1, ..entry },
+            _ => Touched { touched: millis, number: 1 },
         });
         counted.map_or(0, |entry| entry.number)
     }

@@ -116,17 +116,17 @@ impl OwnPorts {
     /// Notes that a listener has this address. One at an IPv6 wildcard may serve IPv4, too.
     pub fn insert(&self, address: SocketAddr) {
         let both = address.is_ipv6() && address.ip().is_unspecified();
-        for (family, ipv6) in [(&self.v4, false), (&self.v6, true)] {
+        for (group, ipv6) in [(&self.v4, false), (&self.v6, true)] {
             if both || address.is_ipv6() == ipv6 {
-                family[usize::from(address.port() / 64)].fetch_or(1 << (address.port() % 64), Relaxed);
+                group[usize::from(address.port() / 64)].fetch_or(1 << (address.port() % 64), Relaxed);
             }
         }
     }
 
     /// Whether a listener has this port in that family of addresses.
     pub fn contains(&self, ipv6: bool, port: u16) -> bool {
-        let family = if ipv6 { &self.v6 } else { &self.v4 };
-        family[usize::from(port / 64)].load(Relaxed) & (1 << (port % 64)) != 0
+        let group = if ipv6 { &self.v6 } else { &self.v4 };
+        group[usize::from(port / 64)].load(Relaxed) & (1 << (port % 64)) != 0
     }
 }
 

@@ -10,12 +10,12 @@ pub enum Class {
     /// This machine's: nothing with such an address comes from a network (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
     Loopback,
     /// Nobody's: multicast, unspecified, `0.0.0.0/8`, or the broadcast address.
-    Nobody,
+    Martian,
 }
 
 /// A [plain](crate::config::embedded::plain) address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
 /// take longer than all of them.
-pub trait Source: Copy + Into<IpAddr> {
+pub trait PlainAddress: Copy + Into<IpAddr> {
     /// What it says about who could have sent from it.
     fn class(self) -> Class;
 
@@ -23,13 +23,13 @@ pub trait Source: Copy + Into<IpAddr> {
     fn as_v4(self) -> Option<Ipv4Addr>;
 }
 
-impl Source for Ipv4Addr {
+impl PlainAddress for Ipv4Addr {
     fn class(self) -> Class {
         match self.octets()[0] {
-            0 | 224..=239 => Class::Nobody,
+            0 | 224..=239 => Class::Martian,
             127 => Class::Loopback,
             // `240.0.0.0/4` is reserved, and in use.
-            _ if self.is_broadcast() => Class::Nobody,
+            _ if self.is_broadcast() => Class::Martian,
             _ => Class::Unicast,
         }
     }
@@ -39,10 +39,10 @@ impl Source for Ipv4Addr {
     }
 }
 
-impl Source for Ipv6Addr {
+impl PlainAddress for Ipv6Addr {
     fn class(self) -> Class {
         match self.is_unspecified() || self.is_multicast() {
-            true => Class::Nobody,
+            true => Class::Martian,
             false if self.is_loopback() => Class::Loopback,
             false => Class::Unicast,
         }
@@ -53,7 +53,7 @@ impl Source for Ipv6Addr {
     }
 }
 
-impl Source for IpAddr {
+impl PlainAddress for IpAddr {
     fn class(self) -> Class {
         match self {
             IpAddr::V4(v4) => v4.class(),
@@ -81,9 +81,9 @@ mod tests {
             (Class::Unicast, "240.0.0.0 240.0.0.1 255.255.255.254 ::ffff:250.1.2.3 ::250.1.2.3"),
             (Class::Unicast, "fe80::1 2001:db8::1 fc00::1 1::1 ::1:0:0:0 ::ffff:192.0.2.1 ::192.0.2.1"),
             (Class::Loopback, "127.0.0.1 127.0.0.0 127.255.255.255 ::1 ::ffff:127.0.0.1 ::127.0.0.1"),
-            (Class::Nobody, "0.0.0.0 0.255.255.255 224.0.0.1 239.255.255.255 255.255.255.255"),
+            (Class::Martian, "0.0.0.0 0.255.255.255 224.0.0.1 239.255.255.255 255.255.255.255"),
             (
-                Class::Nobody,
+                Class::Martian,
                 ":: ff02::1 ffff::1 ff00:: ::ffff:0.0.0.0 ::ffff:255.255.255.255 ::224.0.0.1 ::2",
             ),
         ] {

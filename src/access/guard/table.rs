@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::sys::shared::{Slots, atomics};
+use crate::sys::shared::{SharedArray, atomics};
 
 /// Places that a key may stand in.
 const WAYS: usize = 4;
@@ -14,7 +14,7 @@ const WAYS: usize = 4;
 atomics! {
 /// The places for keys with the same low bits: as large as a cache line.
 #[repr(C, align(64))]
-struct Set {
+struct KeySet {
     keys: [AtomicU64; WAYS],
     entries: [AtomicU64; WAYS],
 }
@@ -22,7 +22,7 @@ struct Set {
 
 /// The table.
 pub(super) struct Table {
-    sets: Slots<Set>,
+    sets: SharedArray<KeySet>,
     /// An entry that nobody has touched for so many milliseconds may be replaced,
     quiet: u32,
     /// but one with a number above [`REPLACEABLE`] only after so many.
@@ -31,14 +31,14 @@ pub(super) struct Table {
 
 /// What stands beside a key: when it was touched last, in milliseconds of a clock that wraps, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct Touched {
     pub(super) touched: u32,
     pub(super) number: u32,
 }
 
-impl Entry {
-    fn read(bits: u64) -> Entry {
-        Entry { touched: (bits >> 32) as u32, number: bits as u32 }
+impl Touched {
+    fn read(bits: u64) -> Touched {
+        Touched { touched: (bits >> 32) as u32, number: bits as u32 }
     }
 
     fn bits(self) -> u64 {
@@ -55,14 +55,14 @@ impl Entry {
 impl Table {
     /// A table of `sets` times four places.
     pub(super) fn new(sets: usize, quiet: u32, held: u32) -> std::io::Result<Table> {
-        Ok(Table { sets: Slots::new(sets)?, quiet, held })
+        Ok(Table { sets: SharedArray::new(sets)?, quiet, held })
     }
 
     /// The entry of `key`, if it has one.
-    pub(super) fn get(&self, key: u64) -> Option<Entry> {
+    pub(super) fn get(&self, key: u64) -> Option<Touched> {
         let set = self.set(key);
         let way = set.keys.iter().position(|there| there.load(Relaxed) == key)?;
-        Some(Entry::read(set.entries[way].load(Relaxed)))
+        Some(Touched::read(set.entries[way].load(Relaxed)))
     }
 
     /// Puts in the place of the entry of `key` what `change` makes of it, and returns that; `None` if there is no entry and no
@@ -71,14 +71,14 @@ impl Table {
         &self,
         key: u64,
         now: u32,
-        mut change: impl FnMut(Option<Entry>) -> Entry,
-    ) -> Option<Entry> {
+        mut change: impl FnMut(Option<Touched>) -> Touched,
+    ) -> Option<Touched> {
         let set = self.set(key);
         if let Some(way) = set.keys.iter().position(|there| there.load(Relaxed) == key) {
             let entry = &set.entries[way];
             let mut bits = entry.load(Relaxed);
             loop {
-                let changed = change(Some(Entry::read(bits)));
+                let changed = change(Some(Touched::read(bits)));
                 match entry.compare_exchange_weak(bits, changed.bits(), Relaxed, Relaxed) {
                     Ok(_) => return Some(changed),
                     Err(other) => bits = other,
@@ -86,7 +86,7 @@ impl Table {
             }
         }
         let worth = |way: usize| {
-            let entry = Entry::read(set.entries[way].load(Relaxed));
+            let entry = Touched::read(set.entries[way].load(Relaxed));
             let quiet = if entry.number > REPLACEABLE { self.held } else { self.quiet };
             let free = set.keys[way].load(Relaxed) == 0 || entry.age(now) >= quiet;
             if free { 0 } else { entry.number.max(1) }
@@ -101,7 +101,7 @@ impl Table {
         Some(fresh)
     }
 
-    fn set(&self, key: u64) -> &Set {
+    fn set(&self, key: u64) -> &KeySet {
         &self.sets[key as usize % self.sets.len()]
     }
 }
@@ -114,7 +114,8 @@ mod tests {
     use super::*;
 
     fn count(table: &Table, key: u64, now: u32) -> Option<u32> {
-        let change = |entry: Option<Entry>| Entry { touched: now, number: entry.map_or(0, |e| e.number) + 1 };
+        let change =
+            |entry: Option<Touched>| Touched { touched: now, number: entry.map_or(0, |e| e.number) + 1 };
         table.change(key, now, change).map(|entry| entry.number)
     }
 
@@ -137,7 +138,7 @@ mod tests {
     fn what_may_not_be_replaced_keeps_newcomers_out() {
         let table = Table::new(1, 1000, 2000).unwrap();
         for key in 1..=4 {
-            table.change(key, 5, |_| Entry { touched: 5, number: REPLACEABLE + 1 }).unwrap();
+            table.change(key, 5, |_| Touched { touched: 5, number: REPLACEABLE + 1 }).unwrap();
         }
         assert_eq!(count(&table, 9, 2004), None);
         assert_eq!(count(&table, 9, 2005), Some(1));
@@ -145,9 +146,9 @@ mod tests {
 
     #[test]
     fn the_clock_may_wrap() {
-        let entry = Entry { touched: u32::MAX - 10, number: 1 };
+        let entry = Touched { touched: u32::MAX - 10, number: 1 };
         assert_eq!((entry.age(u32::MAX), entry.age(9), entry.age(u32::MAX - 11)), (10, 20, 0));
-        assert_eq!(Entry::read(entry.bits()), entry);
+        assert_eq!(Touched::read(entry.bits()), entry);
     }
 
     #[test]

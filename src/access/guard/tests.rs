@@ -17,11 +17,11 @@ fn guard(keys: &str) -> Guard {
     Guard::new(&settings(keys)).unwrap().unwrap()
 }
 
-fn round(place: Place) -> Round {
-    Round::new(place, clock::now())
+fn round(place: AddressScope) -> BatchContext {
+    BatchContext::new(place, clock::now())
 }
 
-fn from(place: Place, source: &str, destination: Option<Destination>) -> Result<(), Reason> {
+fn from(place: AddressScope, source: &str, destination: Option<Destination>) -> Result<(), RefusalReason> {
     guard("").addresses(&round(place), plain(source.parse().unwrap()), destination)
 }
 
@@ -31,9 +31,9 @@ fn to(address: &str, local: Option<Ipv4Addr>) -> Option<Destination> {
 
 #[test]
 fn nobody_is_not_answered() {
-    for place in [Place::Single(US), Place::Wildcard, Place::Loopback] {
+    for place in [AddressScope::Single(US), AddressScope::Wildcard, AddressScope::Loopback] {
         for source in ["224.0.0.1", "255.255.255.255", "0.0.0.0", "ff02::1", "::", "::ffff:0.1.2.3"] {
-            assert_eq!(from(place, source, None), Err(Reason::SourceAddress), "{source}");
+            assert_eq!(from(place, source, None), Err(RefusalReason::SourceAddress), "{source}");
         }
         assert_eq!(from(place, "192.0.2.1", None), Ok(()));
         assert_eq!(from(place, "2001:db8::1", None), Ok(()));
@@ -43,12 +43,12 @@ fn nobody_is_not_answered() {
 #[test]
 fn loopback_is_let_in_where_the_machine_may_ask_itself() {
     for source in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-        assert_eq!(from(Place::Loopback, source, None), Ok(()), "{source}");
-        assert_eq!(from(Place::Wildcard, source, None), Ok(()));
-        assert_eq!(from(Place::Single(US), source, None), Err(Reason::SourceAddress));
+        assert_eq!(from(AddressScope::Loopback, source, None), Ok(()), "{source}");
+        assert_eq!(from(AddressScope::Wildcard, source, None), Ok(()));
+        assert_eq!(from(AddressScope::Single(US), source, None), Err(RefusalReason::SourceAddress));
     }
     let open = guard("trusted=127.0.0.0/8");
-    assert_eq!(open.addresses(&round(Place::Single(US)), Ipv4Addr::LOCALHOST, None), Ok(()));
+    assert_eq!(open.addresses(&round(AddressScope::Single(US)), Ipv4Addr::LOCALHOST, None), Ok(()));
 }
 
 #[test]
@@ -65,14 +65,14 @@ fn what_was_sent_to_many_is_not_answered() {
         (to("::ffff:255.255.255.255", None), false),
         (to("::ffff:127.0.0.1", None), true),
     ] {
-        let expected = if is_ours { Ok(()) } else { Err(Reason::DestinationAddress) };
-        assert_eq!(from(Place::Wildcard, "192.0.2.1", destination), expected, "{destination:?}");
+        let expected = if is_ours { Ok(()) } else { Err(RefusalReason::DestinationAddress) };
+        assert_eq!(from(AddressScope::Wildcard, "192.0.2.1", destination), expected, "{destination:?}");
         let open = guard("allow-multicast=true");
-        assert_eq!(open.addresses(&round(Place::Wildcard), HIM, destination), Ok(()));
-        assert_eq!(round(Place::Wildcard).is_for_many(destination), !is_ours);
+        assert_eq!(open.addresses(&round(AddressScope::Wildcard), HIM, destination), Ok(()));
+        assert_eq!(round(AddressScope::Wildcard).is_for_many(destination), !is_ours);
     }
-    let bound = Place::Single([224, 0, 0, 5].into());
-    assert_eq!(from(bound, "192.0.2.1", None), Err(Reason::DestinationAddress));
+    let bound = AddressScope::Single([224, 0, 0, 5].into());
+    assert_eq!(from(bound, "192.0.2.1", None), Err(RefusalReason::DestinationAddress));
 }
 
 #[test]
@@ -84,24 +84,24 @@ fn ports_are_refused_as_the_file_says() {
         ("deny-source-ports=500,4000-4001", "0 500 4000 4001"),
     ] {
         let guard = guard(keys);
-        let round = round(Place::Single(US));
+        let round = round(AddressScope::Single(US));
         let all = [0, 1, 7, 19, 53, 123, 500, 501, 1023, 1024, 4000, 4001, 4002, 65_535];
         let found = all.iter().filter(|port| guard.port(&round, HIM, **port).is_err());
         assert_eq!(found.map(ToString::to_string).collect::<Vec<_>>().join(" "), refused, "{keys}");
     }
-    let round = round(Place::Loopback);
-    assert_eq!(guard("").port(&round, HIM, 0), Err(Reason::Unanswerable));
-    assert_eq!(guard("").port(&round, HIM, 7), Err(Reason::SourcePort));
+    let round = round(AddressScope::Loopback);
+    assert_eq!(guard("").port(&round, HIM, 0), Err(RefusalReason::Unanswerable));
+    assert_eq!(guard("").port(&round, HIM, 7), Err(RefusalReason::SourcePort));
 }
 
 #[test]
 fn some_ports_are_answered_seldom() {
     let (guard, other) = (guard(""), guard("deny-source-ports=privileged"));
-    let mut round = round(Place::Single(US));
+    let mut round = round(AddressScope::Single(US));
     for second in 0..5 {
         let answered = (0..100).filter(|n| guard.port(&round, HIM, [1900, 11_211][n % 2]).is_ok()).count();
         assert_eq!(answered, 10, "in second {second}");
-        assert_eq!(guard.port(&round, HIM, 5353), Err(Reason::Throttled));
+        assert_eq!(guard.port(&round, HIM, 5353), Err(RefusalReason::Throttled));
         assert_eq!(guard.port(&round, HIM, 5354), Ok(()));
         assert_eq!(other.port(&round, HIM, 5353), Ok(()));
         round.now += SECOND;
@@ -112,15 +112,18 @@ fn some_ports_are_answered_seldom() {
 fn our_own_listeners_are_not_answered() {
     // A high port, so that no other test of this process has it for its client.
     own_ports().unwrap().insert("192.0.2.99:40007".parse().unwrap());
-    let round = round(Place::Single(US));
+    let round = round(AddressScope::Single(US));
     for source in [IpAddr::V4(Ipv4Addr::LOCALHOST), [127, 0, 0, 2].into()] {
-        assert_eq!(guard("deny-source-ports=none").port(&round, source, 40_007), Err(Reason::OwnListener));
+        assert_eq!(
+            guard("deny-source-ports=none").port(&round, source, 40_007),
+            Err(RefusalReason::OwnListener)
+        );
     }
     // Not our address: a machine that has the same listeners perhaps.
-    assert_eq!(guard("").port(&round, HIM, 40_007), Err(Reason::SourcePort));
+    assert_eq!(guard("").port(&round, HIM, 40_007), Err(RefusalReason::SourcePort));
     assert_eq!(guard("deny-source-ports=none").port(&round, HIM, 40_007), Ok(()));
     assert_eq!(guard("trusted=192.0.2.0/24").port(&round, HIM, 40_007), Ok(()));
-    assert_eq!(guard("trusted=10.0.0.0/8").port(&round, HIM, 40_007), Err(Reason::SourcePort));
+    assert_eq!(guard("trusted=10.0.0.0/8").port(&round, HIM, 40_007), Err(RefusalReason::SourcePort));
     assert_eq!(guard("").port(&round, Ipv6Addr::LOCALHOST, 40_007), Ok(()), "the other family");
 }
 
@@ -129,22 +132,22 @@ fn a_loop_is_broken_except_on_loopback() {
     let guard = guard("loop-breaker=100");
     let withheld = |place| {
         let round = round(place);
-        (0..1000).filter(|_| guard.peer(&round, HIM, 4000) == Err(Reason::LoopBreaker)).count()
+        (0..1000).filter(|_| guard.peer(&round, HIM, 4000) == Err(RefusalReason::LoopBreaker)).count()
     };
-    assert_eq!(withheld(Place::Loopback), 0);
-    assert_eq!(withheld(Place::Single(US)), 10);
-    assert_eq!(withheld(Place::Wildcard), 10);
+    assert_eq!(withheld(AddressScope::Loopback), 0);
+    assert_eq!(withheld(AddressScope::Single(US)), 10);
+    assert_eq!(withheld(AddressScope::Wildcard), 10);
 }
 
 #[test]
 fn who_is_trusted_is_answered_without_end() {
     let guard = guard("loop-breaker=100&trusted=192.0.2.0/28");
     let withheld = |source: IpAddr| {
-        let round = round(Place::Wildcard);
-        (0..1000).filter(|_| guard.peer(&round, source, 4000) == Err(Reason::LoopBreaker)).count()
+        let round = round(AddressScope::Wildcard);
+        (0..1000).filter(|_| guard.peer(&round, source, 4000) == Err(RefusalReason::LoopBreaker)).count()
     };
     assert_eq!((withheld(HIM), withheld(US)), (0, 10));
-    assert_eq!(guard.port(&round(Place::Wildcard), HIM, 7), Err(Reason::SourcePort));
+    assert_eq!(guard.port(&round(AddressScope::Wildcard), HIM, 7), Err(RefusalReason::SourcePort));
 }
 
 #[test]
@@ -153,20 +156,20 @@ fn where_nothing_is_answered_nothing_is_guarded() {
     assert!(filter(&settings("service=discard"), false).is_none());
     assert!(filter(&settings("kernel-filter=false"), true).is_none());
     assert!(filter(&settings(""), false).is_some());
-    assert!(!wants_feedback(&settings(""), Place::Loopback));
-    assert!(wants_feedback(&settings(""), Place::Wildcard));
+    assert!(!wants_feedback(&settings(""), AddressScope::Loopback));
+    assert!(wants_feedback(&settings(""), AddressScope::Wildcard));
 }
 
 #[test]
 fn places_are_told_apart() {
     for (address, place) in [
-        ("127.0.0.2:7", Place::Loopback),
-        ("[::1]:7", Place::Loopback),
-        ("[::ffff:127.0.0.1]:7", Place::Loopback),
-        ("0.0.0.0:7", Place::Wildcard),
-        ("[::]:7", Place::Wildcard),
-        ("192.0.2.99:7", Place::Single(US)),
+        ("127.0.0.2:7", AddressScope::Loopback),
+        ("[::1]:7", AddressScope::Loopback),
+        ("[::ffff:127.0.0.1]:7", AddressScope::Loopback),
+        ("0.0.0.0:7", AddressScope::Wildcard),
+        ("[::]:7", AddressScope::Wildcard),
+        ("192.0.2.99:7", AddressScope::Single(US)),
     ] {
-        assert_eq!(Place::of(address.parse().unwrap()), place, "{address}");
+        assert_eq!(AddressScope::of(address.parse().unwrap()), place, "{address}");
     }
 }

@@ -48,9 +48,9 @@ fn the_ends_of_the_world_are_in_it() {
 }
 
 /// The longest prefix of all that hold the address; `deny` and the first of a kind win a tie.
-fn naive(allow: &[IpNet], deny: &[IpNet], ip: IpAddr) -> Option<Entry> {
+fn naive(allow: &[IpNet], deny: &[IpNet], ip: IpAddr) -> Option<RuleMatch> {
     let all = [(List::Allow, allow), (List::Deny, deny)].into_iter().flat_map(|(list, networks)| {
-        networks.iter().zip(0..).map(move |(network, number)| (network, Entry { list, number }))
+        networks.iter().zip(0..).map(move |(network, number)| (network, RuleMatch { list, number }))
     });
     all.filter(|(network, _)| network.contains(&ip))
         .max_by_key(|(network, entry)| (network.prefix_len(), std::cmp::Reverse(*entry)))

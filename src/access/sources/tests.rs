@@ -15,24 +15,25 @@ use crate::config::{Period, Rate};
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 1000 * SECOND;
 
-fn sources(most: u32, count: Option<u64>, bytes: Option<u64>) -> Arc<Sources> {
-    let pace = |number: u64| Pace::new(&Rate { number, bytes: false, per: Period::Second, burst: number });
-    Arc::new(Sources {
-        sets: Slots::new(SETS).unwrap(),
+fn sources(most: u32, count: Option<u64>, bytes: Option<u64>) -> Arc<SourceTable> {
+    let limiter =
+        |number: u64| RateLimiter::new(&Rate { number, bytes: false, per: Period::Second, burst: number });
+    Arc::new(SourceTable {
+        sets: SharedArray::new(SETS).unwrap(),
         hash: RandomState::new(),
         prefix: 64,
         most,
-        count: count.map(pace),
-        bytes: bytes.map(pace),
+        count: count.map(limiter),
+        bytes: bytes.map(limiter),
         cool_down: 10 * SECOND,
     })
 }
 
-fn v4(number: u32) -> Source {
-    Source::Ip(Ipv4Addr::from_bits(number).into())
+fn v4(number: u32) -> SourceKey {
+    SourceKey::Ip(Ipv4Addr::from_bits(number).into())
 }
 
-fn open(sources: &Sources) -> u64 {
+fn open(sources: &SourceTable) -> u64 {
     let words = sources.sets.iter().flat_map(|set| &set.words);
     words.map(|word| word.load(Relaxed) & OPEN).sum()
 }
@@ -40,16 +41,16 @@ fn open(sources: &Sources) -> u64 {
 #[test]
 fn a_source_is_what_the_prefix_says() {
     let sources = sources(1, None, None);
-    let whose = |ip: &str| sources.look_up(Source::Ip(ip.parse().unwrap()));
-    assert_eq!(whose("2001:db8::1"), whose("2001:db8::ffff:0:0:1"));
-    assert_ne!(whose("2001:db8::1"), whose("2001:db8:0:1::1"));
-    assert_eq!(whose("::ffff:192.0.2.1"), whose("192.0.2.1"));
-    assert_eq!(whose("::192.0.2.1"), whose("192.0.2.1"));
-    assert_ne!(whose("192.0.2.1"), whose("192.0.2.2"));
-    assert_ne!(sources.look_up(v4(7)), sources.look_up(Source::User(7)));
-    let all = Sources { prefix: 128, ..Arc::into_inner(sources).unwrap() };
-    let whose = |number| all.look_up(Source::Ip(Ipv6Addr::from_bits(1_u128 << 64 | number).into()));
-    assert_ne!(whose(1), whose(2));
+    let owner = |ip: &str| sources.look_up(SourceKey::Ip(ip.parse().unwrap()));
+    assert_eq!(owner("2001:db8::1"), owner("2001:db8::ffff:0:0:1"));
+    assert_ne!(owner("2001:db8::1"), owner("2001:db8:0:1::1"));
+    assert_eq!(owner("::ffff:192.0.2.1"), owner("192.0.2.1"));
+    assert_eq!(owner("::192.0.2.1"), owner("192.0.2.1"));
+    assert_ne!(owner("192.0.2.1"), owner("192.0.2.2"));
+    assert_ne!(sources.look_up(v4(7)), sources.look_up(SourceKey::User(7)));
+    let all = SourceTable { prefix: 128, ..Arc::into_inner(sources).unwrap() };
+    let owner = |number| all.look_up(SourceKey::Ip(Ipv6Addr::from_bits(1_u128 << 64 | number).into()));
+    assert_ne!(owner(1), owner(2));
 }
 
 #[test]
@@ -57,11 +58,11 @@ fn so_many_and_no_more_are_open_for_each() {
     let sources = sources(2, None, None);
     let connect = |number| sources.connect(v4(number), NOW).map(Option::unwrap);
     let (first, second) = (connect(1).unwrap(), connect(1).unwrap());
-    assert_eq!(connect(1).err(), Some(Reason::SourceFull));
+    assert_eq!(connect(1).err(), Some(RefusalReason::SourceFull));
     let _other = connect(2).unwrap();
     drop(first);
     let third = connect(1).unwrap();
-    assert_eq!(connect(1).err(), Some(Reason::SourceFull));
+    assert_eq!(connect(1).err(), Some(RefusalReason::SourceFull));
     assert_eq!(open(&sources), 3);
     // As the parent of a process that was killed does.
     sources.leave(second.number());
@@ -77,7 +78,7 @@ fn so_many_and_no_more_are_open_for_each() {
 #[test]
 fn a_late_holder_of_the_lock_changes_nothing() {
     let sources = sources(1, None, None);
-    let (number, whose) = sources.look_up(v4(1));
+    let (number, owner) = sources.look_up(v4(1));
     let mut same = (2..).map(v4).filter(|source| sources.look_up(*source).0 == number);
     // Only one way is left for two newcomers.
     let others: Vec<_> =
@@ -88,9 +89,9 @@ fn a_late_holder_of_the_lock_changes_nothing() {
         let way = set.vacate(ticket).unwrap();
         let place = sources.connect(same.next().unwrap(), after).unwrap().unwrap();
         assert_eq!(place.number() as usize, number * WAYS + way);
-        (place, set.give(way, ticket, whose))
+        (place, set.give(way, ticket, owner))
     });
-    assert!(!given && set.find(whose).is_none());
+    assert!(!given && set.find(owner).is_none());
     assert_eq!(open(&sources), WAYS as u64);
     drop((place, others));
     assert!(sources.connect(v4(1), after).unwrap().is_some());
@@ -162,16 +163,20 @@ fn a_million_forged_sources_push_out_only_each_other() {
     let held = sources.connect(v4(1), NOW).unwrap();
     let noisy = Ipv4Addr::from_bits(2).into();
     let told: Vec<_> = (0..7).map(|_| sources.datagram(noisy, 1, NOW)).collect();
-    assert_eq!(told[4..], [Ok(()), Err(Reason::Rate), Err(Reason::CoolDown)]);
+    assert_eq!(told[4..], [Ok(()), Err(RefusalReason::Rate), Err(RefusalReason::CoolDown)]);
     for number in 0..1_000_000 {
         assert_eq!(sources.datagram(Ipv4Addr::from_bits(1 << 31 | number).into(), 1, NOW), Ok(()));
         if number % 10_000 == 0 {
-            assert_eq!(sources.datagram(noisy, 1, NOW), Err(Reason::CoolDown), "after {number}");
+            assert_eq!(sources.datagram(noisy, 1, NOW), Err(RefusalReason::CoolDown), "after {number}");
         }
     }
-    assert_eq!(sources.connect(v4(1), NOW).err(), Some(Reason::SourceFull));
+    assert_eq!(sources.connect(v4(1), NOW).err(), Some(RefusalReason::SourceFull));
     drop(held);
-    assert!(size_of::<Set>() * SETS <= 3 << 20, "the table has {} bytes", size_of::<Set>() * SETS);
+    assert!(
+        size_of::<SourceSet>() * SETS <= 3 << 20,
+        "the table has {} bytes",
+        size_of::<SourceSet>() * SETS
+    );
 }
 
 /// More are open than the table holds: newcomers are let in, and nobody is forgotten.
@@ -183,7 +188,7 @@ fn a_full_table_locks_nobody_out() {
     assert!(counted <= SETS * WAYS && counted > SETS * WAYS * 9 / 10, "{counted} are counted");
     for (number, place) in held.iter().enumerate().filter(|(_, place)| place.is_some()) {
         let again = sources.connect(v4(number as u32), NOW);
-        assert_eq!(again.err(), Some(Reason::SourceFull), "{number} has {}", place.is_some());
+        assert_eq!(again.err(), Some(RefusalReason::SourceFull), "{number} has {}", place.is_some());
     }
     drop(held);
     assert_eq!(open(&sources), 0);
@@ -194,16 +199,16 @@ fn who_is_over_its_rate_cools_down() {
     let sources = sources(0, Some(2), Some(1000));
     let ip = IpAddr::from([192, 0, 2, 1]);
     let send = |bytes, now| sources.datagram(ip, bytes, now);
-    assert_eq!([send(1, NOW), send(1, NOW), send(1, NOW)], [Ok(()), Ok(()), Err(Reason::Rate)]);
+    assert_eq!([send(1, NOW), send(1, NOW), send(1, NOW)], [Ok(()), Ok(()), Err(RefusalReason::Rate)]);
     for later in [0, SECOND, 10 * SECOND - 1] {
-        assert_eq!(send(1, NOW + later), Err(Reason::CoolDown));
+        assert_eq!(send(1, NOW + later), Err(RefusalReason::CoolDown));
     }
     let now = NOW + 10 * SECOND;
-    assert_eq!([send(999, now), send(2, now)], [Ok(()), Err(Reason::Rate)], "bytes count too");
+    assert_eq!([send(999, now), send(2, now)], [Ok(()), Err(RefusalReason::Rate)], "bytes count too");
     assert_eq!(sources.datagram([192, 0, 2, 2].into(), 1000, now), Ok(()), "each by itself");
     // Connections have the same rate.
-    let connect = |now| sources.connect(Source::User(7), now).map(|place| assert!(place.is_none()));
-    assert_eq!([connect(NOW), connect(NOW), connect(NOW)], [Ok(()), Ok(()), Err(Reason::Rate)]);
+    let connect = |now| sources.connect(SourceKey::User(7), now).map(|place| assert!(place.is_none()));
+    assert_eq!([connect(NOW), connect(NOW), connect(NOW)], [Ok(()), Ok(()), Err(RefusalReason::Rate)]);
 }
 
 /// A process that was killed in the middle of a change leaves a lock and a way behind.

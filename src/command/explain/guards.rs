@@ -1,36 +1,38 @@
 //! What the guard of a UDP listener says. Whether a loop is running, or a host complains, nobody can know beforehand.
 
 use super::{
-    Case,
+    Case, Decision,
     Outcome::{Limit, Pass, Refused},
-    Step,
-    who::Visitor,
+    who::LoopConnection,
 };
 use crate::{
-    access::guard::{self, Place},
+    access::guard::{self, AddressScope},
     config::{Address, Host, PortChoice, embedded::plain},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
 };
 
 /// Whether there is a port to answer to.
-pub(super) fn nobody(case: &Case<'_>, steps: &mut Vec<Step>) {
-    if let (Visitor::Inet(_, Some(0)), true) = (&case.visitor, guard::needs_one(case.settings)) {
-        let refused = Refused(Reason::Unanswerable);
+pub(super) fn nobody(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    if let (LoopConnection::Inet(_, Some(0)), true) = (&case.visitor, guard::needs_one(case.settings)) {
+        let refused = Refused(RefusalReason::Unanswerable);
         steps.push(case.step("deny-source-ports", refused, "port 0 cannot be answered"));
     }
 }
 
 /// Whether the address is one that somebody could have.
-pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    let (LoopConnection::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+        return;
+    };
     let ip = plain(*ip);
-    let places: Vec<Place> = case.settings.address.iter().filter_map(place).collect();
-    let refused =
-        |place: &Place| guard::is_broadcast(ip) || !guard::may_come(&case.settings.trusted, *place, ip);
+    let places: Vec<AddressScope> = case.settings.address.iter().filter_map(place).collect();
+    let refused = |place: &AddressScope| {
+        guard::is_broadcast(ip) || !guard::may_come(&case.settings.trusted, *place, ip)
+    };
     steps.push(match (places.is_empty(), places.iter().all(refused), places.iter().any(refused)) {
         (false, true, _) => case.step(
             "source-address",
-            Refused(Reason::SourceAddress),
+            Refused(RefusalReason::SourceAddress),
             format_args!("nobody asks from {ip} here"),
         ),
         (false, false, true) => {
@@ -41,19 +43,23 @@ pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Step>) {
 }
 
 /// A name may mean any address.
-fn place(address: &Address) -> Option<Place> {
+fn place(address: &Address) -> Option<AddressScope> {
     match address {
-        Address::Inet { host: Host::Ip(ip), .. } => Some(Place::of((*ip, 0).into())),
+        Address::Inet { host: Host::Ip(ip), .. } => Some(AddressScope::of((*ip, 0).into())),
         _ => None,
     }
 }
 
 /// Whether something may sit at the port that answers an answer.
-pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let (Visitor::Inet(ip, port), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    let (LoopConnection::Inet(ip, port), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+        return;
+    };
     let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
     let own = match &case.visitor {
-        Visitor::Inet(ip, _) if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) => {
+        LoopConnection::Inet(ip, _)
+            if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) =>
+        {
             "the ports of this daemon's own listeners are refused from this machine only (trusted)"
         }
         _ => "the ports of this daemon's own listeners are refused",
@@ -61,16 +67,18 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
     steps.push(match *port {
         None => case.step(key, Limit, format_args!("depends on the port: refused are {ports}, and {own}")),
         Some(0) => return,
-        Some(port) if case.is_own_port && guard::is_ours(*ip) => {
-            case.step(key, Refused(Reason::OwnListener), format_args!("port {port} is that of a listener"))
-        }
+        Some(port) if case.is_own_port && guard::is_ours(*ip) => case.step(
+            key,
+            Refused(RefusalReason::OwnListener),
+            format_args!("port {port} is that of a listener"),
+        ),
         Some(port) if case.is_own_port && ports.0.contains(&PortChoice::Reflectors) => case.step(
             key,
-            Refused(Reason::SourcePort),
+            Refused(RefusalReason::SourcePort),
             format_args!("port {port} is that of a listener here"),
         ),
         Some(port) if guard::is_denied_port(ports, port) => {
-            case.step(key, Refused(Reason::SourcePort), format_args!("port {port} is in {ports}"))
+            case.step(key, Refused(RefusalReason::SourcePort), format_args!("port {port} is in {ports}"))
         }
         Some(port) if guard::is_throttled_port(ports, port) => {
             let text = format_args!("port {port}, with others like it, is answered 10 times a second");
@@ -81,8 +89,10 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Step>) {
 }
 
 /// How often it is answered in a row.
-pub(super) fn run(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let (Visitor::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else { return };
+pub(super) fn run(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    let (LoopConnection::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+        return;
+    };
     let (ip, breaker) = (plain(*ip), case.settings.loop_breaker);
     steps.push(match case.settings.trusted.iter().find(|network| network.contains(&ip)) {
         Some(network) => {

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-use super::{Case, Outcome::Limit, Step, who::Visitor};
+use super::{Case, Decision, Outcome::Limit, who::LoopConnection};
 use crate::config::{Listener, WhenFull, Workers, embedded::plain};
 
 /// The limits of the listener, and of the source.
-pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Step>) {
+pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let Listener { max_connections, when_full, workers, protocol, .. } = case.settings;
     let stream = protocol.is_stream();
     if stream || *workers == Workers::PerRequest {
@@ -46,8 +46,8 @@ pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Step>) {
 /// Who is counted with the visitor.
 fn source(case: &Case<'_>) -> String {
     match &case.visitor {
-        Visitor::Local { .. } => case.visitor.to_string(),
-        Visitor::Inet(ip, _) => match plain(*ip) {
+        LoopConnection::Local { .. } => case.visitor.to_string(),
+        LoopConnection::Inet(ip, _) => match plain(*ip) {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => network(ip, case.settings.source_prefix),
         },

@@ -7,10 +7,10 @@ use socket2::Socket;
 
 use super::*;
 use crate::{
-    access::guard::{Place, Round, own_ports},
+    access::guard::{AddressScope, BatchContext, own_ports},
     config::{self, Environment, Inputs},
     report::stats::Stats,
-    serve::context::Duty,
+    serve::context::ListenerContext,
     socket::address::Peer,
     sys::{clock, shared::Shared},
 };
@@ -65,25 +65,30 @@ fn explained(loaded: &Loaded, from: &str, proxy: Option<&str>) -> Result<Option<
     explain(loaded, &question).map(|answer| reason(&answer))
 }
 
-fn duty(loaded: &Loaded) -> Duty {
-    Duty::new(loaded.config.listeners[0].clone(), Arc::new(Shared::<Stats>::new().unwrap())).unwrap()
+fn context(loaded: &Loaded) -> ListenerContext {
+    ListenerContext::new(loaded.config.listeners[0].clone(), Arc::new(Shared::<Stats>::new().unwrap()))
+        .unwrap()
 }
 
-/// What becomes of a connection from `peer`, whose header tells of `carried`.
-fn admitted(duty: &Duty, peer: &Peer, carried: Option<IpAddr>) -> Result<(), Reason> {
+/// What becomes of a connection from `peer`, whose header tells of `proxied_source`.
+fn admitted(
+    context: &ListenerContext,
+    peer: &Peer,
+    proxied_source: Option<IpAddr>,
+) -> Result<(), RefusalReason> {
     let (socket, _other) = UnixStream::pair().unwrap();
-    duty.admit(&Socket::from(socket), peer, &mut None)?;
-    if duty.connection(peer.clone()).is_prefaced() {
+    context.admit(&Socket::from(socket), peer, &mut None)?;
+    if context.connection(peer.clone()).awaits_proxy_header() {
         let own = match peer {
             Peer::Inet(address) => Some(plain(address.ip())),
             _ => None,
         };
-        carried.or(own).map_or(Ok(()), |source| duty.admit_address(source).map(|_| ()))?;
+        proxied_source.or(own).map_or(Ok(()), |source| context.admit_address(source).map(|_| ()))?;
     }
     Ok(())
 }
 
-fn word(decided: Result<(), Reason>) -> Option<String> {
+fn word(decided: Result<(), RefusalReason>) -> Option<String> {
     decided.err().map(|reason| reason.to_string())
 }
 
@@ -103,12 +108,12 @@ proptest! {
         let peer = |ip: IpAddr| Peer::Inet(SocketAddr::new(ip, 4711));
         let ip: IpAddr = from.parse().unwrap();
         let decided = match proxy {
-            Some(proxy) => admitted(&duty(&loaded), &peer(proxy.parse().unwrap()), Some(ip)),
+            Some(proxy) => admitted(&context(&loaded), &peer(proxy.parse().unwrap()), Some(ip)),
             // Some proxy that is trusted.
             None if proxy_protocol == "required" => {
-                admitted(&duty(&loaded), &peer(settings.trusted_proxies[0].addr()), Some(ip))
+                admitted(&context(&loaded), &peer(settings.trusted_proxies[0].addr()), Some(ip))
             }
-            None => admitted(&duty(&loaded), &peer(ip), None),
+            None => admitted(&context(&loaded), &peer(ip), None),
         };
         prop_assert_eq!(explained.unwrap(), word(decided), "{}", url);
     }
@@ -130,8 +135,8 @@ proptest! {
         let is_told = is_proxy_told || users == "&allow-users=4242";
         let proxy = (from.is_some() && is_told).then_some(own.as_str());
         let explained = explained(&loaded, from.unwrap_or(&own), proxy).unwrap();
-        let carried = from.map(|from| from.parse().unwrap());
-        let decided = admitted(&duty(&loaded), &Peer::Unnamed, carried);
+        let proxied_source = from.map(|from| from.parse().unwrap());
+        let decided = admitted(&context(&loaded), &Peer::Unnamed, proxied_source);
         prop_assert_eq!(explained, word(decided), "{}", url);
     }
 
@@ -154,17 +159,17 @@ proptest! {
         // Who cannot get there is not decided about.
         prop_assume!(explained.as_deref().is_none_or(|told| !told.contains("cannot be reached")));
 
-        let duty = duty(&loaded);
+        let context = context(&loaded);
         let address = SocketAddr::new(host.trim_matches(['[', ']']).parse().unwrap(), OWN);
-        let round = Round::new(Place::of(address), clock::now());
+        let round = BatchContext::new(AddressScope::of(address), clock::now());
         let source = plain(from.ip());
         let decide = || {
-            let Some(guard) = &duty.guard else { return duty.judge(source) };
+            let Some(guard) = &context.guard else { return context.judge(source) };
             if port == 0 {
-                return Err(Reason::Unanswerable);
+                return Err(RefusalReason::Unanswerable);
             }
             guard.addresses(&round, source, None)?;
-            duty.judge(source)?;
+            context.judge(source)?;
             guard.port(&round, source, port)
         };
         prop_assert_eq!(explained, word(decide()), "{} {}", url, from);

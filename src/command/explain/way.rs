@@ -3,46 +3,45 @@
 use std::net::IpAddr;
 
 use super::{
-    Case,
+    Case, Decision,
     Outcome::{Limit, Pass, Refused, Unreachable},
-    Step,
-    who::Visitor,
+    who::LoopConnection,
 };
 use crate::{
     access::guard,
     config::{Address, Host, Listener, Protocol, ProxyProtocol, embedded::plain},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
 };
 
 /// How somebody comes to a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     /// By themselves.
-    Direct,
+    SocketTransport,
     /// A proxy speaks for them.
-    Through(Visitor),
+    Through(LoopConnection),
     /// A proxy does, and it was not said which.
     ThroughSome,
 }
 
 /// Whether the peer of the connection can get to an address of the listener. Said only of one that cannot.
-pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Step>) {
+pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let peer = match &case.way {
-        Way::Direct => &case.visitor,
+        Way::SocketTransport => &case.visitor,
         Way::Through(proxy) => proxy,
         Way::ThroughSome => return,
     };
-    let Visitor::Inet(ip, _) = peer else { return };
+    let LoopConnection::Inet(ip, _) = peer else { return };
     let ip = plain(*ip);
     let listener = case.settings;
     if listener.address.iter().any(|address| reaches(listener, address, ip)) {
         return;
     }
     let all: Vec<_> = listener.address.iter().map(ToString::to_string).collect();
-    let (all, family) = (all.join(", "), if ip.is_ipv4() { "IPv4" } else { "IPv6" });
+    let (all, group) = (all.join(", "), if ip.is_ipv4() { "IPv4" } else { "IPv6" });
     let text = match listener.address.iter().any(|address| serves(listener, address, ip)) {
         true => format!("only this machine reaches {all}"),
-        false => format!("{all} is not reached over {family}"),
+        false => format!("{all} is not reached over {group}"),
     };
     steps.push(case.step("address", Unreachable, text));
 }
@@ -72,7 +71,7 @@ fn serves(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
 }
 
 /// Whether the header of a proxy is believed.
-pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Step>) {
+pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let Listener { proxy_protocol, trusted_proxies, protocol, .. } = case.settings;
     let is_needed = *proxy_protocol == ProxyProtocol::Required;
     if *proxy_protocol == ProxyProtocol::Off {
@@ -80,16 +79,16 @@ pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Step>) {
     }
     let visitor = &case.visitor;
     steps.push(match &case.way {
-        Way::Through(proxy @ Visitor::Inet(ip, _)) => {
+        Way::Through(proxy @ LoopConnection::Inet(ip, _)) => {
             let key = "trusted-proxies";
             let found = trusted_proxies.iter().position(|network| network.contains(&plain(*ip)));
             match found {
                 Some(number) => {
                     let text = format!("{} holds {proxy}: its header is believed", trusted_proxies[number]);
-                    Step { place: case.origins.nth(key, number), ..case.step(key, Pass, text) }
+                    Decision { place: case.origins.nth(key, number), ..case.step(key, Pass, text) }
                 }
                 None if is_needed => {
-                    case.step(key, Refused(Reason::UntrustedProxy), format_args!("no network in it holds {proxy}"))
+                    case.step(key, Refused(RefusalReason::UntrustedProxy), format_args!("no network in it holds {proxy}"))
                 }
                 None => {
                     let text = format!("no network in it holds {proxy}: it is judged itself, and its header is for the service");
@@ -106,10 +105,10 @@ pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Step>) {
         Way::Through(_) | Way::ThroughSome => {
             case.step("proxy-protocol", Pass, "the header of whoever may connect is believed")
         }
-        Way::Direct if is_needed => {
+        Way::SocketTransport if is_needed => {
             let text = "only with a header; if that tells of somebody, `allow` and `deny` are asked about them";
             case.step("proxy-protocol", Limit, text)
         }
-        Way::Direct => case.step("proxy-protocol", Pass, "judged itself, unless its header tells of somebody"),
+        Way::SocketTransport => case.step("proxy-protocol", Pass, "judged itself, unless its header tells of somebody"),
     });
 }

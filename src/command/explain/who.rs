@@ -8,16 +8,16 @@ use std::{
 
 use nix::unistd::{Uid, User, getgrouplist};
 
-use super::{Case, Outcome, Step, Way};
+use super::{Case, Decision, Outcome, Way};
 use crate::{
     access::rules::{List, Rules},
     config::{Owner, Protocol, embedded::plain, everybody},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
 };
 
 /// Somebody who comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Visitor {
+pub enum LoopConnection {
     /// From an address, and from a port if that was said.
     Inet(IpAddr, Option<u16>),
     /// As a user of this machine, with the groups that it is in.
@@ -31,16 +31,16 @@ pub enum Visitor {
     },
 }
 
-impl Visitor {
+impl LoopConnection {
     /// Reads `192.0.2.7`, `192.0.2.7:4711`, `[2001:db8::1]:4711`, or for a unix socket a user.
-    pub(super) fn read(text: &str, protocol: Protocol) -> Result<Visitor, String> {
+    pub(super) fn read(text: &str, protocol: Protocol) -> Result<LoopConnection, String> {
         let shown = text.escape_debug();
         match protocol {
             Protocol::Tcp | Protocol::Udp => {
                 let bare = text.trim_start_matches('[').trim_end_matches(']').parse();
                 let whole = || text.parse::<SocketAddr>();
-                bare.map(|ip| Visitor::Inet(ip, None))
-                    .or_else(|_| whole().map(|address| Visitor::Inet(address.ip(), Some(address.port()))))
+                bare.map(|ip| LoopConnection::Inet(ip, None))
+                    .or_else(|_| whole().map(|address| LoopConnection::Inet(address.ip(), Some(address.port()))))
                     .map_err(|_| {
                         format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
                     })
@@ -52,7 +52,7 @@ impl Visitor {
     }
 }
 
-fn local(text: &str) -> Option<Visitor> {
+fn local(text: &str) -> Option<LoopConnection> {
     // A zero byte cannot be looked up.
     let found = match text.parse() {
         Ok(number) => User::from_uid(Uid::from_raw(number)).ok().flatten(),
@@ -61,26 +61,30 @@ fn local(text: &str) -> Option<Visitor> {
     };
     let Some(found) = found else {
         // A number without a name may well be the user of a process.
-        return Some(Visitor::Local { name: text.to_owned(), user: text.parse().ok()?, groups: Vec::new() });
+        return Some(LoopConnection::Local {
+            name: text.to_owned(),
+            user: text.parse().ok()?,
+            groups: Vec::new(),
+        });
     };
     let groups = CString::new(found.name.as_str()).ok().and_then(|name| getgrouplist(&name, found.gid).ok());
     let groups = groups.unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect();
-    Some(Visitor::Local { name: found.name, user: found.uid.as_raw(), groups })
+    Some(LoopConnection::Local { name: found.name, user: found.uid.as_raw(), groups })
 }
 
-impl Display for Visitor {
+impl Display for LoopConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Visitor::Inet(ip, None) => write!(f, "{ip}"),
-            Visitor::Inet(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
-            Visitor::Local { name, .. } => write!(f, "user {name}"),
+            LoopConnection::Inet(ip, None) => write!(f, "{ip}"),
+            LoopConnection::Inet(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+            LoopConnection::Local { name, .. } => write!(f, "user {name}"),
         }
     }
 }
 
 /// `allow` and `deny`.
-pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
-    let Visitor::Inet(ip, _) = case.visitor else { return };
+pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    let LoopConnection::Inet(ip, _) = case.visitor else { return };
     let ip = plain(ip);
     let (allow, deny) = (&case.settings.allow, &case.settings.deny);
     let verdict = Rules::new(allow, deny).judge(ip);
@@ -95,7 +99,7 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
         }
         Some((key, network, number)) => {
             let place = case.origins.nth(key, number as usize);
-            Step {
+            Decision {
                 place,
                 ..case.step(key, outcome, format_args!("{network} is the longest that holds {ip}"))
             }
@@ -105,10 +109,10 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Step>) {
 }
 
 /// `allow-users` and `allow-groups`, of whoever connects.
-pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
+pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let (allowed_users, allowed_groups) = (&case.settings.allow_users, &case.settings.allow_groups);
     let peer = match &case.way {
-        Way::Direct => &case.visitor,
+        Way::SocketTransport => &case.visitor,
         Way::Through(proxy) => proxy,
         Way::ThroughSome => {
             if !(allowed_users.is_empty() && allowed_groups.is_empty()) {
@@ -118,7 +122,7 @@ pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
             return;
         }
     };
-    let Visitor::Local { name, user, groups } = peer else { return };
+    let LoopConnection::Local { name, user, groups } = peer else { return };
     let at = |owners: &[Owner], ids: &[u32]| owners.iter().position(|owner| ids.contains(&owner.id));
     let found = match (at(allowed_users, &[*user]), at(allowed_groups, groups)) {
         (Some(number), _) => Some(("allow-users", number, format!("it names {name}"))),
@@ -131,7 +135,7 @@ pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
     steps.push(match found {
         Some((key, number, text)) => {
             let place = case.origins.nth(key, number);
-            Step { place, ..case.step(key, Outcome::Pass, text) }
+            Decision { place, ..case.step(key, Outcome::Pass, text) }
         }
         None if allowed_users.is_empty() && allowed_groups.is_empty() => {
             case.step("allow-users", Outcome::Pass, "everybody may come in")
@@ -141,7 +145,7 @@ pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Step>) {
                 true => ("allow-groups", format!("{name} is in none of them")),
                 false => ("allow-users", format!("{name} is not in it, and in none of `allow-groups`")),
             };
-            case.step(key, Outcome::Refused(Reason::User), text)
+            case.step(key, Outcome::Refused(RefusalReason::User), text)
         }
     });
 }

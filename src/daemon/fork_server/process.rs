@@ -17,8 +17,8 @@ use crate::{
         error::{Exit, Failure},
         logging,
     },
-    serve::context::{Duty, Startup},
-    socket::listener::{Listener, Whose},
+    serve::context::{ListenerContext, Startup},
+    socket::listener::{Listener, SocketOwner},
     sys::{fork::die_with, interrupt, shared::Shared, spawn::inherited},
 };
 
@@ -45,17 +45,18 @@ pub fn main(daemon: &str, descriptors: &str) -> Result<(), Failure> {
     logging::install(&orders.log)?;
     logging::log_panics();
     let protocol = orders.listener.protocol;
-    let adopt = |(socket, whose): (OwnedFd, Whose)| Ok(Listener::adopt(socket.into(), protocol)?.of(whose));
-    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.whose).map(adopt).collect();
+    let adopt =
+        |(socket, owner): (OwnedFd, SocketOwner)| Ok(Listener::adopt(socket.into(), protocol)?.of(owner));
+    let sockets: io::Result<Vec<Listener>> = handed.zip(orders.owner).map(adopt).collect();
     let sockets = sockets.map_err(failure)?;
     let stats = Arc::new(Shared::open(stats).map_err(failure)?);
     let name = orders.listener.name.clone();
-    let mut duty = Duty::new(orders.listener, stats).map_err(failure)?;
+    let mut context = ListenerContext::new(orders.listener, stats).map_err(failure)?;
     let ready = Arc::clone(&say);
-    duty.startup = Startup::elsewhere(move || may_begin(&ready, &told));
-    duty.on_left = Some(Box::new(move || _ = (&*say).write(LEFT)));
-    let duty = Arc::new(duty);
-    modes::serve(&duty, sockets).map_err(|error| {
+    context.startup = Startup::elsewhere(move || may_begin(&ready, &told));
+    context.on_left = Some(Box::new(move || _ = (&*say).write(LEFT)));
+    let context = Arc::new(context);
+    modes::serve(&context, sockets).map_err(|error| {
         Failure::new(Exit::Unavailable, format!("listener \"{name}\": cannot serve: {error}"))
     })
 }

@@ -10,7 +10,7 @@ use crate::{
     config,
     socket::{
         address::Peer,
-        listener::{Listener, Whose},
+        listener::{Listener, SocketOwner},
     },
 };
 
@@ -24,7 +24,7 @@ impl Bound {
     pub fn inet(&self) -> impl Iterator<Item = &Socket> {
         let listeners = self.listeners.iter().flat_map(|(_, listeners)| listeners);
         let inet = listeners.filter(|listener| matches!(listener.address(), Peer::Inet(_)));
-        inet.filter(|listener| listener.whose() != Whose::Manager).flat_map(Listener::sockets)
+        inet.filter(|listener| listener.owner() != SocketOwner::Activated).flat_map(Listener::sockets)
     }
 
     /// An address that others than this machine can reach, if there is one.
@@ -38,7 +38,7 @@ impl Bound {
     pub fn files(&self) -> Vec<PathBuf> {
         let sockets = self.listeners.iter().flat_map(|(_, sockets)| sockets);
         let file = |socket: &Listener| match socket.address() {
-            Peer::Path(path) if socket.whose() == Whose::Ours => Some(path.to_path_buf()),
+            Peer::Path(path) if socket.owner() == SocketOwner::Own => Some(path.to_path_buf()),
             _ => None,
         };
         sockets.filter_map(file).collect()

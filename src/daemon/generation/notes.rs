@@ -7,13 +7,13 @@ use crate::{
     config,
     socket::{
         address::Peer,
-        listener::{Listener, Whose},
+        listener::{Listener, SocketOwner},
     },
 };
 
 /// The keys of a listener that its passed sockets do not heed, with the settings of the socket unit that take their place.
 pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Option<String> {
-    let passed = sockets.iter().filter(|socket| socket.whose() == Whose::Manager);
+    let passed = sockets.iter().filter(|socket| socket.owner() == SocketOwner::Activated);
     let mut keys: Vec<(&str, &str)> = passed.flat_map(|socket| unheeded(settings, socket)).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -66,7 +66,7 @@ pub(super) fn not_kept(
     room: usize,
 ) -> Option<String> {
     let sockets = listeners.iter().flat_map(|(_, sockets)| sockets);
-    let ours = sockets.filter(|socket| socket.whose() == Whose::Ours);
+    let ours = sockets.filter(|socket| socket.owner() == SocketOwner::Own);
     let anew: usize = ours.map(|socket| socket.sockets().count()).sum();
     (kept > 0 && anew > 0 && kept + anew <= room).then(|| {
         let all = kept + anew;

@@ -7,23 +7,23 @@ use nix::net::if_::if_nametoindex;
 
 use crate::{
     config,
-    daemon::running_listener::Station,
+    daemon::running_listener::RunningListener,
     socket::{
         address::Peer,
-        listener::{self, HostNames, Listener, Whose},
+        listener::{self, HostNames, Listener, SocketOwner},
     },
 };
 
 /// Whether a station has all sockets that `settings` ask for, as far as this machine has their addresses, and no others. What is
 /// missing is told in `notes`.
 pub(super) fn is_whole(
-    station: &Station,
+    running: &RunningListener,
     settings: &config::Listener,
     names: &HostNames,
     notes: &mut Vec<String>,
 ) -> bool {
-    let sockets = station.sockets();
-    if station.has_ended() {
+    let sockets = running.sockets();
+    if running.has_ended() {
         return false;
     }
     // It has what bears its name, wherever that is.
@@ -34,8 +34,8 @@ pub(super) fn is_whole(
     let Ok(sites) = listener::sites(settings, names) else { return true };
     let wanted: HashSet<&Peer> = sites.iter().map(|site| &site.place).collect();
     let is_wanted = |socket: &Listener| socket.places().any(|place| wanted.contains(place));
-    for socket in sockets.iter().filter(|socket| socket.whose() != Whose::Manager) {
-        if !is_wanted(socket) || !station.has_file_of(socket) {
+    for socket in sockets.iter().filter(|socket| socket.owner() != SocketOwner::Activated) {
+        if !is_wanted(socket) || !running.has_file_of(socket) {
             return false;
         }
         if socket.is_fit(settings) {

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::Station;
+use super::RunningListener;
 use crate::socket::{
     address::Peer,
-    listener::{Listener, Whose},
+    listener::{Listener, SocketOwner},
 };
 
 /// So long a client may take from its first packet to the backlog: a way around the world, twice.
@@ -33,12 +33,12 @@ impl LastClients {
     }
 }
 
-impl Station {
+impl RunningListener {
     /// Serves those who have come to its sockets, who may wait for that for `patience`, and nobody else.
     pub fn leave(&mut self, patience: Duration) {
         // Clients find the way to all others; what was passed others serve in the next moment.
         let finds = |socket: &Listener| {
-            socket.whose() == Whose::Manager || matches!(socket.address(), Peer::Abstract(_))
+            socket.owner() == SocketOwner::Activated || matches!(socket.address(), Peer::Abstract(_))
         };
         if self.sockets().iter().any(finds) {
             return self.retire(patience);

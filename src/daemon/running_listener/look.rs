@@ -7,17 +7,17 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{How, Station};
+use super::{How, RunningListener};
 use crate::socket::{
     address::Peer,
-    listener::{Listener, Whose},
+    listener::{Listener, SocketOwner},
 };
 
-impl Station {
+impl RunningListener {
     /// Whether the file of one of its sockets is where clients look for it. What was passed is the service manager's to look after.
     pub fn has_file_of(&self, socket: &Listener) -> bool {
         match socket.address() {
-            Peer::Path(path) if socket.whose() != Whose::Manager => {
+            Peer::Path(path) if socket.owner() != SocketOwner::Activated => {
                 self.files.iter().any(|file| file.is_at(path) && file.is_there())
             }
             _ => true,

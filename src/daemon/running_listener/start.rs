@@ -11,29 +11,29 @@ use std::{
 
 use log::warn;
 
-use super::{How, STACK, Station};
+use super::{How, RunningListener, STACK};
 use crate::{
     config::{self, Mode},
-    daemon::{event::Event, fork_server::ForkServer},
+    daemon::{event::SupervisorEvent, fork_server::ForkServer},
     modes,
     report::{
         error::{Exit, Failure},
         stats::Stats,
     },
-    serve::context::{Duty, Startup},
+    serve::context::{ListenerContext, Startup},
     socket::{address::Peer, listener::Listener, socket_file::SocketFile},
     sys::shared::Shared,
 };
 
-impl Station {
+impl RunningListener {
     /// Makes all that it takes to serve `sockets`. Threads tell by `events` when they have ended.
     pub fn prepare(
         number: usize,
         log: &config::Log,
         settings: config::Listener,
         mut sockets: Vec<Listener>,
-        events: &Sender<Event>,
-    ) -> Result<Station, Failure> {
+        events: &Sender<SupervisorEvent>,
+    ) -> Result<RunningListener, Failure> {
         let files = sockets.iter_mut().filter_map(Listener::take_file).collect();
         let started = || {
             let stats = Arc::new(Shared::<Stats>::new()?);
@@ -46,22 +46,35 @@ impl Station {
         let (stats, how) = started().map_err(|error| cannot_serve(&settings, &error))?;
         let (log, ended, failed, superseded, leaves, cut) = (log.clone(), false, false, false, false, None);
         let last = None;
-        Ok(Station { number, settings, log, stats, files, how, ended, failed, superseded, leaves, cut, last })
+        Ok(RunningListener {
+            number,
+            settings,
+            log,
+            stats,
+            files,
+            how,
+            ended,
+            failed,
+            superseded,
+            leaves,
+            cut,
+            last,
+        })
     }
 
     /// Waits until everything that it takes to serve is made.
     pub fn wait_until_prepared(&mut self) -> Result<(), Failure> {
         let prepared = match &mut self.how {
-            How::Threads(duty, ..) => duty.startup.prepared(),
+            How::Threads(context, ..) => context.startup.prepared(),
             How::Process(server) => server.wait(),
         };
         prepared.map_err(|error| cannot_serve(&self.settings, &error))
     }
 
     /// Makes the sockets ready that other stations may have had until now, as far as that is possible.
-    pub fn adapt(&self) {
+    pub fn reconfigure(&self) {
         for socket in self.sockets() {
-            if let Err(error) = socket.adapt(&self.settings) {
+            if let Err(error) = socket.reconfigure(&self.settings) {
                 let name = self.name();
                 warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
             }
@@ -99,7 +112,7 @@ impl Station {
     /// Serves its clients from now on.
     pub fn begin(&mut self) {
         match &mut self.how {
-            How::Threads(duty, ..) => duty.startup.begin(),
+            How::Threads(context, ..) => context.startup.begin(),
             How::Process(server) => server.begin(),
         }
     }
@@ -107,8 +120,8 @@ impl Station {
     /// Undoes all: it was prepared, and is not to begin.
     pub fn give_up(self) {
         match self.how {
-            How::Threads(duty, _, thread) => {
-                duty.give_up_start(None);
+            How::Threads(context, _, thread) => {
+                context.give_up_start(None);
                 // A panic was told, and leaves nothing behind.
                 let _ = thread.join();
             }
@@ -122,27 +135,27 @@ fn threads(
     settings: &config::Listener,
     stats: &Arc<Shared<Stats>>,
     sockets: Vec<Listener>,
-    events: &Sender<Event>,
+    events: &Sender<SupervisorEvent>,
 ) -> io::Result<How> {
     // Before the thread is there: it waits for its word from then on.
     let kept = sockets.iter().map(Listener::try_clone).collect::<io::Result<_>>()?;
-    let mut duty = Duty::new(settings.clone(), Arc::clone(stats))?;
-    duty.startup = Startup::of(modes::workers(settings));
-    let duty = Arc::new(duty);
-    let (served, events) = (Arc::clone(&duty), events.clone());
+    let mut context = ListenerContext::new(settings.clone(), Arc::clone(stats))?;
+    context.startup = Startup::of(modes::workers(settings));
+    let context = Arc::new(context);
+    let (served, events) = (Arc::clone(&context), events.clone());
     let serve = move || {
         let serve = || modes::serve(&served, sockets);
         let panicked = |_| Err(io::Error::other("its thread panicked"));
         let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
         if served.startup.has_begun() {
             // Nobody listens any more once the daemon was cut.
-            let _ = events.send(Event::Ended(number, ended));
+            let _ = events.send(SupervisorEvent::Ended(number, ended));
         } else {
             served.give_up_start(ended.err());
         }
     };
     let thread = thread::Builder::new().stack_size(STACK).spawn(serve)?;
-    Ok(How::Threads(duty, kept, thread))
+    Ok(How::Threads(context, kept, thread))
 }
 
 fn cannot_serve(settings: &config::Listener, error: &io::Error) -> Failure {

@@ -17,9 +17,9 @@ use super::Supervisor;
 use crate::{
     config::{self, Config, Daemon, Environment, Loaded, LogTarget},
     daemon::{
-        event::Event,
+        event::SupervisorEvent,
         generation::{self, Bound},
-        running_listener::Station,
+        running_listener::RunningListener,
     },
     modes,
     report::{
@@ -34,7 +34,7 @@ use crate::{
 
 /// What the threads that read for a reload share.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct ConfigRead {
     /// The number of the reload that was asked for last. The others are over.
     latest: AtomicUsize,
     /// One reads at a time: a configuration may be large.
@@ -86,7 +86,7 @@ impl Supervisor<'_> {
                 Err(failure) => Err(failure),
             };
             // Nobody listens any more once the daemon has ended.
-            let _ = events.send(Event::Read(number, Box::new(found)));
+            let _ = events.send(SupervisorEvent::Read(number, Box::new(found)));
         };
         thread::Builder::new().name("reload".into()).spawn(read).map(|_| ())
     }
@@ -139,32 +139,32 @@ impl Supervisor<'_> {
             notes.push(format!("new values of {keys} count from the next start on"));
         }
         let log = logging::prepare(&config.log)?;
-        let served = (self.stations.as_slice(), &self.parked);
+        let served = (self.running_listeners.as_slice(), &self.parked);
         let mut bound = Bound::next(&config, names, served, self.store.room(), &mut notes)?;
         let (words, unwanted) = (bound.words(), bound.take_unwanted());
         let next = bound.prepare(&config.log, &mut self.number, &self.events)?;
         // From here on nothing is refused any more: all that could fail is there.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));
-        generation::retire(&config, &mut self.stations, &next);
+        generation::retire(&config, &mut self.running_listeners, &next);
         self.parked.set(unwanted);
-        let stations = next.begin(&mut self.stations, config.daemon.drain_timeout);
+        let running_listeners = next.begin(&mut self.running_listeners, config.daemon.drain_timeout);
         // What has failed before is served again, or not wanted any more.
-        self.stations.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
+        self.running_listeners.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
         self.failure = None;
-        self.stations.extend(stations);
+        self.running_listeners.extend(running_listeners);
         words.iter().for_each(|line| info!("{line}"));
         self.config = config;
         self.keep_sockets();
-        self.tend();
+        self.reap_and_restart();
         Ok(())
     }
 
     /// Whether there is a socket for that listener and path, so that none has to be made.
     fn has_bound(&self, settings: &config::Listener, path: &Path) -> bool {
-        let current = self.stations.iter().filter(|station| !station.is_superseded());
+        let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
         let place = Peer::Path(path.into());
         let has_it = |socket: &Listener| socket.is_at(&place) || socket.is_named(settings);
-        current.flat_map(Station::sockets).chain(self.parked.sockets()).any(has_it)
+        current.flat_map(RunningListener::sockets).chain(self.parked.sockets()).any(has_it)
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::daemon::running_listener::Station;
+use crate::daemon::running_listener::RunningListener;
 
 pub(super) struct Watchdog {
     /// Half of what the service manager allows.
@@ -32,12 +32,12 @@ impl Watchdog {
     }
 
     /// Whether the ping is due and deserved; then asks anew.
-    pub(super) fn is_to_ping(&mut self, stations: &[Station]) -> bool {
+    pub(super) fn is_to_ping(&mut self, running_listeners: &[RunningListener]) -> bool {
         if self.due > Instant::now() {
             return false;
         }
         if self.asked
-            && let Some(silent) = stations.iter().find(|station| !station.has_answered())
+            && let Some(silent) = running_listeners.iter().find(|running| !running.has_answered())
         {
             if !self.missing {
                 warn!("listener \"{}\" does not answer: the watchdog is not pinged", silent.name());
@@ -50,7 +50,7 @@ impl Watchdog {
         if self.missing {
             info!("all listeners answer again");
         }
-        stations.iter().filter(|station| !station.has_ended()).for_each(Station::ask);
+        running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ask);
         (self.missing, self.asked) = (false, true);
         self.due = Instant::now() + self.interval;
         true

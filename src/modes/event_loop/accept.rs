@@ -8,17 +8,17 @@ use std::{
 
 use log::warn;
 
-use super::{Aside, EventLoop, FREED, TURN, Visitor};
+use super::{EventLoop, FREED, LoopConnection, Pause, TURN};
 use crate::{
     modes::backlog_drain,
-    report::{logging::Seldom, refusal_reason::Reason},
+    report::{logging::LogThrottle, refusal_reason::RefusalReason},
     serve::{
-        context::{Admitted, Guest, Rest},
+        context::{Accepted, Admitted, Rest},
         datagram,
-        listener_set::LAST_CALL,
+        listener_set::BACKLOG_DRAIN_TIME,
     },
-    socket::listener::Refusal,
-    stream::connection::{Appetite, Wait},
+    socket::listener::AcceptError,
+    stream::connection::{ReadMode, Step},
     sys::poller::{Interest, Poller, passes},
 };
 
@@ -39,65 +39,67 @@ const FEW: usize = 2;
 impl<P: Poller> EventLoop<'_, P> {
     /// Lets in who waits at a listener.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
-        let gate = &self.duty.gate;
+        let slots = &self.context.slots;
         // The event may be older than the end: who waits then is not ours any more.
-        if self.aside.is_some() || gate.is_handed_over() {
+        if self.pause.is_some() || slots.is_handed_over() {
             return Ok(());
         }
         for n in 0..TURN {
             // A level is told again.
-            if n > 0 && !P::EDGE && !self.queue.is_worth_a_look() {
+            if n > 0 && !P::EDGE && !self.queue.is_promising() {
                 return Ok(());
             }
             // An event may be older than the end of its listener.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
             let mut permit = None;
             // Where nobody waits, a place that is taken before somebody is there for it would be missing in another loop.
-            if self.duty.lets_wait() {
-                permit = gate.try_enter();
+            if self.context.queues_when_full() {
+                permit = slots.try_acquire();
                 if permit.is_none() && self.closing {
-                    permit = Some(gate.squeeze_in());
+                    permit = Some(slots.acquire_over_limit());
                 }
                 if permit.is_none() {
-                    return match gate.wait_for_place(&self.bell) {
-                        true => self.step_aside(Aside::Full),
+                    return match slots.wait_for_place(&self.waker) {
+                        true => self.pause_accepting(Pause::Full),
                         false => continue,
                     };
                 }
             }
-            if gate.claim(1) == 0 {
-                self.claim_again(number);
+            if slots.reserve(1) == 0 {
+                self.reserve_again(number);
                 return Ok(());
             }
-            match self.duty.receive(listener.accept_nonblocking(), &mut permit) {
+            match self.context.receive(listener.accept_nonblocking(), &mut permit) {
                 Ok(admitted) => {
                     self.rest = Rest::default();
                     self.queue.looked(n, true);
                     match admitted {
                         Admitted::Refused => {}
                         Admitted::Lingers(socket) => self.linger(socket),
-                        Admitted::Guest(Guest { socket, peer, permit, opened }) => self.admit(Visitor {
-                            socket,
-                            connection: self.duty.connection(peer),
-                            interest: Interest::Read,
-                            queued: false,
-                            opened,
-                            permit,
-                        })?,
+                        Admitted::Accepted(Accepted { socket, peer, permit, opened }) => {
+                            self.admit(LoopConnection {
+                                socket,
+                                connection: self.context.connection(peer),
+                                interest: Interest::Read,
+                                queued: false,
+                                opened,
+                                permit,
+                            })?
+                        }
                     }
                 }
-                Err(Refusal::Nothing) => {
+                Err(AcceptError::WouldBlock) => {
                     self.queue.looked(n, false);
                     return Ok(());
                 }
-                Err(Refusal::Again) => {}
-                Err(Refusal::Exhausted(error)) => {
-                    let until = Instant::now() + self.duty.exhausted("accept", &error, &mut self.rest);
-                    return self.step_aside(Aside::Short(until));
+                Err(AcceptError::Retry) => {}
+                Err(AcceptError::Exhausted(error)) => {
+                    let until = Instant::now() + self.context.exhausted("accept", &error, &mut self.rest);
+                    return self.pause_accepting(Pause::Short(until));
                 }
                 // Another loop was done first, and has refused whoever comes from then on.
-                Err(Refusal::Broken(_)) if self.duty.gate.is_closed_for_all() => return Ok(()),
-                Err(Refusal::Broken(error)) => {
+                Err(AcceptError::Fatal(_)) if self.context.slots.is_closed_for_all() => return Ok(()),
+                Err(AcceptError::Fatal(error)) => {
                     return Err(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
                 }
             }
@@ -111,31 +113,31 @@ impl<P: Poller> EventLoop<'_, P> {
 
     /// Hears what the service says first, and what the client has said by now, and then watches the connection: there is
     /// nothing to be told then.
-    pub(super) fn admit(&mut self, mut visitor: Visitor) -> io::Result<()> {
-        if let Err(error) = self.poller.admits(visitor.socket.as_fd()) {
-            self.turn_away(&visitor, &error);
+    pub(super) fn admit(&mut self, mut entry: LoopConnection) -> io::Result<()> {
+        if let Err(error) = self.poller.admits(entry.socket.as_fd()) {
+            self.refuse_client(&entry, &error);
             return Ok(());
         }
-        let wait = visitor.step(&mut self.poller, &mut self.scratch, self.duty, Appetite::Once);
-        if !matches!(wait, Wait::Closed(_))
-            && let Err(error) = self.poller.add_line(visitor.socket.as_fd(), self.guests.next_key())
+        let wait = entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::Once);
+        if !matches!(wait, Step::Closed(_))
+            && let Err(error) = self.poller.add_transport(entry.socket.as_fd(), self.connections.next_key())
         {
-            self.turn_away(&visitor, &error);
+            self.refuse_client(&entry, &error);
             return Ok(());
         }
-        let prefaced = visitor.connection.is_prefaced();
-        let key = self.guests.insert(visitor);
-        self.limits.start(key, prefaced);
-        self.settle(key, wait)
+        let awaiting_proxy_header = entry.connection.awaits_proxy_header();
+        let key = self.connections.insert(entry);
+        self.limits.start(key, awaiting_proxy_header);
+        self.update_interest(key, wait)
     }
 
     /// `select` cannot watch a descriptor of so high a number.
-    pub(super) fn turn_away(&self, visitor: &Visitor, error: &io::Error) {
-        static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-        self.duty.stats.refuse(Reason::Unwatchable, 1);
-        if let Some(more) = SELDOM.allow() {
-            let url = visitor.connection.peer().url(self.duty.settings.protocol);
-            let name = &self.duty.settings.name;
+    pub(super) fn refuse_client(&self, entry: &LoopConnection, error: &io::Error) {
+        static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+        self.context.stats.refuse(RefusalReason::Unwatchable, 1);
+        if let Some(more) = THROTTLE.allow() {
+            let url = entry.connection.peer().url(self.context.settings.protocol);
+            let name = &self.context.settings.name;
             let cure = match error.kind() {
                 io::ErrorKind::InvalidInput => "lower max-connections, or use mode epoll",
                 _ => "lower max-connections",
@@ -147,22 +149,22 @@ impl<P: Poller> EventLoop<'_, P> {
     /// Answers what waits at a datagram socket. As long as many come at once the poller is not asked.
     pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
         // It may have been told of before.
-        if self.aside.is_some() {
+        if self.pause.is_some() {
             return Ok(());
         }
         let (mut came, mut failed) = (0, 0);
         while came < DATAGRAMS && failed < TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
-            match datagram::take(self.duty, listener, batch, false) {
+            match datagram::take(self.context, listener, batch, false) {
                 Ok(0) => {
-                    self.claim_again(number);
+                    self.reserve_again(number);
                     return self.set_busy(number, false);
                 }
                 Ok(n) => {
-                    datagram::answer(self.duty, listener, batch);
+                    datagram::answer(self.context, listener, batch);
                     came += n;
                     // Fewer than there is room for: that was all. A level is told again in any case.
-                    let all = !P::EDGE || (n < batch.size() && !self.duty.gate.counts_requests());
+                    let all = !P::EDGE || (n < batch.size() && !self.context.slots.counts_requests());
                     if n >= MANY {
                         self.set_busy(number, true)?;
                     } else if all && !self.busy.contains(&number) {
@@ -174,7 +176,7 @@ impl<P: Poller> EventLoop<'_, P> {
                     return if came < FEW { self.set_busy(number, false) } else { Ok(()) };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => failed += 1,
-                Err(_) => return self.step_aside(Aside::Short(Instant::now() + REST)),
+                Err(_) => return self.pause_accepting(Pause::Short(Instant::now() + REST)),
             }
         }
         // As above.
@@ -204,29 +206,29 @@ impl<P: Poller> EventLoop<'_, P> {
         if !passes(&error) {
             return Err(error);
         }
-        let until = Instant::now() + self.duty.exhausted("watch for clients", &error, &mut self.rest);
-        self.step_back();
-        self.step_aside(Aside::Short(until))
+        let until = Instant::now() + self.context.exhausted("watch for clients", &error, &mut self.rest);
+        self.resume_accepting();
+        self.pause_accepting(Pause::Short(until))
     }
 
     /// Looks at a listener again without being told.
     fn listen_again(&mut self, number: usize) {
         let key = number as u64;
-        if !self.again.contains(&key) {
-            self.again.push_back(key);
+        if !self.ready_list.contains(&key) {
+            self.ready_list.push_back(key);
         }
     }
 
     /// All requests are claimed, but another loop may give some back, and an edge is not told twice.
-    fn claim_again(&mut self, number: usize) {
-        if P::EDGE && !self.duty.gate.is_exhausted() {
+    fn reserve_again(&mut self, number: usize) {
+        if P::EDGE && !self.context.slots.is_exhausted() {
             self.listen_again(number);
         }
     }
 
     /// Watches the listeners, if they are to be watched.
     pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
-        self.step_back();
+        self.resume_accepting();
         for (number, listener) in self.listeners.iter().enumerate() {
             if let Err(error) = self.poller.add(listener.as_fd(), number as u64, Interest::Accept) {
                 return self.watch_later(error);
@@ -236,14 +238,14 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     /// Lets clients wait in the backlog.
-    pub(super) fn step_aside(&mut self, why: Aside) -> io::Result<()> {
+    pub(super) fn pause_accepting(&mut self, why: Pause) -> io::Result<()> {
         if self.closing {
             // There is no time to wait for anything.
             return Ok(());
         }
-        self.aside = Some(why);
-        if why == Aside::Full
-            && let Err(error) = self.poller.add(self.bell.as_fd(), FREED, Interest::Read)
+        self.pause = Some(why);
+        if why == Pause::Full
+            && let Err(error) = self.poller.add(self.waker.as_fd(), FREED, Interest::Read)
         {
             return self.watch_later(error);
         }
@@ -252,33 +254,33 @@ impl<P: Poller> EventLoop<'_, P> {
         Ok(())
     }
 
-    pub(super) fn step_back(&mut self) {
-        if self.aside.take() == Some(Aside::Full) {
-            self.poller.remove(self.bell.as_fd());
-            self.duty.gate.stop_waiting(&self.bell);
+    pub(super) fn resume_accepting(&mut self) {
+        if self.pause.take() == Some(Pause::Full) {
+            self.poller.remove(self.waker.as_fd());
+            self.context.slots.stop_waiting(&self.waker);
         }
     }
 
     /// Accepts and answers what has arrived, and then closes the listeners. Who waits at sockets that were handed over is left
     /// to those who have them now.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        self.poller.remove(self.duty.gate.closed());
-        let end = Instant::now() + LAST_CALL;
-        let handed = self.duty.gate.is_handed_over();
+        self.poller.remove(self.context.slots.closed());
+        let end = Instant::now() + BACKLOG_DRAIN_TIME;
+        let handed = self.context.slots.is_handed_over();
         self.closing = true;
-        let watched = self.aside.is_none();
+        let watched = self.pause.is_none();
         if self.batch.is_none() {
             // Those who wait because it is full are served as well.
-            self.step_back();
+            self.resume_accepting();
         }
         for number in 0..self.listeners.len() {
-            while !handed && !self.duty.gate.is_exhausted() && self.aside.is_none() {
-                let before = self.duty.stats.arrived();
+            while !handed && !self.context.slots.is_exhausted() && self.pause.is_none() {
+                let before = self.context.stats.arrived();
                 match self.batch.is_some() {
                     true => self.receive(number)?,
                     false => self.accept(number)?,
                 }
-                if self.duty.stats.arrived() == before || end <= Instant::now() {
+                if self.context.stats.arrived() == before || end <= Instant::now() {
                     break;
                 }
             }
@@ -286,10 +288,10 @@ impl<P: Poller> EventLoop<'_, P> {
         if watched {
             self.listeners.iter().for_each(|listener| self.poller.remove(listener.as_fd()));
         }
-        self.step_back();
-        backlog_drain::refuse(self.duty, self.listeners);
+        self.resume_accepting();
+        backlog_drain::refuse(self.context, self.listeners);
         self.listeners.clear();
-        self.post.leave();
+        self.worker.leave();
         Ok(())
     }
 }

@@ -11,12 +11,12 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
-use super::{EventLoop, Visitor};
+use super::{EventLoop, LoopConnection};
 use crate::{
-    report::{close_reason::End, logging},
-    serve::context::Duty,
+    report::{close_reason::CloseReason, logging},
+    serve::context::ListenerContext,
     socket::address::Peer,
-    stream::blocking::Report,
+    stream::blocking::ConnectionSummary,
     sys::poller::Poller,
 };
 
@@ -28,52 +28,52 @@ const MOST: usize = 32;
 
 /// Told together: to put a line into words takes little time when it has just been done, and much between two connections,
 /// when the kernel has used the processor's caches for itself.
-pub(super) struct Farewells {
-    untold: Vec<(Peer, Instant, Report)>,
+pub(super) struct CloseLog {
+    untold: Vec<(Peer, Instant, ConnectionSummary)>,
     /// Set once for many of them. A wait with a time-out would do, but then each wait pays for a timer, and a processor
     /// that expects one soon sleeps less.
     alarm: TimerFd,
     set: bool,
 }
 
-impl Farewells {
-    pub(super) fn new() -> io::Result<Farewells> {
+impl CloseLog {
+    pub(super) fn new() -> io::Result<CloseLog> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        Ok(Farewells { untold: Vec::with_capacity(MOST), alarm, set: false })
+        Ok(CloseLog { untold: Vec::with_capacity(MOST), alarm, set: false })
     }
 
     /// Adds one, and when it was.
-    pub(super) fn add(&mut self, duty: &Duty, farewell: (Peer, Instant, Report)) {
-        self.untold.push(farewell);
+    pub(super) fn add(&mut self, context: &ListenerContext, log_close: (Peer, Instant, ConnectionSummary)) {
+        self.untold.push(log_close);
         if !self.set {
             let once = Expiration::OneShot(TimeSpec::from(WHILE));
             self.set = self.alarm.set(once, TimerSetTimeFlags::empty()).is_ok();
         }
         if self.untold.len() >= MOST || !self.set {
-            self.tell(duty);
+            self.tell(context);
         }
     }
 
     /// To be called when the alarm is readable.
-    pub(super) fn fall_due(&mut self, duty: &Duty) {
+    pub(super) fn fall_due(&mut self, context: &ListenerContext) {
         // It may be told of twice (by a ring, which reads completions ahead of a wait): then it has not gone off again.
         if self.alarm.wait().is_ok() {
             self.set = false;
         }
-        self.tell(duty);
+        self.tell(context);
     }
 
     /// Tells of all.
-    pub(super) fn tell(&mut self, duty: &Duty) {
+    pub(super) fn tell(&mut self, context: &ListenerContext) {
         let now = Instant::now();
         for (peer, ended, report) in self.untold.drain(..) {
-            logging::dated(now.duration_since(ended), || duty.tell_end(&peer, report));
+            logging::dated(now.duration_since(ended), || context.tell_end(&peer, report));
         }
     }
 }
 
-impl AsFd for Farewells {
+impl AsFd for CloseLog {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.alarm.as_fd()
     }
@@ -81,23 +81,23 @@ impl AsFd for Farewells {
 
 impl<P: Poller> EventLoop<'_, P> {
     /// Closes a connection, counts its end, and has the log told of it.
-    pub(super) fn bid_farewell(&mut self, key: u64, end: End) {
-        let Some(visitor) = self.guests.remove(key) else { return };
-        let Visitor { socket, connection, opened, permit, .. } = visitor;
+    pub(super) fn close_connection(&mut self, key: u64, end: CloseReason) {
+        let Some(entry) = self.connections.remove(key) else { return };
+        let LoopConnection { socket, connection, opened, permit, .. } = entry;
         self.limits.stop(key);
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
-        let (protocol, carried) = (self.duty.settings.protocol, connection.carried());
-        self.duty.count_end(end, || connection.peer().source(protocol, carried).to_string());
-        let process = self.duty.process_to_tell(&socket, end);
+        let (protocol, proxied_source) = (self.context.settings.protocol, connection.proxied_source());
+        self.context.count_end(end, || connection.peer().source(protocol, proxied_source).to_string());
+        let process = self.context.process_to_tell(&socket, end);
         // Its place is free when its descriptor is.
         drop(socket);
         drop(permit);
-        if self.duty.tells_end(end) {
+        if self.context.tells_end(end) {
             let (now, lingered) = (Instant::now(), connection.lingered());
             let lasted = now.duration_since(opened).saturating_sub(lingered);
-            let report = Report { received, sent, end, carried, process, lasted, lingered };
-            self.farewells.add(self.duty, (connection.peer().clone(), now, report));
+            let report = ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered };
+            self.close_log.add(self.context, (connection.peer().clone(), now, report));
         }
     }
 }

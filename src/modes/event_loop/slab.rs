@@ -3,13 +3,13 @@
 
 /// Values under keys.
 pub(super) struct Slab<T> {
-    places: Vec<Place<T>>,
+    places: Vec<SlabSlot<T>>,
     /// The first of the free places, each of which names the next one.
     free: u32,
     count: usize,
 }
 
-struct Place<T> {
+struct SlabSlot<T> {
     /// How many have been here; part of the key.
     generation: u32,
     content: Content<T>,
@@ -44,7 +44,7 @@ impl<T> Slab<T> {
                     self.free = next;
                 }
             }
-            None => self.places.push(Place { generation: 1, content }),
+            None => self.places.push(SlabSlot { generation: 1, content }),
         }
         self.count += 1;
         key
@@ -80,7 +80,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn keys(&self) -> Vec<u64> {
-        let taken = |(at, place): (usize, &Place<T>)| match place.content {
+        let taken = |(at, place): (usize, &SlabSlot<T>)| match place.content {
             Content::Taken(_) => Some(key(place.generation, at)),
             Content::Free { .. } => None,
         };

@@ -4,18 +4,18 @@
 use std::time::{Duration, Instant};
 
 /// Keys of a [`Slab`](super::slab::Slab), each under a timer of the same length.
-pub(super) struct Timers {
+pub(super) struct TimeoutQueue {
     time: Duration,
     /// Who began less than this ago is not moved; so all are late by this at most.
     grain: Duration,
     /// By the place of their keys in the slab.
-    places: Vec<Place>,
+    places: Vec<Link>,
     first: u32,
     last: u32,
 }
 
 #[derive(Clone, Copy)]
-struct Place {
+struct Link {
     /// `VACANT` if there is no timer.
     key: u64,
     began: Instant,
@@ -28,23 +28,23 @@ const VACANT: u64 = 0;
 /// No place.
 const NONE: u32 = u32::MAX;
 
-impl Timers {
+impl TimeoutQueue {
     /// Timers that run for `time`. If they often begin anew, all of them may be late by a 64th of it: in return a timer is
     /// moved at most 64 times in that time.
-    pub(super) fn new(time: Duration, begin_anew: bool) -> Timers {
+    pub(super) fn new(time: Duration, begin_anew: bool) -> TimeoutQueue {
         let grain = if begin_anew { time / 64 } else { Duration::ZERO };
-        Timers { time, grain, places: Vec::new(), first: NONE, last: NONE }
+        TimeoutQueue { time, grain, places: Vec::new(), first: NONE, last: NONE }
     }
 
     /// Starts a timer for `key`.
     pub(super) fn start(&mut self, key: u64, now: Instant) {
         let at = index(key);
-        let vacant = Place { key: VACANT, began: now, before: NONE, behind: NONE };
+        let vacant = Link { key: VACANT, began: now, before: NONE, behind: NONE };
         if self.places.len() <= at as usize {
             self.places.resize(at as usize + 1, vacant);
         }
         self.unlink(at);
-        self.places[at as usize] = Place { key, began: now, before: self.last, behind: NONE };
+        self.places[at as usize] = Link { key, began: now, before: self.last, behind: NONE };
         match self.places.get_mut(self.last as usize) {
             Some(last) => last.behind = at,
             None => self.first = at,
@@ -82,7 +82,7 @@ impl Timers {
     }
 
     fn unlink(&mut self, at: u32) {
-        let Place { key, before, behind, .. } = self.places[at as usize];
+        let Link { key, before, behind, .. } = self.places[at as usize];
         if key == VACANT {
             return;
         }
@@ -113,7 +113,7 @@ mod tests {
         Start(u64),
         Restart(u64),
         Stop(u64),
-        Wait(u64),
+        Step(u64),
     }
 
     fn act() -> impl Strategy<Value = Act> {
@@ -123,7 +123,7 @@ mod tests {
             key().prop_map(Act::Start),
             key().prop_map(Act::Restart),
             key().prop_map(Act::Stop),
-            (0..700_u64).prop_map(Act::Wait),
+            (0..700_u64).prop_map(Act::Step),
         ]
     }
 
@@ -133,7 +133,7 @@ mod tests {
         fn a_list_without_links_agrees(acts in vec(act(), 0..200), begin_anew in any::<bool>()) {
             let time = Duration::from_millis(1000);
             let late = if begin_anew { time / 64 } else { Duration::ZERO };
-            let mut timers = Timers::new(time, begin_anew);
+            let mut timers = TimeoutQueue::new(time, begin_anew);
             let mut model: Vec<(u64, Instant)> = Vec::new();
             let mut now = Instant::now();
             for act in acts {
@@ -151,7 +151,7 @@ mod tests {
                         model.retain(|(other, _)| *other != key);
                         timers.stop(key);
                     }
-                    Act::Wait(time) => now += Duration::from_millis(time),
+                    Act::Step(time) => now += Duration::from_millis(time),
                 }
                 while let Some(key) = timers.due(now) {
                     let at = model.iter().position(|(other, _)| *other == key);

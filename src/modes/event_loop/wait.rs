@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Aside, EventLoop};
+use super::{EventLoop, Pause};
 use crate::{
     serve::context::Rest,
-    sys::poller::{Event, Poller, passes},
+    sys::poller::{Poller, Readiness, passes},
 };
 
 /// The longest rest of a loop that is to end.
@@ -16,11 +16,11 @@ const AT_THE_END: Duration = Duration::from_millis(100);
 
 impl<P: Poller> EventLoop<'_, P> {
     /// Waits for events, until something is due. Without memory for that it rests, and there are none.
-    pub(super) fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    pub(super) fn wait(&mut self, events: &mut Vec<Readiness>) -> io::Result<()> {
         self.lines.write();
         let patience = self.patience();
         let until =
-            self.duty.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
+            self.context.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
         loop {
             let busy = until.is_some_and(|until| until > Instant::now());
             match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
@@ -41,8 +41,8 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     fn rest(&mut self, error: &io::Error) {
-        let time = self.duty.exhausted("wait for clients", error, &mut self.waits);
-        if !self.duty.gate.rest(time) {
+        let time = self.context.exhausted("wait for clients", error, &mut self.waits);
+        if !self.context.slots.rest(time) {
             // Closed before: nothing ends this rest early.
             thread::sleep(time.min(AT_THE_END));
         }
@@ -50,15 +50,15 @@ impl<P: Poller> EventLoop<'_, P> {
 
     /// How long the poller may wait: for ever, unless something is due.
     fn patience(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.ready_list.is_empty() {
             return Some(Duration::ZERO);
         }
-        let short = match self.aside {
-            Some(Aside::Short(until)) => Some(until),
+        let short = match self.pause {
+            Some(Pause::Short(until)) => Some(until),
             _ => None,
         };
         let lingering = self.lingering.front().map(|(due, _)| *due);
-        let cut = if self.stopping { self.duty.cut.get().copied() } else { None };
+        let cut = if self.stopping { self.context.cut.get().copied() } else { None };
         let due = lingering
             .into_iter()
             .chain(self.refused.due())

@@ -12,22 +12,22 @@ use std::{
 use nix::sys::wait::WaitStatus;
 
 use crate::{
-    access::sources::Place,
-    report::{close_reason::End, refusal_reason::Reason},
-    stream::blocking::Report,
+    access::sources::SourceSlot,
+    report::{close_reason::CloseReason, refusal_reason::RefusalReason},
+    stream::blocking::ConnectionSummary,
     sys::{credentials::PeerProcess, shared::atomics},
 };
 
 atomics! {
 /// What a child tells its parent about the connection it served.
 #[repr(C)]
-pub(super) struct Slot {
+pub(super) struct ChildReport {
     received: AtomicU64,
     sent: AtomicU64,
     end: AtomicU64,
     /// One more than the number of the place that it took of its source's.
     place: AtomicU32,
-    carried: Carried,
+    proxied_source: ProxiedSource,
     /// The user of the client's process, and one more than its id.
     process: AtomicU64,
     /// Nanoseconds.
@@ -39,7 +39,7 @@ pub(super) struct Slot {
 atomics! {
 /// Whom a proxy spoke for: an IPv6 address, perhaps one that stands for IPv4, and a port.
 #[repr(C)]
-struct Carried {
+struct ProxiedSource {
     high: AtomicU64,
     low: AtomicU64,
     /// One more than the port; 0 if there is none.
@@ -47,16 +47,16 @@ struct Carried {
 }
 }
 
-impl Carried {
-    fn tell(&self, carried: Option<SocketAddr>) {
-        let bits = match carried.as_ref().map(SocketAddr::ip) {
+impl ProxiedSource {
+    fn tell(&self, proxied_source: Option<SocketAddr>) {
+        let bits = match proxied_source.as_ref().map(SocketAddr::ip) {
             Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped().to_bits(),
             Some(IpAddr::V6(ip)) => ip.to_bits(),
             None => 0,
         };
         self.high.store((bits >> 64) as u64, Relaxed);
         self.low.store(bits as u64, Relaxed);
-        self.port.store(carried.map_or(0, |address| u64::from(address.port()) + 1), Relaxed);
+        self.port.store(proxied_source.map_or(0, |address| u64::from(address.port()) + 1), Relaxed);
     }
 
     fn told(&self) -> Option<SocketAddr> {
@@ -66,51 +66,51 @@ impl Carried {
     }
 }
 
-impl Slot {
+impl ChildReport {
     pub(super) fn clear(&self) {
         self.end.store(0, Relaxed);
-        self.carried.tell(None);
+        self.proxied_source.tell(None);
         self.process.store(0, Relaxed);
     }
 
     /// Leaves a place to whoever takes it back first: the child, or its parent if the child is killed.
-    pub(super) fn hold(&self, place: Place) {
+    pub(super) fn hold(&self, place: SourceSlot) {
         self.place.store(place.number() + 1, Relaxed);
         std::mem::forget(place);
     }
 
     /// Notes a place that is held once the child runs.
-    pub(super) fn offer(&self, place: Option<&Place>) {
+    pub(super) fn offer(&self, place: Option<&SourceSlot>) {
         self.place.store(place.map_or(0, |place| place.number() + 1), Relaxed);
     }
 
-    /// Where the child told of the place that it took, for [`Duty::take_back`](crate::serve::context::Duty::take_back).
+    /// Where the child told of the place that it took, for [`ListenerContext::release_source`](crate::serve::context::Duty::take_back).
     pub(super) fn place(&self) -> &AtomicU32 {
         &self.place
     }
 
-    pub(super) fn tell(&self, report: Report) {
+    pub(super) fn tell(&self, report: ConnectionSummary) {
         self.received.store(report.received, Relaxed);
         self.sent.store(report.sent, Relaxed);
-        self.carried.tell(report.carried);
+        self.proxied_source.tell(report.proxied_source);
         let process = report.process.map_or(0, |p| u64::from(p.user) << 32 | (u64::from(p.pid) + 1));
         self.process.store(process, Relaxed);
         for (slot, time) in [(&self.lasted, report.lasted), (&self.lingered, report.lingered)] {
             slot.store(time.as_nanos() as u64, Relaxed);
         }
         let end = match report.end {
-            End::PeerClosed => 1,
-            End::ServiceClosed => 2,
-            End::Stopped => 3,
-            End::PeerReset => 4,
-            End::Panicked => 5,
-            End::IdleTimeout => 7,
-            End::MaxLifetime => 8,
-            End::MaxBytes => 9,
-            End::Cut => 11,
-            End::Refused(reason) => 10 | (reason as u64) << 32,
-            End::Failed(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
-            End::LoopFailed | End::Killed(_) | End::Vanished => 0,
+            CloseReason::PeerClosed => 1,
+            CloseReason::ServiceClosed => 2,
+            CloseReason::Stopped => 3,
+            CloseReason::PeerReset => 4,
+            CloseReason::Panicked => 5,
+            CloseReason::IdleTimeout => 7,
+            CloseReason::MaxLifetime => 8,
+            CloseReason::MaxBytes => 9,
+            CloseReason::DrainTimeout => 11,
+            CloseReason::Refused(reason) => 10 | (reason as u64) << 32,
+            CloseReason::Io(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
+            CloseReason::LoopFailed | CloseReason::Killed(_) | CloseReason::ChildExited => 0,
         };
         self.end.store(end, Release);
     }
@@ -120,24 +120,24 @@ impl Slot {
         self.end.load(Acquire) != 0
     }
 
-    pub(super) fn told(&self, status: WaitStatus) -> Report {
+    pub(super) fn told(&self, status: WaitStatus) -> ConnectionSummary {
         let end = self.end.load(Acquire);
         let end = match (status, end & 0xff) {
-            (WaitStatus::Signaled(_, signal, _), _) => End::Killed(signal as i32),
-            (_, 1) => End::PeerClosed,
-            (_, 2) => End::ServiceClosed,
-            (_, 3) => End::Stopped,
-            (_, 4) => End::PeerReset,
-            (_, 5) => End::Panicked,
-            (_, 6) => End::Failed((end >> 32) as i32),
-            (_, 7) => End::IdleTimeout,
-            (_, 8) => End::MaxLifetime,
-            (_, 9) => End::MaxBytes,
-            (_, 11) => End::Cut,
-            (_, 10) => {
-                Reason::ALL.get((end >> 32) as usize).map_or(End::Vanished, |reason| End::Refused(*reason))
-            }
-            _ => End::Vanished,
+            (WaitStatus::Signaled(_, signal, _), _) => CloseReason::Killed(signal as i32),
+            (_, 1) => CloseReason::PeerClosed,
+            (_, 2) => CloseReason::ServiceClosed,
+            (_, 3) => CloseReason::Stopped,
+            (_, 4) => CloseReason::PeerReset,
+            (_, 5) => CloseReason::Panicked,
+            (_, 6) => CloseReason::Io((end >> 32) as i32),
+            (_, 7) => CloseReason::IdleTimeout,
+            (_, 8) => CloseReason::MaxLifetime,
+            (_, 9) => CloseReason::MaxBytes,
+            (_, 11) => CloseReason::DrainTimeout,
+            (_, 10) => RefusalReason::ALL
+                .get((end >> 32) as usize)
+                .map_or(CloseReason::ChildExited, |reason| CloseReason::Refused(*reason)),
+            _ => CloseReason::ChildExited,
         };
         let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));
         let process = self.process.load(Relaxed);
@@ -145,6 +145,14 @@ impl Slot {
         let process = pid.map(|pid| PeerProcess { pid, user: (process >> 32) as u32 });
         let [lasted, lingered] =
             [&self.lasted, &self.lingered].map(|slot| Duration::from_nanos(slot.load(Relaxed)));
-        Report { received, sent, end, carried: self.carried.told(), process, lasted, lingered }
+        ConnectionSummary {
+            received,
+            sent,
+            end,
+            proxied_source: self.proxied_source.told(),
+            process,
+            lasted,
+            lingered,
+        }
     }
 }

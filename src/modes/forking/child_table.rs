@@ -6,15 +6,15 @@ use nix::unistd::Pid;
 ///
 /// After a fork every page that the parent writes to must be copied once more. So they are kept close together, at the lowest
 /// numbers that are free, and a child is found by looking through them: that is nothing beside a fork.
-pub(super) struct Brood<T> {
+pub(super) struct ChildTable<T> {
     children: Vec<Option<(Pid, T)>>,
     alive: usize,
 }
 
-impl<T> Brood<T> {
+impl<T> ChildTable<T> {
     /// Room for `most` children.
-    pub(super) fn new(most: usize) -> Brood<T> {
-        Brood { children: std::iter::repeat_with(|| None).take(most).collect(), alive: 0 }
+    pub(super) fn new(most: usize) -> ChildTable<T> {
+        ChildTable { children: std::iter::repeat_with(|| None).take(most).collect(), alive: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -62,18 +62,18 @@ mod tests {
 
     #[test]
     fn the_lowest_number_is_taken_again() {
-        let mut brood = Brood::new(2);
-        assert!(brood.is_empty());
+        let mut table = ChildTable::new(2);
+        assert!(table.is_empty());
         for (number, pid) in [(0, 70), (1, 71)] {
-            assert_eq!(brood.free(), Some(number));
-            brood.insert(number, Pid::from_raw(pid), pid);
+            assert_eq!(table.free(), Some(number));
+            table.insert(number, Pid::from_raw(pid), pid);
         }
-        assert!(brood.is_full() && brood.free().is_none());
-        assert_eq!(brood.pids().map(Pid::as_raw).collect::<Vec<_>>(), [70, 71]);
-        assert_eq!(brood.remove(Pid::from_raw(70)), Some((0, 70)));
-        assert_eq!(brood.remove(Pid::from_raw(70)), None);
-        assert_eq!(brood.free(), Some(0));
-        assert_eq!(brood.remove(Pid::from_raw(71)), Some((1, 71)));
-        assert!(brood.is_empty());
+        assert!(table.is_full() && table.free().is_none());
+        assert_eq!(table.pids().map(Pid::as_raw).collect::<Vec<_>>(), [70, 71]);
+        assert_eq!(table.remove(Pid::from_raw(70)), Some((0, 70)));
+        assert_eq!(table.remove(Pid::from_raw(70)), None);
+        assert_eq!(table.free(), Some(0));
+        assert_eq!(table.remove(Pid::from_raw(71)), Some((1, 71)));
+        assert!(table.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use crate::modes::forking::process_group::{Family, cause};
+use crate::modes::forking::process_group::{ProcessGroup, cause};
 use crate::{serve::context::Startup, sys::interrupt};
 
 /// Shared by the process that forks and its workers.
@@ -35,7 +35,7 @@ impl PoolStart {
             tell(&prepared);
             let mut polled = [PollFd::new(begun.as_fd(), PollFlags::POLLIN)];
             // A worker that is told to stop by then finds that out by itself.
-            while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) && !interrupt::asked() {}
+            while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) && !interrupt::is_interrupted() {}
             true
         }))
     }
@@ -44,14 +44,14 @@ impl PoolStart {
     ///
     /// # Errors
     /// If one of them has ended instead.
-    pub(super) fn wait(&self, family: &Family, workers: usize) -> io::Result<()> {
+    pub(super) fn wait(&self, group: &ProcessGroup, workers: usize) -> io::Result<()> {
         let mut prepared = 0;
         while prepared < workers as u64 {
-            if let Some((_, status)) = family.reap() {
+            if let Some((_, status)) = group.reap() {
                 let cause = cause(status);
                 return Err(io::Error::other(format!("a worker ended before it could serve: {cause}")));
             }
-            family.pause_until(Some(self.prepared.as_fd()), None);
+            group.pause_until(Some(self.prepared.as_fd()), None);
             let mut count = [0; 8];
             if nix::unistd::read(&self.prepared, &mut count).is_ok() {
                 prepared += u64::from_ne_bytes(count);

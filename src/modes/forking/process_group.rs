@@ -33,11 +33,11 @@ use crate::{
         stats::{Order, Stats, use_shard},
     },
     serve::{
-        context::Duty,
-        listener_set::{self, LingerList, Patience},
+        context::ListenerContext,
+        listener_set::{self, LingerList, WaitOptions},
     },
     socket::listener::Listener,
-    sys::{fork, interrupt, post, shared::Shared},
+    sys::{fork, interrupt, shared::Shared, worker_state},
 };
 
 /// Tells the process of a forking listener that its sockets are another generation's.
@@ -47,7 +47,7 @@ pub(crate) const HAND_OVER: Signal = Signal::SIGUSR2;
 const ORDER: Duration = Duration::from_millis(500);
 
 /// This process and those it forks. All signals stay blocked in it, except while it waits.
-pub(super) struct Family {
+pub(super) struct ProcessGroup {
     bereaved: Arc<AtomicBool>,
     handed: Arc<AtomicBool>,
     /// Of its children so far: each counts apart from the one before.
@@ -56,20 +56,20 @@ pub(super) struct Family {
     stats: Arc<Shared<Stats>>,
 }
 
-impl Family {
-    pub(super) fn new(stats: &Arc<Shared<Stats>>) -> io::Result<Family> {
+impl ProcessGroup {
+    pub(super) fn new(stats: &Arc<Shared<Stats>>) -> io::Result<ProcessGroup> {
         // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
         interrupt::on(libc::SIGTERM);
-        post::on();
+        worker_state::on();
         let (bereaved, handed): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
-        let family = Family { bereaved, handed, forked: Cell::default(), stats: Arc::clone(stats) };
-        flag::register(HAND_OVER as i32, Arc::clone(&family.handed))?;
-        flag::register(consts::SIGCHLD, Arc::clone(&family.bereaved))?;
-        Ok(family)
+        let group = ProcessGroup { bereaved, handed, forked: Cell::default(), stats: Arc::clone(stats) };
+        flag::register(HAND_OVER as i32, Arc::clone(&group.handed))?;
+        flag::register(consts::SIGCHLD, Arc::clone(&group.bereaved))?;
+        Ok(group)
     }
 
     pub(super) fn is_told_to_stop(&self) -> bool {
-        interrupt::asked() && self.is_ordered(Order::Stop, Signal::SIGTERM)
+        interrupt::is_interrupted() && self.is_ordered(Order::Stop, Signal::SIGTERM)
     }
 
     /// Whether the sockets are another generation's from now on.
@@ -91,7 +91,7 @@ impl Family {
     }
 
     /// Makes children that are blocked at the door look up.
-    pub(super) fn nudge(&self, children: impl Iterator<Item = Pid>) {
+    pub(super) fn wake(&self, children: impl Iterator<Item = Pid>) {
         for child in children {
             let _ = kill(child, Signal::SIGWINCH);
         }
@@ -112,21 +112,26 @@ impl Family {
 
     /// When nobody is accepted here any more: refuses clients from now on. Forks a process for those who wait at `sockets` when
     /// the listener stops, and for those who were `refused` and have not read why.
-    pub(super) fn close(&self, duty: &Duty, sockets: &[Listener], refused: LingerList) -> Option<Pid> {
-        let (is_due, lingers) = (backlog_drain::is_due(duty), !refused.is_empty());
+    pub(super) fn close(
+        &self,
+        context: &ListenerContext,
+        sockets: &[Listener],
+        refused: LingerList,
+    ) -> Option<Pid> {
+        let (is_due, lingers) = (backlog_drain::is_due(context), !refused.is_empty());
         let drain = || {
             match is_due {
-                true => backlog_drain::serve(duty, sockets, refused),
+                true => backlog_drain::serve(context, sockets, refused),
                 false => refused.finish(),
             }
             0
         };
         let forked = (is_due || lingers).then(|| self.fork(drain));
         if !matches!(forked, Some(Ok(_))) || !is_due {
-            backlog_drain::refuse(duty, sockets);
+            backlog_drain::refuse(context, sockets);
         }
         forked?.inspect_err(|error| {
-            let name = &duty.settings.name;
+            let name = &context.settings.name;
             warn!("listener \"{name}\": cannot fork for the clients that wait at the stop: {error}; they are refused");
         }).ok()
     }
@@ -157,7 +162,7 @@ impl Family {
         }
     }
 
-    /// Has [`Family::reap`] ask the kernel, also if no signal has told of a death yet.
+    /// Has [`ProcessGroup::reap`] ask the kernel, also if no signal has told of a death yet.
     pub(super) fn look_for_dead(&self) {
         self.bereaved.store(true, Relaxed);
     }
@@ -167,7 +172,7 @@ impl Family {
         self.pause_until(None, time);
     }
 
-    /// As [`Family::pause`], also until `event` is readable.
+    /// As [`ProcessGroup::pause`], also until `event` is readable.
     pub(super) fn pause_until(&self, event: Option<BorrowedFd<'_>>, time: Option<Duration>) {
         listener_set::pause(&self.patience(time, true), event);
         logging::catch_up();
@@ -175,7 +180,7 @@ impl Family {
 
     /// Waits for SIGTERM and to be asked for a sign of life or to hand over, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
     /// SIGINT, are the daemon's to act on.
-    pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> Patience {
+    pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> WaitOptions {
         let mut blocked = interrupt::blockable();
         blocked.remove(Signal::SIGTERM);
         blocked.remove(Signal::SIGWINCH);
@@ -184,7 +189,7 @@ impl Family {
             blocked.remove(Signal::SIGCHLD);
         }
         let log = logging::due().map(|due| due.saturating_duration_since(Instant::now()));
-        Patience { time: time.into_iter().chain(log).min(), blocked: Some(blocked) }
+        WaitOptions { time: time.into_iter().chain(log).min(), blocked: Some(blocked) }
     }
 }
 

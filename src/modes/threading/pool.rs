@@ -15,8 +15,8 @@ use std::{
 use log::warn;
 
 use crate::{
-    report::{logging::Seldom, stats::Stats},
-    serve::context::Duty,
+    report::{logging::LogThrottle, stats::Stats},
+    serve::context::ListenerContext,
     sys::{room, shared::Shared, task_name::name_task, thread},
 };
 
@@ -67,27 +67,27 @@ struct State<J> {
 impl<J: Send + 'static> Threads<J> {
     /// Threads that do `work` for each job, with what `prepare` gives each thread once.
     pub(super) fn new<T>(
-        duty: &Arc<Duty>,
+        context: &Arc<ListenerContext>,
         prepare: fn() -> io::Result<T>,
-        work: impl Fn(&Duty, J, &mut T) + Send + Sync + 'static,
+        work: impl Fn(&ListenerContext, J, &mut T) + Send + Sync + 'static,
     ) -> Threads<J>
     where
         T: Send + 'static,
     {
         let state = State { jobs: VecDeque::new(), spare: 0, alive: 0, finished: false };
         let pool = Arc::new(Pool { state: Mutex::new(state), given: Condvar::new(), gone: Condvar::new() });
-        let stats = Arc::clone(&duty.stats);
-        let (duty, work, shared) = (Arc::clone(duty), Arc::new(work), Arc::clone(&pool));
+        let stats = Arc::clone(&context.stats);
+        let (context, work, shared) = (Arc::clone(context), Arc::new(work), Arc::clone(&pool));
         let start = move || {
             has_room()?;
             let mut own = prepare()?;
-            let (duty, work, shared) = (Arc::clone(&duty), Arc::clone(&work), Arc::clone(&shared));
+            let (context, work, shared) = (Arc::clone(&context), Arc::clone(&work), Arc::clone(&shared));
             let live = move || {
-                name_task(&duty.settings.name, CLIENT);
+                name_task(&context.settings.name, CLIENT);
                 let alive = Alive(shared);
-                duty.crew.join(|| {
+                context.workers.join(|| {
                     while let Some(job) = alive.0.next() {
-                        work(&duty, job, &mut own);
+                        work(&context, job, &mut own);
                     }
                 });
             };
@@ -190,8 +190,8 @@ fn has_room() -> io::Result<()> {
 }
 
 fn cannot_start(error: &io::Error) {
-    static SELDOM: Seldom = Seldom::new(Duration::from_secs(10));
-    if SELDOM.allow().is_some() {
+    static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+    if THROTTLE.allow().is_some() {
         warn!(
             "cannot start a thread: {error}; clients wait, raise the limit of threads or of memory, or lower max-connections"
         );

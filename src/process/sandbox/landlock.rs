@@ -18,7 +18,7 @@ use landlock::{
 };
 
 use crate::config::{Address, Config, LogTarget};
-use crate::process::sandbox::seccomp::Needs;
+use crate::process::sandbox::seccomp::SyscallNeeds;
 
 type Rights = BitFlags<AccessFs>;
 
@@ -62,7 +62,7 @@ const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 const DOMAIN: u16 = 53;
 
 /// What can be reached.
-pub(super) struct Reach {
+pub(super) struct FsRules {
     /// The number of the kernel's interface.
     version: ABI,
     paths: usize,
@@ -74,7 +74,7 @@ pub(super) struct Reach {
 ///
 /// # Errors
 /// Says why the kernel does not do it, and what to do.
-pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: Needs) -> Result<Reach, String> {
+pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> Result<FsRules, String> {
     let (mut rights, mut opened) = (BTreeMap::<_, Rights>::new(), Vec::new());
     for (path, of_path) in rules(config, files, needs) {
         // What is not there need not be reached.
@@ -97,7 +97,7 @@ pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: Needs) -> Resu
             "this kernel is older than Linux 5.13 or was built without it, or the sandbox that echod runs in denies it: allow it there".to_owned(),
         ),
         (_, LandlockStatus::Available { effective_abi, .. }) => {
-            Ok(Reach { version: effective_abi.min(KNOWN), paths, rights })
+            Ok(FsRules { version: effective_abi.min(KNOWN), paths, rights })
         }
     }
 }
@@ -117,7 +117,7 @@ fn enforce(rules: Vec<(PathFd, Rights)>) -> Result<RestrictionStatus, RulesetErr
 }
 
 /// What is to be reached, and how.
-fn rules(config: &Config, files: &[PathBuf], needs: Needs) -> BTreeMap<PathBuf, Rights> {
+fn rules(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> BTreeMap<PathBuf, Rights> {
     let mut rules = BTreeMap::<PathBuf, Rights>::new();
     let mut allow = |path: PathBuf, rights| *rules.entry(path).or_default() |= rights;
     SYSTEM.into_iter().chain(LIBRARIES).for_each(|path| allow(path.into(), READ));
@@ -174,7 +174,7 @@ fn loaded() -> Vec<PathBuf> {
     files.filter(|file| own.as_deref() != Some(*file)).map(directory).collect()
 }
 
-impl Reach {
+impl FsRules {
     /// Whether a file may be made at `path`. Where its directory does not exist somebody else says so.
     pub(super) fn admits(&self, path: &Path, wanted: Rights) -> bool {
         let Ok(real) = fs::canonicalize(directory(path)) else { return true };
@@ -184,7 +184,7 @@ impl Reach {
     }
 }
 
-impl fmt::Display for Reach {
+impl fmt::Display for FsRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "landlock (ABI {}: {} paths)", self.version, self.paths)
     }
@@ -204,8 +204,8 @@ mod tests {
         (dir, load(&inputs, &Environment::default()).unwrap().config)
     }
 
-    fn needs(forking: bool) -> Needs {
-        Needs { forking, io_uring: false }
+    fn needs(forking: bool) -> SyscallNeeds {
+        SyscallNeeds { forking, io_uring: false }
     }
 
     #[test]

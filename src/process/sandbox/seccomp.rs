@@ -14,7 +14,7 @@ mod table;
 
 /// What only some modes need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(super) struct SyscallNeeds {
     pub(super) forking: bool,
     pub(super) io_uring: bool,
 }
@@ -23,7 +23,7 @@ pub(super) struct Needs {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Lets pass what `needs` and all listeners have in common need, and says how many calls that are.
-pub(super) fn restrict(needs: Needs) -> Result<usize, String> {
+pub(super) fn restrict(needs: SyscallNeeds) -> Result<usize, String> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| {
         format!("the filter is made for x86_64, aarch64 and riscv64, and this is {}", std::env::consts::ARCH)
     })?;
@@ -57,7 +57,7 @@ fn plain(calls: &[i64]) -> Rules {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
-fn allowed(needs: Needs) -> Result<Rules, BackendError> {
+fn allowed(needs: SyscallNeeds) -> Result<Rules, BackendError> {
     let mut rules = plain(table::ALWAYS);
     rules.extend(plain(table::ARCHITECTURE));
     if needs.forking {
@@ -66,7 +66,7 @@ fn allowed(needs: Needs) -> Result<Rules, BackendError> {
     if needs.io_uring {
         rules.extend(plain(table::IO_URING));
     }
-    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|family| family as u64);
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|group| group as u64);
     let mut sockets = is_one_of(0, &families)?;
     // They tell the addresses of interfaces, and what unix clients have not read.
     for protocol in [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG] {
@@ -121,14 +121,14 @@ mod tests {
 
     #[test]
     fn no_call_is_both_needed_and_hostile() {
-        let all = allowed(Needs { forking: true, io_uring: true }).unwrap();
+        let all = allowed(SyscallNeeds { forking: true, io_uring: true }).unwrap();
         assert!(table::HOSTILE.iter().all(|call| !all.contains_key(call)));
         assert!(!all.contains_key(&table::CLONE3));
     }
 
     #[test]
     fn modes_add_their_calls_only() {
-        let calls = |forking, io_uring| allowed(Needs { forking, io_uring }).unwrap();
+        let calls = |forking, io_uring| allowed(SyscallNeeds { forking, io_uring }).unwrap();
         let (none, forking, io_uring) = (calls(false, false), calls(true, false), calls(false, true));
         assert!(!none.contains_key(&libc::SYS_execve) && forking.contains_key(&libc::SYS_execve));
         assert!(
@@ -142,7 +142,7 @@ mod tests {
     fn in_a_sandbox(test: impl FnOnce() + Send + 'static) {
         let test = move || {
             let architecture = std::env::consts::ARCH.try_into().unwrap();
-            let allowed = allowed(Needs { forking: false, io_uring: false }).unwrap();
+            let allowed = allowed(SyscallNeeds { forking: false, io_uring: false }).unwrap();
             for filter in filters(allowed, architecture).unwrap() {
                 seccompiler::apply_filter(&filter).unwrap();
             }
@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn what_is_not_needed_is_denied() {
         in_a_sandbox(|| {
-            let socket = |family: i32| Socket::new(family.into(), Type::DGRAM, None).map(|_| ());
-            for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
-                socket(family).unwrap();
+            let socket = |group: i32| Socket::new(group.into(), Type::DGRAM, None).map(|_| ());
+            for group in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
+                socket(group).unwrap();
             }
             assert!(nix::ifaddrs::getifaddrs().unwrap().count() > 0);
             let denied = Some(libc::EPERM);
@@ -177,7 +177,7 @@ mod tests {
             return in_a_sandbox(|| _ = nix::unistd::chroot("/"));
         }
         let own = std::env::current_exe().unwrap();
-        let name = "sandbox::calls::tests::a_hostile_call_is_the_end";
+        let name = "process::sandbox::seccomp::tests::a_hostile_call_is_the_end";
         let output = Command::new(own).args(["--exact", name]).env(CHILD, "1").output().unwrap();
         assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{output:?}");
     }
@@ -185,7 +185,7 @@ mod tests {
     /// What an echo takes is let pass without a look at its arguments.
     #[test]
     fn hot_calls_have_no_rules() {
-        let all = allowed(Needs { forking: true, io_uring: true }).unwrap();
+        let all = allowed(SyscallNeeds { forking: true, io_uring: true }).unwrap();
         let hot = [
             libc::SYS_read,
             libc::SYS_write,

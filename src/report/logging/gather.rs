@@ -75,16 +75,16 @@ impl Write for Lines {
 }
 
 /// While it lives, the lines of this thread wait until they are [written](Gathering::write).
-pub struct Gathering {
+pub struct LineBuffer {
     /// It is this thread's.
     here: PhantomData<*const ()>,
 }
 
-impl Gathering {
+impl LineBuffer {
     /// Begins to gather.
-    pub fn begin() -> Gathering {
+    pub fn begin() -> LineBuffer {
         GATHERED.set(Some(Gathered { lines: Vec::with_capacity(PIECE), outlet: None }));
-        Gathering { here: PhantomData }
+        LineBuffer { here: PhantomData }
     }
 
     /// Writes what was gathered. To be called before waiting for anything.
@@ -93,7 +93,7 @@ impl Gathering {
     }
 }
 
-impl Drop for Gathering {
+impl Drop for LineBuffer {
     fn drop(&mut self) {
         self.write();
         GATHERED.set(None);
@@ -115,7 +115,7 @@ mod tests {
         let mut first = lines(&path);
         first.write_all(&[b'a'; 100]).unwrap();
         assert_eq!(written(), 100);
-        let gathering = Gathering::begin();
+        let gathering = LineBuffer::begin();
         first.write_all(&[b'b'; 4000]).unwrap();
         assert_eq!(written(), 100);
         first.write_all(&[b'c'; 97]).unwrap();

@@ -18,7 +18,7 @@ use std::{
 };
 
 use super::{sink::Datagrams, stderr::Means};
-use crate::sys::shared::Slots;
+use crate::sys::shared::SharedArray;
 
 /// As much as a pipe takes in one piece, among the lines of other processes (pipe(7), `PIPE_BUF`).
 pub(super) const PIECE: usize = 4096;
@@ -35,7 +35,7 @@ const LAST: Duration = Duration::from_millis(200);
 
 /// Lines that found no room and are not told of yet, of this process and those that it forks.
 static LOST: LazyLock<Lost> =
-    LazyLock::new(|| Slots::new(1).map_or_else(|_| Lost::Own(AtomicU64::new(0)), Lost::Shared));
+    LazyLock::new(|| SharedArray::new(1).map_or_else(|_| Lost::Own(AtomicU64::new(0)), Lost::Shared));
 
 /// Whether anything is kept in this process.
 static BEHIND: AtomicBool = AtomicBool::new(false);
@@ -44,7 +44,7 @@ static BEHIND: AtomicBool = AtomicBool::new(false);
 static ON_BEHIND: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 enum Lost {
-    Shared(Slots<AtomicU64>),
+    Shared(SharedArray<AtomicU64>),
     /// Without memory to share each process counts for itself.
     Own(AtomicU64),
 }
@@ -93,7 +93,7 @@ struct Backlog {
 }
 
 /// What became of a write.
-enum Outcome {
+enum WriteOutcome {
     Wrote(usize),
     NoRoom,
     /// Nobody will ever take it.
@@ -101,7 +101,7 @@ enum Outcome {
 }
 
 impl Target {
-    fn write(&self, bytes: &[u8]) -> Outcome {
+    fn write(&self, bytes: &[u8]) -> WriteOutcome {
         loop {
             let written = match self {
                 Target::Stderr(means) => means.write(bytes),
@@ -109,10 +109,10 @@ impl Target {
                 Target::Datagrams(socket) => socket.send(bytes),
             };
             return match written {
-                Ok(n) => Outcome::Wrote(n),
+                Ok(n) => WriteOutcome::Wrote(n),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if self.may_take_it_later(&error) => Outcome::NoRoom,
-                Err(_) => Outcome::Failed,
+                Err(error) if self.may_take_it_later(&error) => WriteOutcome::NoRoom,
+                Err(_) => WriteOutcome::Failed,
             };
         }
     }
@@ -174,9 +174,9 @@ impl Outlet {
             return self.keep(&mut backlog, lines, in_any_case);
         }
         match self.target.write(lines) {
-            Outcome::Wrote(n) if n < lines.len() => self.keep(&mut backlog, &lines[n..], true),
-            Outcome::NoRoom => self.keep(&mut backlog, lines, in_any_case),
-            Outcome::Wrote(_) | Outcome::Failed => return,
+            WriteOutcome::Wrote(n) if n < lines.len() => self.keep(&mut backlog, &lines[n..], true),
+            WriteOutcome::NoRoom => self.keep(&mut backlog, lines, in_any_case),
+            WriteOutcome::Wrote(_) | WriteOutcome::Failed => return,
         }
         drop(backlog);
         // Whoever tries again may have seen a moment ago that nothing was kept any more.
@@ -244,12 +244,12 @@ impl Outlet {
         let mut moved = false;
         while let Some(piece) = backlog.pieces.front_mut() {
             match self.target.write(piece) {
-                Outcome::NoRoom => break,
-                Outcome::Wrote(n) if n < piece.len() => {
+                WriteOutcome::NoRoom => break,
+                WriteOutcome::Wrote(n) if n < piece.len() => {
                     piece.drain(..n);
                     backlog.bytes -= n;
                 }
-                Outcome::Wrote(_) | Outcome::Failed => {
+                WriteOutcome::Wrote(_) | WriteOutcome::Failed => {
                     backlog.bytes -= piece.len();
                     backlog.pieces.pop_front();
                 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
-use super::{Reason, Stats};
+use super::{RefusalReason, Stats};
 
 /// A counter of the line that SIGUSR1 logs for each listener.
 pub struct Counter {
@@ -113,7 +113,7 @@ impl fmt::Display for Stats {
             let comma = if number == 0 { "" } else { ", " };
             write!(f, "{comma}{word} {}{unit}", value(self))?;
         }
-        let refused = Reason::ALL.map(|reason| (reason, self.refused(reason)));
+        let refused = RefusalReason::ALL.map(|reason| (reason, self.refused(reason)));
         let mut happened = refused.into_iter().filter(|(_, count)| *count > 0);
         happened.try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
     }

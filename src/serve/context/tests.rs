@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::{
     config::{Environment, Inputs},
-    service::{Event, Next, Session},
+    service::{Next, Session, SessionEvent},
 };
 
 /// Echoes, but is afraid of one word.
@@ -27,11 +27,11 @@ impl Service for Fragile {
 }
 
 impl Session for Fragile {
-    fn respond(&mut self, event: Event, buffer: &mut [u8]) -> Next {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
-            Event::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
-            Event::Received(n) => Next::Send(n),
-            Event::Opened | Event::Drained => Next::Listen,
+            SessionEvent::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
+            SessionEvent::Received(n) => Next::Send(n),
+            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
         }
     }
 }
@@ -50,7 +50,7 @@ impl Service for Slow {
 }
 
 impl Session for Slow {
-    fn respond(&mut self, _: Event, _: &mut [u8]) -> Next {
+    fn respond(&mut self, _: SessionEvent, _: &mut [u8]) -> Next {
         std::thread::sleep(Duration::from_millis(1));
         Next::Listen
     }
@@ -60,10 +60,10 @@ impl Session for Slow {
 #[test]
 fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
     crate::sys::interrupt::on(crate::sys::interrupt::SIGNAL);
-    let mut duty = duty();
-    duty.service = Box::new(Slow);
+    let mut context = context();
+    context.service = Box::new(Slow);
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let (mut permit, peer) = (duty.gate.enter().unwrap(), Peer::Unnamed);
+    let (mut permit, peer) = (context.slots.acquire().unwrap(), Peer::Unnamed);
     permit.open();
     let is_served = AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -75,49 +75,49 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
             is_served.load(Relaxed)
         });
         scope.spawn(|| {
-            duty.crew.join(|| {
-                duty.serve(
-                    Guest { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
+            context.workers.join(|| {
+                context.serve(
+                    Accepted { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
                     &mut [0; 64],
                 )
             });
             is_served.store(false, Relaxed);
         });
-        while duty.stats.activity() == 0 {
+        while context.stats.activity() == 0 {
             std::thread::yield_now();
         }
-        duty.cut.set(Instant::now()).unwrap();
-        duty.stop();
+        context.cut.set(Instant::now()).unwrap();
+        context.stop();
         assert!(!flood.join().unwrap(), "it was served on");
     });
-    assert_eq!([&duty.stats.cut, &duty.stats.errors].map(|count| count.load(Relaxed)), [1, 0]);
+    assert_eq!([&context.stats.cut, &context.stats.errors].map(|count| count.load(Relaxed)), [1, 0]);
 }
 
-fn duty() -> Duty {
+fn context() -> ListenerContext {
     let inputs = Inputs { file: None, listen: vec!["unix:@unused?name=it".into()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap()
+    ListenerContext::new(settings, Arc::new(Shared::new().unwrap())).unwrap()
 }
 
 #[test]
 fn a_panic_costs_one_connection() {
-    let mut duty = duty();
-    duty.service = Box::new(Fragile);
+    let mut context = context();
+    context.service = Box::new(Fragile);
     let mut scratch = [0; 64];
     let mut converse = |word: &[u8]| {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         ours.write_all(word).unwrap();
         ours.shutdown(Shutdown::Write).unwrap();
         let socket = Socket::from(OwnedFd::from(theirs));
-        let mut permit = duty.gate.enter().unwrap();
+        let mut permit = context.slots.acquire().unwrap();
         permit.open();
-        duty.serve(Guest { socket, peer: Peer::Unnamed, permit, opened: Instant::now() }, &mut scratch);
+        context.serve(Accepted { socket, peer: Peer::Unnamed, permit, opened: Instant::now() }, &mut scratch);
         let mut answer = Vec::new();
         ours.read_to_end(&mut answer).unwrap();
-        (answer, [&duty.stats.died, &duty.stats.open].map(|count| count.load(Relaxed)))
+        (answer, [&context.stats.died, &context.stats.open].map(|count| count.load(Relaxed)))
     };
     assert_eq!(converse(b"hello"), (b"hello".to_vec(), [0, 0]));
     assert_eq!(converse(b"boo"), (Vec::new(), [1, 0]));
     assert_eq!(converse(b"again"), (b"again".to_vec(), [1, 0]));
-    assert_eq!(duty.stats.errors.load(Relaxed), 1);
+    assert_eq!(context.stats.errors.load(Relaxed), 1);
 }

@@ -11,8 +11,8 @@ use log::{Level, debug, error, info, log_enabled, warn};
 
 use crate::{
     config::Payload,
-    report::{payload::Shown, refusal_reason::Reason},
-    serve::context::{Duty, Room},
+    report::{payload::Escaped, refusal_reason::RefusalReason},
+    serve::context::{AnswerRoom, ListenerContext},
     service::Service,
     socket::{address::Peer, listener::Listener},
     sys::{
@@ -22,42 +22,44 @@ use crate::{
 };
 
 /// Answers all datagrams of a batch that were let in, and sends the answers.
-pub fn answer(duty: &Duty, listener: &Listener, batch: &mut Batch) {
-    if duty.settings.payload != Payload::Off || log_enabled!(Level::Debug) {
-        show(duty, batch);
+pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch) {
+    if context.settings.payload != Payload::Off || log_enabled!(Level::Debug) {
+        show(context, batch);
     }
-    let allow_amplification = duty.settings.allow_amplification;
+    let allow_amplification = context.settings.allow_amplification;
     let make = |buffer: &mut [u8], request: Request<'_>| {
-        reply(&*duty.service, buffer, request.length(), allow_amplification).unwrap_or_else(|reason| {
-            duty.refuse(reason, 1, || super::source(duty, request));
+        reply(&*context.service, buffer, request.length(), allow_amplification).unwrap_or_else(|reason| {
+            context.refuse(reason, 1, || super::source(context, request));
             None
         })
     };
     // A service that panics loses one datagram, not the batch.
     while catch_unwind(AssertUnwindSafe(|| batch.answer(make))).is_err() {
-        duty.stats.died.fetch_add(1, Relaxed);
-        duty.stats.errors.fetch_add(1, Relaxed);
-        error!("listener \"{}\": the service panicked; one datagram is lost", duty.settings.name);
+        context.stats.died.fetch_add(1, Relaxed);
+        context.stats.errors.fetch_add(1, Relaxed);
+        error!("listener \"{}\": the service panicked; one datagram is lost", context.settings.name);
     }
-    let mut room = duty.unread.as_ref().map(|unread| unread.room(listener));
-    let asked = room.as_mut().map(|room| room as &mut dyn SendRoom);
-    let sent = batch.send(listener.as_fd(), super::hears_complaints(duty, listener), asked);
-    duty.stats.sent(sent.bytes);
+    let mut room = context.unread.as_ref().map(|unread| unread.room(listener));
+    let is_interrupted = room.as_mut().map(|room| room as &mut dyn SendRoom);
+    let sent = batch.send(listener.as_fd(), super::hears_complaints(context, listener), is_interrupted);
+    context.stats.sent(sent.bytes);
     if sent.told {
-        super::hear_complaints(duty, listener);
+        super::hear_complaints(context, listener);
     }
-    if let Some(peer) = room.as_ref().and_then(Room::withheld_from) {
-        duty.refuse(Reason::Unread, sent.withheld, || peer.url(duty.settings.protocol).to_string());
+    if let Some(peer) = room.as_ref().and_then(AnswerRoom::withheld_from) {
+        context
+            .refuse(RefusalReason::Unread, sent.withheld, || peer.url(context.settings.protocol).to_string());
     }
     if sent.error != 0 {
-        tell_unsent(duty, listener, &sent);
+        tell_unsent(context, listener, &sent);
     }
 }
 
 /// Counts the answers that could not be sent, and tells why the last of them could not, once a minute for each reason.
 #[cold]
-fn tell_unsent(duty: &Duty, listener: &Listener, sent: &Sent) {
-    let (stats, &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. }) = (&duty.stats, sent);
+fn tell_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
+    let (stats, &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. }) =
+        (&context.stats, sent);
     stats.dropped.fetch_add(dropped, Relaxed);
     stats.forbidden.fetch_add(forbidden, Relaxed);
     stats.unreachable.fetch_add(unreachable, Relaxed);
@@ -73,7 +75,7 @@ fn tell_unsent(duty: &Duty, listener: &Listener, sent: &Sent) {
         _ => (4, failed, ""),
     };
     if stats.tells_unsent(kind, clock::now()) {
-        let (name, error) = (duty.settings.name.as_str(), io::Error::from_raw_os_error(error));
+        let (name, error) = (context.settings.name.as_str(), io::Error::from_raw_os_error(error));
         let (url, s) = (listener.url(), if count == 1 { "" } else { "s" });
         warn!(listener = name; "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}");
     }
@@ -86,22 +88,22 @@ pub(super) fn reply(
     buffer: &mut [u8],
     request: usize,
     allow_amplification: bool,
-) -> Result<Option<usize>, Reason> {
+) -> Result<Option<usize>, RefusalReason> {
     match service.datagram(buffer, request) {
-        Some(length) if length > request && !allow_amplification => Err(Reason::Amplifying),
+        Some(length) if length > request && !allow_amplification => Err(RefusalReason::Amplifying),
         reply => Ok(reply),
     }
 }
 
 /// Shows what is to be answered.
 #[cold]
-fn show(duty: &Duty, batch: &Batch) {
-    let (name, payload) = (duty.settings.name.as_str(), duty.settings.payload);
+fn show(context: &ListenerContext, batch: &Batch) {
+    let (name, payload) = (context.settings.name.as_str(), context.settings.payload);
     for (i, request) in batch.requests().enumerate().filter(|(i, _)| batch.refused() & (1 << i) == 0) {
         let peer = Peer::from(&request.source());
-        let (url, length) = (peer.url(duty.settings.protocol), request.length());
+        let (url, length) = (peer.url(context.settings.protocol), request.length());
         if payload != Payload::Off {
-            let shown = Shown::new(batch.payload(i), payload);
+            let shown = Escaped::new(batch.payload(i), payload);
             info!(listener = name; "listener \"{name}\": {url} {shown}");
         }
         debug!(listener = name; "listener \"{name}\": {url} sent a datagram of {length} bytes");

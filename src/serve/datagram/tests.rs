@@ -7,7 +7,7 @@ use proptest::{prelude::*, sample::select};
 use super::*;
 use crate::{
     config::{self, Environment, Inputs, ServiceKind},
-    report::refusal_reason::Reason,
+    report::refusal_reason::RefusalReason,
     service::{
         Service, Session,
         tests::{KINDS, request, room_for_a_datagram, service},
@@ -44,8 +44,8 @@ fn a_panic_costs_one_datagram_of_a_batch() {
         &mut Vec::new(),
     );
     let listener = listener.unwrap().remove(0);
-    let mut duty = Duty::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
-    duty.service = Box::new(Fragile);
+    let mut context = ListenerContext::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
+    context.service = Box::new(Fragile);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let Peer::Inet(address) = *listener.address() else { unreachable!("it is UDP") };
@@ -53,16 +53,16 @@ fn a_panic_costs_one_datagram_of_a_batch() {
     for sent in [["boo", "b", "c", "d"], ["a", "boo", "boo", "d"], ["a", "b", "c", "boo"]] {
         sent.iter().for_each(|word| assert_eq!(client.send(word.as_bytes()).unwrap(), word.len()));
         let mut batch = Batch::new(8, false).unwrap();
-        assert_eq!(take(&duty, &listener, &mut batch, true).unwrap(), sent.len());
-        answer(&duty, &listener, &mut batch);
+        assert_eq!(take(&context, &listener, &mut batch, true).unwrap(), sent.len());
+        answer(&context, &listener, &mut batch);
         for word in sent.into_iter().filter(|word| *word != "boo") {
             let mut buffer = [0; 8];
             let n = client.recv(&mut buffer).unwrap();
             assert_eq!(&buffer[..n], word.as_bytes());
         }
     }
-    let counts = [&duty.stats.served, &duty.stats.errors].map(|count| count.load(Relaxed));
-    assert_eq!((counts, duty.stats.died.load(Relaxed)), ([12, 4], 4));
+    let counts = [&context.stats.served, &context.stats.errors].map(|count| count.load(Relaxed));
+    assert_eq!((counts, context.stats.died.load(Relaxed)), ([12, 4], 4));
 }
 
 proptest! {
@@ -76,7 +76,7 @@ proptest! {
         match answer::reply(&*service(kind, quote, false), &mut buffer, request.len(), false) {
             Ok(Some(length)) => prop_assert!(length <= request.len()),
             Ok(None) => prop_assert_eq!(kind, ServiceKind::Discard),
-            Err(reason) => prop_assert_eq!(reason, Reason::Amplifying),
+            Err(reason) => prop_assert_eq!(reason, RefusalReason::Amplifying),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::{
     config::{self, Protocol},
     socket::{
         address::Peer,
-        fd_store::{Label, Store},
-        listener::{Listener, Whose},
+        fd_store::{FdName, FdStore},
+        listener::{Listener, SocketOwner},
         options::{self, Usual},
         socket_file::SocketFile,
     },
@@ -34,7 +34,7 @@ pub struct Kept {
 
 pub(super) struct KeptSocket {
     pub(super) name: String,
-    pub(super) label: Label,
+    pub(super) label: FdName,
     pub(super) socket: Socket,
     pub(super) protocol: Protocol,
     pub(super) address: Peer,
@@ -96,9 +96,10 @@ impl Kept {
         }
         let mut usable = usable.into_iter();
         let Some(first) = usable.next() else { return Ok(None) };
-        let twins: Vec<Socket> = usable.collect();
-        self.taken += 1 + twins.len();
-        let mut listener = Listener::adopt(first, settings.protocol)?.of(Whose::Kept).with_twins(twins);
+        let reuseport_siblings: Vec<Socket> = usable.collect();
+        self.taken += 1 + reuseport_siblings.len();
+        let mut listener =
+            Listener::adopt(first, settings.protocol)?.of(SocketOwner::Stored).with_twins(reuseport_siblings);
         file.into_iter().for_each(|file| listener.set_file(file));
         // They serve, if perhaps not as many as there could be.
         let _ = listener.complete_twins(settings);
@@ -107,7 +108,7 @@ impl Kept {
     }
 
     /// Closes what no listener has taken, also in the `store`; returns how long its addresses may be taken yet.
-    pub fn close(self, store: &mut Store) -> Duration {
+    pub fn close(self, store: &mut FdStore) -> Duration {
         let unwanted = |kept| (kept, "no listener has its address any more".to_owned());
         let unfit = self.unfit.into_iter().map(|(kept, error)| (kept, error.to_string()));
         let closed: Vec<_> = self.sockets.into_iter().map(unwanted).chain(unfit).collect();

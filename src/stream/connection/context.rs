@@ -23,7 +23,9 @@ impl Context<'_> {
     /// When the time to drain is over, if it has begun.
     pub fn cut_at(&self) -> Option<Instant> {
         match self.drain {
-            Some(time) if interrupt::asked() => Some(*self.cut.get_or_init(|| Instant::now() + time)),
+            Some(time) if interrupt::is_interrupted() => {
+                Some(*self.cut.get_or_init(|| Instant::now() + time))
+            }
             _ => self.cut.get().copied(),
         }
     }

@@ -17,24 +17,24 @@ use crate::{
     config::{Environment, Inputs},
     report::stats::Stats,
     service,
-    sys::{line::Direct, shared::Shared},
+    sys::{shared::Shared, transport::SocketTransport},
 };
 
 const SEEDS: u64 = 60;
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_a_level() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::Once));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::Once));
 }
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_an_edge() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::WhileFull));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::UntilShort));
 }
 
 #[test]
 fn the_echo_is_whole_when_everything_is_drained() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(Appetite::All));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::UntilWouldBlock));
 }
 
 /// What was received is answered, also by a connection that was told to stop, which then waits for its peer's end.
@@ -44,24 +44,24 @@ fn who_is_stopped_answers_what_it_received() {
         let mut storm = Storm::new(seed);
         while storm.written < storm.bytes.len() / 2 {
             storm.client_acts();
-            storm.daemon_acts(Appetite::Once);
+            storm.daemon_acts(ReadMode::Once);
         }
         storm.connection.stop();
         storm.edge = true;
-        while storm.wait != Wait::Linger && storm.wait != Wait::Readable {
+        while storm.wait != Step::Linger && storm.wait != Step::Readable {
             storm.client_reads();
-            storm.daemon_acts(Appetite::All);
+            storm.daemon_acts(ReadMode::UntilWouldBlock);
         }
         while storm.client_reads() {}
         let (received, sent) = storm.connection.totals();
         assert_eq!((received, sent), (storm.echo.len() as u64, storm.echo.len() as u64), "seed {seed}");
         assert!(storm.bytes.starts_with(&storm.echo), "seed {seed}");
         storm.client.shutdown(Shutdown::Write).unwrap();
-        while !matches!(storm.wait, Wait::Closed(_)) {
+        while !matches!(storm.wait, Step::Closed(_)) {
             storm.edge = true;
-            storm.daemon_acts(Appetite::All);
+            storm.daemon_acts(ReadMode::UntilWouldBlock);
         }
-        assert_eq!(storm.wait, Wait::Closed(End::Stopped), "seed {seed}");
+        assert_eq!(storm.wait, Step::Closed(CloseReason::Stopped), "seed {seed}");
     }
 }
 
@@ -80,11 +80,11 @@ fn a_header_comes_first_and_the_rest_is_echoed() {
     ];
     for seed in 0..SEEDS / 6 {
         for (header, optional, is_carried) in cases {
-            for appetite in [Appetite::Once, Appetite::WhileFull, Appetite::All] {
-                let storm = Storm::prefaced(seed, header, optional);
-                let carried = storm.rage(appetite);
+            for mode in [ReadMode::Once, ReadMode::UntilShort, ReadMode::UntilWouldBlock] {
+                let storm = Storm::awaiting_proxy_header(seed, header, optional);
+                let proxied_source = storm.rage(mode);
                 let expected = is_carried.then(|| "[2001:db8::7]:40000".parse().unwrap());
-                assert_eq!(carried, expected, "seed {seed}, {appetite:?}, {header:?}");
+                assert_eq!(proxied_source, expected, "seed {seed}, {mode:?}, {header:?}");
             }
         }
     }
@@ -99,7 +99,7 @@ struct Storm {
     socket: Socket,
     connection: Connection,
     scratch: Vec<u8>,
-    wait: Wait,
+    wait: Step,
     /// Something has changed for the connection since it looked.
     edge: bool,
     bytes: Vec<u8>,
@@ -116,12 +116,13 @@ impl Storm {
     }
 
     /// One in which `header` comes first. Where it is one it is not echoed.
-    fn prefaced(seed: u64, header: &[u8], optional: bool) -> Self {
+    fn awaiting_proxy_header(seed: u64, header: &[u8], optional: bool) -> Self {
         let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
         let context =
             Context { settings: &storm.settings, stats: &storm.stats, cut: &OnceLock::new(), drain: None };
-        storm.connection = Connection::new(&*service::new(&storm.settings), Peer::Unnamed).prefaced(&context);
-        storm.connection_advances(Appetite::None);
+        storm.connection =
+            Connection::new(&*service::new(&storm.settings), Peer::Unnamed).awaiting_proxy_header(&context);
+        storm.connection_advances(ReadMode::None);
         storm.bytes.splice(0..0, header.iter().copied());
         if let crate::stream::proxy::Reading::Whole { length, .. } = crate::stream::proxy::read(&storm.bytes)
         {
@@ -146,7 +147,7 @@ impl Storm {
             socket,
             connection,
             scratch: Vec::new(),
-            wait: Wait::Turn,
+            wait: Step::Yield,
             edge: true,
             bytes: Vec::new(),
             written: 0,
@@ -165,15 +166,15 @@ impl Storm {
         let (scratch, length) = (storm.size(), 4 * storm.size());
         storm.scratch = vec![0; scratch];
         storm.bytes = (0..length).map(|_| storm.next(256) as u8).collect();
-        storm.connection_advances(Appetite::None);
+        storm.connection_advances(ReadMode::None);
         storm
     }
 
-    fn rage(mut self, appetite: Appetite) -> Option<SocketAddr> {
+    fn rage(mut self, mode: ReadMode) -> Option<SocketAddr> {
         let seed = self.random;
         let mut stuck = 0;
-        while !matches!(self.wait, Wait::Closed(_)) {
-            let moved = self.client_acts() | self.daemon_acts(appetite);
+        while !matches!(self.wait, Step::Closed(_)) {
+            let moved = self.client_acts() | self.daemon_acts(mode);
             stuck = if moved { 0 } else { stuck + 1 };
             // Every kind of action was tried many times.
             assert!(
@@ -185,12 +186,12 @@ impl Storm {
             );
         }
         while self.client_reads() {}
-        assert_eq!(self.wait, Wait::Closed(End::PeerClosed));
+        assert_eq!(self.wait, Step::Closed(CloseReason::PeerClosed));
         let expected = &self.bytes[self.header..];
-        assert!(self.echo == expected, "{appetite:?}, seed {seed}");
+        assert!(self.echo == expected, "{mode:?}, seed {seed}");
         let length = expected.len() as u64;
         assert_eq!(self.connection.totals(), (length, length));
-        self.connection.carried()
+        self.connection.proxied_source()
     }
 
     /// Whether the client could do what came to its mind.
@@ -211,8 +212,9 @@ impl Storm {
             self.client.shutdown(Shutdown::Write).unwrap();
             self.closed = true;
         } else {
-            let Some(n) =
-                Direct::new(&self.client, &mut []).send_kept(&self.bytes[self.written..][..length]).unwrap()
+            let Some(n) = SocketTransport::new(&self.client, &mut [])
+                .send_kept(&self.bytes[self.written..][..length])
+                .unwrap()
             else {
                 return false;
             };
@@ -224,36 +226,41 @@ impl Storm {
 
     fn client_reads(&mut self) -> bool {
         let mut buffer = vec![0; self.size()];
-        let Some(n) = Direct::new(&self.client, &mut buffer).receive().unwrap() else { return false };
+        let Some(n) = SocketTransport::new(&self.client, &mut buffer).receive().unwrap() else {
+            return false;
+        };
         self.echo.extend_from_slice(&buffer[..n]);
         self.edge |= n > 0;
         n > 0
     }
 
     /// Lets the connection advance if it would be told to: by a level or by an edge.
-    fn daemon_acts(&mut self, appetite: Appetite) -> bool {
+    fn daemon_acts(&mut self, mode: ReadMode) -> bool {
         let flags = match self.wait {
-            Wait::Closed(_) => return false,
-            Wait::Turn | Wait::Linger | Wait::Introduced => return self.connection_advances(appetite),
-            Wait::Readable => PollFlags::POLLIN,
-            Wait::Writable => PollFlags::POLLOUT,
+            Step::Closed(_) => return false,
+            Step::Yield | Step::Linger | Step::HeaderRead => return self.connection_advances(mode),
+            Step::Readable => PollFlags::POLLIN,
+            Step::Writable => PollFlags::POLLOUT,
         };
-        let told = match appetite {
-            Appetite::Once => {
+        let told = match mode {
+            ReadMode::Once => {
                 poll(&mut [PollFd::new(self.socket.as_fd(), flags)], PollTimeout::ZERO) == Ok(1)
             }
             _ => std::mem::take(&mut self.edge),
         };
-        told && self.connection_advances(appetite)
+        told && self.connection_advances(mode)
     }
 
-    fn connection_advances(&mut self, appetite: Appetite) -> bool {
+    fn connection_advances(&mut self, mode: ReadMode) -> bool {
         let before = self.connection.totals();
         let context =
             Context { settings: &self.settings, stats: &self.stats, cut: &OnceLock::new(), drain: None };
-        self.wait =
-            self.connection.advance(&mut Direct::new(&self.socket, &mut self.scratch), &context, appetite);
-        self.connection.totals() != before || matches!(self.wait, Wait::Closed(_))
+        self.wait = self.connection.advance(
+            &mut SocketTransport::new(&self.socket, &mut self.scratch),
+            &context,
+            mode,
+        );
+        self.connection.totals() != before || matches!(self.wait, Step::Closed(_))
     }
 
     /// Mostly small, sometimes large.

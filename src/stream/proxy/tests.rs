@@ -65,8 +65,8 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         any::<(u128, u128)>().prop_map(|(a, b)| ("TCP6", Ipv6Addr::from(a).into(), Ipv6Addr::from(b).into()));
     let addresses = prop_oneof![v4, v6];
     let right = (addresses, any::<(u16, u16)>()).prop_map(|(addresses, (from, to))| {
-        let (family, source, destination): (&str, IpAddr, IpAddr) = addresses;
-        format!("PROXY {family} {source} {destination} {from} {to}\r\n")
+        let (group, source, destination): (&str, IpAddr, IpAddr) = addresses;
+        format!("PROXY {group} {source} {destination} {from} {to}\r\n")
     });
     let unknown = "PROXY UNKNOWN( [a-f0-9:]{0,30}){0,4}\r\n";
     let nearly =
@@ -81,13 +81,13 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 /// A header of version 2, right or nearly so.
 fn binary() -> impl Strategy<Value = Vec<u8>> {
     let command = prop_oneof![9 => Just(0x21_u8), 3 => Just(0x20), 1 => any::<u8>()];
-    let family = prop_oneof![9 => select(&[0x11_u8, 0x21, 0x31, 0x00, 0x12][..]), 1 => any::<u8>()];
+    let group = prop_oneof![9 => select(&[0x11_u8, 0x21, 0x31, 0x00, 0x12][..]), 1 => any::<u8>()];
     let field = (prop_oneof![4 => 4..=255_u8, 1 => Just(1)], vec(any::<u8>(), 0..60));
     let fields = vec(field, 0..5);
     let slip = prop_oneof![9 => Just(0_i32), 1 => -20..20_i32, 1 => Just(5000)];
-    (command, family, vec(any::<u8>(), 216), fields, slip).prop_map(
-        |(command, family, addresses, fields, slip)| {
-            let length = match family >> 4 {
+    (command, group, vec(any::<u8>(), 216), fields, slip).prop_map(
+        |(command, group, addresses, fields, slip)| {
+            let length = match group >> 4 {
                 1 => 12,
                 2 => 36,
                 3 => 216,
@@ -100,7 +100,7 @@ fn binary() -> impl Strategy<Value = Vec<u8>> {
                 body.extend(value);
             }
             let told = (body.len() as i32 + slip).clamp(0, 65_535) as u16;
-            [v2::SIGNATURE, &[command, family], &told.to_be_bytes(), &body].concat()
+            [v2::SIGNATURE, &[command, group], &told.to_be_bytes(), &body].concat()
         },
     )
 }
@@ -226,9 +226,9 @@ fn lines_are_bounded() {
 }
 
 /// A header of version 2 with these fields.
-fn header(family: u8, addresses: &[u8], fields: &[u8]) -> Vec<u8> {
+fn header(group: u8, addresses: &[u8], fields: &[u8]) -> Vec<u8> {
     let length = (addresses.len() + fields.len()) as u16;
-    [v2::SIGNATURE, &[0x21, family], &length.to_be_bytes(), addresses, fields].concat()
+    [v2::SIGNATURE, &[0x21, group], &length.to_be_bytes(), addresses, fields].concat()
 }
 
 const ADDRESSES: [u8; 12] = [203, 0, 113, 7, 192, 0, 2, 1, 0x9c, 0x40, 0, 7];
@@ -274,9 +274,9 @@ fn a_checksum_is_verified() {
 #[test]
 fn a_proxy_that_speaks_for_itself_names_nobody() {
     // Family and length are ignored, whatever they say.
-    for family in [0x00, 0x11, 0x13, 0x21, 0x31, 0x41, 0xff] {
+    for group in [0x00, 0x11, 0x13, 0x21, 0x31, 0x41, 0xff] {
         for length in [0, 1, 12, 36, 4097, 65_535] {
-            let mut local = header(family, &vec![0xee; length], b"");
+            let mut local = header(group, &vec![0xee; length], b"");
             local[12] = 0x20;
             assert_eq!(
                 read(&local[..16 + length / 2]),

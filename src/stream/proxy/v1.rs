@@ -32,8 +32,8 @@ pub(super) fn read(bytes: &[u8]) -> Reading {
 /// What stands between the signature and the end of the line; `None` if it is wrong.
 fn source(text: &[u8]) -> Option<Option<SocketAddr>> {
     let text = std::str::from_utf8(text).ok()?;
-    let (family, rest) = text.split_once(' ').unwrap_or((text, ""));
-    match family {
+    let (group, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match group {
         "TCP4" => addresses::<Ipv4Addr>(rest).map(Some),
         "TCP6" => addresses::<Ipv6Addr>(rest).map(Some),
         // Whatever follows is to be ignored.

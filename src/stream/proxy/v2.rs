@@ -27,18 +27,18 @@ const CHECKSUM: u8 = 3;
 
 /// Reads bytes that begin with [`SIGNATURE`].
 pub(super) fn read(bytes: &[u8]) -> Reading {
-    let Some(&[command, family, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else { return Reading::Part };
+    let Some(&[command, group, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else { return Reading::Part };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
     match command {
         LOCAL if bytes.len() < length => Reading::Part,
         LOCAL => Reading::Whole { length, source: None },
-        PROXY => read_proxied(bytes, family, length),
+        PROXY => read_proxied(bytes, group, length),
         _ => Reading::Broken,
     }
 }
 
-fn read_proxied(bytes: &[u8], family: u8, length: usize) -> Reading {
-    let Some(addresses) = addresses(family) else { return Reading::Broken };
+fn read_proxied(bytes: &[u8], group: u8, length: usize) -> Reading {
+    let Some(addresses) = addresses(group) else { return Reading::Broken };
     let fields = FIXED + addresses;
     if length < fields || length > fields + MOST_FIELDS {
         return Reading::Broken;
@@ -46,18 +46,18 @@ fn read_proxied(bytes: &[u8], family: u8, length: usize) -> Reading {
     match bytes.get(..length) {
         None => Reading::Part,
         Some(header) if are_sound(header, fields) => {
-            Reading::Whole { length, source: source(family, &header[FIXED..]) }
+            Reading::Whole { length, source: source(group, &header[FIXED..]) }
         }
         Some(_) => Reading::Broken,
     }
 }
 
 /// How many bytes the addresses of a family take.
-fn addresses(family: u8) -> Option<usize> {
-    if family & 0x0f > 2 {
+fn addresses(group: u8) -> Option<usize> {
+    if group & 0x0f > 2 {
         return None;
     }
-    match family >> 4 {
+    match group >> 4 {
         0 => Some(0),
         1 => Some(12),
         2 => Some(36),
@@ -67,9 +67,9 @@ fn addresses(family: u8) -> Option<usize> {
 }
 
 /// The source, if it is that of a stream of the internet: others mean nothing to rules and limits.
-fn source(family: u8, bytes: &[u8]) -> Option<SocketAddr> {
+fn source(group: u8, bytes: &[u8]) -> Option<SocketAddr> {
     let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    match family {
+    match group {
         0x11 => {
             let ip: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
             Some(SocketAddr::new(Ipv4Addr::from(ip).into(), port(8)?))

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Event, Interest, MOST, Poll, Poller, milliseconds};
+use super::{Interest, MOST, Poll, Poller, Readiness, milliseconds};
 
 /// An epoll(7) instance; `EDGE` chooses edge-triggered reports.
 pub struct Epoll<const EDGE: bool> {
@@ -93,7 +93,7 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
         // Closing the last descriptor of a file ends that by itself (epoll(7), questions and answers).
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         self.happened.clear();
         let mut time = time;
@@ -112,7 +112,7 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
         let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
         // A receive stops in front of urgent data, and would look like the last one (tcp(7)).
         let ended = ended | EventFlags::PRI;
-        events.extend(self.happened.iter().map(|&epoll::Event { flags, data, .. }| Event {
+        events.extend(self.happened.iter().map(|&epoll::Event { flags, data, .. }| Readiness {
             key: data.u64(),
             readable: flags.contains(EventFlags::IN),
             hangup: flags.intersects(ended),

@@ -8,7 +8,7 @@ use std::{io, os::fd::BorrowedFd, time::Duration};
 
 use socket2::Socket;
 
-use super::line::{Direct, Line};
+use super::transport::{SocketTransport, Transport};
 
 mod epoll;
 mod poll;
@@ -37,11 +37,11 @@ pub trait Poller {
     /// If there is no memory, or as [`Poller::admits`].
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
-    /// Begins to watch a connection for input, whose bytes go by [`Poller::line`].
+    /// Begins to watch a connection for input, whose bytes go by [`Poller::transport`].
     ///
     /// # Errors
     /// As [`Poller::add`].
-    fn add_line(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+    fn add_transport(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         self.add(fd, key, Interest::Read)
     }
 
@@ -65,15 +65,15 @@ pub trait Poller {
     }
 
     /// The line that carries the bytes of a connection which is watched, or is not yet, with `scratch` for a buffer.
-    fn line<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Line + 'a {
-        Direct::new(socket, scratch)
+    fn transport<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Transport + 'a {
+        SocketTransport::new(socket, scratch)
     }
 
     /// Waits until something happens, or `time` is over (rounded up to what the mechanism can tell), and fills `events`.
     ///
     /// # Errors
     /// EINTR among others; then there are no events.
-    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()>;
+    fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()>;
 }
 
 /// What a descriptor is watched for. Errors and hang-ups are always told.
@@ -97,7 +97,7 @@ pub fn passes(error: &io::Error) -> bool {
 
 /// Something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct Readiness {
     /// Of which descriptor.
     pub key: u64,
     /// There is input, or may be.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Interest, Poller, milliseconds};
+use super::{Interest, Poller, Readiness, milliseconds};
 
 /// The list for poll(2).
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Poller for Poll {
         self.take_out(fd);
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         let (list, count) = (self.list.as_mut_ptr(), self.list.len() as libc::nfds_t);
         // SAFETY: the list holds `count` valid structures, and nobody else uses it during the call.
@@ -84,7 +84,7 @@ impl Poller for Poll {
             if entry.revents != 0 {
                 left -= 1;
                 let readable = entry.revents & libc::POLLIN != 0;
-                events.push(Event { key, readable, hangup: entry.revents & ended != 0 });
+                events.push(Readiness { key, readable, hangup: entry.revents & ended != 0 });
             }
         }
         Ok(())

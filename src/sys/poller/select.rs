@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Interest, Poller};
+use super::{Interest, Poller, Readiness};
 
 /// Descriptors of this number and above do not fit into the sets (`FD_SETSIZE`): setting their bit would write outside.
 pub const LIMIT: usize = libc::FD_SETSIZE;
@@ -87,7 +87,7 @@ impl Poller for Select {
         }
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>, time: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
         let (mut read, mut write) = (self.read, self.write);
         let mut time = time
@@ -107,7 +107,7 @@ impl Poller for Select {
                 bits &= bits - 1;
                 let key = self.keys[word * BITS + bit as usize];
                 // select(2) does not tell a hang-up from input: reading will.
-                events.push(Event { key, readable: read >> bit & 1 != 0, hangup: false });
+                events.push(Readiness { key, readable: read >> bit & 1 != 0, hangup: false });
             }
         }
         Ok(())

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Epoll, Event, Interest, Poll, Poller, Select};
+use super::{Epoll, Interest, Poll, Poller, Readiness, Select};
 use crate::sys::ring::Ring;
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
 fn keys(poller: &mut impl Poller, time: Option<Duration>) -> Vec<u64> {
-    let mut events: Vec<Event> = Vec::new();
+    let mut events: Vec<Readiness> = Vec::new();
     poller.wait(&mut events, time).unwrap();
     events.iter().map(|event| event.key).collect()
 }

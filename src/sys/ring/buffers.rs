@@ -12,7 +12,7 @@ use std::{
 use io_uring::types::BufRingEntry;
 
 use super::queue::Queue;
-use crate::sys::shared::Pages;
+use crate::sys::shared::Mapping;
 
 /// Buffers; a power of two.
 const COUNT: usize = 256;
@@ -30,8 +30,8 @@ const NONE: u16 = u16::MAX;
 /// All buffers.
 pub(super) struct Buffers {
     /// What the kernel takes buffers from.
-    entries: Pages,
-    bytes: Pages,
+    entries: Mapping,
+    bytes: Mapping,
     tail: u16,
     /// Which one follows in the list that a buffer is in, and how much was received into it.
     next: Box<[u16; COUNT]>,
@@ -68,9 +68,9 @@ impl Buffers {
     }
 
     pub(super) fn new(queue: &Queue) -> io::Result<Buffers> {
-        let entries = Pages::new(COUNT * size_of::<BufRingEntry>())?;
+        let entries = Mapping::new(COUNT * size_of::<BufRingEntry>())?;
         queue.provide(&entries, COUNT as u16)?;
-        let bytes = Pages::new(COUNT * STRIDE)?;
+        let bytes = Mapping::new(COUNT * STRIDE)?;
         let mut buffers =
             Buffers { entries, bytes, tail: 0, next: Box::new([NONE; COUNT]), lengths: Box::new([0; COUNT]) };
         (0..COUNT as u16).for_each(|buffer| buffers.provide(buffer));

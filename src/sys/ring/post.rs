@@ -9,10 +9,10 @@ use crate::sys::poller::Interest;
 
 /// One descriptor.
 #[derive(Default)]
-pub(super) struct Post {
+pub(super) struct FdState {
     pub(super) key: u64,
     /// How many have had this number: what is about one that has left is told by that.
-    pub(super) tenancy: u32,
+    pub(super) generation: u32,
     /// In which round a request that names the descriptor was made.
     pub(super) touched: u32,
     pub(super) interest: Interest,
@@ -35,12 +35,12 @@ pub(super) struct Post {
     pub(super) end: Option<i32>,
     /// What was received and not asked for yet.
     pub(super) pieces: Pieces,
-    held: Option<Box<Held>>,
+    held: Option<Box<Backpressure>>,
 }
 
 /// What is kept for a peer that does not read.
 #[derive(Default)]
-struct Held {
+struct Backpressure {
     /// The rest of an answer, and how much of it was sent.
     unsent: Vec<u8>,
     sent: usize,
@@ -68,19 +68,19 @@ pub(super) enum Armed {
 /// After so many small messages a connection is carried again.
 const SETTLED: u8 = 4;
 
-impl Post {
+impl FdState {
     pub(super) fn move_in(&mut self, key: u64, interest: Interest, carries: bool) {
-        let (tenancy, listed, told) = (self.tenancy, self.listed, self.told);
-        *self = Post {
+        let (generation, listed, told) = (self.generation, self.listed, self.told);
+        *self = FdState {
             key,
-            tenancy,
+            generation,
             listed,
             told,
             interest,
             carries,
             carry: carries,
             taken: true,
-            ..Post::default()
+            ..FdState::default()
         };
     }
 
@@ -91,8 +91,8 @@ impl Post {
         // The number stays on the lists it is on; whoever is there then is looked at.
         let (listed, told) = (self.listed, self.told);
         // 24 bits of it travel with a request, and none lives through sixteen million successors.
-        let tenancy = self.tenancy.wrapping_add(1) & 0xff_ffff;
-        *self = Post { tenancy, listed, told, ..Post::default() };
+        let generation = self.generation.wrapping_add(1) & 0xff_ffff;
+        *self = FdState { generation, listed, told, ..FdState::default() };
     }
 
     /// The request that tells of what is waited for.

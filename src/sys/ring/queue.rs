@@ -11,7 +11,7 @@ use io_uring::{
 };
 
 use super::post::Armed;
-use crate::sys::shared::Pages;
+use crate::sys::shared::Mapping;
 
 /// Requests that are submitted together, at most.
 const REQUESTS: u32 = 1024;
@@ -58,9 +58,9 @@ pub(super) struct Request(squeue::Entry);
 pub(super) enum Completion {
     /// Something, or the end, was received; `more` will come by the same request. There may be `left` something in the socket: then
     /// it is received next.
-    Received { fd: RawFd, tenancy: u32, result: i32, buffer: Option<u16>, more: bool, left: bool },
+    Received { fd: RawFd, generation: u32, result: i32, buffer: Option<u16>, more: bool, left: bool },
     /// A poll tells something; `more` may come by the same request.
-    Polled { fd: RawFd, tenancy: u32, result: i32, more: bool },
+    Polled { fd: RawFd, generation: u32, result: i32, more: bool },
     /// A send has failed, or stopped short.
     Unsent { number: u32, result: i32 },
     /// Nothing of interest.
@@ -69,7 +69,7 @@ pub(super) enum Completion {
 
 impl Request {
     /// Tells of what `armed` says.
-    pub(super) fn arm(armed: Armed, fd: RawFd, tenancy: u32) -> Request {
+    pub(super) fn arm(armed: Armed, fd: RawFd, generation: u32) -> Request {
         let poll = |events: i32| opcode::PollAdd::new(Fd(fd), events as u32);
         let entry = match armed {
             Armed::Receive => opcode::RecvMulti::new(Fd(fd), GROUP).build(),
@@ -79,12 +79,12 @@ impl Request {
             // always told); this one tells of changes.
             Armed::PollOut => poll(libc::EPOLLOUT).multi(true).build(),
         };
-        Request(entry.user_data(user_data(armed, fd, tenancy)))
+        Request(entry.user_data(user_data(armed, fd, generation)))
     }
 
     /// Ends what [`Request::arm`] has begun.
-    pub(super) fn cancel(armed: Armed, fd: RawFd, tenancy: u32) -> Request {
-        let which = CancelBuilder::user_data(user_data(armed, fd, tenancy)).all();
+    pub(super) fn cancel(armed: Armed, fd: RawFd, generation: u32) -> Request {
+        let which = CancelBuilder::user_data(user_data(armed, fd, generation)).all();
         Request(opcode::AsyncCancel2::new(which).build().flags(Flags::SKIP_SUCCESS))
     }
 
@@ -96,9 +96,9 @@ impl Request {
     }
 }
 
-fn user_data(armed: Armed, fd: RawFd, tenancy: u32) -> u64 {
+fn user_data(armed: Armed, fd: RawFd, generation: u32) -> u64 {
     let kind = if armed == Armed::Receive { RECEIVE } else { POLL };
-    kind | u64::from(tenancy) << 32 | u64::from(fd as u32)
+    kind | u64::from(generation) << 32 | u64::from(fd as u32)
 }
 
 impl Queue {
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     /// Lets the kernel take buffers from this ring of entries.
-    pub(super) fn provide(&self, entries: &Pages, count: u16) -> io::Result<()> {
+    pub(super) fn provide(&self, entries: &Mapping, count: u16) -> io::Result<()> {
         // SAFETY: the mapping holds `count` entries; whoever owns it keeps it until this queue has been closed, for the
         // fields of `Ring` are dropped in that order.
         unsafe {
@@ -176,21 +176,21 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Completion> {
         let entry = self.ring.completion().next()?;
         let (data, result) = (entry.user_data(), entry.result());
-        let (fd, tenancy) = (data as u32 as RawFd, (data >> 32) as u32 & 0xff_ffff);
+        let (fd, generation) = (data as u32 as RawFd, (data >> 32) as u32 & 0xff_ffff);
         let more = cqueue::more(entry.flags());
         Some(match data >> 56 << 56 {
             RECEIVE => {
                 self.receiving -= usize::from(!more);
                 Completion::Received {
                     fd,
-                    tenancy,
+                    generation,
                     result,
                     buffer: cqueue::buffer_select(entry.flags()),
                     more,
                     left: cqueue::sock_nonempty(entry.flags()),
                 }
             }
-            POLL => Completion::Polled { fd, tenancy, result, more },
+            POLL => Completion::Polled { fd, generation, result, more },
             SEND => Completion::Unsent { number: data as u32, result },
             _ => Completion::Other,
         })

@@ -8,7 +8,7 @@ use std::{
     process::{Child, ExitStatus},
 };
 
-use echod::report::refusal_reason::Reason;
+use echod::report::refusal_reason::RefusalReason;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -207,7 +207,7 @@ impl Echod {
     }
 
     /// Everyone in the daemon's directory, the daemon included.
-    pub(crate) fn family(&self) -> Vec<i32> {
+    pub(crate) fn group(&self) -> Vec<i32> {
         proc::working_in(self.dir.path())
     }
 
@@ -221,12 +221,12 @@ impl Drop for Echod {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let gone = poll(|| self.family().is_empty().then_some(()));
+        let gone = poll(|| self.group().is_empty().then_some(()));
         if std::thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log());
         }
         if gone.is_none() {
-            let left = self.family();
+            let left = self.group();
             proc::kill_all(self.dir.path());
             if !std::thread::panicking() {
                 panic!("{left:?} survived the daemon\n{}", self.log());
@@ -244,7 +244,7 @@ impl Index<&str> for State {
 
     #[track_caller]
     fn index(&self, key: &str) -> &u64 {
-        let is_reason = Reason::ALL.iter().any(|reason| reason.word() == key);
+        let is_reason = RefusalReason::ALL.iter().any(|reason| reason.word() == key);
         self.0.get(key).or(is_reason.then_some(&0)).unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 }

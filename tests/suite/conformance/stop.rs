@@ -37,7 +37,7 @@ fn stop_under_a_flood(drain: &str, check: impl Fn(ExitStatus, &Echod)) {
         daemon.signal(Signal::SIGTERM);
         check(daemon.wait_exit(), &daemon);
         // Killed, not waited for: some of them may be just about to end.
-        eventually("the end of the family", || daemon.family().is_empty().then_some(()));
+        eventually("the end of the family", || daemon.group().is_empty().then_some(()));
         drop(client);
     }
 }

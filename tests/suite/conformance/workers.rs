@@ -51,14 +51,14 @@ fn c31_at_max_children_the_next_client_waits() {
 #[test]
 fn c32_children_are_reaped() {
     let daemon = Combination { mode: "forking", ..TCP }.start();
-    let processes = daemon.family().len();
+    let processes = daemon.group().len();
     let clients = (0..30).map(|_| daemon.client("it")).collect::<Vec<_>>();
     clients.iter().for_each(|client| client.echo(b"x"));
     assert_eq!(daemon.grandchildren().len(), 30);
     drop(clients);
     let all_reaped = poll(|| daemon.grandchildren().is_empty().then_some(()));
     daemon.or_log(all_reaped, "the children to be reaped, without another connection");
-    assert_eq!(daemon.family().len(), processes);
+    assert_eq!(daemon.group().len(), processes);
 }
 
 /// Some may wait for another request, but their number does not grow with what was served.
@@ -90,7 +90,7 @@ fn d06_no_child_keeps_the_listening_socket() {
             let listening = format!("socket:[{}]", proc::tcp_socket(port, "0A").unwrap()[9]);
             let child = only_grandchild(&daemon);
             assert!(!proc::descriptors(child).contains(&listening));
-            assert!(daemon.family().iter().any(|pid| proc::descriptors(*pid).contains(&listening)));
+            assert!(daemon.group().iter().any(|pid| proc::descriptors(*pid).contains(&listening)));
         }
         daemon.signal(Signal::SIGTERM);
         let refused = poll(|| Client::try_connect(&daemon.endpoint("it")).is_err().then_some(()));

@@ -61,7 +61,7 @@ fn e10_a_forked_child_shares_nothing_with_the_loops() {
     let held = proc::descriptors(children[0]);
     let sockets = held.iter().filter(|target| target.starts_with("socket:"));
     assert_eq!(sockets.count(), 1, "more than its own connection: {held:?}");
-    for pid in daemon.family().into_iter().filter(|pid| *pid != daemon.pid()) {
+    for pid in daemon.group().into_iter().filter(|pid| *pid != daemon.pid()) {
         let held = proc::descriptors(pid);
         let shared = |target: &String| ["eventpoll", "io_uring"].iter().any(|kind| target.contains(kind));
         assert!(!held.iter().any(shared), "{held:?}");

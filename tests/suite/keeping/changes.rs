@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use super::{Store, assert_quiet, come_in_between, listener, replace_file};
+use super::{FdStore, assert_quiet, come_in_between, listener, replace_file};
 use crate::common::{
     Client, Echod, Endpoint, can_be_had, for_each_inet_protocol, other_loopback, port_of_nobody,
 };
 
-impl Store {
+impl FdStore {
     /// A daemon with this configuration has been stopped; where it was reached.
     fn before(&mut self, toml: &str) -> Endpoint {
         let mut daemon = self.start(toml);
@@ -15,7 +15,7 @@ impl Store {
         daemon.endpoint("it")
     }
 
-    /// As [`Store::start`], but is heard while it starts.
+    /// As [`FdStore::start`], but is heard while it starts.
     fn start_heard(&mut self, toml: &str) -> Echod {
         let launch = self.launch(toml);
         std::thread::scope(|scope| {
@@ -32,7 +32,7 @@ fn an_address_that_is_gone_is_closed() {
     for (protocol, old) in
         [("tcp", "127.0.0.1:0"), ("udp", "127.0.0.1:0"), ("unix", ""), ("unix-datagram", "")]
     {
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let (old, new) = match protocol {
             "tcp" | "udp" => (old.to_owned(), format!("{}:0", other_loopback())),
             _ => {
@@ -63,7 +63,7 @@ fn an_old_socket_is_not_in_the_way_of_a_new_one() {
             if protocol == "udp" && more.starts_with("reuse") {
                 continue;
             }
-            let Some(mut store) = Store::new() else { return };
+            let Some(mut store) = FdStore::new() else { return };
             let port = port_of_nobody(protocol);
             let at = |ip: &str| listener("it", protocol, &format!("{ip}:{port}"), more);
             let old = store.before(&at("127.0.0.1"));
@@ -80,8 +80,8 @@ for_each_inet_protocol! { the_number_of_workers_may_change }
 /// More loops have a socket each; of fewer loops one serves those that are left over. Nobody who waits is lost either way.
 fn the_number_of_workers_may_change(protocol: &str) {
     for modes in [["epoll", "epoll"], ["epoll", "io-uring"], ["poll", "threading"], ["epoll", "forking"]] {
-        let Some(mut store) = Store::new() else { return };
-        let toml = |store: &Store, mode: &str, workers: usize| {
+        let Some(mut store) = FdStore::new() else { return };
+        let toml = |store: &FdStore, mode: &str, workers: usize| {
             store.listener(protocol, &format!("mode = \"{mode}\"\nworkers = {workers}"))
         };
         let endpoint = store.before(&toml(&store, modes[0], 1));
@@ -117,7 +117,7 @@ fn what_cannot_be_changed_is_bound_anew() {
         if !can_be_had(address) {
             continue;
         }
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let port = port_of_nobody(protocol);
         let toml = |more: &str| {
             let allow = "[defaults]\nallow = [\"127.0.0.0/8\", \"::1\"]\n".to_owned();
@@ -146,7 +146,7 @@ fn what_can_be_changed_is_changed() {
         ("udp", "kernel-filter = false", ""),
         ("udp", "trusted = \"127.0.0.1\"", "service = \"upper\""),
     ] {
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let endpoint = store.before(&store.listener(protocol, old));
         let name = store.kept.keys().next().unwrap().clone();
         let waiting = Client::connect(&endpoint);
@@ -164,8 +164,8 @@ fn what_can_be_changed_is_changed() {
 #[test]
 fn a_file_is_found_again_or_made_anew() {
     for protocol in ["unix", "unix-datagram"] {
-        let Some(mut store) = Store::new() else { return };
-        let mode = |store: &Store| fs::metadata(store.file()).unwrap().permissions().mode() & 0o777;
+        let Some(mut store) = FdStore::new() else { return };
+        let mode = |store: &FdStore| fs::metadata(store.file()).unwrap().permissions().mode() & 0o777;
         let endpoint = store.before(&store.listener(protocol, ""));
         assert_eq!(mode(&store), 0o666);
         let waiting = come_in_between(&endpoint, 1);
@@ -189,7 +189,7 @@ fn a_file_is_found_again_or_made_anew() {
 /// The store follows a reload: what comes is kept, what goes is not.
 #[test]
 fn a_reload_changes_what_is_kept() {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let (file, new) = (store.file(), store.dir.path().join("new.sock"));
     let (path, new_path) = (file.display().to_string(), new.display().to_string());
     let tcp = listener("tcp", "tcp", "127.0.0.1:0", "");
@@ -218,7 +218,7 @@ fn a_reload_changes_what_is_kept() {
 /// A start that fails leaves to the next one what was kept.
 #[test]
 fn a_start_that_fails_loses_nothing() {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let toml = store.listener("unix", "");
     let endpoint = store.before(&toml);
     let waiting = come_in_between(&endpoint, 1);

@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 
-use super::{MODES, Store, assert_quiet};
+use super::{FdStore, MODES, assert_quiet};
 use crate::common::{
     Client, Echod, Endpoint, LONG, Over, eventually, for_each_protocol, for_each_stream, pattern, poll,
 };
@@ -32,7 +32,7 @@ fn come_and_go(endpoint: &Endpoint, over: &AtomicBool, served: &AtomicU32) {
 
 /// Waits until this daemon has served some, and the manager has heard it.
 #[track_caller]
-fn wait_served(daemon: &Echod, store: &mut Store, served: &AtomicU32) {
+fn wait_served(daemon: &Echod, store: &mut FdStore, served: &AtomicU32) {
     let before = served.load(Relaxed);
     daemon.or_log(poll(|| (served.load(Relaxed) > before + 20).then_some(())), "clients to be served");
     store.catch_up();
@@ -41,7 +41,7 @@ fn wait_served(daemon: &Echod, store: &mut Store, served: &AtomicU32) {
 for_each_protocol! { not_one_connect_is_refused_and_no_datagram_lost }
 
 fn not_one_connect_is_refused_and_no_datagram_lost(protocol: &str) {
-    let Some(mut store) = Store::new() else { return };
+    let Some(mut store) = FdStore::new() else { return };
     let mut daemon = store.start(&store.in_turn(protocol, 0));
     let endpoint = daemon.endpoint("it");
     let (over, served) = (AtomicBool::new(false), AtomicU32::new(0));
@@ -67,7 +67,7 @@ for_each_stream! { a_drain_leaves_newcomers_to_the_next_one }
 /// From the signal on nobody new is accepted, though the drain goes on: who comes meanwhile is not cut with the old ones.
 fn a_drain_leaves_newcomers_to_the_next_one(protocol: &str) {
     for (mode, workers) in MODES {
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let more = format!("mode = \"{mode}\"\n{workers}");
         let toml = "[daemon]\ndrain-timeout = \"60s\"\n".to_owned() + &store.listener(protocol, &more);
         let mut daemon = store.start(&toml);

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use echod::sys::{buffer_lock, socket_filter};
 use socket2::{Socket, Type};
 
-use super::{Store, listener};
+use super::{FdStore, listener};
 use crate::common::{Client, Launch, has_python, port_of_nobody};
 
 /// Protocols, and keys that change what a socket is by default.
@@ -34,7 +34,7 @@ fn options(socket: &Socket) -> Vec<String> {
     ]
 }
 
-impl Store {
+impl FdStore {
     /// What the only socket is, and its file.
     fn socket(&self) -> Vec<String> {
         assert_eq!(self.kept.len(), 1);
@@ -57,7 +57,7 @@ fn a_reload_and_a_restart_take_back_what_the_file_takes_back() {
         if keys.contains("group") && !crate::common::is_root() {
             continue;
         }
-        let Some(mut store) = Store::new() else { return };
+        let Some(mut store) = FdStore::new() else { return };
         let (plain, with) = (store.listener(protocol, ""), store.listener(protocol, keys));
         let mut daemon = store.start(&plain);
         let usual = store.socket();

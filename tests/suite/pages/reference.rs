@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::{Arg, Command, CommandFactory};
 use echod::{
     command::cli::Cli,
-    report::{refusal_reason::Reason, stats::COUNTERS},
+    report::{refusal_reason::RefusalReason, stats::COUNTERS},
 };
 
 /// The first lines of every page.
@@ -74,7 +74,7 @@ pub(super) fn counters_and_reasons() -> String {
         "\n## Reasons\n\nBehind `refused` stands each reason for which something was refused, with its own count. The log tells of each \
          at most once a minute, with one source as an example.\n\n| reason | what was refused | what lifts it |\n|---|---|---|\n",
     );
-    for reason in Reason::ALL {
+    for reason in RefusalReason::ALL {
         let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.line(), reason.cure());
     }
     page

@@ -127,7 +127,7 @@ fn fewer_loops_leave_no_socket_and_no_client_behind(protocol: &str) {
         let sockets = |daemon: &Echod| {
             let of_one =
                 |pid: i32| proc::descriptors(pid).into_iter().filter(|what| what.starts_with("socket:"));
-            daemon.family().into_iter().flat_map(of_one).collect::<BTreeSet<_>>().len()
+            daemon.group().into_iter().flat_map(of_one).collect::<BTreeSet<_>>().len()
         };
         let few = sockets(&Echod::start(&toml(mode, 1)));
         let mut daemon = Echod::start(&toml("epoll", 4));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    access::guard::source::{Class, Source},
+    access::guard::source::{Class, PlainAddress},
     config::{PortChoice, SourcePorts, embedded::plain},
 };
 
@@ -115,7 +115,7 @@ proptest! {
         let ports = PortSet::new(&SourcePorts(choices));
         let programs = [false, true].map(|ipv6| compile(&ports, ipv6).unwrap());
         for (source, port) in packets {
-            let ours = !ports.contains(port) && plain(source).class() != Class::Nobody;
+            let ours = !ports.contains(port) && plain(source).class() != Class::Martian;
             // No IPv6 packet comes to an IPv4 socket.
             for program in &programs[usize::from(source.is_ipv6())..] {
                 prop_assert_eq!(passes(program, &Packet::new(source, port)), ours, "{} {}", source, port);

@@ -6,7 +6,7 @@ const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_000_000 * SECOND;
 const HIM: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);
 
-fn ask(peers: &Peers, now: u64, breaker: u32) -> Result<(), Reason> {
+fn ask(peers: &Peers, now: u64, breaker: u32) -> Result<(), RefusalReason> {
     peers.answer(HIM.0, HIM.1, now, breaker)
 }
 
@@ -14,7 +14,7 @@ fn ask(peers: &Peers, now: u64, breaker: u32) -> Result<(), Reason> {
 fn every_answer_of_that_number_in_a_row_is_withheld() {
     let peers = Peers::new().unwrap();
     for number in 1..=1000_u64 {
-        let expected = if number % 100 == 0 { Err(Reason::LoopBreaker) } else { Ok(()) };
+        let expected = if number % 100 == 0 { Err(RefusalReason::LoopBreaker) } else { Ok(()) };
         assert_eq!(ask(&peers, START + number * SECOND / 2, 100), expected, "{number}");
     }
 }
@@ -42,7 +42,7 @@ fn a_loop_of_many_datagrams_dies() {
         while left > 0 {
             match ask(&peers, START + answers * 10_000, 1000) {
                 Ok(()) => answers += 1,
-                Err(Reason::LoopBreaker) => left -= 1,
+                Err(RefusalReason::LoopBreaker) => left -= 1,
                 Err(other) => panic!("{other:?}"),
             }
         }
@@ -70,11 +70,11 @@ fn a_flood_does_not_hide_a_loop() {
 #[test]
 fn three_complaints_in_a_second_silence_for_a_minute() {
     let peers = Peers::new().unwrap();
-    let complain = |now| peers.complain(HIM.0, HIM.1, now);
+    let on_port_unreachable = |now| peers.on_port_unreachable(HIM.0, HIM.1, now);
     ask(&peers, START, 0).unwrap();
-    assert_eq!([0, 1, 2].map(|n| complain(START + n)), [false, false, true]);
-    assert_eq!(ask(&peers, START + 3, 0), Err(Reason::Victim));
-    assert_eq!(ask(&peers, START + 59 * SECOND, 0), Err(Reason::Victim));
+    assert_eq!([0, 1, 2].map(|n| on_port_unreachable(START + n)), [false, false, true]);
+    assert_eq!(ask(&peers, START + 3, 0), Err(RefusalReason::Victim));
+    assert_eq!(ask(&peers, START + 59 * SECOND, 0), Err(RefusalReason::Victim));
     assert_eq!(peers.answer(HIM.0, HIM.1 + 1, START + 3, 0), Ok(()), "another port");
     assert_eq!(ask(&peers, START + 61 * SECOND, 0), Ok(()));
     assert_eq!(ask(&peers, START + 61 * SECOND + 1, 0), Ok(()));
@@ -85,7 +85,7 @@ fn slow_complaints_do_not_silence() {
     let peers = Peers::new().unwrap();
     for second in 0..20 {
         ask(&peers, START + second * SECOND, 0).unwrap();
-        assert!(!peers.complain(HIM.0, HIM.1, START + second * SECOND + 1));
+        assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + second * SECOND + 1));
     }
 }
 
@@ -93,9 +93,9 @@ fn slow_complaints_do_not_silence() {
 #[test]
 fn who_was_not_answered_is_not_believed() {
     let peers = Peers::new().unwrap();
-    (0..10).for_each(|n| assert!(!peers.complain(HIM.0, HIM.1, START + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + n)));
     ask(&peers, START, 0).unwrap();
-    (0..10).for_each(|n| assert!(!peers.complain(HIM.0, HIM.1, START + 6 * SECOND + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + 6 * SECOND + n)));
     ask(&peers, START + 7 * SECOND, 0).unwrap();
 }
 
@@ -106,9 +106,9 @@ fn ten_ports_silence_the_address() {
     for port in 1..=10 {
         assert_eq!(peers.answer(HIM.0, 999, START, 0), Ok(()), "before port {port}");
         peers.answer(HIM.0, port, START, 0).unwrap();
-        (0..3).for_each(|n| _ = peers.complain(HIM.0, port, START + n));
+        (0..3).for_each(|n| _ = peers.on_port_unreachable(HIM.0, port, START + n));
     }
-    assert_eq!(peers.answer(HIM.0, 999, START + 5, 0), Err(Reason::Victim));
+    assert_eq!(peers.answer(HIM.0, 999, START + 5, 0), Err(RefusalReason::Victim));
     assert_eq!(peers.answer(other, 999, START + 5, 0), Ok(()));
     assert_eq!(peers.answer(HIM.0, 999, START + 61 * SECOND, 0), Ok(()));
 }

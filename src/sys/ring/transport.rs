@@ -13,10 +13,10 @@ use super::{
     buffers::{PIECE, Piece},
     queue::{Request, Wait},
 };
-use crate::sys::line::{Direct, Line};
+use crate::sys::transport::{SocketTransport, Transport};
 
-/// See [`Line`].
-pub(super) struct RingLine<'a> {
+/// See [`Transport`].
+pub(super) struct RingTransport<'a> {
     ring: &'a mut Ring,
     fd: RawFd,
     socket: &'a Socket,
@@ -25,16 +25,16 @@ pub(super) struct RingLine<'a> {
     piece: Option<Piece>,
 }
 
-impl<'a> RingLine<'a> {
+impl<'a> RingTransport<'a> {
     pub(super) fn new(ring: &'a mut Ring, socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
         let fd = socket.as_raw_fd();
         // It may not be watched yet.
         ring.post(fd);
-        RingLine { ring, fd, socket, scratch, piece: None }
+        RingTransport { ring, fd, socket, scratch, piece: None }
     }
 
-    fn direct(&mut self) -> Direct<'_> {
-        Direct::new(self.socket, self.scratch)
+    fn direct(&mut self) -> SocketTransport<'_> {
+        SocketTransport::new(self.socket, self.scratch)
     }
 
     fn put_piece_back(&mut self) {
@@ -47,24 +47,24 @@ impl<'a> RingLine<'a> {
     fn send_later(&mut self, piece: Piece) -> io::Result<()> {
         let (ring, fd) = (&mut *self.ring, self.fd);
         ring.make_room()?;
-        let post = &mut ring.posts[fd as usize];
+        let post = &mut ring.worker_states[fd as usize];
         (post.sending, post.touched) = (true, ring.round);
         ring.queue.push(&Request::send(fd, ring.buffers.bytes(&piece), ring.sends.len() as u32));
-        ring.sends.push(Sending { fd, tenancy: post.tenancy, piece });
+        ring.sends.push(Sending { fd, generation: post.generation, piece });
         Ok(())
     }
 
     /// Whether something that was sent before has not reached the kernel yet.
     fn is_behind(&self) -> bool {
-        let post = &self.ring.posts[self.fd as usize];
+        let post = &self.ring.worker_states[self.fd as usize];
         post.sending || post.is_blocked()
     }
 }
 
-impl Line for RingLine<'_> {
+impl Transport for RingTransport<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
         self.put_piece_back();
-        let post = &mut self.ring.posts[self.fd as usize];
+        let post = &mut self.ring.worker_states[self.fd as usize];
         if post.is_blocked() {
             return Ok(None);
         }
@@ -82,7 +82,7 @@ impl Line for RingLine<'_> {
         }
         let received = self.direct().receive()?;
         if let Some(n) = received {
-            self.ring.posts[self.fd as usize].note(n < PIECE);
+            self.ring.worker_states[self.fd as usize].note(n < PIECE);
         }
         Ok(received)
     }
@@ -103,7 +103,7 @@ impl Line for RingLine<'_> {
         if self.is_behind() {
             return Ok(None);
         }
-        let carry = self.ring.posts[self.fd as usize].carry;
+        let carry = self.ring.worker_states[self.fd as usize].carry;
         if let Some(piece) = self.piece.take_if(|_| carry) {
             let n = part.len();
             self.send_later(piece.part(part))?;
@@ -113,7 +113,7 @@ impl Line for RingLine<'_> {
             Some(piece) => {
                 let socket = self.socket;
                 let words = &self.ring.buffers.whole(piece)[part];
-                Direct::new(socket, &mut []).send_kept(words)
+                SocketTransport::new(socket, &mut []).send_kept(words)
             }
             None => self.direct().send(part),
         }
@@ -127,7 +127,7 @@ impl Line for RingLine<'_> {
     }
 
     fn flush(&mut self) -> io::Result<bool> {
-        if self.ring.posts[self.fd as usize].sending {
+        if self.ring.worker_states[self.fd as usize].sending {
             self.ring.enter(Wait::Not)?;
         }
         Ok(!self.is_behind())
@@ -138,7 +138,7 @@ impl Line for RingLine<'_> {
     }
 }
 
-impl Drop for RingLine<'_> {
+impl Drop for RingTransport<'_> {
     fn drop(&mut self) {
         self.put_piece_back();
         self.ring.tell_later(self.fd);

@@ -27,12 +27,12 @@ pub(super) fn tell(event: &OwnedFd) {
 
 /// Tells an event loop that somebody left: readable once it was rung.
 #[derive(Clone)]
-pub struct Bell(Arc<OwnedFd>);
+pub struct Waker(Arc<OwnedFd>);
 
-impl Bell {
+impl Waker {
     /// One that was not rung yet.
-    pub fn new() -> io::Result<Bell> {
-        Ok(Bell(Arc::new(event()?)))
+    pub fn new() -> io::Result<Waker> {
+        Ok(Waker(Arc::new(event()?)))
     }
 
     pub(super) fn ring(&self) {
@@ -44,12 +44,12 @@ impl Bell {
         let _ = nix::unistd::read(&self.0, &mut [0; 8]);
     }
 
-    pub(super) fn is(&self, other: &Bell) -> bool {
+    pub(super) fn is(&self, other: &Waker) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Waker {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -9,14 +9,14 @@ use rustix::{
 use socket2::Socket;
 
 /// One way of carrying bytes. In place of a count, `None` says that the socket would block.
-pub trait Line {
-    /// Receives, to the start of [`Line::buffer`]; 0 is the end of file.
+pub trait Transport {
+    /// Receives, to the start of [`Transport::buffer`]; 0 is the end of file.
     ///
     /// # Errors
     /// As recv(2) says, but never EINTR or EAGAIN.
     fn receive(&mut self) -> io::Result<Option<usize>>;
 
-    /// As [`Line::receive`], but never waits, not even where the socket blocks.
+    /// As [`Transport::receive`], but never waits, not even where the socket blocks.
     ///
     /// # Errors
     /// As recv(2) says.
@@ -34,13 +34,13 @@ pub trait Line {
     /// Sends bytes that are kept elsewhere.
     ///
     /// # Errors
-    /// As [`Line::send`].
+    /// As [`Transport::send`].
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>>;
 
-    /// Whether the kernel has all that was sent; with false, [`Line::send`] would block.
+    /// Whether the kernel has all that was sent; with false, [`Transport::send`] would block.
     ///
     /// # Errors
-    /// As [`Line::send`].
+    /// As [`Transport::send`].
     fn flush(&mut self) -> io::Result<bool> {
         Ok(true)
     }
@@ -54,19 +54,19 @@ pub trait Line {
 
 /// A line by system calls: each receive and send is one. They are not those of libc, where a thread that makes one can be
 /// cancelled (pthreads(7)): in a process of several threads that takes two locked instructions, each time.
-pub struct Direct<'a> {
+pub struct SocketTransport<'a> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
 }
 
-impl<'a> Direct<'a> {
+impl<'a> SocketTransport<'a> {
     /// A line that uses `scratch` as its buffer.
     pub fn new(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        Direct { socket, scratch }
+        SocketTransport { socket, scratch }
     }
 }
 
-impl Line for Direct<'_> {
+impl Transport for SocketTransport<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
         unless_blocked(|| recv(self.socket, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n))
     }

@@ -9,39 +9,39 @@ use super::*;
 
 const THREADS: usize = 8;
 
-fn gate(most: u32, requests: u64) -> (Arc<Gate>, Arc<Shared<Stats>>) {
+fn slots(most: u32, requests: u64) -> (Arc<ConnectionSlots>, Arc<Shared<Stats>>) {
     let stats = Arc::new(Shared::new().unwrap());
-    (Arc::new(Gate::new(most, requests, Arc::clone(&stats)).unwrap()), stats)
+    (Arc::new(ConnectionSlots::new(most, requests, Arc::clone(&stats)).unwrap()), stats)
 }
 
 /// Each claims some, and gets some of them, or none.
 #[test]
 fn max_requests_is_met_exactly() {
     const REQUESTS: u64 = 10_000;
-    let (gate, stats) = gate(1, REQUESTS);
+    let (slots, stats) = slots(1, REQUESTS);
     let counted = AtomicUsize::new(0);
     let take = |mut seed: usize| {
-        while !gate.is_exhausted() {
+        while !slots.is_exhausted() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let claimed = gate.claim(1 + (seed >> 33) % 64);
+            let claimed = slots.reserve(1 + (seed >> 33) % 64);
             let taken = (seed >> 45) % (claimed + 1);
             counted.fetch_add(taken, Relaxed);
-            assert!(!gate.is_closed_for_all() || claimed == 0, "claimed after the end");
-            gate.settle(claimed, taken);
+            assert!(!slots.is_closed_for_all() || claimed == 0, "claimed after the end");
+            slots.commit(claimed, taken);
             yield_now();
         }
     };
     scope(|scope| (0..THREADS).for_each(|seed| _ = scope.spawn(move || take(seed))));
     assert_eq!(counted.into_inner() as u64, REQUESTS);
     assert_eq!([&stats.taken, &stats.claimed].map(|count| count.load(Relaxed)), [REQUESTS; 2]);
-    assert!(gate.is_closed() && gate.is_closed_for_all() && gate.claim(1) == 0);
+    assert!(slots.is_closed() && slots.is_closed_for_all() && slots.reserve(1) == 0);
 }
 
 /// Half of them wait as threads do, half as event loops do; nobody waits in vain.
 #[test]
 fn no_more_than_the_limit_are_inside() {
     const MOST: u32 = 3;
-    let (gate, stats) = gate(MOST, 0);
+    let (slots, stats) = slots(MOST, 0);
     let (inside, visits) = (AtomicU32::new(0), AtomicUsize::new(0));
     let visit = |mut permit: Permit| {
         permit.open();
@@ -51,18 +51,18 @@ fn no_more_than_the_limit_are_inside() {
         inside.fetch_sub(1, AcqRel);
         visits.fetch_add(1, Relaxed);
     };
-    let as_thread = || (0..1000).for_each(|_| visit(gate.enter().unwrap()));
+    let as_thread = || (0..1000).for_each(|_| visit(slots.acquire().unwrap()));
     let as_loop = || {
-        let bell = Bell::new().unwrap();
+        let waker = Waker::new().unwrap();
         for _ in 0..1000 {
             loop {
-                if let Some(permit) = gate.try_enter() {
+                if let Some(permit) = slots.try_acquire() {
                     break visit(permit);
                 }
-                if gate.wait_for_place(&bell) {
-                    let freed = poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], 30_000u16);
+                if slots.wait_for_place(&waker) {
+                    let freed = poll(&mut [PollFd::new(waker.as_fd(), PollFlags::POLLIN)], 30_000u16);
                     assert_eq!(freed, Ok(1), "nobody told that there is a place");
-                    gate.stop_waiting(&bell);
+                    slots.stop_waiting(&waker);
                 }
             }
         }
@@ -74,19 +74,19 @@ fn no_more_than_the_limit_are_inside() {
         }
     });
     assert_eq!(visits.into_inner(), THREADS * 1000);
-    let left = gate.lock();
+    let left = slots.lock();
     assert_eq!((stats.open.load(Relaxed), left.inside, left.waiting.len()), (0, 0, 0));
 }
 
 #[test]
 fn who_waits_for_a_place_is_sent_away_when_the_gate_closes() {
-    let (gate, _) = gate(1, 0);
-    let inside = gate.enter().unwrap();
+    let (slots, _) = slots(1, 0);
+    let inside = slots.acquire().unwrap();
     scope(|scope| {
-        let waiting = scope.spawn(|| gate.enter().is_none());
-        gate.close();
+        let waiting = scope.spawn(|| slots.acquire().is_none());
+        slots.close();
         assert!(waiting.join().unwrap());
     });
-    assert!(!gate.is_stopped());
+    assert!(!slots.is_stopped());
     drop(inside);
 }

@@ -2,11 +2,11 @@
 
 /// Who serves the sockets of a station that stops.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Heir {
+pub enum Handover {
     /// Nobody.
-    Nobody,
+    None,
     /// Those that the service manager made, whoever it starts for them.
-    Manager,
+    SocketUnit,
     /// Those that it keeps as well, the next daemon.
-    Daemon,
+    NextDaemon,
 }

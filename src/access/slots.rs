@@ -20,16 +20,16 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-pub use crate::access::bell::Bell;
-use crate::access::bell::{event, is_readable, tell};
-use crate::access::sources::Place;
+use crate::access::sources::SourceSlot;
+pub use crate::access::waker::Waker;
+use crate::access::waker::{event, is_readable, tell};
 use crate::{
     report::stats::Stats,
-    sys::shared::{Shared, Slots, atomics},
+    sys::shared::{Shared, SharedArray, atomics},
 };
 
 /// The gate of one listener.
-pub struct Gate {
+pub struct ConnectionSlots {
     most: u32,
     /// `max-requests`; 0 means no limit.
     requests: u64,
@@ -42,18 +42,18 @@ pub struct Gate {
     /// Readable for good once what is inside is to end.
     stopped: OwnedFd,
     /// 1 once another generation has the sockets, for every process that shares the gate.
-    handed: Arc<Slots<AtomicU32>>,
+    handed: Arc<SharedArray<AtomicU32>>,
     /// In a pool of processes: what each has open, so that its parent can take that back if it dies.
-    busy: Option<(Arc<Slots<Worker>>, usize)>,
+    busy: Option<(Arc<SharedArray<PoolProcess>>, usize)>,
 }
 
 atomics! {
 /// What a process of a pool has open.
 #[repr(C)]
-pub struct Worker {
+pub struct PoolProcess {
     /// How many connections: one or none.
     pub open: AtomicU32,
-    /// The number of its [`Place`] and one more, or 0.
+    /// The number of its [`SourceSlot`] and one more, or 0.
     pub place: AtomicU32,
 }
 }
@@ -64,16 +64,16 @@ struct State {
     /// Threads that wait for a place: to wake them is a system call, even where there is nobody.
     sleeping: u32,
     /// Event loops that wait until somebody leaves.
-    waiting: Vec<Bell>,
+    waiting: Vec<Waker>,
     closed: bool,
 }
 
-impl Gate {
+impl ConnectionSlots {
     /// A gate that lets `most` in at once, and `requests` in all (0 for any number).
-    pub fn new(most: u32, requests: u64, stats: Arc<Shared<Stats>>) -> io::Result<Gate> {
+    pub fn new(most: u32, requests: u64, stats: Arc<Shared<Stats>>) -> io::Result<ConnectionSlots> {
         // What a process that died had claimed is free again.
         stats.claimed.store(stats.taken.load(Acquire), Release);
-        let gate = Gate {
+        let slots = ConnectionSlots {
             most,
             requests,
             stats,
@@ -81,16 +81,20 @@ impl Gate {
             changed: Condvar::new(),
             closed: event()?,
             stopped: event()?,
-            handed: Arc::new(Slots::new(1)?),
+            handed: Arc::new(SharedArray::new(1)?),
             busy: None,
         };
-        gate.settle(0, 0);
-        Ok(gate)
+        slots.commit(0, 0);
+        Ok(slots)
     }
 
     /// The same gate as a forked pool process passes it: one at a time, told in `busy[worker]`.
-    pub fn of_worker(&self, busy: Arc<Slots<Worker>>, worker: usize) -> io::Result<Gate> {
-        Ok(Gate {
+    pub fn of_worker(
+        &self,
+        busy: Arc<SharedArray<PoolProcess>>,
+        worker: usize,
+    ) -> io::Result<ConnectionSlots> {
+        Ok(ConnectionSlots {
             most: 1,
             requests: self.requests,
             stats: Arc::clone(&self.stats),
@@ -104,7 +108,7 @@ impl Gate {
     }
 
     /// Waits for a place. `None` once the gate is closed and all places are taken.
-    pub fn enter(self: &Arc<Gate>) -> Option<Permit> {
+    pub fn acquire(self: &Arc<ConnectionSlots>) -> Option<Permit> {
         let mut state = self.lock();
         while state.inside >= self.most {
             if state.closed {
@@ -116,23 +120,23 @@ impl Gate {
         }
         state.inside += 1;
         drop(state);
-        Some(Permit { gate: Arc::clone(self), open: false, place: None })
+        Some(Permit { slots: Arc::clone(self), open: false, place: None })
     }
 
     /// Takes a place if there is one now.
-    pub fn try_enter(self: &Arc<Gate>) -> Option<Permit> {
+    pub fn try_acquire(self: &Arc<ConnectionSlots>) -> Option<Permit> {
         let mut state = self.lock();
         if state.inside >= self.most {
             return None;
         }
         state.inside += 1;
-        Some(Permit { gate: Arc::clone(self), open: false, place: None })
+        Some(Permit { slots: Arc::clone(self), open: false, place: None })
     }
 
     /// A place even if there is none, for who had come before the end.
-    pub fn squeeze_in(self: &Arc<Gate>) -> Permit {
+    pub fn acquire_over_limit(self: &Arc<ConnectionSlots>) -> Permit {
         self.lock().inside += 1;
-        Permit { gate: Arc::clone(self), open: false, place: None }
+        Permit { slots: Arc::clone(self), open: false, place: None }
     }
 
     /// Waits until the gate is closed, at most `time`. False if it is closed.
@@ -142,14 +146,14 @@ impl Gate {
         matches!(poll(&mut polled, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)), Ok(0) | Err(_))
     }
 
-    /// Lets nobody in any more, except who has already come: [`Gate::closed`] becomes readable for good.
+    /// Lets nobody in any more, except who has already come: [`ConnectionSlots::closed`] becomes readable for good.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
         tell(&self.closed);
     }
 
-    /// Closes the gate, and tells event loops to end what is inside: [`Gate::stopped`] becomes readable for good.
+    /// Closes the gate, and tells event loops to end what is inside: [`ConnectionSlots::stopped`] becomes readable for good.
     pub fn stop(&self) {
         tell(&self.stopped);
         self.close();
@@ -188,20 +192,20 @@ impl Gate {
         self.stopped.as_fd()
     }
 
-    /// Asks that `bell` is rung when somebody leaves; false if there is a place by now.
-    pub fn wait_for_place(&self, bell: &Bell) -> bool {
+    /// Asks that `waker` is rung when somebody leaves; false if there is a place by now.
+    pub fn wait_for_place(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         let full = state.inside >= self.most;
         if full {
-            state.waiting.push(bell.clone());
+            state.waiting.push(waker.clone());
         }
         full
     }
 
-    /// Ends [`Gate::wait_for_place`].
-    pub fn stop_waiting(&self, bell: &Bell) {
-        self.lock().waiting.retain(|other| !other.is(bell));
-        bell.silence();
+    /// Ends [`ConnectionSlots::wait_for_place`].
+    pub fn stop_waiting(&self, waker: &Waker) {
+        self.lock().waiting.retain(|other| !other.is(waker));
+        waker.silence();
     }
 
     /// Whether nobody is let in any more.
@@ -209,7 +213,7 @@ impl Gate {
         self.lock().closed
     }
 
-    /// As [`Gate::is_closed`], also if another process that shares the gate has closed it.
+    /// As [`ConnectionSlots::is_closed`], also if another process that shares the gate has closed it.
     pub fn is_closed_for_all(&self) -> bool {
         is_readable(&self.closed)
     }
@@ -230,7 +234,7 @@ impl Gate {
     }
 
     /// Claims up to `wanted` requests of `max-requests`, before they are received. What was claimed is to be settled.
-    pub fn claim(&self, wanted: usize) -> usize {
+    pub fn reserve(&self, wanted: usize) -> usize {
         if self.requests == 0 {
             return wanted;
         }
@@ -243,7 +247,7 @@ impl Gate {
     }
 
     /// Of `claimed` requests, `taken` have come. Closes the gate when these were the last.
-    pub fn settle(&self, claimed: usize, taken: usize) {
+    pub fn commit(&self, claimed: usize, taken: usize) {
         if self.requests == 0 {
             return;
         }
@@ -261,31 +265,31 @@ impl Gate {
 
 /// A place inside.
 pub struct Permit {
-    gate: Arc<Gate>,
+    slots: Arc<ConnectionSlots>,
     open: bool,
     /// What it takes of the limits of its source.
-    place: Option<Place>,
+    place: Option<SourceSlot>,
 }
 
 impl Permit {
     /// Keeps the place that a source has taken, and gives it back in the end.
-    pub fn hold(&mut self, place: Option<Place>) {
-        if let (Some(place), Some((busy, worker))) = (&place, &self.gate.busy) {
+    pub fn hold(&mut self, place: Option<SourceSlot>) {
+        if let (Some(place), Some((busy, worker))) = (&place, &self.slots.busy) {
             busy[*worker].place.store(place.number() + 1, Relaxed);
         }
         self.place = place;
     }
 
     /// Leaves to the caller what the source has taken.
-    pub fn take_place(&mut self) -> Option<Place> {
+    pub fn take_place(&mut self) -> Option<SourceSlot> {
         self.place.take()
     }
 
     /// Counts what came in with this permit as open.
     pub fn open(&mut self) {
         self.open = true;
-        self.gate.stats.open.fetch_add(1, Relaxed);
-        if let Some((busy, worker)) = &self.gate.busy {
+        self.slots.stats.open.fetch_add(1, Relaxed);
+        if let Some((busy, worker)) = &self.slots.busy {
             busy[*worker].open.fetch_add(1, Relaxed);
         }
     }
@@ -294,24 +298,24 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.place.take().is_some()
-            && let Some((busy, worker)) = &self.gate.busy
+            && let Some((busy, worker)) = &self.slots.busy
         {
             busy[*worker].place.store(0, Relaxed);
         }
         if self.open {
-            if let Some((busy, worker)) = &self.gate.busy {
+            if let Some((busy, worker)) = &self.slots.busy {
                 busy[*worker].open.fetch_sub(1, Relaxed);
             }
-            self.gate.stats.open.fetch_sub(1, Relaxed);
+            self.slots.stats.open.fetch_sub(1, Relaxed);
         }
-        let mut state = self.gate.lock();
+        let mut state = self.slots.lock();
         state.inside -= 1;
         // All of them: the place may be of use to one loop and not to another.
-        state.waiting.drain(..).for_each(|bell| bell.ring());
+        state.waiting.drain(..).for_each(|waker| waker.ring());
         let somebody_sleeps = state.sleeping > 0;
         drop(state);
         if somebody_sleeps {
-            self.gate.changed.notify_one();
+            self.slots.changed.notify_one();
         }
     }
 }
