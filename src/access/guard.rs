@@ -84,7 +84,7 @@ impl Guard {
             reflectors: listener.deny_source_ports.0.contains(&PortChoice::Reflectors),
             allow_multicast: listener.allow_multicast,
             breaker: listener.loop_breaker,
-            trusted: listener.trusted.clone(),
+            trusted: listener.trusted.to_vec(),
             own: own_ports()?,
             peers: Peers::new()?,
             throttle: SharedArray::new(1)?,

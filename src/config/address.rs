@@ -1,13 +1,13 @@
 //! Where a listener binds, as written in the file: parsed, but not yet looked up.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr};
+use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize};
 
-use super::{Protocol, diagnostic::Trouble, inet, quoted};
+use super::{Protocol, diagnostic::Diagnostic, inet, quoted};
 
 /// One place to bind. [`fmt::Display`] writes it as the file does.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Address {
     /// `127.0.0.1:7`, `[::1]:7`, `[fe80::1%eth0]:7`, `localhost:0`, `127.0.0.1:7000-7009`.
     Inet {
@@ -23,7 +23,7 @@ pub enum Address {
 }
 
 /// The host part of an internet address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Host {
     /// A literal address.
     Ip(IpAddr),
@@ -35,7 +35,7 @@ pub enum Host {
 
 impl Address {
     /// Reads an address of `protocol`.
-    pub(super) fn parse(text: &str, protocol: Protocol) -> Result<Self, Trouble> {
+    pub(super) fn parse(text: &str, protocol: Protocol) -> Result<Self, Diagnostic> {
         match protocol {
             Protocol::Tcp | Protocol::Udp => inet::read(text),
             Protocol::Unix | Protocol::UnixDatagram => local(text),
@@ -72,57 +72,35 @@ impl fmt::Display for Host {
     }
 }
 
-impl FromStr for Address {
-    type Err = String;
-
-    /// Reads what [`fmt::Display`] wrote. No valid path looks like a host and a port (see `local` below), so the protocol
-    /// need not be known.
-    fn from_str(text: &str) -> Result<Self, String> {
-        inet::read(text).or_else(|_| local(text)).map_err(|trouble| trouble.to_string())
-    }
-}
-
-impl Serialize for Address {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
 /// `sun_path` has room for so many bytes beside the zero that ends a path or starts an abstract name, unix(7).
 const LONGEST_UNIX: usize = 107;
 
-fn local(text: &str) -> Result<Address, Trouble> {
-    let trouble = |what: &str, cure: &str| Err(Trouble::new(format!("{} {what}", quoted(text)), cure));
+fn local(text: &str) -> Result<Address, Diagnostic> {
+    let diagnostic = |what: &str, help: &str| Err(Diagnostic::new(format!("{} {what}", quoted(text)), help));
     if text.chars().any(char::is_control) {
-        return trouble("has a control character", "write a path, or `@` and a name");
+        return diagnostic("has a control character", "write a path, or `@` and a name");
     }
     let name = text.strip_prefix('@');
     if name.unwrap_or(text).len() > LONGEST_UNIX {
-        let cure = format!("use at most {LONGEST_UNIX} bytes, the kernel takes no more");
-        return trouble(&format!("is too long, {} bytes", name.unwrap_or(text).len()), &cure);
+        let help = format!("use at most {LONGEST_UNIX} bytes, the kernel takes no more");
+        return diagnostic(&format!("is too long, {} bytes", name.unwrap_or(text).len()), &help);
     }
     match name {
-        Some("") => trouble("is an empty abstract name", "write a name after the `@`"),
+        Some("") => diagnostic("is an empty abstract name", "write a name after the `@`"),
         Some(name) => Ok(Address::Abstract(name.to_owned())),
-        None if text.is_empty() => trouble("is no path", "write a path, or `@` and a name"),
+        None if text.is_empty() => diagnostic("is no path", "write a path, or `@` and a name"),
         None if ["unix:", "unix-datagram:", "file:"].iter().any(|start| text.starts_with(start)) => {
             let path = text.split_once(':').map_or("", |(_, path)| path.trim_start_matches("//"));
-            trouble("begins with a protocol", &format!("write the path alone, `{path}`"))
+            diagnostic("begins with a protocol", &format!("write the path alone, `{path}`"))
         }
-        None if text.starts_with("~/") || text.starts_with('$') => trouble(
+        None if text.starts_with("~/") || text.starts_with('$') => diagnostic(
             "is no path: nothing is put in the place of `~` or `$`",
             "write the whole path, or `%t/` for the runtime directory",
         ),
-        None if text.ends_with('/') => trouble("is a directory", "add a file name"),
+        None if text.ends_with('/') => diagnostic("is a directory", "add a file name"),
         None if inet::read(text).is_ok() => {
-            let cure = format!("use protocol `tcp` or `udp`, or write `./{text}` for a file of that name");
-            trouble("is a host and a port, not the path of a unix socket", &cure)
+            let help = format!("use protocol `tcp` or `udp`, or write `./{text}` for a file of that name");
+            diagnostic("is a host and a port, not the path of a unix socket", &help)
         }
         None => Ok(Address::Path(PathBuf::from(text))),
     }
@@ -146,14 +124,12 @@ mod tests {
         ] {
             let address = Address::parse(text, Protocol::Tcp).unwrap();
             assert_eq!(address.to_string(), text);
-            assert_eq!(text.parse(), Ok(address));
         }
         for text in
             ["/run/echod.sock", "echo.sock", "dir/a:7", "./a:7", "@name", "@a/b", "a:x", "[x]", "./@x"]
         {
             let address = Address::parse(text, Protocol::Unix).unwrap();
             assert_eq!(address.to_string(), text);
-            assert_eq!(text.parse(), Ok(address));
         }
     }
 
@@ -194,8 +170,8 @@ mod tests {
             ("/run/x", "is the address of a unix socket"),
             ("@x", "is the address of a unix socket"),
         ] {
-            let trouble = Address::parse(text, Protocol::Tcp).unwrap_err();
-            assert!(trouble.title.contains(part), "{text}: {trouble}");
+            let diagnostic = Address::parse(text, Protocol::Tcp).unwrap_err();
+            assert!(diagnostic.title.contains(part), "{text}: {diagnostic}");
         }
         for (text, part) in [
             ("", "is no path"),
@@ -207,8 +183,8 @@ mod tests {
             (&"x".repeat(108), "is too long, 108 bytes"),
             (&format!("@{}", "x".repeat(108)), "is too long, 108 bytes"),
         ] {
-            let trouble = Address::parse(text, Protocol::Unix).unwrap_err();
-            assert!(trouble.title.contains(part), "{text}: {trouble}");
+            let diagnostic = Address::parse(text, Protocol::Unix).unwrap_err();
+            assert!(diagnostic.title.contains(part), "{text}: {diagnostic}");
         }
         assert!(Address::parse(&"x".repeat(107), Protocol::Unix).is_ok());
         assert!(Address::parse(&format!("@{}", "x".repeat(107)), Protocol::UnixDatagram).is_ok());

@@ -93,7 +93,7 @@ pub enum Sandbox {
 }
 
 /// How many threads or processes share a listener's work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Workers {
     /// One for each connection or datagram.
     PerRequest,

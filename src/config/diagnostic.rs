@@ -1,68 +1,68 @@
-//! Errors that point: path, line and column, the cited line, a caret, and the cure beside it.
+//! Errors that point: path, line and column, the cited line, a caret, and the help beside it.
 
 use std::{collections::BTreeSet, fmt};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
-pub(super) use super::source::{Made, Place, Source};
+pub(super) use super::source::{Place, Source};
 
-/// What is wrong with a value, and the cure.
+/// What is wrong with a value, and the help.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Trouble {
+pub(super) struct Diagnostic {
     /// What is wrong.
     pub(super) title: String,
     /// What to do.
-    pub(super) cure: String,
+    pub(super) help: String,
 }
 
 /// All that was found to be wrong, sorted by place; the same fault counts once.
 #[derive(Default)]
-pub(super) struct Faults(BTreeSet<Fault>);
+pub(super) struct Diagnostics(BTreeSet<Entry>);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Fault {
+struct Entry {
     place: Option<Place>,
-    trouble: Trouble,
+    diagnostic: Diagnostic,
     /// An earlier place that this one contradicts, and what is there.
     earlier: Option<(Place, String)>,
 }
 
-impl Trouble {
-    /// What is wrong, and the cure.
-    pub(super) fn new(title: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { title: title.into(), cure: cure.into() }
+impl Diagnostic {
+    /// What is wrong, and the help.
+    pub(super) fn new(title: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { title: title.into(), help: help.into() }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.cure.as_str() {
+        match self.help.as_str() {
             "" => f.write_str(&self.title),
-            cure => write!(f, "{}; {cure}", self.title),
+            help => write!(f, "{}; {help}", self.title),
         }
     }
 }
 
-impl Faults {
+impl Diagnostics {
     /// Notes a fault at `place`.
-    pub(super) fn push(&mut self, place: Place, trouble: Trouble) {
-        self.0.insert(Fault { place: Some(place), trouble, earlier: None });
+    pub(super) fn push(&mut self, place: Place, diagnostic: Diagnostic) {
+        self.0.insert(Entry { place: Some(place), diagnostic, earlier: None });
     }
 
     /// Notes a fault at `place` that contradicts what `note` says about an `earlier` place.
     pub(super) fn push_clash(
         &mut self,
         place: Place,
-        trouble: Trouble,
+        diagnostic: Diagnostic,
         earlier: Place,
         note: impl Into<String>,
     ) {
-        self.0.insert(Fault { place: Some(place), trouble, earlier: Some((earlier, note.into())) });
+        self.0.insert(Entry { place: Some(place), diagnostic, earlier: Some((earlier, note.into())) });
     }
 
     /// Notes a fault of the whole.
-    pub(super) fn push_whole(&mut self, trouble: Trouble) {
-        self.0.insert(Fault { place: None, trouble, earlier: None });
+    pub(super) fn push_whole(&mut self, diagnostic: Diagnostic) {
+        self.0.insert(Entry { place: None, diagnostic, earlier: None });
     }
 
     /// Whether all is well.
@@ -83,14 +83,14 @@ impl Faults {
     }
 }
 
-impl Fault {
+impl Entry {
     fn group<'a>(&'a self, sources: &'a [Source]) -> Group<'a> {
-        let Trouble { title, cure } = &self.trouble;
+        let Diagnostic { title, help } = &self.diagnostic;
         let title = Level::ERROR.primary_title(title);
         let Some(place) = &self.place else {
-            return Group::with_title(title).element(Level::HELP.message(cure));
+            return Group::with_title(title).element(Level::HELP.message(help));
         };
-        let here = (AnnotationKind::Primary, place, cure);
+        let here = (AnnotationKind::Primary, place, help);
         match &self.earlier {
             None => title.element(snippet(sources, &[here])),
             Some((earlier, note)) => {
@@ -113,12 +113,11 @@ fn snippet<'a>(
     let Some(source) = marks.first().map(|(_, place, _)| &sources[place.source]) else {
         return Snippet::source("");
     };
-    let spans: Vec<_> = marks.iter().map(|(_, place, _)| source.cited(place)).collect();
-    let start = spans.iter().map(|span| span.start).min().unwrap_or(0);
-    let end = spans.iter().map(|span| span.end).max().unwrap_or(0);
+    let start = marks.iter().map(|(_, place, _)| place.start).min().unwrap_or(0);
+    let end = marks.iter().map(|(_, place, _)| place.end).max().unwrap_or(0);
     let (first_line, lines) = source.lines_around(&(start..end));
-    let annotations = marks.iter().zip(&spans).map(|((kind, _, label), span)| {
-        let annotation = kind.span(span.start - lines.start..span.end - lines.start);
+    let annotations = marks.iter().map(|(kind, place, label)| {
+        let annotation = kind.span(place.start - lines.start..place.end - lines.start);
         if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
     });
     let annotations: Vec<_> = annotations.collect();
@@ -132,17 +131,18 @@ mod tests {
     use super::*;
 
     fn sources() -> Vec<Source> {
-        let made = Made { toml: "mode = 'x'".into(), origins: vec![(0..4, 6..10), (7..10, 11..12)] };
-        let url = Source::made("--listen", "udp:a?mode=x", made);
-        vec![Source::toml("echod.toml", "a = 1\nmax-conections = 100\n"), url]
+        vec![
+            Source::file("echod.toml", "a = 1\nmax-conections = 100\n"),
+            Source::url("--listen", "udp:a?mode=x"),
+        ]
     }
 
     #[test]
     fn a_fault_cites_its_line() {
-        let mut faults = Faults::default();
-        faults.push(
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.push(
             Place::new(0, 6..20),
-            Trouble::new("unknown key `max-conections`", "did you mean `max-connections`?"),
+            Diagnostic::new("unknown key `max-conections`", "did you mean `max-connections`?"),
         );
         let expected = "\
 error: unknown key `max-conections`
@@ -150,38 +150,18 @@ error: unknown key `max-conections`
   |
 2 | max-conections = 100
   | ^^^^^^^^^^^^^^ did you mean `max-connections`?";
-        assert_eq!(faults.render(&sources(), false), expected);
-        assert!(faults.render(&sources(), true).contains('\u{1b}'));
-    }
-
-    #[test]
-    fn a_made_text_cites_what_it_was_made_from() {
-        let mut faults = Faults::default();
-        faults.push(Place::new(1, 7..10), Trouble::new("unknown mode", ""));
-        faults.push(Place::new(1, 5..6), Trouble::new("somewhere", "here"));
-        let expected = "\
-error: somewhere
- --> --listen:1:1
-  |
-1 | udp:a?mode=x
-  | ^^^^^^^^^^^^ here
-
-error: unknown mode
- --> --listen:1:12
-  |
-1 | udp:a?mode=x
-  |            ^";
-        assert_eq!(faults.render(&sources(), false), expected);
+        assert_eq!(diagnostics.render(&sources(), false), expected);
+        assert!(diagnostics.render(&sources(), true).contains('\u{1b}'));
     }
 
     #[test]
     fn faults_are_sorted_and_count_once() {
-        let mut faults = Faults::default();
+        let mut diagnostics = Diagnostics::default();
         for start in [9, 2, 9] {
-            faults.push(Place::new(0, start..start + 1), Trouble::new("t", ""));
+            diagnostics.push(Place::new(0, start..start + 1), Diagnostic::new("t", ""));
         }
-        faults.push_whole(Trouble::new("nothing to serve", "add a listener"));
-        let text = faults.render(&sources(), false);
+        diagnostics.push_whole(Diagnostic::new("nothing to serve", "add a listener"));
+        let text = diagnostics.render(&sources(), false);
         assert_eq!(text.matches("error").count(), 3);
         assert!(text.starts_with("error: nothing to serve\n |\n = help: add a listener\n"), "{text}");
         assert!(text.find(":1:3").unwrap() < text.find(":2:4").unwrap());
@@ -189,15 +169,20 @@ error: unknown mode
 
     #[test]
     fn two_places_are_shown_together() {
-        let mut faults = Faults::default();
-        faults.push_clash(
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.push_clash(
             Place::new(0, 10..14),
-            Trouble::new("twice", "second"),
+            Diagnostic::new("twice", "second"),
             Place::new(0, 0..1),
             "first",
         );
-        faults.push_clash(Place::new(1, 0..4), Trouble::new("twice", "second"), Place::new(0, 0..1), "first");
-        let text = faults.render(&sources(), false);
+        diagnostics.push_clash(
+            Place::new(1, 0..4),
+            Diagnostic::new("twice", "second"),
+            Place::new(0, 0..1),
+            "first",
+        );
+        let text = diagnostics.render(&sources(), false);
         assert_eq!(text.matches("- first").count(), 2, "{text}");
         assert_eq!(text.matches("^ second").count(), 2, "{text}");
         assert!(text.contains("::: echod.toml:1:1"), "{text}");
@@ -225,17 +210,17 @@ error: unknown mode
                 }
                 byte
             };
-            let sources = [Source::toml("f", text.clone())];
+            let sources = [Source::file("f", text.clone())];
             let here = Place::new(0, at(from)..at(from + length));
             let there = Place::new(0, at(other)..at(other + 1));
-            let mut faults = Faults::default();
-            faults.push(here.clone(), Trouble::new("title", "cure"));
-            let marks = [(AnnotationKind::Primary, &here, "cure")];
-            prop_assert_eq!(faults.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
-            let mut faults = Faults::default();
-            faults.push_clash(here.clone(), Trouble::new("title", "cure"), there.clone(), "note");
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(here.clone(), Diagnostic::new("title", "help"));
+            let marks = [(AnnotationKind::Primary, &here, "help")];
+            prop_assert_eq!(diagnostics.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push_clash(here.clone(), Diagnostic::new("title", "help"), there.clone(), "note");
             let marks = [(AnnotationKind::Context, &there, "note"), marks[0]];
-            prop_assert_eq!(faults.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
+            prop_assert_eq!(diagnostics.render(&sources, false), rendered_from_the_whole(&sources[0], &marks));
         }
     }
 }

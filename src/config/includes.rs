@@ -1,67 +1,90 @@
-//! The files of networks that listeners name in `allow-include` and `deny-include`. Each is read once,
-//! however many listeners name it, as one more source that errors can point at.
+//! The files of networks that listeners name in `allow-include` and `deny-include`. Each is read once, however many listeners name
+//! it, as one more source that errors can point at.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use ipnet::IpNet;
 
 use super::{
     Environment,
-    diagnostic::{Faults, Place, Source, Trouble},
-    file::{File, Listener, Texts},
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    keys::Written,
+    listener::WrittenListener,
     networks,
 };
 
 /// A network, and where it is written.
-pub(super) type Network = (IpNet, Place);
+type Network = (IpNet, Place);
 
 /// What the files hold, by the paths as written.
-#[derive(Default)]
-pub(super) struct Includes(BTreeMap<String, Result<Vec<Network>, Trouble>>);
+pub(super) struct Includes<'e> {
+    directory: &'e Path,
+    environment: &'e Environment,
+    files: BTreeMap<String, Result<Vec<Network>, Diagnostic>>,
+    /// The number of the first of `sources`.
+    first: usize,
+    pub(super) sources: Vec<Source>,
+}
 
-impl Includes {
-    /// Reads all that `files` name, and adds them to `sources`. A path counts from `directory`.
-    pub(super) fn open(
-        files: &[File],
-        directory: &Path,
-        environment: &Environment,
-        sources: &mut Vec<Source>,
-        faults: &mut Faults,
-    ) -> Self {
-        let mut includes = Self::default();
-        let listeners = files.iter().flat_map(|file| file.listener.iter().map(|written| written.get_ref()));
-        for listener in files.iter().map(|file| &file.defaults).chain(listeners) {
-            for path in paths(listener) {
-                includes.0.entry(path.to_owned()).or_insert_with(|| {
-                    let source = networks::open(&directory.join(path), environment)?;
-                    let networks = networks::read_list(&source.text, sources.len(), faults);
-                    sources.push(source);
-                    Ok(networks)
-                });
+impl<'e> Includes<'e> {
+    /// A path counts from `directory`. The sources of the files go on with number `first`.
+    pub(super) fn new(directory: &'e Path, environment: &'e Environment, first: usize) -> Self {
+        Self { directory, environment, files: BTreeMap::new(), first, sources: Vec::new() }
+    }
+
+    /// Reads the files that a table names, and adds what they hold to its lists: a list and its files are one setting.
+    pub(super) fn add(&mut self, table: &mut WrittenListener<'_>, to: &mut Diagnostics) {
+        self.add_to(&mut table.allow, &table.allow_include, to);
+        self.add_to(&mut table.deny, &table.deny_include, to);
+    }
+
+    fn add_to<'a>(
+        &mut self,
+        list: &mut Option<Written<'a, Arc<[IpNet]>>>,
+        files: &Option<Written<'a, Arc<[String]>>>,
+        to: &mut Diagnostics,
+    ) {
+        let Some(files) = files else { return };
+        let (mut found, mut is_right): (Vec<Network>, bool) = match list {
+            None => (Vec::new(), true),
+            Some(list) => {
+                let places = list.site.places.iter().flat_map(|places| places.iter().cloned());
+                let networks = list.value.iter().flat_map(|networks| networks.iter().copied());
+                (networks.zip(places).collect(), list.value.is_some())
+            }
+        };
+        is_right &= files.value.is_some();
+        let paths = files.value.iter().flat_map(|paths| paths.iter());
+        let places = files.site.places.iter().flat_map(|places| places.iter());
+        for (path, place) in paths.zip(places) {
+            match self.read(path, to) {
+                Ok(networks) => found.extend_from_slice(networks),
+                Err(diagnostic) => {
+                    to.push(place.clone(), diagnostic.clone());
+                    is_right = false;
+                }
             }
         }
-        includes
+        let (networks, places): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let mut site = list.as_ref().map_or(&files.site, |list| &list.site).clone();
+        site.places = Some(places.into());
+        *list = Some(Written { value: is_right.then(|| networks.into()), site });
+    }
+
+    fn read(&mut self, path: &str, to: &mut Diagnostics) -> Result<&[Network], &Diagnostic> {
+        let (sources, number) = (&mut self.sources, self.first);
+        let (directory, environment) = (self.directory, self.environment);
+        let read = self.files.entry(path.to_owned()).or_insert_with(|| {
+            let source = networks::open(&directory.join(path), environment)?;
+            let networks = networks::read_list(&source.text, number + sources.len(), to);
+            sources.push(source);
+            Ok(networks)
+        });
+        read.as_deref()
     }
 
     /// All paths, as written.
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.files.keys().map(String::as_str)
     }
-
-    /// The networks of the file `path`.
-    pub(super) fn networks(&self, path: &str) -> Result<&[Network], Trouble> {
-        let missing = || Trouble::new(format!("cannot read {}", super::quoted(path)), "");
-        let read = self.0.get(path).ok_or_else(missing)?;
-        read.as_deref().map_err(Trouble::clone)
-    }
-}
-
-fn paths(listener: &Listener) -> Vec<&str> {
-    let written = [&listener.allow_include, &listener.deny_include].into_iter().flatten();
-    written
-        .flat_map(|written| match written.get_ref() {
-            Texts::One(path) => vec![path.as_str()],
-            Texts::Many(paths) => paths.iter().map(|path| path.get_ref().as_str()).collect(),
-        })
-        .collect()
 }

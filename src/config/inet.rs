@@ -9,14 +9,14 @@ use ipnet::IpNet;
 
 use super::{
     address::{Address, Host},
-    diagnostic::Trouble,
+    diagnostic::Diagnostic,
     quoted,
 };
 
 /// Reads a host and a port, or a range of ports.
-pub(super) fn read(text: &str) -> Result<Address, Trouble> {
-    if let Some(trouble) = is_something_else(text) {
-        return Err(trouble);
+pub(super) fn read(text: &str) -> Result<Address, Diagnostic> {
+    if let Some(diagnostic) = is_something_else(text) {
+        return Err(diagnostic);
     }
     let (host, port) = split(text)?;
     Ok(Address::Inet { host: host_part(host)?, ports: port_part(port)? })
@@ -45,10 +45,10 @@ pub(super) fn meant(text: &str) -> Option<String> {
 const USUAL_PORT: u16 = 7777;
 
 /// What people write in the place of a host and a port.
-fn is_something_else(text: &str) -> Option<Trouble> {
-    let told = |what: &str, cure: String| Some(Trouble::new(format!("{} {what}", quoted(text)), cure));
+fn is_something_else(text: &str) -> Option<Diagnostic> {
+    let told = |what: &str, help: String| Some(Diagnostic::new(format!("{} {what}", quoted(text)), help));
     if text.is_empty() {
-        return Some(Trouble::new(
+        return Some(Diagnostic::new(
             "the address is empty",
             "write a host and a port, for example `127.0.0.1:7`",
         ));
@@ -64,14 +64,14 @@ fn is_something_else(text: &str) -> Option<Trouble> {
     }
     if text.contains(',') {
         let list: Vec<_> = several(text).iter().map(|address| format!("\"{address}\"")).collect();
-        let cure = "write a list in the file, and `?address=` for each further one in a URL";
-        return told("is more than one address", format!("{cure}: [{}]", list.join(", ")));
+        let help = "write a list in the file, and `?address=` for each further one in a URL";
+        return told("is more than one address", format!("{help}: [{}]", list.join(", ")));
     }
     let unix = |text| {
-        let cure = "use protocol `unix` or `unix-datagram`, or write for example `127.0.0.1:7`".to_owned();
-        Some(Trouble::new(
+        let help = "use protocol `unix` or `unix-datagram`, or write for example `127.0.0.1:7`".to_owned();
+        Some(Diagnostic::new(
             format!("{} is the address of a unix socket, not a host and a port", quoted(text)),
-            cure,
+            help,
         ))
     };
     if text.starts_with('@') {
@@ -82,14 +82,14 @@ fn is_something_else(text: &str) -> Option<Trouble> {
         (Ok(_), _) if behind.is_empty() => told("ends with a slash", format!("drop the slash: `{place}`")),
         (Ok(address), _) if is_port(behind) => {
             let network = network(&address, behind).unwrap_or_else(|| "192.0.2.0/24".to_owned());
-            let cure = format!("write `{place}`; who may come in is said by `allow = \"{network}\"`");
-            told("has a netmask, and a socket has none", cure)
+            let help = format!("write `{place}`; who may come in is said by `allow = \"{network}\"`");
+            told("has a netmask, and a socket has none", help)
         }
         (Ok(_), _) => told("has a path behind its port", format!("write `{place}`")),
         (Err(_), _) if host_part(place).is_ok() && place.contains(['.', ':']) => {
-            let cure = "write one address and a port, for example `0.0.0.0:7` for all of this machine; who may come in is \
+            let help = "write one address and a port, for example `0.0.0.0:7` for all of this machine; who may come in is \
                         said by `allow`";
-            told("is a network, not an address and a port", cure.to_owned())
+            told("is a network, not an address and a port", help.to_owned())
         }
         (Err(_), Some(meant)) => told("begins with a slash", format!("did you mean `{meant}`?")),
         (Err(_), None) => unix(text),
@@ -116,20 +116,20 @@ fn network(address: &Address, length: &str) -> Option<String> {
 }
 
 /// Cuts at the colon before the port; an IPv6 address has colons of its own and stands in brackets.
-fn split(text: &str) -> Result<(&str, &str), Trouble> {
+fn split(text: &str) -> Result<(&str, &str), Diagnostic> {
     let (host, rest) = match text.find(']').filter(|_| text.starts_with('[')) {
         Some(end) => text.split_at(end + 1),
         None if text.split(':').next().is_some_and(|host| host.contains('.'))
             && text.matches(':').count() > 1 =>
         {
-            return Err(Trouble::new(
+            return Err(Diagnostic::new(
                 format!("{} has more than one port", quoted(text)),
                 "write one, or a range like `127.0.0.1:7000-7009`",
             ));
         }
         None if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 => {
             let meant = meant(text).unwrap_or_else(|| "[::1]:7".to_owned());
-            return Err(Trouble::new(
+            return Err(Diagnostic::new(
                 format!("{} is an IPv6 address without brackets", quoted(text)),
                 format!("write it as `{meant}`, address in brackets, then the port"),
             ));
@@ -138,22 +138,22 @@ fn split(text: &str) -> Result<(&str, &str), Trouble> {
     };
     match rest.strip_prefix(':') {
         Some(port) if !port.is_empty() => Ok((host, port)),
-        _ if is_port(host) => Err(Trouble::new(
+        _ if is_port(host) => Err(Diagnostic::new(
             format!("{} has no host", quoted(text)),
             format!("did you mean `127.0.0.1:{host}`?"),
         )),
-        None if !rest.is_empty() => Err(Trouble::new(
+        None if !rest.is_empty() => Err(Diagnostic::new(
             format!("{} has something between its address and its port", quoted(text)),
             "write a colon and the port behind the `]`, for example `[::1]:7`",
         )),
-        _ => Err(Trouble::new(
+        _ => Err(Diagnostic::new(
             format!("{} has no port", quoted(text)),
             format!("a port is missing: write for example `{}:7`", quoted(host).trim_matches('`')),
         )),
     }
 }
 
-fn port_part(text: &str) -> Result<RangeInclusive<u16>, Trouble> {
+fn port_part(text: &str) -> Result<RangeInclusive<u16>, Diagnostic> {
     let (first, last) =
         match text.split_once('-').filter(|(first, last)| !first.is_empty() && !last.is_empty()) {
             Some((first, last)) => (first, Some(last)),
@@ -164,11 +164,11 @@ fn port_part(text: &str) -> Result<RangeInclusive<u16>, Trouble> {
         return Ok(first..=first);
     };
     match (first, last) {
-        (0, _) | (_, 0) => Err(Trouble::new(
+        (0, _) | (_, 0) => Err(Diagnostic::new(
             format!("{} is a range with port 0", quoted(text)),
             "start at port 1 or above; `:0` alone means any free port",
         )),
-        _ if first > last => Err(Trouble::new(
+        _ if first > last => Err(Diagnostic::new(
             format!("{} is a reversed port range", quoted(text)),
             format!("write `{last}-{first}`"),
         )),
@@ -184,20 +184,20 @@ fn is_port(text: &str) -> bool {
 const NAMED: [(&str, u16); 6] =
     [("echo", 7), ("discard", 9), ("daytime", 13), ("qotd", 17), ("chargen", 19), ("time", 37)];
 
-fn port(text: &str) -> Result<u16, Trouble> {
+fn port(text: &str) -> Result<u16, Diagnostic> {
     text.parse().ok().filter(|_| is_port(text)).ok_or_else(|| {
-        let cure = match (NAMED.iter().find(|(name, _)| *name == text), text.split_once(['&', '#'])) {
+        let help = match (NAMED.iter().find(|(name, _)| *name == text), text.split_once(['&', '#'])) {
             (Some((_, number)), _) => format!("write its number, `{number}`"),
             (None, Some((port, parameters))) if is_port(port) && parameters.contains('=') => {
                 format!("the first parameter of a URL follows a `?`: `{port}?{parameters}`")
             }
             _ => "write a number from 0 to 65535, or a range like `7000-7009`".to_owned(),
         };
-        Trouble::new(format!("{} is no port", quoted(text)), cure)
+        Diagnostic::new(format!("{} is no port", quoted(text)), help)
     })
 }
 
-fn host_part(text: &str) -> Result<Host, Trouble> {
+fn host_part(text: &str) -> Result<Host, Diagnostic> {
     if let Some(inside) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return ipv6(inside);
     }
@@ -206,15 +206,15 @@ fn host_part(text: &str) -> Result<Host, Trouble> {
     }
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     match text {
-        "" | "*" => Err(Trouble::new(
+        "" | "*" => Err(Diagnostic::new(
             "there is no host before the port",
             "write `127.0.0.1` for this machine only, `0.0.0.0` or `[::]` for all addresses",
         )),
-        _ if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(Trouble::new(
+        _ if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(Diagnostic::new(
             format!("{} is not an IPv4 address", quoted(text)),
             "write four numbers from 0 to 255, for example `127.0.0.1`",
         )),
-        _ if text.len() > 253 || !text.chars().all(letters) => Err(Trouble::new(
+        _ if text.len() > 253 || !text.chars().all(letters) => Err(Diagnostic::new(
             format!("{} is not a host name", quoted(text)),
             "write an address, or a name of letters, digits, `-` and `.`",
         )),
@@ -222,10 +222,10 @@ fn host_part(text: &str) -> Result<Host, Trouble> {
     }
 }
 
-fn ipv6(text: &str) -> Result<Host, Trouble> {
+fn ipv6(text: &str) -> Result<Host, Diagnostic> {
     let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     let Ok(address) = address.parse::<Ipv6Addr>() else {
-        return Err(Trouble::new(
+        return Err(Diagnostic::new(
             format!("{} is not an IPv6 address", quoted(text)),
             "write for example `[::1]`; only IPv6 stands in brackets",
         ));
@@ -235,12 +235,12 @@ fn ipv6(text: &str) -> Result<Host, Trouble> {
         |zone: &str| !zone.is_empty() && zone.len() <= 15 && zone.bytes().all(|byte| byte.is_ascii_graphic());
     match zone {
         None => Ok(Host::Ip(address.into())),
-        Some(_) if !address.is_unicast_link_local() && !address.is_multicast() => Err(Trouble::new(
+        Some(_) if !address.is_unicast_link_local() && !address.is_multicast() => Err(Diagnostic::new(
             format!("`{address}` is not link-local and has no zone"),
             format!("write `[{address}]`, or choose an interface with `device`"),
         )),
         Some(zone) if fits(zone) => Ok(Host::Scoped(address, zone.to_owned())),
-        Some(zone) => Err(Trouble::new(
+        Some(zone) => Err(Diagnostic::new(
             format!("{} is not a zone", quoted(zone)),
             "write the name or number of an interface after the `%`",
         )),

@@ -5,17 +5,24 @@ use std::{
     io::{self, IsTerminal},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use annotate_snippets::{Level, Renderer};
 
 use super::{
     Config,
-    diagnostic::{Faults, Place, Source, Trouble},
+    daemon::WrittenDaemon,
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    document::Document,
     encoding,
     includes::Includes,
+    keys::Sites,
+    listener::WrittenListener,
+    log::WrittenLog,
     origins::Origins,
-    parse, scheme, text_file, url, validate,
+    scheme, text_file,
+    validate::{Validated, WrittenConfig, WrittenTable, validate},
 };
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
@@ -73,58 +80,77 @@ pub enum ErrorKind {
 
 /// Reads and checks everything that `inputs` name.
 pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let mut faults = Faults::default();
-    let sources = sources(inputs, environment, &mut faults)?;
-    check(sources, inputs.file.as_deref(), environment, faults)
+    check(sources(inputs, environment)?, inputs.file.as_deref(), environment)
 }
 
 /// Reads and checks a URL alone, that of another option than `--listen`.
 pub fn load_url(option: &str, url: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let mut faults = Faults::default();
-    let mut source = url::source(url, 0, &mut faults);
-    option.clone_into(&mut source.name);
-    check(vec![source], None, environment, faults)
+    check(vec![Source::url(option, url)], None, environment)
 }
 
 fn check(
-    mut sources: Vec<Source>,
+    sources: Vec<Source>,
     file: Option<&Path>,
     environment: &Environment,
-    mut faults: Faults,
 ) -> Result<Loaded, ConfigError> {
-    let files: Vec<_> = sources
-        .iter()
-        .enumerate()
-        .map(|(number, source)| parse::parse(source.as_toml(), number, &mut faults))
-        .collect();
+    let mut diagnostics = Diagnostics::default();
     let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let includes = Includes::open(&files, directory, environment, &mut sources, &mut faults);
-    let mut loaded = validate::validate(&sources, &files, &includes, environment, &mut faults);
+    let mut includes = Includes::new(directory, environment, sources.len());
+    let validated = read(&sources, &mut includes, environment, &mut diagnostics);
     let included = includes.paths().map(|path| directory.join(path));
-    loaded.files = file.map(Path::to_path_buf).into_iter().chain(included).collect();
-    loaded.notes.extend(loaded.files.iter().filter_map(|path| anybody_s(path)));
-    match faults.is_empty() {
-        true => Ok(loaded),
-        false => Err(ConfigError::new(&faults, &sources)),
+    let files: Vec<_> = file.map(Path::to_path_buf).into_iter().chain(included).collect();
+    let sources: Arc<[Source]> = sources.into_iter().chain(includes.sources).collect();
+    let Some(Validated { config, origins, mut notes }) = validated.filter(|_| diagnostics.is_empty()) else {
+        return Err(ConfigError::new(&diagnostics, &sources));
+    };
+    notes.extend(files.iter().filter_map(|path| anybody_s(path)));
+    let origins = origins.into_iter().map(|places| Origins::new(places, Arc::clone(&sources))).collect();
+    Ok(Loaded { config, origins, notes, files })
+}
+
+/// Reads every value, then checks what depends on several. Beside an error of the syntax only values are read: what the parser has
+/// guessed or swallowed must not be called missing, or wrong together with others.
+fn read(
+    sources: &[Source],
+    includes: &mut Includes<'_>,
+    environment: &Environment,
+    to: &mut Diagnostics,
+) -> Option<Validated> {
+    let documents: Vec<_> =
+        sources.iter().enumerate().map(|(number, source)| Document::parse(source, number, to)).collect();
+    let mut written = WrittenConfig::default();
+    for (number, document) in documents.iter().enumerate() {
+        let tables = document.tables(to);
+        // A URL has no other table than its listener.
+        if number == 0 {
+            written.daemon = WrittenDaemon::read(tables.daemon, to);
+            written.log = WrittenLog::read(tables.log, to);
+            written.defaults = WrittenListener::read(tables.defaults, to);
+            includes.add(&mut written.defaults, to);
+        }
+        for (at, table) in tables.listeners {
+            let count = table.len();
+            let mut keys = WrittenListener::read(table, to);
+            let is_whole = keys.sites().iter().filter(|(_, site)| site.is_some()).count() == count;
+            includes.add(&mut keys, to);
+            written.listeners.push(WrittenTable { at, keys, is_whole });
+        }
     }
+    let is_whole = documents.iter().all(Document::is_whole);
+    is_whole.then(|| validate(&written, sources, environment, to))
 }
 
 /// The file `config/echod.toml`, which is also its own manual.
 const DEFAULT: &str = include_str!("../../config/echod.toml");
 
 /// The file first, so that its `[daemon]`, `[log]` and `[defaults]` are those of the first source.
-fn sources(
-    inputs: &Inputs,
-    environment: &Environment,
-    faults: &mut Faults,
-) -> Result<Vec<Source>, ConfigError> {
+fn sources(inputs: &Inputs, environment: &Environment) -> Result<Vec<Source>, ConfigError> {
     let file = match &inputs.file {
-        Some(path) => Some(read(path, environment)?),
-        None if inputs.listen.is_empty() => Some(Source::toml("echod.toml (built in)", DEFAULT)),
+        Some(path) => Some(open(path, environment)?),
+        None if inputs.listen.is_empty() => Some(Source::file("echod.toml (built in)", DEFAULT)),
         None => None,
     };
-    let first_url = usize::from(file.is_some());
-    let urls = inputs.listen.iter().zip(first_url..).map(|(text, number)| url::source(text, number, faults));
+    let urls = inputs.listen.iter().map(|url| Source::url("--listen", url));
     Ok(file.into_iter().chain(urls).collect())
 }
 
@@ -139,16 +165,16 @@ fn anybody_s(path: &Path) -> Option<String> {
     })
 }
 
-fn read(path: &Path, environment: &Environment) -> Result<Source, ConfigError> {
+fn open(path: &Path, environment: &Environment) -> Result<Source, ConfigError> {
     let bytes = text_file::read(path).map_err(|error| ConfigError::unreadable(path, environment, &error))?;
     let name = path.display().to_string();
     match encoding::decode(bytes) {
-        Ok(text) => Ok(Source::toml(name, text)),
+        Ok(text) => Ok(Source::file(name, text)),
         Err(wrong) => {
-            let mut faults = Faults::default();
+            let mut diagnostics = Diagnostics::default();
             let place = Place::new(0, wrong.at..wrong.at + char::REPLACEMENT_CHARACTER.len_utf8());
-            faults.push(place, Trouble::new(wrong.what, "save the file as UTF-8"));
-            Err(ConfigError::new(&faults, &[Source::toml(name, wrong.text)]))
+            diagnostics.push(place, Diagnostic::new(wrong.what, "save the file as UTF-8"));
+            Err(ConfigError::new(&diagnostics, &[Source::file(name, wrong.text)]))
         }
     }
 }
@@ -166,7 +192,7 @@ impl Environment {
     }
 
     /// What to do where the permission to read a file is missing.
-    pub(super) fn cure(&self) -> &'static str {
+    pub(super) fn help(&self) -> &'static str {
         match self.sandboxed {
             true => {
                 "make it readable for the user of the daemon; if it is in another directory than before, restart echod, whose \
@@ -188,19 +214,19 @@ impl ConfigError {
         &self.plain
     }
 
-    fn new(faults: &Faults, sources: &[Source]) -> Self {
-        let kind = match faults.are_of(|source| sources[source].made.is_some()) {
+    fn new(diagnostics: &Diagnostics, sources: &[Source]) -> Self {
+        let kind = match diagnostics.are_of(|source| sources[source].is_url) {
             true => ErrorKind::Usage,
             false => ErrorKind::Invalid,
         };
-        let coloured = wants_colour().then(|| faults.render(sources, true));
-        Self { kind, plain: faults.render(sources, false), coloured }
+        let coloured = wants_colour().then(|| diagnostics.render(sources, true));
+        Self { kind, plain: diagnostics.render(sources, false), coloured }
     }
 
     fn unreadable(path: &Path, environment: &Environment, error: &io::Error) -> Self {
         let (kind, what) = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                (ErrorKind::PermissionDenied, format!("permission denied; {}", environment.cure()))
+                (ErrorKind::PermissionDenied, format!("permission denied; {}", environment.help()))
             }
             io::ErrorKind::NotFound => (
                 ErrorKind::Unreadable,

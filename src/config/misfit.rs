@@ -4,9 +4,8 @@
 use std::fmt;
 
 use super::{
-    diagnostic::Trouble,
-    file::Scalar,
-    forms::{Form, Range, form},
+    diagnostic::Diagnostic,
+    keys::{Form, Range},
     synonyms,
 };
 
@@ -24,35 +23,13 @@ pub(super) enum Found<'a> {
     Date,
 }
 
-/// The fault of `key`, and its cure.
-pub(super) fn misfit(key: &str, found: Found<'_>) -> Trouble {
-    let Some(form) = form(key) else {
-        return Trouble::new(format!("`{key}` cannot be {found}"), "");
-    };
-    let title = match (form, found) {
-        (
-            Form::Number(_) | Form::Limit(_) | Form::Workers | Form::Size | Form::SizeLimit,
-            Found::Integer(number),
-        ) => {
-            format!("`{key}` cannot be {number}")
-        }
+/// What is wrong with the value of `key`, and what to write.
+pub(super) fn misfit(key: &str, form: Form, found: Found<'_>) -> Diagnostic {
+    let title = match found {
+        Found::Integer(number) if form.takes_numbers() => format!("`{key}` cannot be {number}"),
         _ => format!("`{key}` must be {}, not {found}", expected(form)),
     };
-    Trouble::new(title, form.cure(key, found))
-}
-
-/// The fault of a number that was read.
-pub(super) fn number(key: &str, number: i64) -> Trouble {
-    misfit(key, Found::Integer(&number.to_string()))
-}
-
-/// The fault of a value that was read.
-pub(super) fn scalar(key: &str, value: &Scalar) -> Trouble {
-    match value {
-        Scalar::Text(text) => misfit(key, Found::Text(text)),
-        Scalar::Number(value) => number(key, *value),
-        Scalar::Switch(switch) => misfit(key, Found::Switch(*switch)),
-    }
+    Diagnostic::new(title, form.help(key, found))
 }
 
 fn expected(form: Form) -> &'static str {
@@ -76,7 +53,7 @@ fn expected(form: Form) -> &'static str {
 
 impl Form {
     /// What to write in the place of `found`.
-    pub(super) fn cure(self, key: &str, found: Found<'_>) -> String {
+    pub(super) fn help(self, key: &str, found: Found<'_>) -> String {
         use Found::{Date, Float, Integer, List, Switch, Table, Text};
         match (self, found) {
             (Form::Word(_), List) if matches!(key, "protocol" | "mode" | "service") => {
@@ -102,10 +79,10 @@ impl Form {
                 None => "write `true` or `false`".to_owned(),
             },
             (Form::Switch, _) => "write `true` or `false`".to_owned(),
-            (Form::Number(range), found) => number_cure(range, found, ""),
+            (Form::Number(range), found) => number_help(range, found, ""),
             (Form::Limit(_), Switch(false)) => "write \"off\"".to_owned(),
             (Form::Limit(_), Text(text)) if synonyms::means_off(text) => "write \"off\"".to_owned(),
-            (Form::Limit(range), found) => number_cure(range, found, ", or \"off\""),
+            (Form::Limit(range), found) => number_help(range, found, ", or \"off\""),
             (Form::Workers, Text(text)) if text.parse::<u16>().is_ok() => {
                 format!("write `{text}`, without quotes")
             }
@@ -166,7 +143,7 @@ impl Form {
     }
 }
 
-fn number_cure(range: Range, found: Found<'_>, or: &str) -> String {
+fn number_help(range: Range, found: Found<'_>, or: &str) -> String {
     let meant = match found {
         Found::Text(text) | Found::Float(text) => {
             synonyms::number(text).filter(|number| range.contains(*number))
@@ -190,22 +167,6 @@ fn is_zero_or_less(number: &str) -> bool {
     number.starts_with('-') || number.trim_matches('0').is_empty()
 }
 
-impl<'a> Found<'a> {
-    /// From serde's words, and what is `written` there.
-    pub(super) fn new(words: &str, written: &'a str) -> Self {
-        let is_date = || written.starts_with(|c: char| c.is_ascii_digit());
-        match words.split([' ', '`', '"']).next().unwrap_or_default() {
-            "integer" => Found::Integer(written),
-            "floating" => Found::Float(written),
-            "boolean" => Found::Switch(written == "true"),
-            "sequence" => Found::List,
-            "map" if is_date() => Found::Date,
-            "map" => Found::Table,
-            _ => Found::Text(written.trim_matches(['"', '\''])),
-        }
-    }
-}
-
 impl fmt::Display for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,11 +184,12 @@ impl fmt::Display for Found<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys;
 
     #[test]
-    fn a_value_of_another_kind_gets_its_cure_in_one_step() {
+    fn a_value_of_another_kind_gets_its_help_in_one_step() {
         use Found::{Date, Float, Integer, List, Switch, Text};
-        for (key, found, cure) in [
+        for (key, found, help) in [
             ("idle-timeout", Integer("5"), "write \"5s\", a number with its unit in quotes"),
             ("idle-timeout", Float("1.5"), "write \"1.5s\", a number with its unit in quotes"),
             ("idle-timeout", Switch(false), "write \"off\""),
@@ -264,7 +226,8 @@ mod tests {
                 "write \"60s\", a number with its unit in quotes; or \"on\" or \"off\"",
             ),
         ] {
-            assert_eq!(misfit(key, found).cure, cure, "{key}: {found}");
+            let form = keys::form(key).unwrap();
+            assert_eq!(misfit(key, form, found).help, help, "{key}: {found}");
         }
     }
 }

@@ -4,38 +4,39 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
+    sync::Arc,
 };
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{
     Environment,
-    diagnostic::{Faults, Place, Source, Trouble},
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
     encoding, no_network, quoted, text_file,
 };
 use crate::config::embedded::embedded_v4;
 
 /// The networks that hold every address.
-pub fn everybody() -> Vec<IpNet> {
+pub fn everybody() -> Arc<[IpNet]> {
     let v4 = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
     let v6 = Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0);
-    vec![v4.into(), v6.into()]
+    [v4.into(), v6.into()].into()
 }
 
 /// Reads a network or an address. IPv4 in IPv6's clothes is IPv4, as it is when a client comes.
-pub(super) fn read(text: &str) -> Result<IpNet, Trouble> {
+pub(super) fn read(text: &str) -> Result<IpNet, Diagnostic> {
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
         Err(_) => match text.parse::<IpNet>() {
             Ok(network) => network,
             Err(_) => {
                 let title = format!("{} is not a network", quoted(text));
-                return Err(Trouble::new(title, no_network::cure(text)));
+                return Err(Diagnostic::new(title, no_network::help(text)));
             }
         },
     };
     if network != network.trunc() {
-        return Err(Trouble::new(
+        return Err(Diagnostic::new(
             format!("{} has bits set behind its prefix", quoted(text)),
             format!("write `{}`, or `{}` if one address is meant", network.trunc(), network.addr()),
         ));
@@ -50,7 +51,7 @@ fn plain(network: IpNet) -> IpNet {
 }
 
 /// Reads the text of a file of networks: one a line, `#` begins a comment. Each comes with its place.
-pub(super) fn read_list(text: &str, source: usize, faults: &mut Faults) -> Vec<(IpNet, Place)> {
+pub(super) fn read_list(text: &str, source: usize, diagnostics: &mut Diagnostics) -> Vec<(IpNet, Place)> {
     let mut start = 0;
     let mut networks = Vec::new();
     for line in text.split_inclusive('\n') {
@@ -64,28 +65,28 @@ pub(super) fn read_list(text: &str, source: usize, faults: &mut Faults) -> Vec<(
         }
         match read(word) {
             Ok(network) => networks.push((network, place)),
-            Err(trouble) => faults.push(place, trouble),
+            Err(diagnostic) => diagnostics.push(place, diagnostic),
         }
     }
     networks
 }
 
 /// Opens a file of networks.
-pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Trouble> {
+pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Diagnostic> {
     let name = path.display().to_string();
-    let trouble =
-        |what: &str, cure: &str| Trouble::new(format!("cannot read {}: {what}", quoted(&name)), cure);
+    let diagnostic =
+        |what: &str, help: &str| Diagnostic::new(format!("cannot read {}: {what}", quoted(&name)), help);
     let bytes = text_file::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            trouble("there is no such file", "a path counts from the configuration file")
+            diagnostic("there is no such file", "a path counts from the configuration file")
         }
-        io::ErrorKind::PermissionDenied => trouble("permission denied", environment.cure()),
-        io::ErrorKind::IsADirectory => trouble("it is a directory", "name a file in it"),
-        _ => trouble(&error.to_string(), ""),
+        io::ErrorKind::PermissionDenied => diagnostic("permission denied", environment.help()),
+        io::ErrorKind::IsADirectory => diagnostic("it is a directory", "name a file in it"),
+        _ => diagnostic(&error.to_string(), ""),
     })?;
-    encoding::decode(bytes).map(|text| Source::toml(&name, text)).map_err(|wrong| {
+    encoding::decode(bytes).map(|text| Source::file(&name, text)).map_err(|wrong| {
         let what = format!("line {}, column {}: {}", wrong.line, wrong.column, wrong.what);
-        trouble(&what, "save it as UTF-8, one network a line")
+        diagnostic(&what, "save it as UTF-8, one network a line")
     })
 }
 
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_networks_get_a_cure() {
+    fn misspelt_networks_get_help() {
         let told = |text| read(text).unwrap_err().to_string();
         assert_eq!(
             told("192.0.2.7/24"),
@@ -129,12 +130,12 @@ mod tests {
     #[test]
     fn a_list_knows_the_place_of_every_network() {
         let text = "# who\n\n  10.0.0.0/8 # inside\r\n::1\n#\nnonsense\n192.0.2.1";
-        let mut faults = Faults::default();
-        let list = read_list(text, 0, &mut faults);
+        let mut diagnostics = Diagnostics::default();
+        let list = read_list(text, 0, &mut diagnostics);
         let found: Vec<_> = list.iter().map(|(net, at)| (net.to_string(), &text[at.start..at.end])).collect();
         let expected = [("10.0.0.0/8", "10.0.0.0/8"), ("::1/128", "::1"), ("192.0.2.1/32", "192.0.2.1")];
         assert_eq!(found, expected.map(|(net, text)| (net.to_owned(), text)));
-        let told = faults.render(&[Source::toml("nets", text)], false);
+        let told = diagnostics.render(&[Source::file("nets", text)], false);
         assert!(told.contains("--> nets:6:1") && told.contains("`nonsense` is not a network"), "{told}");
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv4Subnets};
 
-/// The cure for `text`.
-pub(super) fn cure(text: &str) -> String {
+/// The help for `text`.
+pub(super) fn help(text: &str) -> String {
     let trimmed = text.trim();
     match trimmed.to_ascii_lowercase().as_str() {
         "all" | "any" | "*" | "everybody" | "everyone" | "anywhere" | "0/0" | "0.0.0.0" => {
@@ -120,7 +120,7 @@ mod tests {
             ("nonsense", "write for example `192.0.2.0/24`, `2001:db8::/32` or one address"),
             ("10.0.0.9-10.0.0.0", "write for example `192.0.2.0/24`, `2001:db8::/32` or one address"),
         ] {
-            assert_eq!(cure(text), told, "{text}");
+            assert_eq!(help(text), told, "{text}");
         }
     }
 }

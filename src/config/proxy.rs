@@ -1,6 +1,9 @@
 //! Whether connections begin with a header of the PROXY protocol, and from whom it is believed.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -20,10 +23,10 @@ pub enum ProxyProtocol {
 }
 
 /// The proxies that are trusted where none are named: those of this machine.
-pub fn loopback() -> Vec<IpNet> {
+pub fn loopback() -> Arc<[IpNet]> {
     let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
     let v6 = Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128);
-    vec![v4.into(), v6.into()]
+    [v4.into(), v6.into()].into()
 }
 
 /// Whether nobody but this machine can connect to an address.

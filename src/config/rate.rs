@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize};
 
-use super::{SourceRate, diagnostic::Trouble, quoted, synonyms, units};
+use super::{SourceRate, diagnostic::Diagnostic, quoted, synonyms, units};
 
 /// The longest datagram must fit into a burst of bytes, or it could never come in.
 const LONGEST_DATAGRAM: u64 = 65_536;
 
 /// So many in a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// How many, or how many bytes.
     pub number: u64,
@@ -23,7 +23,7 @@ pub struct Rate {
 }
 
 /// The time of a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Period {
     /// A second.
     Second,
@@ -52,8 +52,8 @@ impl Rate {
 }
 
 /// Reads `50/s`, `10/min burst 30` or `1MB/s`.
-pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
-    let wrong = || Trouble::new(format!("{} is not a rate", quoted(text)), cure(text));
+pub(super) fn read(text: &str) -> Result<Rate, Diagnostic> {
+    let wrong = || Diagnostic::new(format!("{} is not a rate", quoted(text)), help(text));
     let (number, rest) = text.split_once('/').ok_or_else(wrong)?;
     let mut words = rest.split_whitespace();
     let per = match words.next() {
@@ -69,26 +69,26 @@ pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
             (burst, of_bytes) if of_bytes == bytes => burst,
             _ => {
                 let title = format!("the burst of {} is of another kind", quoted(text));
-                return Err(Trouble::new(title, "count both in bytes, or neither"));
+                return Err(Diagnostic::new(title, "count both in bytes, or neither"));
             }
         },
         _ => return Err(wrong()),
     };
     if number == 0 || burst == 0 {
-        return Err(Trouble::new(
+        return Err(Diagnostic::new(
             format!("{} lets nobody in", quoted(text)),
             "write a number above 0, or \"off\" for no limit",
         ));
     }
     if bytes && burst < LONGEST_DATAGRAM {
-        return Err(Trouble::new(
+        return Err(Diagnostic::new(
             format!("the burst of {} is shorter than a datagram may be", quoted(text)),
             format!("write at least `burst {LONGEST_DATAGRAM}B`"),
         ));
     }
     let memory = u128::from(burst) * u128::from(per.nanoseconds()) / u128::from(number);
     if memory > units::LONGEST.as_nanos() {
-        return Err(Trouble::new(
+        return Err(Diagnostic::new(
             format!("{} takes more than a year to refill its burst", quoted(text)),
             "write a smaller burst, or a higher rate",
         ));
@@ -97,7 +97,7 @@ pub(super) fn read(text: &str) -> Result<Rate, Trouble> {
 }
 
 /// What to write in the place of what is not a rate.
-fn cure(text: &str) -> String {
+fn help(text: &str) -> String {
     let (number, rest) = text.split_at(text.find(['/', ' ']).unwrap_or(text.len()));
     let of_time = |word: &str| match word {
         "sec" | "secs" | "second" | "seconds" => Some("s"),
@@ -150,27 +150,15 @@ impl fmt::Display for Rate {
     }
 }
 
-impl Serialize for Rate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
 /// Reads `off`, or one rate or two with a comma between: `1000/s, 1MB/s`.
-pub(super) fn read_source_rate(text: &str) -> Result<SourceRate, Trouble> {
+pub(super) fn read_source_rate(text: &str) -> Result<SourceRate, Diagnostic> {
     let mut both = SourceRate::default();
     let rates = if text == "off" { None } else { Some(text.split(',')) };
     for rate in rates.into_iter().flatten().map(str::trim).map(read) {
         let rate = rate?;
         let one = if rate.bytes { &mut both.bytes } else { &mut both.count };
         if one.replace(rate).is_some() {
-            return Err(Trouble::new(
+            return Err(Diagnostic::new(
                 format!("{} limits the same twice", quoted(text)),
                 "take one out; there may be one rate of bytes, and one of the number",
             ));
@@ -185,44 +173,6 @@ impl fmt::Display for SourceRate {
             (None, None) => f.write_str("off"),
             (Some(rate), None) | (None, Some(rate)) => write!(f, "{rate}"),
             (Some(count), Some(bytes)) => write!(f, "{count}, {bytes}"),
-        }
-    }
-}
-
-impl Serialize for SourceRate {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SourceRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_source_rate(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-/// `#[serde(with)]` for a rate that may be `off`.
-pub(super) mod optional {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use super::Rate;
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        rate: &Option<Rate>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match rate {
-            None => serializer.serialize_str("off"),
-            Some(rate) => serializer.collect_str(rate),
-        }
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Rate>, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "off" => Ok(None),
-            text => super::read(text).map(Some).map_err(D::Error::custom),
         }
     }
 }
@@ -261,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn faulty_rates_get_a_cure() {
+    fn faulty_rates_get_help() {
         for text in [
             "",
             "50",
@@ -279,7 +229,7 @@ mod tests {
             let told = read(text).unwrap_err().to_string();
             assert!(told.contains("is not a rate; "), "{text}: {told}");
         }
-        for (text, cure) in [
+        for (text, help) in [
             ("50", "say in what time: `50/s`, `50/min` or `50/h`"),
             ("50/m", "did you mean `50/min`?"),
             ("50 per second", "did you mean `50/s`?"),
@@ -287,7 +237,7 @@ mod tests {
             ("50/s burst", "write for example `50/s burst 30`"),
             ("x/s", "write for example `50/s`, `10/min burst 30` or, of bytes, `1MB/s`"),
         ] {
-            assert_eq!(read(text).unwrap_err().cure, cure, "{text}");
+            assert_eq!(read(text).unwrap_err().help, help, "{text}");
         }
         let told = |text| read(text).unwrap_err().title;
         assert_eq!(told("0/s"), "`0/s` lets nobody in");

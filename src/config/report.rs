@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use super::{Address, Config, Listener, Payload, Protocol, Workers, file, parse::Shape, validate::Fit};
+use super::{
+    Address, Config, Daemon, Listener, Payload, Protocol, Workers,
+    applicability::Profile,
+    keys::{Reload, Values},
+};
 
 impl Config {
     /// What would run: a line for each address of each listener.
@@ -25,15 +29,22 @@ impl Config {
 
     /// The same as a file. Keys that mean nothing for a listener are left out, because a file may not have them.
     pub fn to_toml(&self) -> String {
+        let none = Profile::default();
         let mut text = String::new();
-        table(&mut text, "[daemon]", file::Daemon::KEYS, &self.daemon);
-        table(&mut text, "\n[log]", file::Log::KEYS, &self.log);
+        table(&mut text, "[daemon]", &self.daemon, &none);
+        table(&mut text, "\n[log]", &self.log, &none);
         for listener in &self.listeners {
-            let fit = Fit::of(listener);
-            let keys: Vec<_> = file::Listener::KEYS.iter().copied().filter(|key| fit.allows(key)).collect();
-            table(&mut text, "\n[[listener]]", &keys, listener);
+            table(&mut text, "\n[[listener]]", listener, &Profile::of(listener));
         }
         text
+    }
+}
+
+impl Daemon {
+    /// The keys with another value in `new`, which counts when the daemon is started the next time.
+    pub fn for_the_next_start(&self, new: &Self) -> Vec<&'static str> {
+        let changed = self.changed(new).into_iter().filter(|key| key.reload() == Reload::Restart);
+        changed.map(|key| key.name()).collect()
     }
 }
 
@@ -72,20 +83,13 @@ impl Listener {
     }
 }
 
-/// Writes the values of `keys` in their order; a value without one, such as an owner that was not chosen, is left out.
-fn table(text: &mut String, header: &str, keys: &[&str], values: &impl serde::Serialize) {
-    // Plain data always has a TOML form, and a String takes whatever is written.
-    let values = toml::Table::try_from(values).unwrap_or_default();
+/// Writes the values; one that no file could say, such as an owner that was not chosen, is left out.
+fn table(text: &mut String, header: &str, values: &impl Values, it: &Profile) {
+    // A String takes whatever is written.
     let _ = writeln!(text, "{header}");
-    for (key, value) in keys.iter().filter_map(|key| values.get(*key).map(|value| (key, value))) {
-        let _ = writeln!(text, "{key} = {}", written(value));
-    }
-}
-
-/// An owner has its number beside its name, but a file has only the name.
-fn written(value: &toml::Value) -> toml::Value {
-    match value {
-        toml::Value::Array(list) => list.iter().map(written).collect::<Vec<_>>().into(),
-        value => value.get("name").unwrap_or(value).clone(),
+    let fitting =
+        values.to_toml().into_iter().filter(|(key, _)| key.is_printed() && key.misfit(it).is_none());
+    for (key, value) in fitting.filter_map(|(key, value)| Some((key, value?))) {
+        let _ = writeln!(text, "{} = {value}", key.name());
     }
 }

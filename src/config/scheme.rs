@@ -1,29 +1,29 @@
 //! Where the protocol of a URL ends. People leave it out, or write one that they know from elsewhere.
 
-use super::{diagnostic::Trouble, inet, quoted, synonyms, words};
+use super::{diagnostic::Diagnostic, inet, quoted, synonyms, words};
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 
 /// The place of the colon behind the protocol. An unknown protocol is left to the reader of the key.
-pub(super) fn end(url: &str) -> Result<usize, Trouble> {
+pub(super) fn end(url: &str) -> Result<usize, Diagnostic> {
     let colon = url.find(':');
     let body = url.split('?').next().unwrap_or_default();
     if [".toml", ".conf"].iter().any(|end| body.ends_with(end)) && !body.contains(':') {
         let title = format!("{} is no URL of a listener", quoted(url));
-        return Err(Trouble::new(title, format!("did you mean `--config {body}`?")));
+        return Err(Diagnostic::new(title, format!("did you mean `--config {body}`?")));
     }
     match colon {
         Some(colon) if synonyms::value("protocol", &url[..colon]).is_some() => Ok(colon),
         Some(colon) if PROTOCOLS.contains(&&url[..colon]) || url[colon..].starts_with("://") => Ok(colon),
         _ => match (guess(url), colon) {
-            (Some(meant), _) => Err(Trouble::new(
+            (Some(meant), _) => Err(Diagnostic::new(
                 format!("{} does not begin with a protocol", quoted(url)),
                 format!("did you mean `{meant}`?"),
             )),
             (None, Some(colon)) if words::nearest(&url[..colon], PROTOCOLS.into_iter()).is_some() => {
                 Ok(colon)
             }
-            (None, _) => Err(Trouble::new(
+            (None, _) => Err(Diagnostic::new(
                 format!("{} is no URL of a listener", quoted(url)),
                 "write for example `tcp://127.0.0.1:7`, `udp://[::1]:7` or `unix:/run/echod.sock`",
             )),

@@ -1,28 +1,21 @@
 //! The texts that settings are read from, and the places in them that errors and `echod explain` cite.
 
-use std::{cell::OnceCell, ops::Range};
+use std::{ops::Range, sync::OnceLock};
 
 /// One text that settings were read from.
+#[derive(Clone, Debug)]
 pub(super) struct Source {
     /// What the errors call it: a path, or an option.
     pub(super) name: String,
-    /// The text that its author wrote, and that errors cite.
+    /// The text as its author wrote it.
     pub(super) text: String,
-    /// The TOML made from it, if it is none itself.
-    pub(super) made: Option<Made>,
+    /// It is a URL, not TOML.
+    pub(super) is_url: bool,
     /// Where each line of `text` begins, once somebody asked: counting from the top for each place would be quadratic.
-    lines: OnceCell<Vec<usize>>,
+    lines: OnceLock<Vec<usize>>,
 }
 
-/// TOML that was made from other text.
-pub(super) struct Made {
-    /// The TOML.
-    pub(super) toml: String,
-    /// Pairs of a piece of the TOML and the piece of the text that it was made from.
-    pub(super) origins: Vec<(Range<usize>, Range<usize>)>,
-}
-
-/// A piece of the TOML of a source.
+/// A piece of a source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// The index of the source.
@@ -34,34 +27,19 @@ pub(super) struct Place {
 }
 
 impl Source {
-    /// A file, or another text that is TOML itself.
-    pub(super) fn toml(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), made: None, lines: OnceCell::new() }
+    /// A file.
+    pub(super) fn file(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into(), is_url: false, lines: OnceLock::new() }
     }
 
-    /// A text that TOML was made from.
-    pub(super) fn made(name: impl Into<String>, text: impl Into<String>, made: Made) -> Self {
-        Self { made: Some(made), ..Self::toml(name, text) }
+    /// A URL, given to the option `name`.
+    pub(super) fn url(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { is_url: true, ..Self::file(name, text) }
     }
 
-    /// The TOML to read.
-    pub(super) fn as_toml(&self) -> &str {
-        self.made.as_ref().map_or(&self.text, |made| &made.toml)
-    }
-
-    /// The number of the line of `place`, counted from 1. What was made from a URL has one line, which nobody asks for.
+    /// The number of the line of `place`, counted from 1. A URL has one line, which nobody asks for.
     pub(super) fn line(&self, place: &Place) -> Option<usize> {
-        self.made.is_none().then(|| self.line_at(place.start) + 1)
-    }
-
-    /// Where the author finds `place`: a piece of `text`.
-    pub(super) fn cited(&self, place: &Place) -> Range<usize> {
-        let Some(made) = &self.made else {
-            return place.start..place.end;
-        };
-        let holds = |piece: &Range<usize>| piece.start <= place.start && place.end <= piece.end;
-        let origin = made.origins.iter().find(|(piece, _)| holds(piece));
-        origin.map_or(0..self.text.len(), |(_, origin)| origin.clone())
+        (!self.is_url).then(|| self.line_at(place.start) + 1)
     }
 
     /// The lines around `span` of `text`: the number of the first, counted from 1, and what `text` has from there to the last.
@@ -74,8 +52,13 @@ impl Source {
     }
 
     /// The index of the line of byte number `at`, counted from 0.
-    fn line_at(&self, at: usize) -> usize {
+    pub(super) fn line_at(&self, at: usize) -> usize {
         self.lines().partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    /// Where the line of that index begins.
+    pub(super) fn line_start(&self, line: usize) -> usize {
+        self.lines().get(line).copied().unwrap_or(self.text.len())
     }
 
     fn lines(&self) -> &[usize] {
@@ -84,6 +67,12 @@ impl Source {
                 self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
             std::iter::once(0).chain(after).collect()
         })
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.text == other.text
     }
 }
 

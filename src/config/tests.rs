@@ -1,5 +1,6 @@
 //! The whole way from text to [`Config`] and back.
 
+mod keys;
 mod large;
 mod shipped;
 

@@ -5,30 +5,30 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::diagnostic::Trouble;
+use super::diagnostic::Diagnostic;
 
 /// Longer waits are slips of the pen, and would overflow the kernel's clocks.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Reads `30s`, `1h 30m`, `500ms` or ISO 8601's `PT30S`.
-pub(super) fn read_duration(text: &str) -> Result<Duration, Trouble> {
-    let cure = "write for example `30s`, `500ms` or `1h 30m`";
+pub(super) fn read_duration(text: &str) -> Result<Duration, Diagnostic> {
+    let help = "write for example `30s`, `500ms` or `1h 30m`";
     let Ok(signed) = text.parse::<SignedDuration>() else {
         let number = text.trim();
         let is_number = number.parse::<f64>().is_ok_and(f64::is_finite) && !number.starts_with('-');
-        let cure = match (is_number, mentions_days(text)) {
+        let help = match (is_number, mentions_days(text)) {
             (true, _) => {
                 format!("add a unit: `{number}s` are seconds, `{number}ms` milliseconds, `{number}m` minutes")
             }
             (false, true) => "count in hours: `24h` is a day".to_owned(),
-            (false, false) => cure.to_owned(),
+            (false, false) => help.to_owned(),
         };
-        return Err(Trouble::new(format!("{} is not a duration", super::quoted(text)), cure));
+        return Err(Diagnostic::new(format!("{} is not a duration", super::quoted(text)), help));
     };
     match Duration::try_from(signed) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err(Trouble::new("a duration of more than a year", "write at most `8784h`")),
-        Err(_) => Err(Trouble::new("a duration cannot be negative", cure)),
+        Ok(_) => Err(Diagnostic::new("a duration of more than a year", "write at most `8784h`")),
+        Err(_) => Err(Diagnostic::new("a duration cannot be negative", help)),
     }
 }
 
@@ -39,24 +39,24 @@ pub(super) fn write_duration(duration: Duration) -> String {
 }
 
 /// Reads the size of a buffer: `65536`, `64KiB`, `1MB`.
-pub(super) fn read_size(text: &str) -> Result<u32, Trouble> {
+pub(super) fn read_size(text: &str) -> Result<u32, Diagnostic> {
     size_in_bytes(i64::try_from(read_bytes(text)?).unwrap_or(i64::MAX))
 }
 
 /// Reads any number of bytes: `65536`, `64KiB`, `1GB`.
-pub(super) fn read_bytes(text: &str) -> Result<u64, Trouble> {
+pub(super) fn read_bytes(text: &str) -> Result<u64, Diagnostic> {
     let not_a_size = || {
         let text = text.trim();
         let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
         let digits = &text[..text.len() - unit.len()];
-        let cure = match unit.trim() {
+        let help = match unit.trim() {
             unit @ ("k" | "K" | "m" | "M" | "g" | "G") if !digits.is_empty() => {
                 let unit = unit.to_uppercase();
                 format!("write `{digits}{unit}iB` (of 1024) or `{digits}{unit}B` (of 1000)")
             }
             _ => "write whole bytes, or for example `64KiB` or `1MB`".to_owned(),
         };
-        Trouble::new(format!("{} is not a size", super::quoted(text)), cure)
+        Diagnostic::new(format!("{} is not a size", super::quoted(text)), help)
     };
     read_amount(text).map(|(number, _)| number).ok_or_else(not_a_size)
 }
@@ -82,10 +82,10 @@ pub(super) fn read_amount(text: &str) -> Option<(u64, bool)> {
 }
 
 /// Checks a size that was written as a plain number. The kernel takes it as an `int`.
-pub(super) fn size_in_bytes(number: i64) -> Result<u32, Trouble> {
+pub(super) fn size_in_bytes(number: i64) -> Result<u32, Diagnostic> {
     match u32::try_from(number) {
         Ok(size) if i32::try_from(size).is_ok() => Ok(size),
-        _ => Err(Trouble::new(
+        _ => Err(Diagnostic::new(
             format!("a buffer cannot have {number} bytes"),
             "write a size from 0 (the kernel's default) to 2147483647 bytes",
         )),
@@ -93,13 +93,13 @@ pub(super) fn size_in_bytes(number: i64) -> Result<u32, Trouble> {
 }
 
 /// Reads octal permission bits: `0660`.
-pub(super) fn read_mode(text: &str) -> Result<u32, Trouble> {
+pub(super) fn read_mode(text: &str) -> Result<u32, Diagnostic> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let octal = !digits.is_empty() && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mode = u32::from_str_radix(digits, 8).unwrap_or(u32::MAX);
     match octal && mode <= 0o7777 {
         true => Ok(mode),
-        false => Err(Trouble::new(
+        false => Err(Diagnostic::new(
             format!("{} is not an octal file mode", super::quoted(text)),
             "write for example \"0660\": octal digits, at most 7777",
         )),
@@ -113,67 +113,6 @@ fn mentions_days(text: &str) -> bool {
             .split(|c: char| !c.is_ascii_alphabetic())
             .filter(|word| !word.is_empty())
             .any(|word| units.iter().any(|unit| word.to_ascii_lowercase().starts_with(unit)))
-}
-
-/// `#[serde(with)]` for a duration.
-pub(super) mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::write_duration(*duration))
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        super::read_duration(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-/// `#[serde(with)]` for a duration that may be `off`.
-pub(super) mod optional_duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match duration {
-            None => serializer.serialize_str("off"),
-            Some(duration) => super::duration::serialize(duration, serializer),
-        }
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        match String::deserialize(deserializer)?.as_str() {
-            "off" => Ok(None),
-            text => super::read_duration(text).map(Some).map_err(D::Error::custom),
-        }
-    }
-}
-
-/// `#[serde(with)]` for permission bits.
-pub(super) mod mode {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::config) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("{mode:04o}"))
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<u32, D::Error> {
-        super::read_mode(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
 }
 
 #[cfg(test)]
@@ -198,7 +137,7 @@ mod tests {
         {
             assert!(read_duration(text).is_err(), "{text:?} was read");
         }
-        assert_eq!(read_duration("1d").unwrap_err().cure, "count in hours: `24h` is a day");
+        assert_eq!(read_duration("1d").unwrap_err().help, "count in hours: `24h` is a day");
     }
 
     #[test]

@@ -1,16 +1,9 @@
 //! A key that a table has not: which one was meant.
 
-use super::{
-    file::{Daemon, Listener, Log},
-    parse::Shape,
-    synonyms, words,
-};
+use super::{keys, synonyms, words};
 
-const TABLES: [(&str, &[&str]); 3] =
-    [("[daemon]", Daemon::KEYS), ("[log]", Log::KEYS), ("[[listener]]", Listener::KEYS)];
-
-/// The cure for `key` in a table that has the `known` ones.
-pub(super) fn cure<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+/// The help for `key` in a table that has the `known` ones.
+pub(super) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let habit = key.to_lowercase().replace('_', "-");
     let meant = synonyms::key(&habit).unwrap_or(&habit);
     let has = |key: &str| known.clone().any(|known| known == key);
@@ -25,10 +18,10 @@ pub(super) fn cure<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) 
         let meant = if has(meant) { meant.to_owned() } else { format!("socket-{meant}") };
         return format!("did you mean `{meant}`?");
     }
-    if let Some(cure) = elsewhere(&habit) {
-        return cure.to_owned();
+    if let Some(help) = elsewhere(&habit) {
+        return help.to_owned();
     }
-    if let Some((table, _)) = TABLES.iter().find(|(_, keys)| keys.contains(&meant)) {
+    if let Some((table, _)) = keys::all().find(|(_, known)| known.name() == meant) {
         return match meant == key {
             true => format!("this key belongs in `{table}`"),
             false => format!("did you mean `{meant}` in `{table}`?"),
@@ -71,7 +64,12 @@ mod tests {
 
     #[test]
     fn words_of_other_programs_are_known() {
-        let listener = |key: &str| cure(key, Listener::KEYS.iter().copied());
+        let of = |table: &str| {
+            let all = keys::all().filter(|(header, _)| *header == table);
+            all.map(|(_, key)| key.name()).collect::<Vec<_>>()
+        };
+        let (listener, daemon) = (of("[[listener]]"), of("[daemon]"));
+        let listener = |key: &str| help(key, listener.iter().copied());
         for (key, meant) in [
             ("host", "address"),
             ("listen", "address"),
@@ -92,14 +90,14 @@ mod tests {
         assert_eq!(listener("loglevel"), "did you mean `level` in `[log]`?");
         assert_eq!(listener("user"), "this key belongs in `[daemon]`");
         assert!(listener("colour").contains("man echod.toml"));
-        let whole = |key: &str| cure(key, ["daemon", "log", "defaults", "listener"].into_iter());
+        let whole = |key: &str| help(key, ["daemon", "log", "defaults", "listener"].into_iter());
         assert_eq!(whole("listeners"), "did you mean `[[listener]]`?");
         assert_eq!(whole("server"), "did you mean `[[listener]]`?");
         assert_eq!(whole("logging"), "did you mean `[log]`?");
         assert_eq!(whole("x"), "use one of `[daemon]`, `[log]`, `[defaults]`, `[[listener]]`");
         assert_eq!(whole("mode"), "this key belongs in `[[listener]]`");
         assert_eq!(whole("port"), "did you mean `address` in `[[listener]]`?");
-        let daemon = |key: &str| cure(key, Daemon::KEYS.iter().copied());
+        let daemon = |key: &str| help(key, daemon.iter().copied());
         assert_eq!(daemon("pid"), "did you mean `pid-file`?");
         assert_eq!(daemon("daemonize"), "that is an option: `echod --daemonize`");
     }

@@ -1,67 +1,109 @@
-//! `--listen`: a listener as a URL, `tcp://127.0.0.1:7?mode=threading&service=upper`. It is rewritten as the
-//! `[[listener]]` that a file would have, so that there is one reader and one set of checks; the errors cite the URL all
-//! the same, because every piece of the TOML remembers what it was made from.
+//! `--listen`: a listener as a URL, `tcp://127.0.0.1:7?mode=threading&service=upper`. It says the same as a `[[listener]]` of a
+//! file, and becomes the same table, whose places are pieces of the URL.
 
-use std::ops::Range;
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use super::{
-    diagnostic::{Faults, Made, Place, Source, Trouble},
-    forms::{self, Form},
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    keys::{self, Form, Raw, Table},
     quoted, scheme,
 };
 
-/// Rewrites `url` as source number `number`. One that cannot be rewritten is noted, and becomes a source without TOML.
-pub(super) fn source(url: &str, number: usize, faults: &mut Faults) -> Source {
-    let made = made(url).unwrap_or_else(|(span, trouble)| {
-        let whole = Made { toml: String::new(), origins: vec![(span.clone(), span.clone())] };
-        faults.push(Place::new(number, span), trouble);
-        whole
-    });
-    Source::made("--listen", url, made)
+/// Reads `url`, which is source number `number`. All that is wrong with its form is noted; then it has no table.
+pub(super) fn table<'a>(url: &str, number: usize, to: &mut Diagnostics) -> Option<Table<'a>> {
+    let (entries, misfits) = entries(url);
+    let is_right = misfits.is_empty();
+    misfits.into_iter().for_each(|(span, diagnostic)| to.push(Place::new(number, span), diagnostic));
+    is_right.then(|| entries.into_iter().map(|(key, entry)| entry.row(key, number)).collect())
 }
 
-type Misfit = (Range<usize>, Trouble);
+type Misfit = (Range<usize>, Diagnostic);
 
-/// A key, and the pieces of the URL that say so: of the key, and of each of its values.
+/// The pieces of the URL that are a key, and each of its values.
 struct Entry {
-    key: String,
     from: Range<usize>,
     values: Vec<(String, Range<usize>)>,
 }
 
-fn made(url: &str) -> Result<Made, Misfit> {
+fn entries(url: &str) -> (BTreeMap<String, Entry>, Vec<Misfit>) {
+    let mut entries = BTreeMap::new();
+    let mut misfits = Vec::new();
     if url.chars().any(char::is_control) {
-        return Err((0..url.len(), Trouble::new("the URL has a control character", "take it out")));
+        misfits.push((0..url.len(), Diagnostic::new("the URL has a control character", "take it out")));
+        return (entries, misfits);
     }
-    let colon = scheme::end(url).map_err(|trouble| (0..url.len(), trouble))?;
+    let colon = match scheme::end(url) {
+        Ok(colon) => colon,
+        Err(diagnostic) => {
+            misfits.push((0..url.len(), diagnostic));
+            return (entries, misfits);
+        }
+    };
     let address = colon + 1 + if url[colon + 1..].starts_with("//") { 2 } else { 0 };
     let end = url.find('?').unwrap_or(url.len()).max(address);
     let protocol = &url[..colon];
-    let entry =
-        |key: &str, from, value, span| Entry { key: key.to_owned(), from, values: vec![(value, span)] };
-    let mut entries = vec![
-        entry("protocol", 0..colon, protocol.to_owned(), 0..colon),
-        entry("address", address..end, place(url, protocol, address..end)?, address..end),
-    ];
-    for span in pieces(url, end + 1, '&').filter(|span| !span.is_empty()) {
-        parameter(url, protocol, span, &mut entries)?;
+    let entry = |value: String, span: Range<usize>| Entry { from: span.clone(), values: vec![(value, span)] };
+    entries.insert("protocol".to_owned(), entry(protocol.to_owned(), 0..colon));
+    match place(url, protocol, address..end) {
+        Ok(text) => _ = entries.insert("address".to_owned(), entry(text, address..end)),
+        Err(misfit) => misfits.push(misfit),
     }
-    let mut writer = Writer { url, toml: "[[listener]]".to_owned(), origins: vec![(0..12, 0..url.len())] };
-    entries.into_iter().for_each(|entry| writer.entry(entry));
-    Ok(Made { toml: writer.toml, origins: writer.origins })
+    for span in pieces(url, end + 1, '&').filter(|span| !span.is_empty()) {
+        misfits.extend(parameter(url, protocol, span, &mut entries).err());
+    }
+    (entries, misfits)
+}
+
+impl Entry {
+    /// The row of a table: the key, its place and its value.
+    fn row<'a>(self, key: String, number: usize) -> (Cow<'a, str>, (Place, Raw<'a>)) {
+        let form = keys::form(&key);
+        let place = |span: &Range<usize>| {
+            // An empty piece still needs a place for its caret.
+            let start = if span.is_empty() { span.start.saturating_sub(1) } else { span.start };
+            Place::new(number, start..span.end)
+        };
+        let is_none = |text: &str| text.is_empty() && key != "address" && form.is_some_and(Form::is_list);
+        let raw = match &self.values[..] {
+            [(text, span)] if !is_none(text) => scalar(form, text, place(span)),
+            values => {
+                let values = values.iter().filter(|(text, _)| !text.is_empty());
+                let items = values.map(|(text, span)| Raw::text(place(span), text.clone())).collect();
+                Raw::list(place(&self.from), items)
+            }
+        };
+        (Cow::Owned(key), (place(&self.from), raw))
+    }
+}
+
+/// A number or a switch, where the key takes one and the text is one.
+fn scalar<'a>(form: Option<Form>, text: &str, at: Place) -> Raw<'a> {
+    let number = || text.parse().ok().map(|number| Raw::integer(at.clone(), number));
+    let switch = || text.parse().ok().map(|switch| Raw::switch(at.clone(), switch));
+    let raw = match form {
+        Some(Form::Number(_) | Form::Limit(_) | Form::Workers) => number(),
+        Some(Form::Switch | Form::Keepalive) => switch(),
+        _ => None,
+    };
+    raw.unwrap_or_else(|| Raw::text(at.clone(), text.to_owned()))
 }
 
 /// Adds the parameter at `span` to `entries`: a key, or more values of one that takes several.
-fn parameter(url: &str, protocol: &str, span: Range<usize>, entries: &mut Vec<Entry>) -> Result<(), Misfit> {
+fn parameter(
+    url: &str,
+    protocol: &str,
+    span: Range<usize>,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), Misfit> {
     let Some(equals) = url[span.clone()].find('=').map(|at| span.start + at) else {
-        return Err((span, Trouble::new("a parameter without a value", "write `key=value`")));
+        return Err((span, Diagnostic::new("a parameter without a value", "write `key=value`")));
     };
     let from = span.start..equals;
     let key = decode(url, from.clone())?;
     if key.is_empty() {
-        return Err((span, Trouble::new("a parameter without a key", "write `key=value`")));
+        return Err((span, Diagnostic::new("a parameter without a key", "write `key=value`")));
     }
-    let form = forms::form(&key);
+    let form = keys::form(&key);
     let separator = if form.is_some_and(Form::is_list) { ',' } else { '&' };
     // No text of free choice: such a value has neither quotes nor another parameter in it.
     let is_closed = form.is_some_and(|form| !form.is_text() && !form.is_list());
@@ -72,28 +114,28 @@ fn parameter(url: &str, protocol: &str, span: Range<usize>, entries: &mut Vec<En
             let title = format!("{} is more than one parameter", quoted(&text));
             return Err((
                 span,
-                Trouble::new(title, format!("write `&` in the place of `{}`", &text[at..=at])),
+                Diagnostic::new(title, format!("write `&` in the place of `{}`", &text[at..=at])),
             ));
         }
         match bare(&text).filter(|_| !form.is_some_and(Form::is_text)) {
             Some(bare) => {
                 let title = format!("{} has quotes, which a URL has not", quoted(&text));
-                Err((span, Trouble::new(title, format!("write `{key}={bare}`"))))
+                Err((span, Diagnostic::new(title, format!("write `{key}={bare}`"))))
             }
             None => Ok((text, span)),
         }
     };
     let values = pieces(&url[..span.end], equals + 1, separator).map(read);
     let mut values = values.collect::<Result<Vec<_>, _>>()?;
-    match entries.iter_mut().find(|entry| entry.key == key) {
-        None => entries.push(Entry { key, from, values }),
+    match entries.get_mut(&key) {
+        None => _ = entries.insert(key, Entry { from, values }),
         Some(entry) if form.is_some_and(Form::is_list) => entry.values.append(&mut values),
         Some(_) => {
-            let cure = match &*key {
+            let help = match &*key {
                 "protocol" => "it is the start of the URL already",
                 _ => "take one out",
             };
-            return Err((from, Trouble::new(format!("{} is given twice", quoted(&key)), cure)));
+            return Err((from, Diagnostic::new(format!("{} is given twice", quoted(&key)), help)));
         }
     }
     Ok(())
@@ -110,46 +152,6 @@ fn place(url: &str, protocol: &str, span: Range<usize>) -> Result<String, Misfit
         true => decode(url, span),
         // A `%` before a zone is written as `%25` in a URL, RFC 6874; everybody writes it as it is.
         false => Ok(url[span].replace("%25", "%")),
-    }
-}
-
-struct Writer<'a> {
-    url: &'a str,
-    toml: String,
-    origins: Vec<(Range<usize>, Range<usize>)>,
-}
-
-impl Writer<'_> {
-    /// Writes `key = value` or `key = [value, ...]`, each made from its piece of the URL.
-    fn entry(&mut self, Entry { key, from, values }: Entry) {
-        let form = forms::form(&key);
-        self.toml.push('\n');
-        self.piece(&quote(&key), from.clone());
-        self.toml.push_str(" = ");
-        if let [(value, span)] = &values[..]
-            && !(value.is_empty() && key != "address" && form.is_some_and(Form::is_list))
-        {
-            let plain = form.and_then(|form| form.plain(value));
-            return self.piece(&plain.unwrap_or_else(|| quote(value)), span.clone());
-        }
-        let start = self.toml.len();
-        self.toml.push('[');
-        for (number, (value, span)) in values.iter().enumerate().filter(|(_, (value, _))| !value.is_empty()) {
-            self.toml.push_str(if number == 0 { "" } else { ", " });
-            self.piece(&quote(value), span.clone());
-        }
-        self.toml.push(']');
-        // After its pieces: the first that holds a place is cited.
-        self.origins.push((start..self.toml.len(), from));
-    }
-
-    fn piece(&mut self, text: &str, from: Range<usize>) {
-        let start = self.toml.len();
-        self.toml.push_str(text);
-        // An empty piece still needs a place for its caret.
-        let from = if from.is_empty() { from.start.saturating_sub(1)..from.end } else { from };
-        debug_assert!(self.url.is_char_boundary(from.start));
-        self.origins.push((start..self.toml.len(), from));
     }
 }
 
@@ -183,55 +185,54 @@ fn decode(url: &str, span: Range<usize>) -> Result<String, Misfit> {
         }
     }
     String::from_utf8(decoded)
-        .map_err(|_| (span, Trouble::new("this is not UTF-8", "encode the characters as UTF-8")))
-}
-
-/// A basic string of TOML.
-fn quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
+        .map_err(|_| (span, Diagnostic::new("this is not UTF-8", "encode the characters as UTF-8")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{misfit::Found, source::Source};
 
-    fn toml(url: &str) -> String {
-        let mut faults = Faults::default();
-        let source = source(url, 0, &mut faults);
-        match faults.is_empty() {
-            true => source.as_toml().to_owned(),
-            false => faults.render(&[source], false),
+    /// The rows of the table as `key=kind`, or the first thing that is wrong.
+    fn rows(url: &str) -> Vec<String> {
+        let mut diagnostics = Diagnostics::default();
+        match table(url, 0, &mut diagnostics) {
+            Some(table) => table.iter().map(|(key, (_, raw))| format!("{key}={}", show(raw))).collect(),
+            None => vec![diagnostics.render(&[Source::url("--listen", url)], false)],
         }
     }
 
-    fn start(protocol: &str, address: &str) -> String {
-        format!("[[listener]]\n\"protocol\" = \"{protocol}\"\n\"address\" = \"{address}\"")
+    fn show(raw: &Raw<'_>) -> String {
+        match raw.found() {
+            Found::List => format!("{:?}", raw.elements().iter().map(show).collect::<Vec<_>>()),
+            found => found.to_string(),
+        }
     }
 
     #[test]
-    fn a_url_becomes_a_listener() {
-        assert_eq!(toml("tcp://127.0.0.1:7"), start("tcp", "127.0.0.1:7"));
-        assert_eq!(toml("udp://[fe80::1%25eth0]:0"), start("udp", "[fe80::1%eth0]:0"));
-        assert_eq!(toml("unix:%t/a%3Fb"), start("unix", "%t/a?b"));
-        assert_eq!(toml("unix:///run/x"), start("unix", "/run/x"));
-        assert_eq!(toml("unix-datagram:@name"), start("unix-datagram", "@name"));
+    fn a_url_becomes_the_table_of_a_listener() {
+        let plain = |protocol: &str, address: &str| {
+            [format!("address=the string \"{address}\""), format!("protocol=the string \"{protocol}\"")]
+        };
+        assert_eq!(rows("tcp://127.0.0.1:7"), plain("tcp", "127.0.0.1:7"));
+        assert_eq!(rows("udp://[fe80::1%25eth0]:0"), plain("udp", "[fe80::1%eth0]:0"));
+        assert_eq!(rows("unix:%t/a%3Fb"), plain("unix", "%t/a?b"));
+        assert_eq!(rows("unix:///run/x"), plain("unix", "/run/x"));
+        assert_eq!(rows("unix-datagram:@name"), plain("unix-datagram", "@name"));
         assert_eq!(
-            toml(
-                "tcp://[::1]:7?workers=4&v6-only=true&name=12&quote=a%0A\"b\"&keepalive=30s&socket-mode=0660"
+            rows(
+                "tcp://h:7?workers=4&v6-only=true&name=12&quote=a%0A&allow=::1,10.0.0.0%2F8&allow=::2&deny="
             ),
-            start("tcp", "[::1]:7")
-                + "\n\"workers\" = 4\n\"v6-only\" = true\n\"name\" = \"12\"\n\"quote\" = \"a\\u000A\\\"b\\\"\"\
-                   \n\"keepalive\" = \"30s\"\n\"socket-mode\" = \"0660\""
+            [
+                "address=the string \"h:7\"",
+                r#"allow=["the string \"::1\"", "the string \"10.0.0.0/8\"", "the string \"::2\""]"#,
+                "deny=[]",
+                "name=the string \"12\"",
+                "protocol=the string \"tcp\"",
+                "quote=the string \"a\\n\"",
+                "v6-only=the boolean `true`",
+                "workers=the integer `4`",
+            ]
         );
     }
 
@@ -239,11 +240,11 @@ mod tests {
     fn a_url_that_is_none_is_cited() {
         let expected = "\
 error: a parameter without a value
- --> --listen:1:20
+ --> --listen:1:23
   |
 1 | tcp://127.0.0.1:7?a=b&nodelay
   |                       ^^^^^^^ write `key=value`";
-        assert_eq!(toml("tcp://127.0.0.1:7?a=b&nodelay").replace(":1:23", ":1:20"), expected);
+        assert_eq!(rows("tcp://127.0.0.1:7?a=b&nodelay"), [expected]);
         for (url, title) in [
             ("127.0.0.1", "`127.0.0.1` does not begin with a protocol"),
             ("nonsense", "`nonsense` is no URL of a listener"),
@@ -252,7 +253,9 @@ error: a parameter without a value
             ("tcp://h:7?name=%ff", "this is not UTF-8"),
             ("tcp://h:7\n", "the URL has a control character"),
         ] {
-            assert!(toml(url).starts_with(&format!("error: {title}\n")), "{}", toml(url));
+            assert!(rows(url)[0].starts_with(&format!("error: {title}\n")), "{:?}", rows(url));
         }
+        let two = rows("tcp://h:7?mode=a&mode=b&nodelay");
+        assert_eq!(two[0].matches("error: ").count(), 2, "{two:?}");
     }
 }

@@ -1,130 +1,117 @@
-//! From the file as written to a [`Config`] in which nothing can be wrong. Every fault is noted and the rest is looked
-//! at all the same, so that one run reports them all.
+//! What depends on several keys, tables or listeners: from what is written to a [`Config`] in which nothing can be wrong. Everything
+//! that is wrong is noted and the rest is looked at all the same, so that one run reports it all.
 
 mod addresses;
+mod builder;
 mod clash;
 mod ephemeral;
-mod fit;
-mod listener;
-mod networks;
-mod reader;
-mod values;
 mod warnings;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
-    Config, Daemon, Environment, Loaded, Log, LogFormat, LogLevel, LogTarget, Origins, Sandbox,
-    diagnostic::{Faults, Place, Source, Trouble},
-    file::File,
-    includes::Includes,
-    words,
+    Config, Daemon, Environment, Log, LogTarget,
+    applicability::Profile,
+    daemon::WrittenDaemon,
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    keys::Written,
+    listener::WrittenListener,
+    log::WrittenLog,
 };
-pub(super) use fit::Fit;
-use listener::{Context, Draft};
-use reader::Table;
-pub(super) use values::{keepalive, workers};
+pub(super) use builder::WrittenTable;
+use builder::{Context, ListenerBuilder};
 
-/// Checks `files`, one for each of the `sources`. The first has the `[daemon]`, `[log]` and `[defaults]` of all. The
-/// result is only worth something if no fault was noted, here or before.
+/// All that is written.
+#[derive(Default)]
+pub(super) struct WrittenConfig<'a> {
+    pub(super) daemon: WrittenDaemon<'a>,
+    pub(super) log: WrittenLog<'a>,
+    pub(super) defaults: WrittenListener<'a>,
+    pub(super) listeners: Vec<WrittenTable<'a>>,
+}
+
+/// What is to be served, and about each listener where its values are written.
+pub(super) struct Validated {
+    pub(super) config: Config,
+    pub(super) origins: Vec<BTreeMap<&'static str, Arc<[Place]>>>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Checks what is written in `sources`. The result is only worth something if nothing was noted, here or before.
 pub(super) fn validate(
+    written: &WrittenConfig<'_>,
     sources: &[Source],
-    files: &[File],
-    includes: &Includes,
     environment: &Environment,
-    faults: &mut Faults,
-) -> Loaded {
-    let empty = File::default();
-    let first = files.first().unwrap_or(&empty);
-    let defaults = Table { source: 0, keys: &first.defaults };
-    // What was cut out before must not be called missing.
-    let complete = faults.is_empty();
-    let context = Context { sources, includes, defaults, environment, complete };
+    to: &mut Diagnostics,
+) -> Validated {
+    let none = Profile::default();
+    let daemon: Daemon = written.daemon.or(&WrittenDaemon::default(), &none);
+    let log: Log = written.log.or(&WrittenLog::default(), &none);
+    check_log(&written.log, to);
+    builder::check_defaults(&written.defaults, to);
+    let context = Context { defaults: &written.defaults, environment };
+    let mut builders: Vec<_> =
+        written.listeners.iter().filter_map(|table| builder::build(table, &context, to)).collect();
+    give_names(&mut builders, to);
+    clash::check(&builders, to);
+    let files = (place(&written.daemon.pid_file), place(&written.log.file));
+    clash::check_files((&daemon, &log), files, &builders, to);
 
-    let daemon = daemon(first, faults);
-    let log = log(first, faults);
-    listener::check_defaults(&context, faults);
-    let mut drafts: Vec<Draft> = Vec::new();
-    for (source, file) in files.iter().enumerate() {
-        for written in &file.listener {
-            let own = Table { source, keys: written.get_ref() };
-            drafts.extend(listener::draft(own, Place::new(source, written.span()), &context, faults));
-        }
-    }
-    give_names(&mut drafts, faults);
-    clash::check(&drafts, faults);
-    clash::check_files((&daemon, &log), first, &drafts, faults);
-
-    let each = drafts.iter().flat_map(|draft| draft.notes().chain(warnings::warnings(&draft.listener)));
-    let notes = each.chain(ephemeral::warning(drafts.iter().map(|draft| &draft.listener))).collect();
-    let names: Vec<Arc<str>> = sources.iter().map(|source| source.name.as_str().into()).collect();
-    let (listeners, origins): (Vec<_>, Vec<_>) = drafts
+    let each =
+        builders.iter().flat_map(|builder| builder.notes().chain(warnings::warnings(&builder.listener)));
+    let notes = each.chain(ephemeral::warning(builders.iter().map(|builder| &builder.listener))).collect();
+    let (listeners, origins): (Vec<_>, Vec<_>) = builders
         .into_iter()
-        .filter(|draft| !draft.listener.address.is_empty())
-        .map(|draft| (draft.listener, Origins::new(&draft.origins, sources, &names)))
+        .filter(|builder| !builder.listener.address.is_empty())
+        .map(|builder| (builder.listener, builder.origins))
         .unzip();
-    if listeners.is_empty() && faults.is_empty() {
-        faults.push_whole(nothing_to_serve(sources, files));
+    if listeners.is_empty() && to.is_empty() {
+        to.push_whole(nothing_to_serve(sources, &written.listeners));
     }
-    Loaded { config: Config { daemon, log, listeners }, origins, notes, files: Vec::new() }
+    Validated { config: Config { daemon, log, listeners }, origins, notes }
 }
 
-fn daemon(file: &File, faults: &mut Faults) -> Daemon {
-    let written = &file.daemon;
-    Daemon {
-        drain_timeout: values::head(&written.drain_timeout, values::duration, faults)
-            .unwrap_or(std::time::Duration::from_secs(5)),
-        exit_idle_time: values::head(&written.exit_idle_time, values::exit_idle_time, faults).flatten(),
-        pid_file: values::head(&written.pid_file, values::path, faults),
-        user: values::head(&written.user, values::user, faults),
-        group: values::head(&written.group, values::group, faults),
-        sandbox: values::head(&written.sandbox, |word: &str| words::read("sandbox", word), faults)
-            .unwrap_or(Sandbox::Off),
-    }
+/// Where a value is written.
+fn place<'w, T>(written: &'w Option<Written<'_, T>>) -> Option<&'w Place> {
+    written.as_ref().map(|written| &written.site.raw.at)
 }
 
-fn log(file: &File, faults: &mut Faults) -> Log {
-    let level = values::head(&file.log.level, |word| words::read("level", word), faults);
-    let format = values::head(&file.log.format, |word| words::read("format", word), faults);
-    let target = values::head(&file.log.target, |word| words::read("target", word), faults);
-    let path = values::head(&file.log.file, values::path, faults);
-    if let (Some(LogTarget::File), None, Some(written)) = (target, &file.log.file, &file.log.target) {
-        let trouble =
-            Trouble::new("this target needs a `file`", "add for example `file = \"/var/log/echod.log\"`");
-        faults.push(Place::new(0, written.span()), trouble);
-    }
-    Log {
-        level: level.unwrap_or(LogLevel::Info),
-        format: format.unwrap_or(LogFormat::Text),
-        target: target.unwrap_or(LogTarget::Auto),
-        file: path,
+fn check_log(log: &WrittenLog<'_>, to: &mut Diagnostics) {
+    if let Some(Written { value: Some(LogTarget::File), site }) = &log.target
+        && log.file.is_none()
+    {
+        let help = "add for example `file = \"/var/log/echod.log\"`";
+        to.push(site.raw.at.clone(), Diagnostic::new("this target needs a `file`", help));
     }
 }
 
 /// Names are for the log and for people's eyes, so each must mean one listener. Written ones come first; a listener
 /// without one is called by its URL.
-fn give_names(drafts: &mut [Draft], faults: &mut Faults) {
+fn give_names(builders: &mut [ListenerBuilder], diagnostics: &mut Diagnostics) {
     let mut taken: HashMap<String, Option<Place>> = HashMap::new();
-    for draft in drafts.iter() {
-        let Some(place) = draft.name.clone() else {
+    for builder in builders.iter() {
+        let Some(place) = builder.name.clone() else {
             continue;
         };
-        let name = &draft.listener.name;
+        let name = &builder.listener.name;
         match taken.get(name) {
             Some(Some(earlier)) => {
-                let trouble = Trouble::new(
+                let diagnostic = Diagnostic::new(
                     format!("two listeners are named {}", super::quoted(name)),
                     "choose another name",
                 );
-                faults.push_clash(place, trouble, earlier.clone(), "first used here");
+                diagnostics.push_clash(place, diagnostic, earlier.clone(), "first used here");
             }
             _ => _ = taken.insert(name.clone(), Some(place)),
         }
     }
     // The next number to try for each URL that several have.
     let mut numbers: HashMap<String, usize> = HashMap::new();
-    for draft in drafts.iter_mut().filter(|draft| draft.name.is_none()) {
-        let url = draft.url();
+    for builder in builders.iter_mut().filter(|builder| builder.name.is_none()) {
+        let url = builder.url();
         let mut name = url.clone();
         let number = numbers.entry(url.clone()).or_insert(2);
         while taken.contains_key(&name) {
@@ -132,18 +119,18 @@ fn give_names(drafts: &mut [Draft], faults: &mut Faults) {
             *number += 1;
         }
         taken.insert(name.clone(), None);
-        draft.listener.name = name;
+        builder.listener.name = name;
     }
 }
 
-fn nothing_to_serve(sources: &[Source], files: &[File]) -> Trouble {
+fn nothing_to_serve(sources: &[Source], tables: &[WrittenTable<'_>]) -> Diagnostic {
     let name = sources.first().map_or("", |source| &source.name);
-    let cure = match files.iter().all(|file| file.listener.is_empty()) {
+    let help = match tables.is_empty() {
         true => format!("add a `[[listener]]` to {name}"),
         false => "all of them have `enabled = false`, or need a runtime directory for `%t` and there is none"
             .to_owned(),
     };
-    Trouble::new("there is no listener to serve", cure)
+    Diagnostic::new("there is no listener to serve", help)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Serialize,
     de::{DeserializeOwned, IntoDeserializer, value::StrDeserializer},
 };
 
@@ -12,13 +12,13 @@ use super::{
     Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox,
     ServiceKind, Trigger, WhenFull, Workers, quoted, synonyms, units,
 };
-use crate::config::diagnostic::Trouble;
+use crate::config::diagnostic::Diagnostic;
 
 /// Reads a word of one of the choices, for example a [`Mode`]; `what` names the choice in the error.
-pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Trouble> {
+pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Diagnostic> {
     let deserializer: StrDeserializer<'_, Unknown> = word.into_deserializer();
     T::deserialize(deserializer).map_err(|Unknown(words)| {
-        let cure = match synonyms::value(what, &word.to_lowercase()) {
+        let help = match synonyms::value(what, &word.to_lowercase()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None if what == "protocol" && word.contains([',', '/']) => {
                 "a listener has one; write a `[[listener]]` for each".to_owned()
@@ -29,7 +29,7 @@ pub(super) fn read<T: DeserializeOwned>(what: &str, word: &str) -> Result<T, Tro
             None if what == "target" && synonyms::means_off(word) => "write `level = \"off\"`".to_owned(),
             None => suggestion(word, words.iter().copied()),
         };
-        Trouble::new(format!("unknown {what} {}", quoted(word)), cure)
+        Diagnostic::new(format!("unknown {what} {}", quoted(word)), help)
     })
 }
 
@@ -39,7 +39,7 @@ pub(super) fn all<T: DeserializeOwned>() -> &'static [&'static str] {
     T::deserialize(deserializer).map_or_else(|Unknown(words)| words, |_| &[])
 }
 
-/// The cure for a misspelt word: the nearest of `words`, or all of them.
+/// The help for a misspelt word: the nearest of `words`, or all of them.
 pub(super) fn suggestion<'a>(word: &str, words: impl Iterator<Item = &'a str> + Clone) -> String {
     match nearest(word, words.clone()) {
         Some(near) => format!("did you mean `{near}`?"),
@@ -99,42 +99,26 @@ display_as_word!(
     LogLevel,
     LogFormat,
     LogTarget,
-    Keepalive,
-    Workers,
     ProxyProtocol
 );
 
-impl Serialize for Workers {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PerRequest => serializer.serialize_str("per-request"),
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Count(count) => serializer.serialize_u32(*count),
+            Self::PerRequest => f.write_str("per-request"),
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => write!(f, "{count}"),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Workers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::validate::workers(&super::file::Scalar::deserialize(deserializer)?)
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for Keepalive {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl fmt::Display for Keepalive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Off => serializer.serialize_str("off"),
-            Self::On => serializer.serialize_str("on"),
-            Self::After(idle) => serializer.serialize_str(&units::write_duration(*idle)),
+            Self::Off => f.write_str("off"),
+            Self::On => f.write_str("on"),
+            Self::After(idle) => f.write_str(&units::write_duration(*idle)),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Keepalive {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        super::validate::keepalive(&super::file::Scalar::deserialize(deserializer)?)
-            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -175,11 +159,11 @@ mod tests {
 
     #[test]
     fn misspelt_words_get_a_suggestion() {
-        let cure = |result: Result<Mode, Trouble>| result.unwrap_err().to_string();
-        assert_eq!(cure(read("mode", "fork")), "unknown mode `fork`; did you mean `forking`?");
-        assert_eq!(cure(read("mode", "Threading")), "unknown mode `Threading`; did you mean `threading`?");
+        let help = |result: Result<Mode, Diagnostic>| result.unwrap_err().to_string();
+        assert_eq!(help(read("mode", "fork")), "unknown mode `fork`; did you mean `forking`?");
+        assert_eq!(help(read("mode", "Threading")), "unknown mode `Threading`; did you mean `threading`?");
         assert_eq!(
-            cure(read("mode", "kqueue")),
+            help(read("mode", "kqueue")),
             "unknown mode `kqueue`; use one of `iterative`, `threading`, `forking`, `select`, `poll`, `epoll`, `io-uring`"
         );
         assert_eq!(

@@ -1,11 +1,11 @@
 //! What holds for every service, whatever the peer sends.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 use proptest::{prelude::*, sample::select};
 
 use super::*;
-use crate::config::{Address, Keepalive, Listener, Mode, Payload, Protocol, ProxyProtocol, Trigger, Workers};
+use crate::config::{Address, Listener, Mode, Protocol};
 
 pub(crate) const KINDS: [ServiceKind; 7] = [
     ServiceKind::Echo,
@@ -81,54 +81,10 @@ pub(crate) fn room_for_a_datagram(request: &[u8]) -> Vec<u8> {
 pub(crate) fn service(kind: ServiceKind, quote: String, allow_amplification: bool) -> Box<dyn Service> {
     new(&Listener {
         name: "test".into(),
-        protocol: Protocol::Udp,
         address: vec![Address::Abstract("test".into())],
-        optional: false,
-        mode: Mode::Iterative,
-        workers: Workers::PerRequest,
-        trigger: Trigger::Level,
-        fallback: crate::config::Fallback::Off,
-        busy_poll: None,
         service: kind,
         quote,
-        max_connections: 1,
-        allow: config::everybody(),
-        deny: Vec::new(),
-        allow_users: Vec::new(),
-        allow_groups: Vec::new(),
-        when_full: config::WhenFull::Wait,
-        refusal: String::new(),
-        max_connections_per_source: 0,
-        connection_rate: None,
-        rate_per_source: config::SourceRate::default(),
-        cool_down: std::time::Duration::ZERO,
-        source_prefix: 64,
-        max_requests: 0,
-        idle_timeout: None,
-        max_lifetime: None,
-        max_bytes: 0,
-        proxy_protocol: ProxyProtocol::Off,
-        trusted_proxies: Vec::new(),
-        proxy_header_timeout: Duration::from_secs(3),
-        payload: Payload::Off,
         allow_amplification,
-        deny_source_ports: Default::default(),
-        allow_multicast: false,
-        loop_breaker: 0,
-        trusted: Vec::new(),
-        kernel_filter: false,
-        gso: true,
-        v6_only: false,
-        backlog: 0,
-        reuse_address: true,
-        reuse_port: false,
-        nodelay: true,
-        keepalive: Keepalive::Off,
-        receive_buffer: 0,
-        send_buffer: 0,
-        device: String::new(),
-        socket_mode: 0o666,
-        socket_user: None,
-        socket_group: None,
+        ..Listener::usual(Protocol::Udp, Mode::Iterative)
     })
 }

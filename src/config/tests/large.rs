@@ -59,3 +59,30 @@ fn every_fault_of_many_is_cited() {
     assert_eq!(told.plain().matches("error: unknown key `key-").count(), count);
     assert!(told.plain().contains("f.toml:10003:1"));
 }
+
+/// What `[defaults]` say is read once, and shared.
+#[test]
+fn many_listeners_share_a_long_list() {
+    let networks: Vec<_> = (0..10_000_u32)
+        .map(|number| format!("\"{}\"", std::net::Ipv4Addr::from(0x0100_0000 + number)))
+        .collect();
+    let mut toml = format!("[defaults]\ndeny = [{}]\n", networks.join(", "));
+    for number in 0..10_000 {
+        let (a, b) = (number / 250, number % 250);
+        let _ = writeln!(toml, "[[listener]]\nprotocol = \"tcp\"\naddress = \"127.1.{a}.{b}:7\"");
+    }
+    let loaded = try_text(&toml).unwrap();
+    assert_eq!(loaded.config.listeners.len(), 10_000);
+    assert!(loaded.config.listeners.iter().all(|listener| listener.deny.len() == networks.len()));
+}
+
+/// Each listener and each element has its own faults.
+#[test]
+fn every_value_of_many_is_cited() {
+    let mut toml = format!("[defaults]\nallow = [{}]\n", "\"x\", ".repeat(2_000));
+    for _ in 0..2_000 {
+        toml += "[[listener]]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\nmode = \"fork\"\nworkers = 0\n";
+    }
+    let told = try_text(&toml).unwrap_err();
+    assert_eq!(told.plain().matches("error: ").count(), 6_000);
+}

@@ -1,13 +1,10 @@
 //! The addresses of one listener.
 
-use std::{net::IpAddr, ops::Range};
-
-use toml::Spanned;
+use std::net::IpAddr;
 
 use crate::config::{
     Address, Environment, Host, Protocol,
-    diagnostic::{Faults, Place, Trouble},
-    file::Texts,
+    diagnostic::{Diagnostic, Diagnostics, Place},
     quoted,
 };
 
@@ -20,50 +17,41 @@ pub(super) struct Bound {
     pub(super) left_out: Vec<String>,
 }
 
-/// Each address as written, and its place.
-pub(super) fn texts(written: &Spanned<Texts>) -> Vec<(&str, Range<usize>)> {
-    match written.get_ref() {
-        Texts::One(text) => vec![(text, written.span())],
-        Texts::Many(list) => list.iter().map(|text| (text.get_ref().as_str(), text.span())).collect(),
-    }
-}
-
 /// Reads the addresses of a listener. Without a runtime directory the ones that need it are left out if `optional`.
 pub(super) fn read(
-    texts: &[(&str, Range<usize>)],
-    source: usize,
+    texts: &[(String, Place)],
     protocol: Protocol,
     optional: bool,
     environment: &Environment,
-    faults: &mut Faults,
+    diagnostics: &mut Diagnostics,
 ) -> Bound {
     let mut bound = Bound::default();
-    for (text, span) in texts {
-        let place = Place::new(source, span.clone());
+    for (text, place) in texts {
+        let place = place.clone();
         let expanded = match expand(text, protocol, environment) {
             Some(expanded) => expanded,
             None if optional => {
-                bound.left_out.push((*text).to_owned());
+                bound.left_out.push(text.clone());
                 continue;
             }
             None => {
                 let title = format!("{} needs a runtime directory, and there is none", quoted(text));
-                let cure =
+                let help =
                     "set RUNTIME_DIRECTORY or XDG_RUNTIME_DIR, write a whole path, or add `optional = true`";
-                faults.push(place, Trouble::new(title, cure));
+                diagnostics.push(place, Diagnostic::new(title, help));
                 continue;
             }
         };
         match Address::parse(&expanded, protocol) {
             Ok(address) => bound.addresses.push((address, place)),
-            Err(trouble) => faults.push(place, trouble),
+            Err(diagnostic) => diagnostics.push(place, diagnostic),
         }
     }
     bound
 }
 
 /// An address that many links have needs an interface: the kernel binds it to none. For listeners without a `device`.
-pub(super) fn check_interfaces(bound: &Bound, faults: &mut Faults) {
+pub(super) fn check_interfaces(bound: &Bound, diagnostics: &mut Diagnostics) {
     for (address, place) in &bound.addresses {
         let Address::Inet { host: Host::Ip(IpAddr::V6(ip)), ports } = address else { continue };
         let is_of_link = ip.is_unicast_link_local()
@@ -72,20 +60,20 @@ pub(super) fn check_interfaces(bound: &Bound, faults: &mut Faults) {
             let meant = Host::Scoped(*ip, "eth0".to_owned());
             let meant = Address::Inet { host: meant, ports: ports.clone() };
             let title = format!("`[{ip}]` is an address of one link, and does not say of which");
-            let cure = format!("add the interface with a `%`, for example `{meant}`");
-            faults.push(place.clone(), Trouble::new(title, cure));
+            let help = format!("add the interface with a `%`, for example `{meant}`");
+            diagnostics.push(place.clone(), Diagnostic::new(title, help));
         }
     }
 }
 
 /// IPv4 in IPv6's clothes cannot be bound for IPv6 only. For listeners that are `v6-only`.
-pub(super) fn check_families(bound: &Bound, faults: &mut Faults) {
+pub(super) fn check_families(bound: &Bound, diagnostics: &mut Diagnostics) {
     for (address, place) in &bound.addresses {
         let Address::Inet { host: Host::Ip(IpAddr::V6(ip)), .. } = address else { continue };
         if let Some(v4) = ip.to_ipv4_mapped() {
             let title = format!("`[{ip}]` is an address of IPv4, and `v6-only` serves none");
-            let cure = format!("take `v6-only` out, or serve {v4} by another listener");
-            faults.push(place.clone(), Trouble::new(title, cure));
+            let help = format!("take `v6-only` out, or serve {v4} by another listener");
+            diagnostics.push(place.clone(), Diagnostic::new(title, help));
         }
     }
 }

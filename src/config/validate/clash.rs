@@ -1,18 +1,17 @@
 //! Two sockets cannot have one address: every address is compared with those before it.
 
-use super::listener::Draft;
+use super::builder::ListenerBuilder;
 use crate::config::{
     Address, Daemon, Log, LogTarget,
     claims::{Claim, Claims, plain},
-    diagnostic::{Faults, Place, Trouble},
-    file::File,
+    diagnostic::{Diagnostic, Diagnostics, Place},
 };
 
 /// Notes every address that clashes with an earlier one.
-pub(super) fn check(drafts: &[Draft], faults: &mut Faults) {
-    let all = drafts.iter().flat_map(|draft| {
-        let addresses = draft.listener.address.iter().zip(&draft.places);
-        addresses.map(move |(address, place)| (&draft.listener, address, place))
+pub(super) fn check(builders: &[ListenerBuilder], diagnostics: &mut Diagnostics) {
+    let all = builders.iter().flat_map(|builder| {
+        let addresses = builder.listener.address.iter().zip(&builder.places);
+        addresses.map(move |(address, place)| (&builder.listener, address, place))
     });
     let all: Vec<_> = all.collect();
     let mut claims = Claims::default();
@@ -24,30 +23,29 @@ pub(super) fn check(drafts: &[Draft], faults: &mut Faults) {
             true => format!("{url} is served twice"),
             false => format!("{url} clashes with {}", other.protocol.url(earlier)),
         };
-        let cure = match address {
+        let help = match address {
             Address::Inet { .. } => "choose another port, or set `reuse-port = true` for both",
             Address::Path(_) | Address::Abstract(_) => "choose another name",
         };
         let note = format!("taken by listener \"{}\"", other.name);
-        faults.push_clash((*place).clone(), Trouble::new(title, cure), earlier_place.clone(), note);
+        diagnostics.push_clash((*place).clone(), Diagnostic::new(title, help), earlier_place.clone(), note);
     }
 }
 
 /// Notes files of the daemon that are one, or the file of a socket.
 pub(super) fn check_files(
     (daemon, log): (&Daemon, &Log),
-    file: &File,
-    drafts: &[Draft],
-    faults: &mut Faults,
+    (pid_file, log_file): (Option<&Place>, Option<&Place>),
+    builders: &[ListenerBuilder],
+    diagnostics: &mut Diagnostics,
 ) {
-    let place = |span| Place::new(0, span);
-    let pid_file = daemon.pid_file.as_ref().zip(file.daemon.pid_file.as_ref());
-    let pid_file = pid_file.map(|(path, written)| ("`pid-file`", plain(path), place(written.span())));
-    let log_file = log.file.as_ref().zip(file.log.file.as_ref()).filter(|_| log.target == LogTarget::File);
-    let log_file = log_file.map(|(path, written)| ("`file` of the log", plain(path), place(written.span())));
+    let pid_file = daemon.pid_file.as_ref().zip(pid_file);
+    let pid_file = pid_file.map(|(path, at)| ("`pid-file`", plain(path), at.clone()));
+    let log_file = log.file.as_ref().zip(log_file).filter(|_| log.target == LogTarget::File);
+    let log_file = log_file.map(|(path, at)| ("`file` of the log", plain(path), at.clone()));
     let mut note = |place: Place, what: &str, (other, _, earlier): &(&str, _, Place)| {
-        let trouble = Trouble::new(format!("{what} is {other}, too"), "choose another name");
-        faults.push_clash(place, trouble, earlier.clone(), "taken here");
+        let diagnostic = Diagnostic::new(format!("{what} is {other}, too"), "choose another name");
+        diagnostics.push_clash(place, diagnostic, earlier.clone(), "taken here");
     };
     if let (Some(pid), Some((what, path, place))) = (&pid_file, &log_file)
         && pid.1 == *path
@@ -55,11 +53,11 @@ pub(super) fn check_files(
         note(place.clone(), what, pid);
     }
     let files = [pid_file, log_file];
-    for draft in drafts {
-        for (address, place) in draft.listener.address.iter().zip(&draft.places) {
+    for builder in builders {
+        for (address, place) in builder.listener.address.iter().zip(&builder.places) {
             let Address::Path(path) = address else { continue };
             if let Some(file) = files.iter().flatten().find(|(_, other, _)| *other == plain(path)) {
-                note(place.clone(), &draft.listener.protocol.url(address), file);
+                note(place.clone(), &builder.listener.protocol.url(address), file);
             }
         }
     }

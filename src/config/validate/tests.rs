@@ -21,23 +21,23 @@ fn good(toml: &str) -> Loaded {
     try_load(toml, &[]).unwrap()
 }
 
-/// The faults, one a line: `line:column title: cure`.
+/// The diagnostics, one a line: `line:column title: help`.
 fn faults_of(toml: &str, listen: &[&str]) -> Vec<String> {
     let error = try_load(toml, listen).expect_err("the file is wrong");
     error.plain().split("\n\n").map(short).collect()
 }
 
-fn faults(toml: &str) -> Vec<String> {
+fn diagnostics(toml: &str) -> Vec<String> {
     faults_of(toml, &[])
 }
 
 fn short(paragraph: &str) -> String {
     let after = |mark: &str| paragraph.lines().find_map(|line| line.split_once(mark)).map(|(_, rest)| rest);
     let title = after("error: ").unwrap();
-    let cure = after("^ ").or_else(|| after("help: ")).unwrap_or_default();
+    let help = after("^ ").or_else(|| after("help: ")).unwrap_or_default();
     let place =
         after("--> ").map_or("", |place| place.rsplit_once("f.toml:").map_or(place, |(_, place)| place));
-    format!("{place} {title}: {cure}")
+    format!("{place} {title}: {help}")
 }
 
 /// A listener on line 1 that is right but for `keys` from line 2 on.
@@ -71,7 +71,7 @@ address = \"127.0.0.1:6-8\"
 socket-user = \"no such user\"
 ";
     assert_eq!(
-        faults(toml),
+        diagnostics(toml),
         [
             "2:17 `soon` is not a duration: write for example `30s`, `500ms` or `1h 30m`",
             "3:18 `exit-idle-time` of zero would exit at once: write \"off\", or how long to wait for a client",
@@ -105,21 +105,21 @@ fn a_fault_is_drawn_with_its_line() {
 #[test]
 fn missing_and_empty_things_are_told() {
     assert_eq!(
-        faults("[[listener]]\n"),
+        diagnostics("[[listener]]\n"),
         [
             "1:1 this listener has no address: add for example `address = \"127.0.0.1:7\"`",
             "1:1 this listener has no protocol: add for example `protocol = \"tcp\"`",
         ]
     );
     assert_eq!(
-        faults("[[listener]]\nprotocol = \"tcp\"\naddress = []\n"),
+        diagnostics("[[listener]]\nprotocol = \"tcp\"\naddress = []\n"),
         ["3:11 this listener has no address: add for example `address = \"127.0.0.1:7\"`"]
     );
-    assert!(faults("")[0].starts_with(" there is no listener to serve: add a `[[listener]]` to "));
-    assert!(faults(&listener("tcp", "[::1]:7", "enabled = false"))[0].contains("`enabled = false`"));
+    assert!(diagnostics("")[0].starts_with(" there is no listener to serve: add a `[[listener]]` to "));
+    assert!(diagnostics(&listener("tcp", "[::1]:7", "enabled = false"))[0].contains("`enabled = false`"));
     // A misspelt key is not missing as well.
     assert_eq!(
-        faults("[[listener]]\nprotocol = \"tcp\"\nadress = \"127.0.0.1:7\"\n"),
+        diagnostics("[[listener]]\nprotocol = \"tcp\"\nadress = \"127.0.0.1:7\"\n"),
         ["3:1 unknown key `adress`: did you mean `address`?"]
     );
 }
@@ -160,7 +160,7 @@ fn defaults_are_checked_even_if_nobody_takes_them() {
     let defaults =
         "[defaults]\nname = \"x\"\naddress = \"y\"\nkeepalive = \"10ms\"\nmode = \"x\"\nenabled = 1\n";
     assert_eq!(
-        faults(&(defaults.to_owned() + &listener("udp", "127.0.0.1:7", "mode = \"forking\""))),
+        diagnostics(&(defaults.to_owned() + &listener("udp", "127.0.0.1:7", "mode = \"forking\""))),
         [
             "2:1 `name` cannot have a default: each listener has its own; move it into a `[[listener]]`",
             "3:1 `address` cannot have a default: each listener has its own; move it into a `[[listener]]`",

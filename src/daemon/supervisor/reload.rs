@@ -15,7 +15,7 @@ use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
-    config::{self, Config, Daemon, Environment, Loaded, LogTarget},
+    config::{self, Environment, Loaded, LogTarget},
     daemon::{
         event::SupervisorEvent,
         generation::{self, Bound},
@@ -130,13 +130,10 @@ impl Supervisor<'_> {
         modes::settle(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
         self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
-        let whole = |config: &Config| {
-            let Daemon { pid_file, user, group, sandbox, .. } = config.daemon.clone();
-            (pid_file, user, group, sandbox)
-        };
-        if whole(&config) != whole(&self.config) {
-            let keys = "`pid-file`, `user`, `group` and `sandbox`";
-            notes.push(format!("new values of {keys} count from the next start on"));
+        let later = self.config.daemon.for_the_next_start(&config.daemon);
+        if !later.is_empty() {
+            let keys: Vec<_> = later.iter().map(|key| format!("`{key}`")).collect();
+            notes.push(format!("new values of {} count from the next start on", keys.join(" and ")));
         }
         let log = logging::prepare(&config.log)?;
         let served = (self.running_listeners.as_slice(), &self.parked);

@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeMap, fmt::Write, fs};
 
+use echod::config::reference;
 use toml::{Table, Value};
 
-use crate::{
-    common::Launch,
-    pages::keys::{entries, listeners_with},
-};
+use crate::{common::Launch, pages::keys::listeners_with};
 
-/// Values that are easily taken for something else, or take another form than the manual's example.
+/// Values that are easily taken for something else, or take another form than the example of the table.
 const MORE: &[&str] = &[
     "name = \"12\"",
     "name = \"true\"",
@@ -56,11 +54,9 @@ const MORE: &[&str] = &[
 
 #[test]
 fn every_key_means_in_a_url_what_it_means_in_a_file() {
-    let mut examples: Vec<(String, String)> = Vec::new();
-    for (key, entry) in entries().into_iter().filter(|(_, entry)| entry.table == "[[listener]]") {
-        let example = entry.text.lines().find_map(|line| line.strip_prefix("Example: ")).unwrap();
-        examples.push((key, example.to_owned()));
-    }
+    let of_listeners = reference().into_iter().filter(|key| key.table == "[[listener]]");
+    let mut examples: Vec<_> =
+        of_listeners.map(|key| (key.name.to_owned(), format!("{} = {}", key.name, key.example))).collect();
     assert!(examples.len() > 50, "{examples:?}");
     let more = MORE.iter().map(|line| (line.split(' ').next().unwrap().to_owned(), (*line).to_owned()));
     examples.extend(more);

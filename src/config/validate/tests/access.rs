@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{faults, good, listener, short};
+use super::{diagnostics, good, listener, short};
 use crate::config::{Config, Environment, Inputs, Loaded, everybody, load};
 
 /// The lists of the first listener, in one line.
@@ -57,7 +57,7 @@ fn faulty_lists_are_told() {
             "2:1 `allow-users` does not fit protocol `unix-datagram`: ",
         ),
     ] {
-        let found = faults(&listener(protocol, address, key));
+        let found = diagnostics(&listener(protocol, address, key));
         assert!(found.len() == 1 && found[0].starts_with(told), "{key}: {found:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What values, keys and addresses may not be, case by case.
 
-use super::{faults, good, listener, try_load};
+use super::{diagnostics, good, listener, try_load};
 
 #[test]
 fn values_have_limits() {
@@ -55,7 +55,7 @@ fn values_have_limits() {
         ("unix", "socket-group = \"no such group\""),
     ] {
         let address = if protocol == "unix" { "/x" } else { "127.0.0.1:7" };
-        let found = faults(&listener(protocol, address, key));
+        let found = diagnostics(&listener(protocol, address, key));
         assert_eq!(found.len(), 1, "{key}: {found:?}");
         assert!(found[0].starts_with(['2', '3']) && !found[0].ends_with(": "), "{key}: {found:?}");
     }
@@ -63,7 +63,7 @@ fn values_have_limits() {
         listener("tcp", "[::1]:7", &format!("service = \"qotd\"\nquote = \"{}\"", "x".repeat(length)))
     };
     assert_eq!(good(&quote(510)).config.listeners[0].quote.len(), 510);
-    assert!(faults(&quote(511))[0].starts_with("3:9 the quote is too long, 511 bytes"));
+    assert!(diagnostics(&quote(511))[0].starts_with("3:9 the quote is too long, 511 bytes"));
 }
 
 #[test]
@@ -96,13 +96,13 @@ fn keys_must_fit_their_listener() {
         ("unix", "@x", "allow-amplification = false"),
         ("tcp", "127.0.0.1:7", "quote = \"x\""),
     ] {
-        let found = faults(&listener(protocol, address, key));
+        let found = diagnostics(&listener(protocol, address, key));
         let name = key.split(' ').next().unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with(&format!("2:1 `{name}` does not fit ")), "{found:?}");
     }
     for key in ["workers = 2", "workers = \"auto\"", "max-connections = 2"] {
-        let found = faults(&listener("tcp", "127.0.0.1:7", &format!("mode = \"iterative\"\n{key}")));
+        let found = diagnostics(&listener("tcp", "127.0.0.1:7", &format!("mode = \"iterative\"\n{key}")));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("does not fit mode `iterative`"), "{found:?}");
     }
@@ -134,7 +134,7 @@ fn addresses_must_not_clash() {
         (("unix", "/dev/x", ""), ("unix", "/dev/../dev/./x", "")),
         (("unix", "@x", ""), ("unix", "@x", "")),
     ] {
-        let found = faults(&two(a, b));
+        let found = diagnostics(&two(a, b));
         assert_eq!(found.len(), 1, "{a:?} {b:?} {found:?}");
         assert!(found[0].starts_with("8:11 "), "{found:?}");
     }
@@ -154,10 +154,10 @@ fn addresses_must_not_clash() {
     }
     good("[[listener]]\nprotocol = \"tcp\"\naddress = [\"0.0.0.0:7\", \"[::]:7\"]\n");
     let beside = "[[listener]]\nprotocol = \"udp\"\naddress = [\"127.0.0.1:7\", \"[::]:7\"]\n";
-    assert!(faults(beside)[0].starts_with("3:27 udp://[::]:7 clashes with udp://127.0.0.1:7: "));
+    assert!(diagnostics(beside)[0].starts_with("3:27 udp://[::]:7 clashes with udp://127.0.0.1:7: "));
     let twice = "[[listener]]\nprotocol = \"tcp\"\naddress = [\"[::1]:7\", \"[::1]:7\"]\n";
     assert_eq!(
-        faults(twice),
+        diagnostics(twice),
         ["3:23 tcp://[::1]:7 is served twice: choose another port, or set `reuse-port = true` for both"]
     );
 }
@@ -167,16 +167,16 @@ fn files_must_not_be_one() {
     let head = "[daemon]\npid-file = \"x\"\n[log]\ntarget = \"file\"\nfile = \"./y\"\n";
     let toml = |address: &str| format!("{head}[[listener]]\nprotocol = \"unix\"\naddress = \"{address}\"\n");
     good(&toml("z"));
-    assert_eq!(faults(&toml("./x")), ["8:11 unix:./x is `pid-file`, too: choose another name"]);
-    assert_eq!(faults(&toml("y")), ["8:11 unix:y is `file` of the log, too: choose another name"]);
+    assert_eq!(diagnostics(&toml("./x")), ["8:11 unix:./x is `pid-file`, too: choose another name"]);
+    assert_eq!(diagnostics(&toml("y")), ["8:11 unix:y is `file` of the log, too: choose another name"]);
     let one = toml("z").replace("./y", "x");
-    assert_eq!(faults(&one), ["5:8 `file` of the log is `pid-file`, too: choose another name"]);
+    assert_eq!(diagnostics(&one), ["5:8 `file` of the log is `pid-file`, too: choose another name"]);
     good(&one.replace("target = \"file\"", ""));
 }
 
 #[test]
 fn ipv4_is_not_served_by_ipv6_only() {
-    let found = faults(&listener("tcp", "[::ffff:127.0.0.1]:7", "v6-only = true"));
+    let found = diagnostics(&listener("tcp", "[::ffff:127.0.0.1]:7", "v6-only = true"));
     assert!(found[0].contains("is an address of IPv4, and `v6-only` serves none"), "{found:?}");
     good(&listener("tcp", "[::ffff:127.0.0.1]:7", ""));
 }
@@ -190,7 +190,7 @@ fn a_number_of_workers_in_the_defaults_is_no_quiet_end_of_when_full() {
             listener("tcp", "127.0.0.1:7", &format!("when-full = \"refuse\"\n{keys}"))
         )
     };
-    let found = faults(&toml("workers = 4", "mode = \"threading\""));
+    let found = diagnostics(&toml("workers = 4", "mode = \"threading\""));
     assert_eq!(found.len(), 1);
     assert!(
         found[0].starts_with("4:1 `when-full` `refuse` does not fit a fixed number of workers"),
@@ -214,7 +214,7 @@ fn a_unix_listener_behind_a_proxy_has_lists_of_networks() {
     let keys = "deny = \"192.0.2.0/24\"\nproxy-protocol = \"required\"";
     let listeners = good(&listener("unix", "/x", keys)).config.listeners;
     assert_eq!(listeners[0].deny.len(), 1);
-    assert_eq!(faults(&listener("unix", "/x", "deny = \"192.0.2.0/24\"")).len(), 1);
+    assert_eq!(diagnostics(&listener("unix", "/x", "deny = \"192.0.2.0/24\"")).len(), 1);
 }
 
 /// Whose headers are believed must be said, unless only this machine can connect.
@@ -226,7 +226,7 @@ fn proxies_must_be_named() {
         assert_eq!(good(&toml(address, "")).config.listeners[0].trusted_proxies, crate::config::loopback());
     }
     for address in ["0.0.0.0:7", "[::]:7", "192.0.2.1:7", "[fe80::1%lo]:7", "proxy.example:7"] {
-        let found = faults(&toml(address, ""));
+        let found = diagnostics(&toml(address, ""));
         assert_eq!(found.len(), 1, "{address}");
         assert!(found[0].starts_with("2:18 anybody could claim any address"), "{found:?}");
         let named = "\ntrusted-proxies = [\"192.0.2.0/24\", \"2001:db8::1\"]";
@@ -237,5 +237,5 @@ fn proxies_must_be_named() {
     good("[defaults]\nproxy-protocol = \"optional\"\n[[listener]]\nprotocol = \"unix\"\naddress = \"/x\"\n");
     let inherited =
         "[defaults]\nproxy-protocol = \"optional\"\n[[listener]]\nprotocol = \"tcp\"\naddress = \"[::]:7\"\n";
-    assert!(faults(inherited)[0].starts_with("2:18 anybody could claim any address"));
+    assert!(diagnostics(inherited)[0].starts_with("2:18 anybody could claim any address"));
 }

@@ -1,0 +1,119 @@
+//! The tables of a source, whether it is a file or a URL. What stands beside an error of the syntax is left out: the parser has
+//! guessed it.
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    keys::{Raw, Table},
+    quoted, syntax, unknown_key, url,
+};
+
+/// A file that was parsed; a URL has no tree.
+pub(super) struct Document<'a> {
+    source: &'a Source,
+    number: usize,
+    tree: Option<Spanned<DeTable<'a>>>,
+    /// The lines with an error of the syntax, in order.
+    wrong_lines: Vec<usize>,
+}
+
+/// What a source says.
+#[derive(Default)]
+pub(super) struct Tables<'a> {
+    pub(super) daemon: Table<'a>,
+    pub(super) log: Table<'a>,
+    pub(super) defaults: Table<'a>,
+    /// Each `[[listener]]`, and the place of its header.
+    pub(super) listeners: Vec<(Place, Table<'a>)>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses source number `number`, and notes what is not TOML.
+    pub(super) fn parse(source: &'a Source, number: usize, to: &mut Diagnostics) -> Self {
+        if source.is_url {
+            return Self { source, number, tree: None, wrong_lines: Vec::new() };
+        }
+        let (tree, errors) = DeTable::parse_recoverable(&source.text);
+        Self { source, number, tree: Some(tree), wrong_lines: syntax::note(source, number, &errors, to) }
+    }
+
+    /// Whether it is all there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.wrong_lines.is_empty()
+    }
+
+    /// The tables, as far as they are of the kind that they must be.
+    pub(super) fn tables(&'a self, to: &mut Diagnostics) -> Tables<'a> {
+        let mut tables = Tables::default();
+        let Some(tree) = &self.tree else {
+            let listener = url::table(&self.source.text, self.number, to);
+            let place = Place::new(self.number, 0..self.source.text.len());
+            tables.listeners.extend(listener.map(|table| (place, table)));
+            return tables;
+        };
+        let header = |name: &str| format!("write `[{name}]` on a line of its own");
+        for (name, (key_at, raw)) in self.rows(tree.get_ref()) {
+            match &*name {
+                "daemon" => tables.daemon = self.table(&name, "one table", &header(&name), &raw, to),
+                "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
+                "defaults" => tables.defaults = self.table(&name, "one table", &header(&name), &raw, to),
+                "listener" => {
+                    let help = "write `[[listener]]`, one for each";
+                    let list = raw.items().unwrap_or_default();
+                    if raw.items().is_none() && self.is_whole() {
+                        to.push(raw.at.clone(), not_tables(&name, "a list of tables", help, &raw));
+                    }
+                    for item in &list {
+                        let table = self.table(&name, "a list of tables", help, item, to);
+                        tables.listeners.push((item.at.clone(), table));
+                    }
+                }
+                name => {
+                    let known = ["daemon", "log", "defaults", "listener"].into_iter();
+                    let title = format!("unknown key {}", quoted(name));
+                    to.push(key_at, Diagnostic::new(title, unknown_key::help(name, known)));
+                }
+            }
+        }
+        tables
+    }
+
+    /// A table; an empty one, and noted, where it is something else.
+    fn table(&self, name: &str, kind: &str, help: &str, raw: &Raw<'a>, to: &mut Diagnostics) -> Table<'a> {
+        match raw.as_table() {
+            Some(table) => self.rows(table),
+            None => {
+                to.push(raw.at.clone(), not_tables(name, kind, help, raw));
+                Table::new()
+            }
+        }
+    }
+
+    fn rows(&self, table: &'a DeTable<'a>) -> Table<'a> {
+        let row = |(key, value): (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
+            let key_at = Place::new(self.number, key.span());
+            let raw = Raw::toml(value, self.number, &self.source.text);
+            (std::borrow::Cow::Borrowed(&**key.get_ref()), (key_at, raw))
+        };
+        table.iter().map(row).filter(|(_, (key_at, raw))| self.is_sound(key_at, &raw.at)).collect()
+    }
+
+    /// Whether no line of it has an error of the syntax.
+    fn is_sound(&self, key: &Place, value: &Place) -> bool {
+        if self.wrong_lines.is_empty() {
+            return true;
+        }
+        let first = self.source.line_at(key.start.min(value.start));
+        let last = self.source.line_at(key.end.max(value.end));
+        let next = self.wrong_lines.partition_point(|line| *line < first);
+        self.wrong_lines.get(next).is_none_or(|line| *line > last)
+    }
+}
+
+fn not_tables(name: &str, kind: &str, help: &str, raw: &Raw<'_>) -> Diagnostic {
+    Diagnostic::new(format!("`{name}` must be {kind}, not {}", raw.found()), help)
+}
