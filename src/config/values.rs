@@ -22,10 +22,6 @@ pub(super) const SWITCH: Notation<bool> = Notation {
     write: |switch| Some((*switch).into()),
 };
 
-fn text(text: &String) -> Option<Value> {
-    Some(text.clone().into())
-}
-
 fn shown(value: &impl fmt::Display) -> Option<Value> {
     Some(value.to_string().into())
 }
@@ -146,7 +142,7 @@ pub(super) const NAME: Notation<String> = Notation {
         }
         text => Ok(text.to_owned()),
     },
-    write: text,
+    write: shown,
 };
 
 /// A number of threads or processes, or how to choose it.
@@ -192,7 +188,7 @@ pub(super) const REFUSAL: Notation<String> = Notation {
             "write a line of 1 to 1000 bytes, to which a line end is added",
         )),
     },
-    write: text,
+    write: shown,
 };
 
 /// How many answers in a row make a loop; 0 breaks none.
@@ -264,7 +260,7 @@ pub(super) const QUOTE: Notation<String> = Notation {
         )),
         text => Ok(text.to_owned()),
     },
-    write: text,
+    write: shown,
 };
 
 /// The name of a network interface fits IFNAMSIZ with its final zero, netdevice(7).
@@ -281,7 +277,7 @@ pub(super) const DEVICE: Notation<String> = Notation {
             )),
         }
     },
-    write: text,
+    write: shown,
 };
 
 /// Permission bits.

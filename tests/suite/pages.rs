@@ -1,5 +1,6 @@
-//! The pages that go with the binary: echod(8), echod.toml(5), the completions of shells and docs/reference. What follows from the
-//! code is generated, and a test fails when the files in the repository are no longer what would be.
+//! The pages that go with the binary: echod(8), echod.toml(5), the commented configuration and its schema, the completions of shells and
+//! docs/reference. What follows from the code is generated, and a test fails when the files in the repository are no longer what
+//! would be.
 
 use std::{
     fs,
@@ -13,21 +14,27 @@ use echod::command::cli::Cli;
 
 use crate::common::skipped;
 
+mod configuration;
 pub(crate) mod keys;
 mod manual;
 mod reference;
+mod schema;
 
 /// With this variable the generated files are written anew instead of compared.
 const RENEW: &str = "ECHOD_RENEW_PAGES";
 
 #[test]
-fn generated_files_are_what_the_command_line_makes_them() {
+fn generated_files_are_what_the_source_makes_them() {
     let mut stale = Vec::new();
     let mut files = vec![
         ("man/echod.8", manual::page()),
         ("docs/reference/command-line.md", reference::command_line()),
         ("docs/reference/counters-and-reasons.md", reference::counters_and_reasons()),
         ("docs/reference/exit-codes.md", reference::exit_codes()),
+        ("man/echod.toml.5", configuration::manual()),
+        ("config/echod.toml", configuration::commented()),
+        ("config/echod.schema.json", configuration::json_schema()),
+        ("docs/reference/configuration.md", configuration::markdown()),
     ];
     let shells = [
         (Shell::Bash, "completions/echod.bash"),
