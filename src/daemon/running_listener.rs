@@ -105,7 +105,7 @@ impl RunningListener {
             How::Process(server) => return server.has_left(end),
             How::Threads(context, ..) => context,
         };
-        while !context.worker_states.have_left() {
+        while !context.worker_states.none_waits() {
             if self.ended || Instant::now() > end {
                 return self.ended;
             }
@@ -232,7 +232,7 @@ impl RunningListener {
     /// Asks those who serve it for a sign of life.
     pub fn ask(&self) {
         match &self.how {
-            How::Threads(context, ..) => context.worker_states.ask(),
+            How::Threads(context, ..) => context.worker_states.ping(),
             How::Process(server) => server.ask(),
         }
     }
@@ -241,7 +241,7 @@ impl RunningListener {
     pub fn has_answered(&self) -> bool {
         self.ended
             || match &self.how {
-                How::Threads(context, ..) => context.worker_states.have_answered(),
+                How::Threads(context, ..) => context.worker_states.have_acknowledged(),
                 How::Process(server) => server.has_answered(),
             }
     }

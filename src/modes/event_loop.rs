@@ -73,7 +73,7 @@ pub(super) fn serve_on<P: Poller>(
     refused: LingerList,
     poller: P,
 ) -> io::Result<()> {
-    context.worker_states.take_loop(|worker| {
+    context.worker_states.register_loop(|worker| {
         let mut events = EventLoop::new(context, sockets, refused, worker, poller)?;
         if !context.startup.meet() {
             return Ok(());
@@ -154,7 +154,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         let slots = &context.slots;
         poller.add(slots.closed(), CLOSED, Interest::Read)?;
         poller.add(slots.stopped(), STOPPED, Interest::Read)?;
-        worker.stand();
+        worker.begin_wait();
         if let Some(waker) = worker.waker() {
             poller.add(waker, ASKED, Interest::Read)?;
         }
@@ -224,7 +224,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             // An edge also tells of room to write, which these always have.
             CLOSED | STOPPED | FREED | ASKED | DUE if !event.readable => Ok(()),
             ASKED => {
-                self.worker.heed();
+                self.worker.acknowledge_waker();
                 Ok(())
             }
             DUE => {

@@ -143,7 +143,7 @@ impl ListenerContext {
 
     /// Does the `work` of a thread that waits for clients at its post, and can be interrupted.
     pub fn with_worker<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
-        self.workers.join(|| self.worker_states.take(work))
+        self.workers.join(|| self.worker_states.register(work))
     }
 
     /// The size of the pool, or `None` if each request has a thread or process of its own.

@@ -158,7 +158,7 @@ pub fn take(
                 hear_complaints(context, listener);
             }
         }
-        Err(error) if hears_complaints(context, listener) && error_queue::may_tell(error) => {
+        Err(error) if hears_complaints(context, listener) && error_queue::may_be_feedback(error) => {
             hear_complaints(context, listener);
             return Err(ErrorKind::Interrupted.into());
         }

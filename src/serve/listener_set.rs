@@ -106,7 +106,7 @@ impl<'a> ListenerSet<'a> {
 
     /// To be called when somebody came: until the next wait nobody is waited for here.
     pub fn leave(&self) {
-        self.worker.leave();
+        self.worker.end_wait();
     }
 
     /// Takes in a client that was refused, until it has read why; closes it if there are too many. Only for who polls.
@@ -157,9 +157,9 @@ impl<'a> ListenerSet<'a> {
 
     /// Waits for one of the sockets.
     pub fn wait(&mut self, patience: &WaitOptions) -> Ready<'a> {
-        self.worker.stand();
+        self.worker.begin_wait();
         if self.slots.is_handed_over() {
-            self.worker.leave();
+            self.worker.end_wait();
             return Ready::Closed;
         }
         let log = logging::due_in_worker();
@@ -196,7 +196,7 @@ impl<'a> ListenerSet<'a> {
         };
         if closed && self.slots.is_handed_over() {
             // Who came at the same moment is not ours any more.
-            self.worker.leave();
+            self.worker.end_wait();
             return Ready::Closed;
         }
         if self.is_over(closed) {

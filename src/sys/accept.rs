@@ -1,4 +1,4 @@
-//! accept4(2) with a new socket that does not block, in one system call.
+//! accept4(2) with `SOCK_NONBLOCK`: saves the fcntl(2) that accept(2) would need afterwards.
 
 #![allow(unsafe_code)]
 
@@ -9,11 +9,11 @@ use std::{
 
 use socket2::{SockAddr, Socket};
 
-/// Accepts a connection; its socket is non-blocking and not inherited by other programs.
+/// Accepts a connection. The new socket is non-blocking and close-on-exec.
 pub fn accept_nonblocking(listener: BorrowedFd<'_>) -> io::Result<(Socket, SockAddr)> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: `try_init` gives a buffer for an address and its size, which accept4(2) fills; the new descriptor is owned
-    // by nobody else.
+    // SAFETY: `try_init` passes a buffer for an address and its size, which accept4(2) fills. The new descriptor has no other
+    // owner.
     #[allow(clippy::multiple_unsafe_ops_per_block)]
     unsafe {
         SockAddr::try_init(|address, size| {

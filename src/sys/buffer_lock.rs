@@ -1,5 +1,5 @@
-//! Whether the buffers of a socket have a size that somebody chose (`SO_BUF_LOCK`, socket(7)): the kernel does not let those grow
-//! by itself.
+//! Whether the size of a socket's buffers was set explicitly (`SO_BUF_LOCK`, socket(7)). The kernel does not auto-tune such a
+//! buffer.
 
 #![allow(unsafe_code)]
 
@@ -9,23 +9,23 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-/// Which buffers have a chosen size.
+/// Which buffers have an explicit size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen {
-    /// That for sending.
+    /// The send buffer.
     pub send: bool,
-    /// That for receiving.
+    /// The receive buffer.
     pub receive: bool,
 }
 
-/// Which buffers have a size that was set; none on a kernel that does not tell (before 5.14).
+/// Reads which buffers have an explicit size; reports none on a kernel without the option (before 5.14).
 pub fn is_set(socket: &impl AsFd) -> io::Result<Chosen> {
     let mut locks: c_int = 0;
     let mut size = size_of::<c_int>() as u32;
     let (fd, option) = (socket.as_fd().as_raw_fd(), (&raw mut locks).cast());
     // SAFETY: the kernel writes no more than `size` bytes, which is the size of an `int`.
     match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_BUF_LOCK, option, &raw mut size) } {
-        // `SOCK_SNDBUF_LOCK` and `SOCK_RCVBUF_LOCK` of linux/socket.h.
+        // `SOCK_SNDBUF_LOCK` is 1 and `SOCK_RCVBUF_LOCK` is 2 (linux/socket.h).
         0 => Ok(Chosen { send: locks & 1 != 0, receive: locks & 2 != 0 }),
         _ => match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
@@ -36,7 +36,7 @@ pub fn is_set(socket: &impl AsFd) -> io::Result<Chosen> {
     }
 }
 
-/// Says which buffers have a chosen size. A kernel that does not tell cannot be told either.
+/// Marks which buffers have an explicit size. Does nothing on a kernel without the option.
 pub fn set(socket: &impl AsFd, chosen: &Chosen) -> io::Result<()> {
     let locks = c_int::from(chosen.send) | c_int::from(chosen.receive) << 1;
     let (fd, option) = (socket.as_fd().as_raw_fd(), (&raw const locks).cast());
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_that_was_set_is_told_from_the_usual_one() {
+    fn an_explicit_size_differs_from_the_default() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let chosen = is_set(&socket).unwrap();
         assert!(!chosen.send && !chosen.receive);

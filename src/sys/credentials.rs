@@ -1,5 +1,4 @@
-//! Who is at the other end of a unix socket, as the kernel noted when it connected: unix(7), `SO_PEERCRED` and
-//! `SO_PEERGROUPS`.
+//! The credentials of a unix socket's peer, recorded by the kernel at connect(2): `SO_PEERCRED` and `SO_PEERGROUPS` (unix(7)).
 
 #![allow(unsafe_code)]
 
@@ -10,12 +9,12 @@ use std::{
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// A process that has connected to a unix socket, and its user. One in another namespace of process ids has none.
+/// The process that connected to a unix socket, and its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerProcess {
-    /// Its process id when it connected, or 0.
+    /// Its process id at connect(2); 0 if the process is in another PID namespace.
     pub pid: u32,
-    /// Its user then.
+    /// Its effective user id at connect(2).
     pub user: u32,
 }
 
@@ -36,7 +35,7 @@ pub fn peer_user(socket: &impl AsFd) -> io::Result<u32> {
     Ok(getsockopt(socket, PeerCredentials)?.uid())
 }
 
-/// Whether the peer is in one of `groups`: by its own group or by its supplementary ones.
+/// Whether the peer is in one of `groups`, by its primary or a supplementary group.
 pub fn peer_is_in(socket: &impl AsFd, groups: &[u32]) -> io::Result<bool> {
     let own = getsockopt(socket, PeerCredentials)?.gid();
     if groups.contains(&own) {
@@ -45,7 +44,7 @@ pub fn peer_is_in(socket: &impl AsFd, groups: &[u32]) -> io::Result<bool> {
     let mut found = vec![0 as libc::gid_t; 64];
     loop {
         let mut bytes = (found.len() * size_of::<libc::gid_t>()) as libc::socklen_t;
-        // SAFETY: `found` has room for `bytes` bytes, which the kernel fills, and says how many it needed.
+        // SAFETY: `found` has room for `bytes` bytes. The kernel writes at most that many and returns the size it needed.
         let result = unsafe {
             libc::getsockopt(
                 socket.as_fd().as_raw_fd(),
@@ -61,7 +60,7 @@ pub fn peer_is_in(socket: &impl AsFd, groups: &[u32]) -> io::Result<bool> {
             return Ok(found.iter().any(|group| groups.contains(group)));
         }
         let error = io::Error::last_os_error();
-        // Too small: now it has told the size. A process has 65,536 groups at most.
+        // ERANGE: the kernel has stored the size it needs. A process has at most 65,536 groups (`NGROUPS_MAX`).
         if error.raw_os_error() != Some(libc::ERANGE) || count <= found.len() {
             return Err(error);
         }
@@ -69,7 +68,7 @@ pub fn peer_is_in(socket: &impl AsFd, groups: &[u32]) -> io::Result<bool> {
     }
 }
 
-/// socket(7) does not list it; it is there since Linux 4.13.
+/// Since Linux 4.13; socket(7) does not list it.
 const SO_PEERGROUPS: libc::c_int = 59;
 
 #[cfg(test)]

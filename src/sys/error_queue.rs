@@ -1,8 +1,8 @@
-//! What routers and peers say about datagrams that were sent: ICMP errors, which the kernel keeps in the error queue of a
-//! socket that asked for them (`IP_RECVERR`, ip(7); `IPV6_RECVERR`, ipv6(7)).
+//! ICMP errors about datagrams that were sent. The kernel keeps them in the error queue of a socket that set `IP_RECVERR` (ip(7))
+//! or `IPV6_RECVERR` (ipv6(7)).
 //!
-//! Such a socket also fails the next call on it, whatever that is about, once for each. And as long as its queue is not empty,
-//! poll(2) says POLLERR: so the queue is to be emptied.
+//! Each error also fails one later call on the socket, whichever call that is. poll(2) reports POLLERR until the queue is empty,
+//! so the queue has to be drained.
 
 use std::{
     io::{self, IoSliceMut},
@@ -18,24 +18,24 @@ use nix::{
     },
 };
 
-/// Errors that are read in one go; those behind them have to wait for the next call that fails.
+/// Errors read by one [`drain`]; the rest are read after the next failing call.
 const MOST: usize = 256;
 
-/// ICMP and ICMPv6: nobody listens at that port.
+/// Port unreachable, in ICMP and in ICMPv6.
 const PORT_UNREACHABLE: [(u8, u8, u8); 2] =
     [(libc::SO_EE_ORIGIN_ICMP, 3, 3), (libc::SO_EE_ORIGIN_ICMP6, 1, 4)];
 
-/// Asks for errors about what is sent from this socket, or does not want them.
+/// Turns the error queue of this socket on or off.
 pub fn enable(socket: &impl AsFd, ipv6: bool, wanted: bool) -> io::Result<()> {
     if ipv6 {
         setsockopt(socket, Ipv6RecvErr, &wanted)?;
     }
-    // An IPv6 socket may send to IPv4 addresses too.
+    // An IPv6 socket may also send to IPv4 addresses.
     Ok(setsockopt(socket, Ipv4RecvErr, &wanted)?)
 }
 
-/// Whether a call that failed this way may have told of a datagram that was sent before.
-pub fn may_tell(error: &io::Error) -> bool {
+/// Whether a call that failed with `error` may have reported an ICMP error about an earlier datagram.
+pub fn may_be_feedback(error: &io::Error) -> bool {
     let known = [
         libc::ECONNREFUSED,
         libc::EHOSTUNREACH,
@@ -51,7 +51,7 @@ pub fn may_tell(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|error| known.contains(&error))
 }
 
-/// Empties the queue, and tells of each address and port where nobody listens.
+/// Drains the queue, and calls `closed` with each address and port that was reported unreachable.
 pub fn drain(socket: BorrowedFd<'_>, mut closed: impl FnMut(IpAddr, u16)) {
     let mut control = [0; 512];
     for _ in 0..MOST {
@@ -64,8 +64,8 @@ pub fn drain(socket: BorrowedFd<'_>, mut closed: impl FnMut(IpAddr, u16)) {
                 Err(Errno::EINTR) => continue,
                 Err(_) => return,
             };
-        let Ok(mut told) = message.cmsgs() else { continue };
-        let is_closed = told.any(|told| match told {
+        let Ok(mut errors) = message.cmsgs() else { continue };
+        let is_closed = errors.any(|error| match error {
             ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
                 PORT_UNREACHABLE.contains(&(error.ee_origin, error.ee_type, error.ee_code))
             }
@@ -87,21 +87,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_port_is_told_of() {
+    fn a_closed_port_is_reported() {
         let loopbacks: [(IpAddr, bool); 2] =
             [(Ipv4Addr::LOCALHOST.into(), false), (Ipv6Addr::LOCALHOST.into(), true)];
         for (loopback, ipv6) in loopbacks {
             let ours = UdpSocket::bind((loopback, 0)).unwrap();
             enable(&ours, ipv6, true).unwrap();
-            // A port that nobody listens at: it was one's a moment ago.
+            // The temporary socket is closed again, so the port is unreachable.
             let closed = UdpSocket::bind((loopback, 0)).unwrap().local_addr().unwrap();
             assert_eq!(ours.send_to(b"x", closed).unwrap(), 1);
-            // Over loopback the answer is there when the call returns. The next call tells that something is in the queue.
+            // Over loopback the ICMP error is queued before send_to() returns. The next call fails with it.
             let error = ours.send_to(b"x", closed).unwrap_err();
-            assert!(may_tell(&error), "{error}");
-            let mut told = Vec::new();
-            drain(ours.as_fd(), |address, port| told.push((address, port)));
-            assert_eq!(told, [(loopback, closed.port())]);
+            assert!(may_be_feedback(&error), "{error}");
+            let mut reported = Vec::new();
+            drain(ours.as_fd(), |address, port| reported.push((address, port)));
+            assert_eq!(reported, [(loopback, closed.port())]);
             drain(ours.as_fd(), |_, _| panic!("the queue is empty"));
         }
     }

@@ -1,4 +1,4 @@
-//! Binding a socket to an interface by its number (`SO_BINDTOIFINDEX`, Linux 5.0), which need not be that of an interface there is.
+//! Binding a socket to an interface by index (`SO_BINDTOIFINDEX`, Linux 5.0). The kernel accepts an index that no interface has.
 
 #![allow(unsafe_code)]
 
@@ -8,17 +8,17 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-/// The number of no interface: the kernel counts them up from 1.
+/// An index that no interface has: the kernel counts up from 1.
 pub const NO_INTERFACE: c_int = c_int::MAX;
 
-/// Has the kernel look at `socket` only for what comes in by the interface of that number.
+/// Restricts `socket` to packets that arrive on the interface with this index.
 ///
 /// # Errors
-/// EPERM without CAP_NET_RAW where the socket is bound to an interface already, or before Linux 5.7.
+/// EPERM without CAP_NET_RAW if the socket is already bound to an interface, or on a kernel before 5.7.
 pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
     let (value, size) = ((&raw const index).cast(), size_of::<c_int>() as u32);
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: an `int`, which is only read.
+    // SAFETY: the kernel reads one `int`.
     match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, value, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -31,9 +31,9 @@ mod tests {
 
     use super::*;
 
-    /// Who was let in before waits on; who comes is refused.
+    /// Clients in the backlog stay there; new clients are refused.
     #[test]
-    fn a_socket_of_no_interface_is_not_found_any_more() {
+    fn a_socket_bound_to_no_interface_refuses_new_clients() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let early = TcpStream::connect(address).unwrap();

@@ -1,9 +1,9 @@
-//! Waking a thread that is blocked in a system call, without costing it anything until then.
+//! Wakes a thread that is blocked in a system call, at no cost until then.
 //!
-//! Blocking threads read with plain blocking calls: no poll before a read, no time-out to come back and look. To wake
-//! one, it is sent [`SIGNAL`], whose handler makes the descriptor the thread attends to non-blocking. Whichever comes
-//! first, nothing is missed: a thread already inside the call leaves it with EINTR, one just about to enter it gets
-//! EAGAIN. What has arrived before is still read; EAGAIN then means "that was all, and you were asked to stop".
+//! Blocking workers use plain blocking calls: no poll(2) before a read, no time-out to look for a stop. To wake one, the
+//! supervisor sends it [`SIGNAL`], whose handler sets `O_NONBLOCK` on the descriptor that the thread guards ([`with_fd_guard`]).
+//! There is no race: a thread inside the call leaves it with EINTR, a thread about to enter it gets EAGAIN. Data that arrived
+//! earlier is still read, so EAGAIN means that all of it was read and that the thread is to stop.
 
 #![allow(unsafe_code)]
 
@@ -28,19 +28,19 @@ use nix::{
 
 use super::thread::Thread;
 
-/// The signal between our own threads. Its default action is to be ignored, and nothing else here uses it.
+/// The signal that threads of this process send each other. It is ignored by default, and has no other use here.
 pub const SIGNAL: c_int = libc::SIGURG;
 
-/// No descriptor.
+/// No guarded descriptor.
 const NONE: RawFd = -1;
 
 thread_local! {
-    // Constant and without destructor: plain thread-local memory, which a signal handler may touch.
-    static ATTENDED: AtomicI32 = const { AtomicI32::new(NONE) };
-    static ASKED: AtomicBool = const { AtomicBool::new(false) };
+    // Const-initialised and without destructor: plain thread-local memory, which a signal handler may access.
+    static GUARDED: AtomicI32 = const { AtomicI32::new(NONE) };
+    static INTERRUPTED: AtomicBool = const { AtomicBool::new(false) };
 }
 
-/// All signals but those that stand for a fault of the process: whoever sends such a one wants it dead.
+/// All signals except those that report a fault of the process. A process that sends one of these wants this one dead.
 pub fn blockable() -> SigSet {
     use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
     let mut signals = SigSet::all();
@@ -50,34 +50,34 @@ pub fn blockable() -> SigSet {
     signals
 }
 
-/// Lets this process die of a fault at once. Rust's own handler is there to tell of a stack overflow; sent by somebody
-/// else, the first such signal would only take that handler away.
+/// Resets SIGSEGV and SIGBUS to their default action, so that the first one ends the process. Rust's handler only reports stack
+/// overflows: a signal sent by another process would merely remove that handler.
 pub fn die_of_faults() {
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        // SAFETY: the default action runs no code of ours.
+        // SAFETY: the default action runs no code of this process.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 
-/// Makes `signal` interrupt the thread that receives it: its calls end with EINTR, and the descriptor it attends to
-/// becomes non-blocking. For [`SIGNAL`] in the daemon, and for SIGTERM in a forked child that has one thread.
+/// Makes `signal` interrupt the thread that receives it: the blocking call ends with EINTR, and the guarded descriptor becomes
+/// non-blocking. Used for [`SIGNAL`] in the daemon, and for SIGTERM in a single-threaded forked child.
 pub fn on(signal: c_int) {
     // SAFETY: `sigaction` is plain data for which all zeroes is a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = interrupted_by as extern "C" fn(c_int) as usize;
-    // No SA_RESTART: the point is to leave the call.
+    action.sa_sigaction = on_signal as extern "C" fn(c_int) as usize;
+    // No SA_RESTART: the interrupted call must return.
     action.sa_flags = 0;
-    // SAFETY: the handler calls only fcntl(2), which is async-signal-safe, and touches only atomics; `action` is a
-    // valid structure that lives through the call.
+    // SAFETY: the handler calls only fcntl(2), which is async-signal-safe, and accesses only atomics. `action` is a valid
+    // structure that lives through the call.
     unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
 }
 
-extern "C" fn interrupted_by(_: c_int) {
-    // It is put back, so that the interrupted code does not see ours.
+extern "C" fn on_signal(_: c_int) {
+    // The interrupted code must not see the handler's errno.
     let errno = Errno::last_raw();
-    ASKED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
+    INTERRUPTED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
     compiler_fence(SeqCst);
-    ATTENDED.with(|attended| stop_blocking(attended.load(Relaxed)));
+    GUARDED.with(|guarded| stop_blocking(guarded.load(Relaxed)));
     Errno::set_raw(errno);
 }
 
@@ -85,8 +85,8 @@ fn stop_blocking(fd: RawFd) {
     if fd == NONE {
         return;
     }
-    // SAFETY: fcntl(2) with these commands reads and writes no memory of ours. The descriptor is open: `with_fd_guard` borrows
-    // it until nobody attends to it any more.
+    // SAFETY: fcntl(2) with these commands accesses no memory. The descriptor is open: `with_fd_guard` borrows it for as long as
+    // it is guarded.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags >= 0 {
         // SAFETY: as above.
@@ -96,30 +96,32 @@ fn stop_blocking(fd: RawFd) {
 
 /// Whether this thread was interrupted.
 pub fn is_interrupted() -> bool {
-    ASKED.with(|is_interrupted| is_interrupted.load(Relaxed))
+    INTERRUPTED.with(|is_interrupted| is_interrupted.load(Relaxed))
 }
 
-/// Does some `work` during which an interrupt makes `fd` non-blocking. Attentions nest: afterwards the one before takes over. (It is
-/// no value that somebody holds: one that was forgotten would leave a descriptor to the handler that is closed, or another's.)
+/// Runs `work`; an interrupt meanwhile makes `fd` non-blocking. Guards nest: the previous one is restored afterwards.
+///
+/// Takes a closure instead of returning a guard value: a leaked guard would leave the handler a descriptor that is closed or
+/// reused.
 pub fn with_fd_guard<T>(fd: BorrowedFd<'_>, work: impl FnOnce() -> T) -> T {
-    let _attention = FdGuard { before: turn_to(fd.as_raw_fd()) };
+    let _guard = FdGuard { before: swap_guarded(fd.as_raw_fd()) };
     work()
 }
 
-/// Ends also where the work panics.
+/// Restores the previous descriptor on drop, so also when the work panics.
 struct FdGuard {
     before: RawFd,
 }
 
 impl Drop for FdGuard {
     fn drop(&mut self) {
-        turn_to(self.before);
+        swap_guarded(self.before);
     }
 }
 
-fn turn_to(fd: RawFd) -> RawFd {
-    let before = ATTENDED.with(|attended| attended.swap(fd, Relaxed));
-    // The handler runs in this very thread: the compiler alone could put the question first.
+fn swap_guarded(fd: RawFd) -> RawFd {
+    let before = GUARDED.with(|guarded| guarded.swap(fd, Relaxed));
+    // The handler runs on this thread, so only the compiler could move the check before the swap.
     compiler_fence(SeqCst);
     // The handler may have run before the swap and missed this descriptor.
     if is_interrupted() {
@@ -128,48 +130,49 @@ fn turn_to(fd: RawFd) -> RawFd {
     before
 }
 
-/// The threads of one listener, to be interrupted together.
+/// The threads of one listener, which are interrupted together.
 #[derive(Default)]
 pub struct WorkerSet {
-    state: Mutex<State>,
+    state: Mutex<Members>,
 }
 
 #[derive(Default)]
-struct State {
+struct Members {
     is_interrupted: bool,
     members: HashSet<Thread>,
 }
 
 impl WorkerSet {
-    /// Does some `work` as a member. Who joins after [`WorkerSet::interrupt`] is interrupted at once.
+    /// Runs `work` as a member. A thread that joins after [`WorkerSet::interrupt`] is interrupted at once.
     pub fn join<T>(&self, work: impl FnOnce() -> T) -> T {
         let thread = Thread::current();
         let mut state = self.lock();
         state.members.insert(thread);
         if state.is_interrupted {
-            ASKED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
+            INTERRUPTED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
         }
         drop(state);
         let _member = Membership { workers: self, thread };
         work()
     }
 
-    /// Interrupts every member, now and whoever joins later.
+    /// Interrupts every member, and every thread that joins later.
     pub fn interrupt(&self) {
         let mut state = self.lock();
         state.is_interrupted = true;
         for &thread in &state.members {
-            // SAFETY: the thread is alive: a member leaves under this lock before its thread can end.
+            // SAFETY: the thread is alive. A member leaves the set under this lock before its thread ends.
             unsafe { thread.signal(SIGNAL) };
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Members> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A thread's membership in a [`WorkerSet`]. It ends before the thread does, also where the work panics: nobody can forget it.
+/// A thread's membership in a [`WorkerSet`]. It is private to `join`, so it ends before the thread does, also when the work
+/// panics.
 struct Membership<'a> {
     workers: &'a WorkerSet,
     thread: Thread,
@@ -187,7 +190,7 @@ mod tests {
     use std::{io::Read, net::TcpListener, os::fd::AsFd, os::unix::net::UnixStream, sync::mpsc, thread};
 
     #[test]
-    fn a_blocked_reader_answers_what_has_arrived_then_leaves() {
+    fn an_interrupted_reader_reads_all_that_has_arrived() {
         on(SIGNAL);
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let workers = WorkerSet::default();
@@ -218,17 +221,17 @@ mod tests {
     }
 
     #[test]
-    fn attention_and_membership_end_with_a_panic() {
+    fn guard_and_membership_end_with_a_panic() {
         let workers = WorkerSet::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let work = || workers.join(|| with_fd_guard(listener.as_fd(), || panic!("on purpose")));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
         assert!(workers.lock().members.is_empty());
-        ATTENDED.with(|attended| assert_eq!(attended.load(Relaxed), NONE));
+        GUARDED.with(|guarded| assert_eq!(guarded.load(Relaxed), NONE));
     }
 
     #[test]
-    fn who_joins_late_is_interrupted_at_once() {
+    fn a_late_member_is_interrupted_at_once() {
         on(SIGNAL);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let workers = WorkerSet::default();

@@ -1,8 +1,8 @@
-//! The time of day of this machine, in its time zone.
+//! The wall clock in the machine's time zone.
 
 #![allow(unsafe_code)]
 
-/// A moment, as syslog writes it.
+/// The fields of a syslog time stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
     /// 0 is January.
@@ -17,14 +17,14 @@ pub struct LocalTime {
     pub second: i32,
 }
 
-/// Now.
+/// The current time.
 pub fn now() -> LocalTime {
     // SAFETY: time(2) with a null pointer only returns the time.
     let now = unsafe { libc::time(std::ptr::null_mut()) };
     // SAFETY: `tm` is plain data for which all zeroes is a valid value.
     let mut time: libc::tm = unsafe { std::mem::zeroed() };
-    // SAFETY: both point to valid structures that live through the call. Nothing here changes the environment, which
-    // localtime_r(3) reads for the time zone.
+    // SAFETY: both pointers are to valid structures that live through the call. No thread changes the environment, from which
+    // localtime_r(3) reads the time zone.
     unsafe { libc::localtime_r(&now, &mut time) };
     LocalTime {
         month: usize::try_from(time.tm_mon).unwrap_or_default().min(11),

@@ -1,11 +1,11 @@
 //! Datagrams in batches: recvmmsg(2) and sendmmsg(2).
 //!
-//! All headers, addresses and buffers are allocated once. An answer is made in the buffer of its request, and sent with
-//! the address and the control data (`IP_PKTINFO`, `IPV6_PKTINFO`) that the request came with, so that it leaves from
-//! the address that was asked.
+//! Headers, addresses and buffers are allocated once. An answer is made in the buffer of its request. It is sent with the address
+//! and the control data (`IP_PKTINFO`, `IPV6_PKTINFO`) of the request, so that it leaves from the address that the client sent
+//! to.
 //!
-//! The calls are made without what the C library adds: glibc makes them points of cancellation (as told in `line.rs`), and musl
-//! sends one by one, to fill in padding, which is zero here.
+//! The calls bypass the C library: glibc makes them cancellation points (see `transport.rs`), and musl sends one message at a
+//! time in order to clear padding, which is zero here already.
 
 #![allow(unsafe_code)]
 
@@ -27,54 +27,55 @@ pub use answers::{SendRoom, Sent};
 mod answers;
 mod segments;
 
-/// Room for any UDP datagram, and one byte more to notice a longer one (unix datagrams may be).
+/// Room for any UDP datagram. One byte more than the longest, so that a longer unix datagram is recognised.
 pub const LARGEST_DATAGRAM: usize = 65_536;
 
-/// Datagrams a system call moves at most: a bit for each fits a word.
+/// Datagrams per system call, at most: one bit each in a `u64`.
 pub const MOST: usize = 64;
 
-/// The distance of two buffers. Not a power of two: the first bytes of all buffers, which small datagrams use, would
-/// compete for the same few places in the processor's caches.
+/// The distance between two buffers. Not a power of two: the first bytes of all buffers, which small datagrams use, would map to
+/// the same cache sets.
 const STRIDE: usize = ROOM + 4096 + 192;
 
-/// Bytes of a datagram that are received.
+/// Bytes received of each datagram.
 const ROOM: usize = LARGEST_DATAGRAM;
 
-/// Requests received together, and the answers to them.
+/// Requests received by one call, and the answers to them.
 pub struct Batch {
     buffers: Mapping,
     slots: Box<[Slot]>,
-    /// Where each request lies, and its answer. Answers that follow each other are sent as one, with their pieces.
+    /// The bytes of each request, then of its answer. A segmented answer takes the pieces of several consecutive requests.
     pieces: Box<[libc::iovec]>,
     requests: Box<[libc::mmsghdr]>,
     answers: Answers,
     received: usize,
-    /// How many of them were to be answered so far.
+    /// How many requests `answer` has processed.
     considered: usize,
-    /// A bit for each request that is not to be answered.
+    /// One bit for each request that gets no answer.
     refused: u64,
 }
 
-/// What comes with a request and goes with its answer.
+/// What is received with a request and sent with its answer.
 #[derive(Clone, Copy)]
 struct Slot {
     name: RawSockAddr,
     control: Control,
 }
 
-/// Room for the packet information, and for all else that whoever made the socket may have asked for (time stamps, security contexts,
-/// what was dropped): the kernel leaves out what does not fit. Aligned as cmsg(3) wants it.
+/// Room for the packet information, and for whatever else the creator of an inherited socket enabled (time stamps, security
+/// contexts, drop counts). The kernel truncates what does not fit. Aligned as cmsg(3) requires.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
 
 const CONTROL: usize = 512;
 
-// SAFETY: the pointers inside the headers lead to the boxes and pages beside them, which move along with the batch.
+// SAFETY: the pointers in the headers lead to heap memory and mappings that the batch owns. Moving the batch does not move them.
 unsafe impl Send for Batch {}
 
 impl Batch {
-    /// A batch of up to `size` datagrams, at most [`MOST`]. `with_control` receives and returns control data.
+    /// A batch of up to `size` datagrams, at most [`MOST`]. With `with_control`, control data is received with requests and sent
+    /// with answers.
     pub fn new(size: usize, with_control: bool) -> io::Result<Batch> {
         let size = size.clamp(1, MOST);
         let slot = Slot { name: RawSockAddr([0; NAME]), control: Control([0; CONTROL]) };
@@ -93,7 +94,7 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Points every header at its buffer, address and control data. Their lengths are set before each call.
+    /// Points every header at its buffer, address and control data. The lengths are set before each call.
     fn point(&mut self, with_control: bool) {
         let buffers = self.buffers.chunks_exact_mut(STRIDE);
         let pieces = self.pieces.as_mut_ptr();
@@ -111,24 +112,24 @@ impl Batch {
         }
     }
 
-    /// Lets answers that follow each other to one peer be sent as one, if the kernel can do that for this socket.
+    /// Sends consecutive answers to one peer as segments of one message, if the kernel supports that on this socket.
     pub fn join_answers(&mut self, socket: BorrowedFd<'_>) {
         self.answers.join(socket);
     }
 
-    /// How many datagrams this batch can hold.
+    /// The number of datagrams that this batch can hold.
     pub fn size(&self) -> usize {
         self.requests.len()
     }
 
-    /// Receives up to `most` datagrams: waits for the first one unless the socket is non-blocking or `wait` is false,
-    /// takes what else is there, and returns their number.
+    /// Receives up to `most` datagrams and returns their number. Waits for the first one, unless the socket is non-blocking or
+    /// `wait` is false; takes of the others what has arrived.
     ///
     /// # Errors
-    /// As recvmmsg(2) says; EINTR and EAGAIN among them.
+    /// As recvmmsg(2); among them EINTR and EAGAIN.
     pub fn receive(&mut self, fd: BorrowedFd<'_>, most: usize, wait: bool) -> io::Result<usize> {
         let most = most.clamp(1, self.size());
-        // The kernel overwrote the lengths of those it filled the last time, and their answers those of the pieces.
+        // The last call overwrote the lengths in the headers it filled, and the answers those of the pieces.
         for (message, piece) in self.requests[..self.received].iter_mut().zip(&mut self.pieces) {
             piece.iov_len = ROOM;
             message.msg_hdr.msg_namelen = NAME as u32;
@@ -141,7 +142,7 @@ impl Batch {
         let flags = libc::MSG_WAITFORONE | if wait { 0 } else { libc::MSG_DONTWAIT };
         let headers = self.requests.as_mut_ptr();
         let forever = null_mut::<libc::timespec>();
-        // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as it says.
+        // SAFETY: `most` headers are valid, and each points at memory of this batch that is as large as the header says.
         let n = unsafe {
             libc::syscall(libc::SYS_recvmmsg, fd.as_raw_fd(), headers, most as u32, flags as u32, forever)
         };
@@ -149,12 +150,12 @@ impl Batch {
         Ok(self.received)
     }
 
-    /// How many requests the batch holds.
+    /// The number of requests received.
     pub fn received(&self) -> usize {
         self.received
     }
 
-    /// The requests, in the order they came.
+    /// The requests, in order of arrival.
     pub fn requests(&self) -> impl Iterator<Item = Request<'_>> {
         self.requests[..self.received]
             .iter()
@@ -162,8 +163,8 @@ impl Batch {
             .map(|(message, slot)| Request { message, slot })
     }
 
-    /// Lets the kernel choose the address that an answer leaves from where its request was sent to one that `is_for_many`: nothing
-    /// can be sent from there.
+    /// Lets the kernel choose the source address of each answer whose request was sent to an address that `is_for_many` matches:
+    /// a broadcast or multicast address cannot be a source.
     pub fn forget_destinations(&mut self, is_for_many: impl Fn(Option<Destination>) -> bool) {
         for (message, slot) in self.requests[..self.received].iter().zip(&mut self.slots) {
             if is_for_many((Request { message, slot }).destination()) {
@@ -172,17 +173,17 @@ impl Batch {
         }
     }
 
-    /// The requests that have a bit in `which`, the first in the lowest one, are not to be answered.
+    /// Marks requests that get no answer: bit 0 of `which` is the first request.
     pub fn refuse(&mut self, which: u64) {
         self.refused |= which;
     }
 
-    /// The requests that are not to be answered, as [`Batch::refuse`] takes them.
+    /// The requests that get no answer, as in [`Batch::refuse`].
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Whether there is nothing to answer.
+    /// Whether no request gets an answer.
     pub fn is_all_refused(&self) -> bool {
         self.refused.count_ones() as usize == self.received
     }
@@ -192,10 +193,11 @@ impl Batch {
         &self.buffers[i * STRIDE..][..length(&self.requests[i])]
     }
 
-    /// Has `make` answer each request that is not refused: it is given the buffer, with the request at its start and room for any
-    /// answer, and the request, and returns the length of the answer. To be called again if it panics, for the rest.
+    /// Calls `make` for each request that is not refused, with a buffer that starts with the request and has room for any answer.
+    /// `make` returns the length of the answer, or `None` for no answer. If `make` panics, a further call goes on with the next
+    /// request.
     pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>) -> Option<usize>) {
-        // As slices of one length, so that a number is checked against it once.
+        // Slices of one length: the compiler then checks each index once.
         let all = self.received;
         let (requests, slots) = (&mut self.requests[..all], &mut self.slots[..all]);
         let (pieces, refused) = (&mut self.pieces[..all], self.refused);
@@ -213,16 +215,16 @@ impl Batch {
         }
     }
 
-    /// Sends all answers, never waiting. One that the kernel refuses does not keep back the others.
+    /// Sends all answers without waiting. An answer that the kernel refuses does not hold up the others.
     ///
-    /// With `feedback` (`IP_RECVERR`) a call may also fail because of an answer sent before, to somebody else: then this one is
-    /// tried again. `room` is given for unix sockets.
+    /// With `feedback` (`IP_RECVERR`), a call may also fail because of an earlier answer to another peer; the answer is then sent
+    /// again. `room` is given for unix sockets.
     pub fn send(&mut self, fd: BorrowedFd<'_>, feedback: bool, room: Option<&mut dyn SendRoom>) -> Sent {
         self.answers.send(fd, feedback, room)
     }
 }
 
-/// A request, where it was received.
+/// A received request.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     message: &'a libc::mmsghdr,
@@ -235,17 +237,17 @@ impl Request<'_> {
         length(self.message)
     }
 
-    /// Whether it was longer than its buffer and lost its end.
+    /// Whether the datagram was longer than its buffer, so that its end is lost.
     pub fn is_truncated(self) -> bool {
         self.message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0
     }
 
-    /// Who sent it.
+    /// The address of the sender.
     pub fn origin(self) -> SourceAddr {
         names::origin(&self.slot.name, self.message.msg_hdr.msg_namelen as usize)
     }
 
-    /// Where it was sent to, if the socket tells.
+    /// The address that the datagram was sent to, if the socket reports it.
     pub fn destination(self) -> Option<Destination> {
         let header = &self.message.msg_hdr;
         match header.msg_control.is_null() {
@@ -254,23 +256,23 @@ impl Request<'_> {
         }
     }
 
-    /// Who sent it, for people.
+    /// The address of the sender, for log lines.
     pub fn source(self) -> SockAddr {
         let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: both have the size of a `sockaddr_storage`, and any bytes make a `RawSockAddr`.
+        // SAFETY: both types have the size of a `sockaddr_storage`, and any bytes are a valid `RawSockAddr`.
         let view = unsafe { storage.view_as::<RawSockAddr>() };
         *view = self.slot.name;
-        // SAFETY: the kernel wrote an address of this length into it.
+        // SAFETY: the kernel wrote an address of this length into the storage.
         unsafe { SockAddr::new(storage, self.message.msg_hdr.msg_namelen) }
     }
 }
 
-/// How many bytes were received: no more than there was room for.
+/// The number of bytes received, which never exceeds the buffer.
 fn length(message: &libc::mmsghdr) -> usize {
     message.msg_len as usize
 }
 
-/// How much of the control buffer of `header` is in use. C libraries differ in the type.
+/// The bytes of control data in `header`. The type of the field differs between C libraries.
 fn control_length(header: &libc::msghdr) -> usize {
     let length: usize = header.msg_controllen as _;
     length.min(CONTROL)

@@ -1,5 +1,13 @@
-//! The only unsafe code of the crate, behind safe signatures. One file for each thing that the standard library and the
-//! well-kept crates do not offer in a form this daemon can use.
+//! The system calls for which neither the standard library nor a maintained crate has an interface that fits this daemon. This is
+//! the only room with unsafe code; every signature that leaves it is safe.
+//!
+//! In: sockets, buffers and closures from every other room. Out: results as `io::Error`, with the errno that the kernel returned.
+//! The room imports nothing from the rest of the crate.
+//!
+//! Reading order: `transport` (recv and send on one connection), `poller` (select, poll and epoll behind one trait), `ring`
+//! (io_uring behind the same trait), `mmsg` with `names` (datagrams in batches), `interrupt` and `worker_state` (waking blocked
+//! threads), `fork`, `spawn` and `thread` (new processes and threads), `shared` (memory). Each other file wraps one socket option
+//! or one system call.
 
 pub mod accept;
 pub mod buffer_lock;

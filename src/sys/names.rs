@@ -1,50 +1,51 @@
-//! Addresses as recvmmsg(2) leaves them, and what its control data tells of where a datagram was sent to: looked at in
-//! place, without a copy. The layouts are those of ip(7), ipv6(7) and cmsg(3).
+//! Socket addresses as recvmmsg(2) writes them, and the destination of a datagram as its control data reports it. Both are read
+//! in place, without a copy. The layouts are those of ip(7), ipv6(7) and cmsg(3).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     ops::Range,
 };
 
-/// Room for any socket address.
+/// The size of the largest socket address.
 pub const NAME: usize = size_of::<libc::sockaddr_storage>();
 
-/// Room for any socket address, aligned as one.
+/// Room for any socket address, with its alignment.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 pub struct RawSockAddr(pub [u8; NAME]);
 
 impl RawSockAddr {
-    /// The first bytes as one number: family and port, and an IPv4 address.
+    /// The first eight bytes as one number: family, port, and the address if it is IPv4.
     pub fn start(&self) -> u64 {
         u64::from_ne_bytes(part(&self.0, 0))
     }
 }
 
-/// Who sent a datagram.
+/// The source of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceAddr {
-    /// An IPv4 address and a port. Kinds of addresses stay apart: to put them into one enumeration and take them out again for
-    /// each datagram takes longer than to judge them.
+    /// An IPv4 address and a port. The families are separate variants: converting to and from a common address type for each
+    /// datagram takes longer than the access checks themselves.
     V4(Ipv4Addr, u16),
     /// An IPv6 address and a port.
     V6(Ipv6Addr, u16),
     /// A unix socket with a name.
     Unix,
-    /// Nobody who could be answered: a unix socket without a name.
+    /// A unix socket without a name, which cannot be answered.
     Nameless,
 }
 
-/// Where a datagram was sent to.
+/// The destination of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination {
-    /// The address in its header.
+    /// The destination address in its header.
     pub address: IpAddr,
-    /// The address of ours that an answer would leave from; another one where the datagram was for many. IPv4 only.
+    /// The local address that an answer would leave from. It differs from `address` for a broadcast or multicast datagram. IPv4
+    /// only.
     pub local: Option<Ipv4Addr>,
 }
 
-/// What the first `length` bytes of `name` say.
+/// The source address in the first `length` bytes of `name`.
 pub fn origin(name: &RawSockAddr, length: usize) -> SourceAddr {
     let bytes = &name.0;
     match i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])) {
@@ -59,9 +60,9 @@ pub fn origin(name: &RawSockAddr, length: usize) -> SourceAddr {
     }
 }
 
-/// What the `IP_PKTINFO` or `IPV6_PKTINFO` in control data says.
+/// The destination in the `IP_PKTINFO` or `IPV6_PKTINFO` message of control data.
 pub fn destination(control: &[u8]) -> Option<Destination> {
-    // Mostly there is nothing else.
+    // The packet information is mostly the first and only message.
     destination_at_start(control).or_else(|| destination_at_start(control.get(packet_info(control)?)?))
 }
 
@@ -69,8 +70,8 @@ fn destination_at_start(control: &[u8]) -> Option<Destination> {
     let data = control.get(HEADER..)?;
     match kind(control) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) if data.len() >= size_of::<libc::in_pktinfo>() => {
-            // The index of the interface, the local address, the address in the header. The local one is not known of what came
-            // before somebody asked for it.
+            // `in_pktinfo`: interface index, local address, address in the header. The local address is missing from datagrams
+            // that arrived before the option was set.
             let local = Some(four(data, 4)).filter(|local| !local.is_unspecified());
             Some(Destination { address: four(data, 8).into(), local })
         }
@@ -81,7 +82,7 @@ fn destination_at_start(control: &[u8]) -> Option<Destination> {
     }
 }
 
-/// Where in control data of several messages the packet information is.
+/// The range of the packet information in control data with several messages.
 #[cold]
 fn packet_info(control: &[u8]) -> Option<Range<usize>> {
     let mut at = 0;
@@ -95,8 +96,8 @@ fn packet_info(control: &[u8]) -> Option<Range<usize>> {
     None
 }
 
-/// Leaves nothing but the packet information in control data, and returns how long it is then: what else the kernel tells of a
-/// request, because whoever made the socket asked for it, cannot be sent.
+/// Removes everything but the packet information from control data, and returns the new length. Other messages, which the creator
+/// of an inherited socket enabled, cannot be sent.
 pub fn keep_packet_info(control: &mut [u8]) -> usize {
     if destination_at_start(control).is_some() && length(control).next_multiple_of(ALIGNMENT) >= control.len()
     {
@@ -108,11 +109,11 @@ pub fn keep_packet_info(control: &mut [u8]) -> usize {
     length
 }
 
-/// Takes the interface out of control data, so that what is sent with it is routed like anything else. Bound to an interface, the
-/// kernel takes everybody whom it knows no route to for a neighbour, and holds the datagram in the send buffer while it looks for
-/// him: a few forged sources would keep all others from being answered. Only a link-local address needs its interface.
+/// Clears the interface index, so that the answer is routed as usual. With an index, the kernel takes every source without a
+/// route for a neighbour on that link, and holds the datagram in the send buffer while it resolves the address. A few forged
+/// sources would then block the answers to all other clients. Only a link-local address needs its interface.
 ///
-/// An IPv4 answer leaves from the address that was asked where the kernel does not tell from which it would.
+/// An IPv4 answer leaves from the destination of the request if the kernel reported no local address.
 pub fn forget_interface(control: &mut [u8]) {
     let at = match destination_at_start(control) {
         Some(Destination { local: Some(local), .. }) if !local.is_link_local() => HEADER,
@@ -128,13 +129,13 @@ pub fn forget_interface(control: &mut [u8]) {
     control[at..at + 4].fill(0);
 }
 
-/// Takes the address out of control data: what is sent with it leaves by the same interface, from an address that the kernel
-/// chooses. In an `IP_PKTINFO` it has mostly put one already that can be sent from.
+/// Clears the source address: the answer leaves by the same interface, from an address that the kernel chooses. In an
+/// `IP_PKTINFO` the kernel has mostly put a usable local address already.
 pub fn forget_destination(control: &mut [u8]) {
     let Some(at) = packet_info(control).map(|found| found.start + HEADER) else { return };
     match destination(control) {
         Some(Destination { address: IpAddr::V6(address), .. }) => {
-            // Of an IPv4 address in IPv6 form, the form stays.
+            // An IPv4-mapped address keeps its prefix `::ffff:`.
             let from = if address.to_ipv4_mapped().is_some() { at + 12 } else { at };
             control[from..at + 16].fill(0);
         }
@@ -143,12 +144,12 @@ pub fn forget_destination(control: &mut [u8]) {
     }
 }
 
-/// A header of cmsg(3): a length, a level, a type.
+/// The size of a `cmsghdr`: length, level, type.
 const HEADER: usize = size_of::<libc::cmsghdr>();
-/// Where the next one may begin.
+/// The alignment of messages.
 const ALIGNMENT: usize = size_of::<usize>();
 
-/// The length of the first message, with its header.
+/// The length of the first message, including its header.
 fn length(control: &[u8]) -> usize {
     usize::from_ne_bytes(part(control, 0))
 }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_told_apart() {
+    fn sources_are_read_by_family() {
         let v4 = name(&[2, 0, 0x1e, 0x61, 192, 0, 2, 7]);
         assert_eq!(origin(&v4, 16), SourceAddr::V4([192, 0, 2, 7].into(), 7777));
         assert_eq!(origin(&name(&[1, 0, b'/', b'x', 0]), 5), SourceAddr::Unix);
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_kept_for_link_local_addresses_only() {
+    fn only_link_local_addresses_keep_their_interface() {
         for (local, left) in [([192, 0, 2, 1], 0), ([169, 254, 0, 1], 2)] {
             let mut v4 = control(
                 libc::IPPROTO_IP,
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn destinations_are_read_and_forgotten() {
+    fn destinations_are_read_and_cleared() {
         let data = [&2_u32.to_ne_bytes()[..], &[192, 0, 2, 1], &[192, 0, 2, 255]].concat();
         let mut v4 = control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data);
         let local = Some(Ipv4Addr::new(192, 0, 2, 1));

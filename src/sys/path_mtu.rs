@@ -1,26 +1,26 @@
-//! Whether what a socket sends may be cut up where its way is too narrow for it (`IP_MTU_DISCOVER`, ip(7)).
+//! Whether datagrams may be fragmented on a path with a smaller MTU (`IP_MTU_DISCOVER`, ip(7)).
 //!
-//! A packet that may be needs a number by which its pieces are put together again, and making one is a hundredth of the work that an
-//! echo of UDP is for the kernel. By default (`IP_PMTUDISC_WANT`) routers may not cut anything up, and the kernel itself does it with
-//! what it knows to be too long: so it has to number them all. One that nobody may cut up needs no number (RFC 6864, section 4.1).
-//! IPv6 numbers pieces only.
+//! An IPv4 packet that may be fragmented needs an identification, by which the receiver reassembles it. Generating one is a
+//! hundredth of the kernel's work for a UDP echo. By default (`IP_PMTUDISC_WANT`) routers may not fragment, but the kernel itself
+//! does, at the path MTU it knows: it has to number every packet. A packet that is never fragmented needs no identification (RFC
+//! 6864, section 4.1). IPv6 numbers fragments only.
 
 use std::os::fd::AsFd;
 
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, ip_mtu_discover, set_ip_mtu_discover};
 
-/// Has the kernel refuse (EMSGSIZE) what is too long for its way. Where nothing is found out about ways (`ip_no_pmtu_disc`), that
-/// stays as it is.
+/// Makes the kernel refuse a datagram above the path MTU (EMSGSIZE) instead of fragmenting it. Has no effect if path MTU
+/// discovery is off (`ip_no_pmtu_disc`).
 pub fn forbid_fragments(socket: &impl AsFd) {
     change(socket, Ipv4PathMtuDiscovery::WANT, Ipv4PathMtuDiscovery::DO);
 }
 
-/// Takes [`forbid_fragments`] back.
+/// Undoes [`forbid_fragments`].
 pub fn allow_fragments(socket: &impl AsFd) {
     change(socket, Ipv4PathMtuDiscovery::DO, Ipv4PathMtuDiscovery::WANT);
 }
 
-/// A socket that does not have the option sends as well without.
+/// Ignores errors: a socket without the option sends as well.
 fn change(socket: &impl AsFd, from: Ipv4PathMtuDiscovery, to: Ipv4PathMtuDiscovery) {
     if ip_mtu_discover(socket) == Ok(from) {
         let _ = set_ip_mtu_discover(socket, to);
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_usual_is_changed_and_changed_back() {
+    fn only_the_default_is_changed_and_restored() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(socket) = UdpSocket::bind(address) else {
                 eprintln!("SKIPPED: nothing can be bound to {address}");

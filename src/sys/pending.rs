@@ -1,4 +1,4 @@
-//! Signals that have arrived while they are blocked.
+//! Signals that arrived while they were blocked.
 
 #![allow(unsafe_code)]
 
@@ -6,13 +6,13 @@ use std::mem::MaybeUninit;
 
 use nix::sys::signal::Signal;
 
-/// Whether `signal` waits for this thread, or for any of this process.
+/// Whether `signal` is pending for this thread or for the process.
 pub fn is_pending(signal: Signal) -> bool {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: the pointer is to a set that the call may write to.
+    // SAFETY: the pointer is to a set that sigpending(2) may write to.
     if unsafe { libc::sigpending(set.as_mut_ptr()) } != 0 {
         return false;
     }
-    // SAFETY: the call has succeeded, so it has written the set; the number is that of a signal.
+    // SAFETY: the call succeeded, so it has written the set. The number is that of a signal.
     unsafe { libc::sigismember(set.as_ptr(), signal as libc::c_int) == 1 }
 }

@@ -1,14 +1,14 @@
 //! io_uring(7): requests and completions in memory shared with the kernel. A [`Poller`] that also carries bytes.
 //!
-//! A connection is received from by one request that stays (multishot), into a buffer that the kernel picks from those
-//! provided. The answer is made in that buffer and sent from it by a request that is submitted with the next wait, so a
-//! message costs no system call of its own. Whatever is not as simple as that (a peer that sends much or reads slowly, a
-//! service that talks, an end) goes by system calls on the same socket, when a poll request says that it is ready.
+//! One multishot request receives from a connection, each time into a provided buffer that the kernel selects. The answer is made
+//! in that buffer and sent from it by a request that the next wait submits, so a message costs no system call of its own.
+//! Everything else (a peer that sends much or reads slowly, a streaming service, a close) goes through system calls on the same
+//! socket, when a poll request reports it ready.
 //!
-//! Two things make that sound. The kernel works for this ring only inside of our own calls (`IORING_SETUP_DEFER_TASKRUN`),
-//! so between two of them nothing is received behind our back, and a receive by system call cannot overtake what the
-//! ring has received. And a send never waits (`MSG_DONTWAIT`): it has succeeded, fully or in part, or failed, when the
-//! call that submitted it returns; only then, and not before, its buffer is used again.
+//! Two properties keep the bytes in order. First, the kernel works for this ring only within its own system calls
+//! (`IORING_SETUP_DEFER_TASKRUN`), so nothing is received between two of them, and a recv(2) cannot overtake what the ring has
+//! received. Second, a send never waits (`MSG_DONTWAIT`): when the call that submitted it returns, it has succeeded, in full or
+//! in part, or failed. Its buffer is reused only then.
 
 use std::{
     io,
@@ -21,8 +21,8 @@ use socket2::Socket;
 
 use self::{
     buffers::{Buffers, Piece},
-    post::{Armed, FdState},
-    queue::{Queue, Request, Wait},
+    fd_state::{Armed, FdState},
+    queue::{Queue, RingRequest, Wait},
     transport::RingTransport,
 };
 use super::{
@@ -32,32 +32,32 @@ use super::{
 
 mod buffers;
 mod completions;
-mod post;
+mod fd_state;
 mod queue;
 mod transport;
 
-/// The rest before another try to submit.
-const REST: Duration = Duration::from_millis(10);
+/// The pause before the next attempt to submit.
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// An io_uring instance, to be used by the thread that made it.
+/// An io_uring instance. Only the thread that created it may use it.
 pub struct Ring {
     queue: Queue,
     buffers: Buffers,
-    /// What is watched, by the number of its descriptor.
-    worker_states: Vec<FdState>,
-    /// Who may need a new request before the next wait.
+    /// The state of each watched descriptor, by its number.
+    states: Vec<FdState>,
+    /// Descriptors that may need a new request before the next wait.
     unarmed: Vec<RawFd>,
-    /// Who has something to be told of that no completion will tell.
+    /// Descriptors whose input no completion will report.
     ready: Vec<RawFd>,
-    /// What happened while completions were read ahead of a wait.
-    happened: Vec<Readiness>,
-    /// Answers on their way since the last submission.
+    /// Events from completions that were read outside of a wait.
+    events: Vec<Readiness>,
+    /// The answers pushed since the last submission.
     sends: Vec<Sending>,
-    /// Counts submissions.
+    /// The number of submissions.
     round: u32,
 }
 
-/// An answer that was not submitted yet, or whose fate is not known yet.
+/// An answer that is not submitted yet, or whose result is not known yet.
 struct Sending {
     fd: RawFd,
     generation: u32,
@@ -65,57 +65,57 @@ struct Sending {
 }
 
 impl Ring {
-    /// A new one.
+    /// A new io_uring instance.
     ///
     /// # Errors
-    /// ENOSYS, EINVAL (a kernel before 6.1) or EPERM (denied by `kernel.io_uring_disabled` or a sandbox), or ENOMEM.
+    /// ENOSYS, EINVAL (a kernel before 6.1), EPERM (denied by `kernel.io_uring_disabled` or a sandbox), or ENOMEM.
     pub fn new() -> io::Result<Ring> {
         let queue = Queue::new()?;
         let buffers = Buffers::new(&queue)?;
         Ok(Ring {
             queue,
             buffers,
-            worker_states: Vec::new(),
+            states: Vec::new(),
             unarmed: Vec::new(),
             ready: Vec::new(),
-            happened: Vec::new(),
+            events: Vec::new(),
             sends: Vec::new(),
             round: 0,
         })
     }
 
-    fn post(&mut self, fd: RawFd) -> &mut FdState {
+    fn state(&mut self, fd: RawFd) -> &mut FdState {
         let at = fd as usize;
-        if self.worker_states.len() <= at {
-            self.worker_states.resize_with(at + 1, FdState::default);
+        if self.states.len() <= at {
+            self.states.resize_with(at + 1, FdState::default);
         }
-        &mut self.worker_states[at]
+        &mut self.states[at]
     }
 
-    fn listener_set(&mut self, fd: RawFd, key: u64, interest: Interest, carries: bool) {
-        self.post(fd).move_in(key, interest, carries);
+    fn watch(&mut self, fd: RawFd, key: u64, interest: Interest, carries: bool) {
+        self.state(fd).start(key, interest, carries);
         self.arm_later(fd);
     }
 
-    /// Sees to it that a request tells of what is waited for, before the next wait.
+    /// Has the right request for `fd` armed before the next wait.
     fn arm_later(&mut self, fd: RawFd) {
-        let post = &mut self.worker_states[fd as usize];
-        if !post.listed {
-            post.listed = true;
+        let state = &mut self.states[fd as usize];
+        if !state.in_unarmed {
+            state.in_unarmed = true;
             self.unarmed.push(fd);
         }
     }
 
-    /// Sees to it that what is there already is told with the next wait.
-    fn tell_later(&mut self, fd: RawFd) {
-        let post = &mut self.worker_states[fd as usize];
-        if post.has_news() && !post.told {
-            post.told = true;
+    /// Has the next wait report input that has been received already.
+    fn report_later(&mut self, fd: RawFd) {
+        let state = &mut self.states[fd as usize];
+        if state.has_input() && !state.in_ready {
+            state.in_ready = true;
             self.ready.push(fd);
         }
     }
 
-    /// Sees to it that one more request can be made.
+    /// Makes room for one more request, by submitting if need be.
     fn make_room(&mut self) -> io::Result<()> {
         match self.queue.is_full() {
             true => self.insist(Wait::Not),
@@ -123,40 +123,40 @@ impl Ring {
         }
     }
 
-    /// Puts the request in place that tells of what is waited for.
+    /// Arms the request for what the owner of `fd` waits for, in place of another one.
     fn arm(&mut self, fd: RawFd) -> io::Result<()> {
-        let post = &mut self.worker_states[fd as usize];
-        post.listed = false;
-        let wanted = post.wanted();
-        if wanted == post.armed {
+        let state = &mut self.states[fd as usize];
+        state.in_unarmed = false;
+        let wanted = state.wanted();
+        if wanted == state.armed {
             return Ok(());
         }
         self.disarm(fd)?;
         if wanted != Armed::No {
             self.make_room()?;
-            let post = &mut self.worker_states[fd as usize];
-            (post.armed, post.touched) = (wanted, self.round);
-            self.queue.push(&Request::arm(wanted, fd, post.generation));
+            let state = &mut self.states[fd as usize];
+            (state.armed, state.submitted_in) = (wanted, self.round);
+            self.queue.push(&RingRequest::arm(wanted, fd, state.generation));
         }
         Ok(())
     }
 
     fn disarm(&mut self, fd: RawFd) -> io::Result<()> {
         self.make_room()?;
-        let post = &mut self.worker_states[fd as usize];
-        match std::mem::replace(&mut post.armed, Armed::No) {
+        let state = &mut self.states[fd as usize];
+        match std::mem::replace(&mut state.armed, Armed::No) {
             Armed::No => {}
-            armed => self.queue.push(&Request::cancel(armed, fd, post.generation)),
+            armed => self.queue.push(&RingRequest::cancel(armed, fd, state.generation)),
         }
         Ok(())
     }
 
-    /// Submits all requests, and waits for completions; reads all that there are.
+    /// Submits all requests, waits, and reads all completions.
     fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let mut entered = self.queue.enter(wait);
         self.read_completions();
         while !self.queue.is_submitted() {
-            // The kernel wanted completions to be read first, or a signal came.
+            // EBUSY: the kernel wants completions to be read first. EINTR: a signal arrived.
             if let Err(error) = entered
                 && !matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EINTR))
             {
@@ -166,63 +166,64 @@ impl Ring {
             self.read_completions();
         }
         self.round = self.round.wrapping_add(1);
-        self.settle_sends();
+        self.complete_sends();
         entered
     }
 
-    /// As [`Ring::enter`], again and again while the kernel is short of memory: what follows must not come first.
+    /// Like [`Ring::enter`], but retries while the kernel is short of memory: no later request may overtake these.
     fn insist(&mut self, wait: Wait) -> io::Result<()> {
         loop {
             match self.enter(wait) {
-                Err(error) if passes(&error) => thread::sleep(REST),
+                Err(error) if passes(&error) => thread::sleep(PAUSE),
                 entered => return entered,
             }
         }
     }
 
-    fn leave(&mut self, fd: RawFd) -> io::Result<()> {
-        if self.worker_states.get(fd as usize).is_none_or(|post| !post.taken) {
+    fn unwatch(&mut self, fd: RawFd) -> io::Result<()> {
+        if self.states.get(fd as usize).is_none_or(|state| !state.is_watched) {
             return Ok(());
         }
-        if self.worker_states[fd as usize].touched == self.round {
-            // A request that was not submitted yet would be about whoever gets the number next.
+        if self.states[fd as usize].submitted_in == self.round {
+            // A request that is submitted after the descriptor was closed would concern its next owner.
             self.insist(Wait::Not)?;
         }
         self.disarm(fd)?;
-        self.worker_states[fd as usize].move_out(&mut self.buffers);
+        self.states[fd as usize].reset(&mut self.buffers);
         Ok(())
     }
 }
 
 impl Poller for Ring {
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
-        self.listener_set(fd.as_raw_fd(), key, interest, false);
+        self.watch(fd.as_raw_fd(), key, interest, false);
         Ok(())
     }
 
     fn add_transport(&mut self, fd: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        self.listener_set(fd.as_raw_fd(), key, Interest::Read, true);
+        self.watch(fd.as_raw_fd(), key, Interest::Read, true);
         Ok(())
     }
 
     fn modify(&mut self, fd: BorrowedFd<'_>, _: u64, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        let post = &mut self.worker_states[fd as usize];
-        (post.interest, post.carry) = (interest, false);
-        post.set_aside_if_waiting(&mut self.buffers);
+        let state = &mut self.states[fd as usize];
+        (state.interest, state.carry) = (interest, false);
+        state.copy_out_if_waiting(&mut self.buffers);
         self.arm_later(fd);
-        self.tell_later(fd);
+        self.report_later(fd);
         Ok(())
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
-        // The request holds on to the socket until its end was seen: a listening one would go on to take clients in.
-        let _ = self.leave(fd.as_raw_fd()).and_then(|()| self.insist(Wait::Look));
+        // The request holds a reference to the socket until its completion is read; a listening socket would still accept
+        // clients.
+        let _ = self.unwatch(fd.as_raw_fd()).and_then(|()| self.insist(Wait::Look));
     }
 
     fn forget(&mut self, fd: BorrowedFd<'_>) {
-        // An error would come again with the next wait.
-        let _ = self.leave(fd.as_raw_fd());
+        // The next wait meets an error again.
+        let _ = self.unwatch(fd.as_raw_fd());
     }
 
     fn transport<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Transport + 'a {
@@ -238,13 +239,13 @@ impl Poller for Ring {
             }
         }
         let wait = match time {
-            _ if !self.ready.is_empty() || !self.happened.is_empty() => Wait::Look,
+            _ if !self.ready.is_empty() || !self.events.is_empty() => Wait::Look,
             Some(Duration::ZERO) => Wait::Look,
             Some(time) => Wait::AtMost(time),
             None => Wait::Long,
         };
         let entered = self.enter(wait);
-        self.tell(events);
+        self.report(events);
         match entered {
             Err(error) if events.is_empty() => Err(error),
             _ => Ok(()),
@@ -254,7 +255,7 @@ impl Poller for Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // Before the buffers are unmapped: no request may be left that would write to them.
+        // Before the buffers are unmapped, no request may be left that would write to them.
         if !self.queue.cancel_all() {
             self.buffers.leak();
         }

@@ -1,4 +1,5 @@
-//! The send buffer of a unix datagram socket: what was sent from it and not been read yet, by whomever, lies there (unix(7)).
+//! The send buffer of a unix datagram socket. It holds every datagram sent from the socket until its receiver has read it
+//! (unix(7)).
 
 #![allow(unsafe_code)]
 
@@ -14,15 +15,15 @@ use rustix::net::sockopt::{
 
 use super::buffer_lock;
 
-/// Where a socket may have more than `net.core.wmem_max` gives: half of the size that it then has.
+/// The size to request with CAP_NET_ADMIN, beyond `net.core.wmem_max`. The kernel doubles it.
 const LARGE: usize = 2 << 20;
 
-/// The size of the send buffer of `socket`, in bytes of the kernel's memory.
+/// The size of the send buffer of `socket`, in bytes of kernel memory.
 pub fn size(socket: &impl AsFd) -> io::Result<usize> {
     Ok(socket_send_buffer_size(socket)?)
 }
 
-/// How much of that memory is in use (`SIOCOUTQ`).
+/// The bytes of that memory in use (`SIOCOUTQ`).
 pub fn used(socket: &impl AsFd) -> io::Result<usize> {
     let mut used: c_int = 0;
     // SAFETY: the kernel writes an `int`.
@@ -32,11 +33,11 @@ pub fn used(socket: &impl AsFd) -> io::Result<usize> {
     }
 }
 
-/// Makes the send buffer larger than `size`, as far as the kernel lets us, and returns what it is now. Twice the size is as far as
-/// nobody needs rights for, unless somebody has chosen the largest one already.
+/// Enlarges the send buffer beyond `size`, as far as the kernel allows, and returns the new size. Without privileges twice the
+/// size is possible, unless the buffer has the largest size already.
 pub fn enlarge(socket: &impl AsFd, size: usize) -> io::Result<usize> {
     let chosen = buffer_lock::is_set(socket)?;
-    // The kernel doubles what it is told.
+    // The kernel doubles the value.
     if set_socket_send_buffer_size_force(socket, LARGE.max(size)).is_err() {
         set_socket_send_buffer_size(socket, size)?;
     }
@@ -44,12 +45,12 @@ pub fn enlarge(socket: &impl AsFd, size: usize) -> io::Result<usize> {
     if now < size {
         restore(socket, size)?;
     }
-    // That we have chosen a size for a while is nobody's choice.
+    // The temporary size must not count as an explicit one.
     buffer_lock::set(socket, &chosen)?;
     Ok(now.max(size))
 }
 
-/// Gives the send buffer the `size` back that it had before [`enlarge`].
+/// Restores the `size` that the send buffer had before [`enlarge`].
 pub fn restore(socket: &impl AsFd, size: usize) -> io::Result<()> {
     let chosen = buffer_lock::is_set(socket)?;
     if set_socket_send_buffer_size_force(socket, size / 2).is_err() {
@@ -58,7 +59,7 @@ pub fn restore(socket: &impl AsFd, size: usize) -> io::Result<()> {
     buffer_lock::set(socket, &chosen)
 }
 
-/// Makes the send buffer so small that [`enlarge`] can make it twice as large, also when all rights have been given up.
+/// Limits the send buffer to half of the largest size, so that [`enlarge`] can double it even after privileges are dropped.
 pub fn leave_room(socket: &impl AsFd) -> io::Result<()> {
     let size = size(socket)?;
     set_socket_send_buffer_size(socket, size)?;
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_buffer_grows_and_shrinks_again() {
+    fn the_buffer_is_enlarged_and_restored() {
         let (one, other) = UnixDatagram::pair().unwrap();
         let usual = size(&one).unwrap();
         assert_eq!(used(&one).unwrap(), 0);
@@ -85,17 +86,17 @@ mod tests {
         assert!(large >= usual && size(&one).unwrap() == large);
         restore(&one, usual).unwrap();
         assert_eq!(size(&one).unwrap(), usual);
-        assert!(!buffer_lock::is_set(&one).unwrap().send, "nobody has chosen a size");
+        assert!(!buffer_lock::is_set(&one).unwrap().send, "the size is not explicit");
     }
 
     #[test]
-    fn the_largest_buffer_leaves_room() {
+    fn the_largest_buffer_is_halved() {
         let (one, _other) = UnixDatagram::pair().unwrap();
         set_socket_send_buffer_size(&one, 1 << 30).unwrap();
         leave_room(&one).unwrap();
         let size = size(&one).unwrap();
         set_socket_send_buffer_size(&one, size).unwrap();
         assert!(socket_send_buffer_size(&one).unwrap() >= 2 * size);
-        assert!(buffer_lock::is_set(&one).unwrap().send, "somebody has chosen a size");
+        assert!(buffer_lock::is_set(&one).unwrap().send, "the size is explicit");
     }
 }

@@ -1,4 +1,4 @@
-//! Memory from mmap(2): shared between the processes of the daemon, or private pages that cost nothing until touched.
+//! Memory from mmap(2): shared between the processes of the daemon, or private and not resident until it is touched.
 
 #![allow(unsafe_code)]
 
@@ -10,7 +10,7 @@ use std::{
     ptr::NonNull,
 };
 
-/// Data for which all zeroes is a valid value, and which several processes may use at once.
+/// Data for which all zeroes is a valid value, and which several processes may access concurrently.
 ///
 /// # Safety
 /// Every field is an atomic integer, or an array or `repr(C)` structure of such.
@@ -20,10 +20,10 @@ pub unsafe trait Atomics: Sync + Sized {}
 unsafe impl Atomics for std::sync::atomic::AtomicU32 {}
 // SAFETY: an atomic integer.
 unsafe impl Atomics for std::sync::atomic::AtomicU64 {}
-// SAFETY: an array of such.
+// SAFETY: an array of atomics.
 unsafe impl<T: Atomics, const N: usize> Atomics for [T; N] {}
 
-/// Defines a structure of atomics and implements [`Atomics`] for it: the compiler checks every field.
+/// Defines a structure of atomics and implements [`Atomics`] for it. The compiler checks every field.
 macro_rules! atomics {
     ($(#[$about:meta])* $seen:vis struct $name:ident {
         $($(#[$field_about:meta])* $field_seen:vis $field:ident: $kind:ty,)*
@@ -39,22 +39,22 @@ macro_rules! atomics {
 }
 pub(crate) use atomics;
 
-/// A mapping, unmapped when dropped.
+/// A mapping; munmap(2) on drop.
 struct RawMapping {
     start: NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: a mapping is plain memory, bound to no thread.
+// SAFETY: a mapping is plain memory, which no thread owns.
 unsafe impl Send for RawMapping {}
-// SAFETY: as above; what is reachable through a shared reference is decided by the types below.
+// SAFETY: as above; the types below decide what a shared reference gives access to.
 unsafe impl Sync for RawMapping {}
 
 impl RawMapping {
     fn new(bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<RawMapping> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let bytes = bytes.max(1);
-        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
+        // SAFETY: a new mapping at an address that the kernel chooses overlaps no other.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -67,13 +67,13 @@ impl RawMapping {
 impl Drop for RawMapping {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: exactly the range that `new` mapped; nobody borrows from a value being dropped.
+            // SAFETY: exactly the range that `new` mapped. A value that is being dropped has no borrows.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
         }
     }
 }
 
-/// A `T` that forked children, and processes that were handed its descriptor, see as one.
+/// A `T` shared with forked children, and with processes that receive its descriptor.
 pub struct Shared<T> {
     memory: RawMapping,
     file: OwnedFd,
@@ -81,20 +81,20 @@ pub struct Shared<T> {
 }
 
 impl<T: Atomics> Shared<T> {
-    /// A new one, all zeroes, in a memfd(2).
+    /// A new one, all zeroes, in a memfd (memfd_create(2)).
     pub fn new() -> io::Result<Shared<T>> {
         // SAFETY: the name is a valid C string; the result is checked below.
         let fd = unsafe { libc::memfd_create(c"echod".as_ptr(), libc::MFD_CLOEXEC) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        // SAFETY: the kernel has just returned this descriptor, which has no other owner.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         File::from(file.try_clone()?).set_len(size_of::<T>() as u64)?;
         Shared::open(file)
     }
 
-    /// The one behind a descriptor that another process of the daemon handed over.
+    /// Maps the memfd that another process of the daemon handed over.
     pub fn open(file: OwnedFd) -> io::Result<Shared<T>> {
         if File::from(file.try_clone()?).metadata()?.len() < size_of::<T>() as u64 {
             return Err(io::Error::other("the shared memory is too small"));
@@ -114,13 +114,13 @@ impl<T: Atomics> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is as large as T, page aligned, zeroed at first and never shrunk by us; `Atomics` says
-        // that any such content is a T, and that writers elsewhere are no data race.
+        // SAFETY: the mapping is as large as T, page-aligned, zeroed at first, and never shrunk by this daemon. `Atomics`
+        // promises that any such content is a T, and that concurrent writers are no data race.
         unsafe { self.memory.start.cast().as_ref() }
     }
 }
 
-/// Slots that forked children share with their parent.
+/// An array that a parent shares with its forked children.
 pub struct SharedArray<T> {
     memory: RawMapping,
     count: usize,
@@ -128,7 +128,7 @@ pub struct SharedArray<T> {
 }
 
 impl<T: Atomics> SharedArray<T> {
-    /// `count` slots, all zeroes.
+    /// An array of `count` elements, all zeroes.
     pub fn new(count: usize) -> io::Result<SharedArray<T>> {
         let bytes = count.saturating_mul(size_of::<T>());
         let memory = RawMapping::new(bytes, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)?;
@@ -145,19 +145,19 @@ impl<T: Atomics> Deref for SharedArray<T> {
     }
 }
 
-/// A private zeroed buffer whose pages take memory only once they were written to.
+/// A private, zeroed buffer. A page takes memory only after the first write to it.
 pub struct Mapping {
     memory: RawMapping,
 }
 
 impl Mapping {
-    /// A buffer of `bytes`.
+    /// A buffer of `bytes` bytes.
     pub fn new(bytes: usize) -> io::Result<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         Ok(Mapping { memory: RawMapping::new(bytes, flags, -1)? })
     }
 
-    /// Leaves the memory mapped for good, for whoever may still write to it; here there is none of it any more.
+    /// Leaks the mapping, because the kernel may still write to it. The buffer is empty afterwards.
     pub fn leak(&mut self) {
         self.memory.bytes = 0;
     }
@@ -167,14 +167,14 @@ impl Deref for Mapping {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: the mapping is `bytes` long, zeroed, and ours alone.
+        // SAFETY: the mapping is `bytes` long, zeroed, and private to this value.
         unsafe { std::slice::from_raw_parts(self.memory.start.as_ptr(), self.memory.bytes) }
     }
 }
 
 impl DerefMut for Mapping {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `self` is borrowed for writing.
+        // SAFETY: as above; `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.memory.start.as_ptr(), self.memory.bytes) }
     }
 }
@@ -199,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn pages_start_as_zeroes_and_can_be_written() {
-        let mut pages = Mapping::new(10_000).unwrap();
-        assert_eq!(pages.len(), 10_000);
-        assert!(pages.iter().all(|&byte| byte == 0));
-        pages[9_999] = 1;
-        assert_eq!(pages[9_999], 1);
+    fn a_mapping_starts_zeroed_and_can_be_written() {
+        let mut mapping = Mapping::new(10_000).unwrap();
+        assert_eq!(mapping.len(), 10_000);
+        assert!(mapping.iter().all(|&byte| byte == 0));
+        mapping[9_999] = 1;
+        assert_eq!(mapping[9_999], 1);
     }
 }

@@ -1,4 +1,4 @@
-//! A classic BPF program at a socket (`SO_ATTACH_FILTER`, socket(7)): the kernel drops what it refuses, and nobody is woken.
+//! Classic BPF programs on sockets (`SO_ATTACH_FILTER`, socket(7)). The kernel drops what the program rejects, without a wake-up.
 
 #![allow(unsafe_code)]
 
@@ -12,42 +12,42 @@ use std::{
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What to do.
+    /// The opcode.
     pub code: u16,
-    /// How many instructions to pass over if a condition holds.
+    /// Instructions to skip if the condition holds.
     pub yes: u8,
-    /// How many if it does not.
+    /// Instructions to skip if it does not.
     pub no: u8,
-    /// A number, or the place to load from.
+    /// The operand: a constant, or the offset to load from.
     pub k: u32,
 }
 
-/// How long the kernel allows a program to be (`BPF_MAXINSNS`).
+/// Instructions that the kernel allows in a program (`BPF_MAXINSNS`).
 pub const LONGEST: usize = 4096;
 
-/// Attaches a program, in the place of one that may be there.
+/// Attaches a program, in place of a previous one.
 ///
 /// # Errors
-/// EINVAL if the kernel's checks find the program wrong, EPERM if there is one that is locked, ENOMEM.
+/// EINVAL if the kernel's checks reject the program, EPERM if the previous one is locked, ENOMEM.
 pub fn attach(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     let fd = socket.as_fd().as_raw_fd();
     let size = size_of::<libc::sock_fprog>() as u32;
     let option = (&raw const program).cast();
-    // SAFETY: the program has `length` instructions, laid out as the kernel's; it is only read, and copied.
+    // SAFETY: the program has `length` instructions in the kernel's layout. The kernel only reads and copies it.
     match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, option, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Locks the program: nobody who has the socket can take it away or put another one in its place.
+/// Locks the program: no process that has the socket can detach or replace it.
 pub fn lock(socket: &impl AsFd) -> io::Result<()> {
     set(socket, libc::SO_LOCK_FILTER)
 }
 
-/// Takes away the program, if there is one.
+/// Detaches the program, if there is one.
 pub fn detach(socket: &impl AsFd) -> io::Result<()> {
     match set(socket, libc::SO_DETACH_FILTER) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
@@ -58,7 +58,7 @@ pub fn detach(socket: &impl AsFd) -> io::Result<()> {
 fn set(socket: &impl AsFd, option: c_int) -> io::Result<()> {
     let yes: c_int = 1;
     let (value, size) = ((&raw const yes).cast(), size_of::<c_int>() as u32);
-    // SAFETY: an `int`, which is only read.
+    // SAFETY: the kernel reads one `int`.
     match unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -74,7 +74,7 @@ pub fn program(socket: &impl AsFd) -> io::Result<Vec<Instruction>> {
         let room = program.len() as u32;
         let (mut size, option) = (room, program.as_mut_ptr().cast());
         let size_of = &raw mut size;
-        // SAFETY: the kernel writes no more than `size` instructions, which is the length of `program`, and with 0 none.
+        // SAFETY: the kernel writes at most `size` instructions, which is the length of `program`. With 0 it writes none.
         match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, option, size_of) } {
             0 if size == room => return Ok(program),
             0 => program.resize(size as usize, Instruction { code: 0, yes: 0, no: 0, k: 0 }),
@@ -83,14 +83,14 @@ pub fn program(socket: &impl AsFd) -> io::Result<Vec<Instruction>> {
     }
 }
 
-/// How many datagrams the kernel dropped at this socket: refused by the filter, or with a wrong checksum, or because the
-/// receive buffer was full (`SO_MEMINFO`). It does not keep these apart.
+/// Datagrams that the kernel dropped at this socket (`SO_MEMINFO`): rejected by the filter, with a wrong checksum, or because the
+/// receive buffer was full. The counter does not tell these apart.
 pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
-    // `SK_MEMINFO_DROPS` is the last of them.
+    // `SK_MEMINFO_DROPS` is the last one.
     let mut info = [0_u32; 9];
     let mut size = size_of_val(&info) as u32;
     let (fd, option) = (socket.as_fd().as_raw_fd(), info.as_mut_ptr().cast());
-    // SAFETY: the kernel writes no more than `size` bytes, which is the size of `info`.
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of `info`.
     match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, option, &raw mut size) } {
         0 => Ok(info[8]),
         _ => Err(io::Error::last_os_error()),
@@ -106,7 +106,7 @@ mod tests {
     const RETURN: u16 = 0x06;
 
     #[test]
-    fn what_a_program_refuses_is_counted_and_the_program_stays() {
+    fn rejected_datagrams_are_counted_and_a_locked_program_stays() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let all = Instruction { code: RETURN, yes: 0, no: 0, k: u32::MAX };
         let none = Instruction { k: 0, ..all };
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_without_an_end_is_refused() {
+    fn a_program_without_a_return_is_rejected() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         assert!(attach(&socket, &[]).is_err());
         assert!(attach(&socket, &[Instruction { code: 0, yes: 0, no: 0, k: 0 }]).is_err());

@@ -1,4 +1,4 @@
-//! Starting this program again, with open descriptors handed over: how a forking listener gets a process of its own.
+//! Executing this program again with inherited descriptors: every listener in mode forking gets a process of its own.
 
 #![allow(unsafe_code)]
 
@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// What a service manager tells the daemon, and nobody else (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)).
+/// Variables that the service manager sets for the daemon alone (sd_notify(3), sd_listen_fds(3), sd_watchdog_enabled(3)).
 const OF_THE_DAEMON: [&str; 9] = [
     "NOTIFY_SOCKET",
     "FDSTORE",
@@ -32,11 +32,11 @@ const OF_THE_DAEMON: [&str; 9] = [
 /// The running binary.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// Starts the running binary with `flag`, our process id, and the numbers of `descriptors`, which it finds open under
-/// these numbers.
+/// Executes the running binary with `flag`, the process id of the parent, and the numbers of `descriptors`. The child finds the
+/// descriptors open under these numbers.
 ///
-/// It starts with all signals blocked, in a process group of its own (an interrupt from the terminal is for the daemon
-/// to pass on), and is killed when the calling thread ends.
+/// The child starts with all signals blocked. It has a process group of its own, so that the daemon decides what an interrupt
+/// from the terminal does to it. The kernel kills it when the calling thread ends.
 pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let list: Vec<String> = raw.iter().map(ToString::to_string).collect();
@@ -50,8 +50,8 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
         super::interrupt::blockable().thread_block()?;
         raw.iter().try_for_each(|&fd| keep_open(fd))
     };
-    // SAFETY: between fork and exec `prepare` makes only system calls that are async-signal-safe, and allocates
-    // nothing: the vector was filled before.
+    // SAFETY: between fork and exec `prepare` makes only async-signal-safe system calls and allocates nothing: the vector was
+    // filled before.
     unsafe { command.pre_exec(prepare) };
     command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => io::Error::new(
@@ -63,32 +63,32 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
 }
 
 fn keep_open(fd: RawFd) -> io::Result<()> {
-    // SAFETY: the descriptor is open: the caller of `spawn` borrows it until the new process was started.
+    // SAFETY: the descriptor is open. The caller of `spawn` borrows it until the child has been started.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
     Ok(())
 }
 
-/// Takes possession of the descriptors whose numbers [`spawn`] passed in `list`. To be called once, at start.
+/// Takes ownership of the descriptors that [`spawn`] passed in `list`. To be called once, at start.
 ///
 /// # Errors
-/// If a number is none of an open descriptor.
+/// If a number is not that of an open descriptor.
 pub fn inherited(list: &str) -> io::Result<Vec<OwnedFd>> {
     list.split(',').map(take).collect()
 }
 
-/// Closes all descriptors from the number `first` on. To be called once, at start, before anything here has opened one of them.
+/// Closes all descriptors from `first` on. To be called once, at start, before the program has opened one of them.
 pub fn close_from(first: u32) {
-    // SAFETY: close_range(2) touches no memory; nothing in this program owns one of these descriptors yet.
+    // SAFETY: close_range(2) accesses no memory. No value in this program owns one of these descriptors yet.
     if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } == 0 {
         return;
     }
-    // Before Linux 5.9.
+    // A kernel before 5.9.
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<RawFd> =
         open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     for number in numbers.into_iter().filter(|&number| number as u32 >= first) {
-        // SAFETY: as above; the directory that was read is closed by now, and closing it again fails with EBADF.
+        // SAFETY: as above. The directory is closed already; closing its number again fails with EBADF.
         unsafe { libc::close(number) };
     }
 }
@@ -96,12 +96,12 @@ pub fn close_from(first: u32) {
 fn take(number: &str) -> io::Result<OwnedFd> {
     let bad = || io::Error::other(format!("`{number}` is no inherited descriptor"));
     let raw: RawFd = number.parse().ok().filter(|&n| n > 2).ok_or_else(bad)?;
-    // SAFETY: F_SETFD on a number that is not open fails with EBADF and does nothing.
+    // SAFETY: F_SETFD on a number that is not open fails with EBADF and has no effect.
     let done = unsafe { libc::fcntl(raw, libc::F_SETFD, libc::FD_CLOEXEC) };
     if done < 0 {
         return Err(bad());
     }
-    // SAFETY: the descriptor is open (the call above succeeded), was handed to this process for this purpose, and the
-    // caller takes the list only once, before anything else here opens descriptors.
+    // SAFETY: the descriptor is open (the call above succeeded) and was passed to this process for this purpose. The caller takes
+    // the list once, before the program opens descriptors.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }

@@ -1,18 +1,18 @@
-//! What `ps` and `top -H` call a thread or process: the listener that it serves, and its part in that.
+//! The names that `ps` and `top -H` show for threads and processes: the listener, and the task's role in serving it.
 
 use std::{ffi::CStr, fmt::Display};
 
 use nix::sys::prctl;
 
-/// So many bytes the kernel keeps (prctl(2), `PR_SET_NAME`), without the one that ends them.
+/// Bytes of a name that the kernel stores (prctl(2), `PR_SET_NAME`), without the terminating zero.
 const ROOM: usize = 15;
 
-/// A name for threads or processes: `web/epoll-1`. Zero bytes fill it up.
+/// The name of a thread or process, such as `web/epoll-1`, padded with zero bytes.
 #[derive(Clone, Copy)]
 pub struct TaskName([u8; ROOM + 1]);
 
 impl TaskName {
-    /// Of this part of serving `listener`.
+    /// The name for this part of serving `listener`.
     pub fn new(listener: &str, part: impl Display) -> TaskName {
         let name = task_name(listener, &part.to_string());
         let length = name.len().min(ROOM);
@@ -21,22 +21,22 @@ impl TaskName {
         TaskName(bytes)
     }
 
-    /// Gives it to the calling thread, or to the process if that is the only one. Nothing is allocated: in a child that has just
-    /// been forked each page that is written to must be copied.
+    /// Sets the name of the calling thread, or of the process if it has no other. Allocates nothing: in a forked child every page
+    /// written to is copied.
     pub fn set(&self) {
-        // A task without a name serves as well.
+        // The name is for people only, so an error is ignored.
         if let Ok(name) = CStr::from_bytes_until_nul(&self.0) {
             let _ = prctl::set_name(name);
         }
     }
 }
 
-/// Names the calling thread, or the process if it is the only one.
+/// Sets the name of the calling thread, or of the process if it has no other.
 pub fn name_task(listener: &str, part: impl Display) {
     TaskName::new(listener, part).set();
 }
 
-/// The part stays whole; of a listener's name as much as there is room for. What tells URLs apart is at their end.
+/// Keeps `part` whole and shortens the listener's name. Of a URL the end is kept, where URLs differ.
 fn task_name(listener: &str, part: &str) -> String {
     let room = ROOM.saturating_sub(part.len() + 1);
     let plain: String = listener.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_fits_and_keeps_what_tells_it_apart() {
+    fn a_name_is_shortened_to_fit_and_stays_distinct() {
         assert_eq!(task_name("web", "epoll-1"), "web/epoll-1");
         assert_eq!(task_name("frontend-of-shop", "client"), "frontend/client");
         assert_eq!(task_name("tcp://127.0.0.1:7000", "epoll-12"), "1:7000/epoll-12");

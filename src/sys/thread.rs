@@ -1,4 +1,4 @@
-//! Threads as the C library has them: to start one in little memory, and to send it signals.
+//! Threads of the C library: started with a small stack, and sent signals.
 
 #![allow(unsafe_code)]
 
@@ -13,15 +13,15 @@ use libc::{c_int, c_void};
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Starts a detached thread for `work`, with a stack of so many bytes. Other than std's it maps no stack for signal handlers, and does
-/// nothing before `work` that would end the whole process where memory is short.
+/// Starts a detached thread for `work`, with a stack of `stack` bytes. Unlike std's, it maps no alternate signal stack, and makes
+/// no allocation before `work` whose failure would abort the process.
 ///
 /// # Errors
-/// EAGAIN without memory, or at a limit of threads, see pthread_create(3).
+/// EAGAIN if memory is short or a limit of threads is reached (pthread_create(3)).
 pub fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let work: *mut Work = Box::into_raw(Box::new(Box::new(work)));
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: the structure is ours, and this call initialises it.
+    // SAFETY: this call initialises the structure, which is a local variable.
     let mut failed = unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) };
     if failed == 0 {
         let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
@@ -34,14 +34,14 @@ pub fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<(
         }
         if failed == 0 {
             let (thread, attributes) = (thread.as_mut_ptr(), attributes.as_ptr());
-            // SAFETY: all pointers are valid through the call; `run` takes possession of the work, once.
+            // SAFETY: all pointers are valid through the call. `run` takes ownership of the work, once.
             failed = unsafe { libc::pthread_create(thread, attributes, run, work.cast()) };
         }
-        // SAFETY: the attributes were initialised, and are not used any more.
+        // SAFETY: the attributes were initialised, and have no further use.
         unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     }
     if failed != 0 {
-        // SAFETY: no thread was started that would have taken it.
+        // SAFETY: no thread was started, so the work still belongs to this function.
         drop(unsafe { Box::from_raw(work) });
         return Err(io::Error::from_raw_os_error(failed));
     }
@@ -49,21 +49,21 @@ pub fn spawn(stack: usize, work: impl FnOnce() + Send + 'static) -> io::Result<(
 }
 
 extern "C" fn run(work: *mut c_void) -> *mut c_void {
-    // SAFETY: it is what `spawn` has made of a box, for this thread alone.
+    // SAFETY: `spawn` made the pointer from a box, for this thread alone.
     let work = unsafe { Box::from_raw(work.cast::<Work>()) };
-    // A panic was told by its hook, and may not leave this function.
+    // The panic hook has reported a panic. It must not unwind into the C library.
     let _ = catch_unwind(AssertUnwindSafe(*work));
     null_mut()
 }
 
-/// A thread, as its C library calls it: by a number, or by an address that nobody here follows.
+/// A thread as the C library identifies it: by a number, or by an address that is never dereferenced here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Thread(libc::pthread_t);
 
-// SAFETY: it is a name that any thread may use; who does answers for the thread's being alive, see `Thread::signal`.
+// SAFETY: an identifier, which any thread may use. The caller of `Thread::signal` promises that the thread is alive.
 unsafe impl Send for Thread {}
 
-// SAFETY: as above; nothing can be changed through it.
+// SAFETY: as above; a shared reference cannot change it.
 unsafe impl Sync for Thread {}
 
 impl Thread {
@@ -73,12 +73,12 @@ impl Thread {
         Self(unsafe { libc::pthread_self() })
     }
 
-    /// Sends it a signal, pthread_kill(3).
+    /// Sends it a signal (pthread_kill(3)).
     ///
     /// # Safety
     /// The thread must not have ended.
     pub(super) unsafe fn signal(self, signal: c_int) {
-        // SAFETY: the caller says that it is alive.
+        // SAFETY: the caller promises that the thread has not ended.
         unsafe { libc::pthread_kill(self.0, signal) };
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_thread_does_its_work_and_may_panic() {
+    fn a_thread_runs_its_work_and_survives_a_panic() {
         let (sender, receiver) = mpsc::channel();
         super::spawn(256 << 10, move || sender.send(7).unwrap()).unwrap();
         assert_eq!(receiver.recv(), Ok(7));

@@ -1,4 +1,4 @@
-//! What carries the bytes of a stream connection to and from the kernel, and the buffer that they are in meanwhile.
+//! How the bytes of a stream connection get to and from the kernel, and the buffer that they are in meanwhile.
 
 use std::{io, net::Shutdown, ops::Range};
 
@@ -8,36 +8,36 @@ use rustix::{
 };
 use socket2::Socket;
 
-/// One way of carrying bytes. In place of a count, `None` says that the socket would block.
+/// Moves the bytes of one connection. `None` in place of a count means that the socket would block.
 pub trait Transport {
-    /// Receives, to the start of [`Transport::buffer`]; 0 is the end of file.
+    /// Receives to the start of [`Transport::buffer`]; 0 is the end of file.
     ///
     /// # Errors
-    /// As recv(2) says, but never EINTR or EAGAIN.
+    /// As recv(2), without EINTR and EAGAIN.
     fn receive(&mut self) -> io::Result<Option<usize>>;
 
-    /// As [`Transport::receive`], but never waits, not even where the socket blocks.
+    /// Like [`Transport::receive`], but does not wait, even on a blocking socket.
     ///
     /// # Errors
-    /// As recv(2) says.
+    /// As recv(2).
     fn receive_now(&mut self) -> io::Result<Option<usize>>;
 
-    /// Where requests arrive and answers are made.
+    /// The buffer that requests are received into and answers are made in.
     fn buffer(&mut self) -> &mut [u8];
 
-    /// Sends a part of the buffer, which is not to be looked at afterwards if all of it went.
+    /// Sends a part of the buffer. Its content is undefined afterwards if all of the part was sent.
     ///
     /// # Errors
-    /// As send(2) says, but never EINTR or EAGAIN.
+    /// As send(2), without EINTR and EAGAIN.
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>>;
 
-    /// Sends bytes that are kept elsewhere.
+    /// Sends bytes from outside of the buffer.
     ///
     /// # Errors
     /// As [`Transport::send`].
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>>;
 
-    /// Whether the kernel has all that was sent; with false, [`Transport::send`] would block.
+    /// Whether the kernel has accepted all that was sent. If not, [`Transport::send`] would block.
     ///
     /// # Errors
     /// As [`Transport::send`].
@@ -45,22 +45,22 @@ pub trait Transport {
         Ok(true)
     }
 
-    /// Tells the peer that nothing more will be sent.
+    /// Shuts down the sending side: the peer receives an end of file.
     ///
     /// # Errors
-    /// As shutdown(2) says: the peer is gone.
+    /// As shutdown(2): the peer is gone.
     fn end(&mut self) -> io::Result<()>;
 }
 
-/// A line by system calls: each receive and send is one. They are not those of libc, where a thread that makes one can be
-/// cancelled (pthreads(7)): in a process of several threads that takes two locked instructions, each time.
+/// One system call for each receive and send. They bypass the C library, whose calls are cancellation points (pthreads(7)): in a
+/// multi-threaded process that is two locked instructions a call.
 pub struct SocketTransport<'a> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
 }
 
 impl<'a> SocketTransport<'a> {
-    /// A line that uses `scratch` as its buffer.
+    /// A transport with `scratch` as its buffer.
     pub fn new(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
         SocketTransport { socket, scratch }
     }
@@ -96,7 +96,7 @@ impl Transport for SocketTransport<'_> {
     }
 }
 
-/// Makes a call again when a signal interrupted it; `None` if it would block.
+/// Repeats a call that a signal interrupted; `None` if it would block.
 fn unless_blocked(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<Option<usize>> {
     loop {
         match call() {

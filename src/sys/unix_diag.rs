@@ -1,18 +1,17 @@
-//! What the kernel tells of unix sockets (sock_diag(7)): whether the owner of one has read all that was sent to it.
+//! The kernel's list of unix sockets (sock_diag(7)): whether a socket has unread datagrams in its receive queue.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A request for all unix sockets, with their names and the length of what is first in their queues: a `nlmsghdr` and a
-/// `unix_diag_req`.
+/// The length of a request for all unix sockets, with their names and queue lengths: a `nlmsghdr` and a `unix_diag_req`.
 const REQUEST: usize = HEADER + 24;
 
-/// A `nlmsghdr`: length, type, flags, number, sender.
+/// The size of a `nlmsghdr`: length, type, flags, sequence number, port id.
 const HEADER: usize = 16;
-/// A `unix_diag_msg`: family, type, state, padding, inode, cookie.
+/// The size of a `unix_diag_msg`: family, type, state, padding, inode, cookie.
 const MESSAGE: usize = 16;
-/// An `nlattr`: length and type.
+/// The size of an `nlattr`: length and type.
 const ATTRIBUTE: usize = 4;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -26,11 +25,12 @@ const UDIAG_SHOW_RQLEN: u32 = 16;
 const UNIX_DIAG_NAME: u16 = 0;
 const UNIX_DIAG_RQLEN: u16 = 4;
 
-/// The length of the datagram that is first in the queue of the datagram socket with this name, as in `sun_path`: 0 if the queue is
-/// empty, or an empty datagram is first. `None` if the kernel shows no such socket: it is gone, or in another network namespace.
+/// The length of the first datagram in the receive queue of the unix datagram socket `name`, which is written as in `sun_path`. 0
+/// if the queue is empty or its first datagram is. `None` if the kernel lists no such socket: it is closed, or in another network
+/// namespace.
 ///
 /// # Errors
-/// If the kernel cannot be asked.
+/// If the kernel does not answer the request.
 pub fn first_unread(name: &[u8]) -> io::Result<Option<u32>> {
     let kernel = Socket::new(
         Domain::from(libc::AF_NETLINK),
@@ -64,13 +64,13 @@ fn request() -> [u8; REQUEST] {
     request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     request[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     request[HEADER] = libc::AF_UNIX as u8;
-    // In every state.
+    // Sockets in any state.
     request[HEADER + 4..HEADER + 8].fill(0xff);
     request[HEADER + 12..HEADER + 16].copy_from_slice(&(UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN).to_ne_bytes());
     request
 }
 
-/// Cuts off the first message: its type, and what follows its header.
+/// Splits off the first message, and returns its type and what follows its header.
 fn next<'m>(messages: &mut &'m [u8]) -> Option<(u16, &'m [u8])> {
     let length = word(messages, 0)? as usize;
     let kind = half(messages, 4)?;
@@ -79,7 +79,7 @@ fn next<'m>(messages: &mut &'m [u8]) -> Option<(u16, &'m [u8])> {
     Some((kind, message))
 }
 
-/// What a message says, if it is about the datagram socket with that name.
+/// The length of the first unread datagram in a message, if the message is about the datagram socket `name`.
 fn read(message: &[u8], name: &[u8]) -> Option<u32> {
     if i32::from(*message.get(1)?) != libc::SOCK_DGRAM {
         return None;
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unread_is_told() {
+    fn the_first_unread_datagram_is_reported() {
         let name = format!("echod-unread-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let raw = [b"\0", name.as_bytes()].concat();

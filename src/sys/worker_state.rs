@@ -1,8 +1,8 @@
-//! Where the workers of a listener stand: at the door, where they wait for clients, or elsewhere. The supervisor can ask
-//! them for a sign of life, and can make them leave the door without disturbing who serves a client.
+//! Which workers of a listener wait for clients. The supervisor can ping them, and can make them leave a listening socket without
+//! disturbing those that serve a client.
 //!
-//! A worker at the door may be blocked in accept(2). It is *nudged*: a signal whose handler does nothing makes the call
-//! return with EINTR. A nudge that comes just before the call is lost, so it is repeated until it has had its effect.
+//! A waiting worker may be blocked in accept(2). [`WAKE_SIGNAL`], whose handler does nothing, makes that call return with EINTR.
+//! A signal that arrives just before the call is lost, so it is repeated until it has had its effect.
 
 #![allow(unsafe_code)]
 
@@ -24,13 +24,13 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::thread::Thread;
 
-/// The signal that nudges. Its default action is to be ignored.
+/// The signal that wakes a waiting worker. It is ignored by default.
 pub const WAKE_SIGNAL: c_int = libc::SIGWINCH;
 
-/// Whether workers are asked for signs of life: only then have event loops a bell.
-static WATCHED: AtomicBool = AtomicBool::new(false);
+/// Whether workers are pinged. Only then do event loops need a waker.
+static PINGS_ENABLED: AtomicBool = AtomicBool::new(false);
 
-/// Makes [`WAKE_SIGNAL`] end blocked calls in this process.
+/// Makes [`WAKE_SIGNAL`] interrupt blocking calls of this process.
 pub fn on() {
     // SAFETY: `sigaction` is plain data for which all zeroes is a valid value: no flags, so no SA_RESTART.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -41,83 +41,83 @@ pub fn on() {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// From now on event loops that start have a bell, by which [`WorkerStates::ask`] reaches them.
+/// Gives event loops that start from now on a waker, by which [`WorkerStates::ping`] reaches them.
 pub fn enable_pings() {
-    WATCHED.store(true, Relaxed);
+    PINGS_ENABLED.store(true, Relaxed);
 }
 
-/// The posts of all workers of a listener in this process.
+/// The states of all workers of a listener in this process.
 #[derive(Default)]
 pub struct WorkerStates {
-    /// Whether there ever was one.
+    /// Whether any worker has registered yet.
     begun: AtomicBool,
-    list: Mutex<Vec<Arc<State>>>,
+    list: Mutex<Vec<Arc<Record>>>,
 }
 
-struct State {
+struct Record {
     thread: Thread,
-    with_worker: AtomicBool,
-    asked: AtomicU32,
-    answered: AtomicU32,
-    /// Of an event loop, which waits for many things and is not nudged.
+    is_waiting: AtomicBool,
+    pings: AtomicU32,
+    acknowledged: AtomicU32,
+    /// The eventfd of an event loop, which also waits for other descriptors and gets no signal.
     waker: Option<OwnedFd>,
 }
 
-impl State {
-    /// Makes it look up, if it waits at the door.
+impl Record {
+    /// Wakes the worker if it waits for clients.
     fn wake(&self) {
         match &self.waker {
-            // It can fail only where it is readable anyway.
+            // Fails only if the counter is at its limit, and the eventfd is readable then.
             Some(waker) => _ = nix::unistd::write(waker, &1u64.to_ne_bytes()),
-            // SAFETY: the thread is alive: its post is taken off the list, under the lock that we hold, before it ends.
-            None if self.with_worker.load(SeqCst) => unsafe { self.thread.signal(WAKE_SIGNAL) },
+            // SAFETY: the thread is alive. It removes its state from the list, under the lock held here, before it ends.
+            None if self.is_waiting.load(SeqCst) => unsafe { self.thread.signal(WAKE_SIGNAL) },
             None => {}
         }
     }
 }
 
 impl WorkerStates {
-    /// Does some `work` at a post for the calling thread, which blocks or polls at the door.
-    pub fn take<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
+    /// Runs `work` as a registered worker that blocks in, or polls, the listening sockets.
+    pub fn register<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
         self.enter(None, work)
     }
 
-    /// As [`WorkerStates::take`] for an event loop; with a bell if somebody will ask.
-    pub fn take_loop<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> io::Result<T>) -> io::Result<T> {
+    /// Like [`WorkerStates::register`] for an event loop, which gets a waker if workers are pinged.
+    pub fn register_loop<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> io::Result<T>) -> io::Result<T> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let waker = WATCHED.load(Relaxed).then(|| EventFd::from_flags(flags)).transpose()?;
+        let waker = PINGS_ENABLED.load(Relaxed).then(|| EventFd::from_flags(flags)).transpose()?;
         self.enter(waker.map(OwnedFd::from), work)
     }
 
     fn enter<T>(&self, waker: Option<OwnedFd>, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
-        let state = Arc::new(State {
+        let state = Arc::new(Record {
             thread: Thread::current(),
-            with_worker: AtomicBool::new(false),
-            asked: AtomicU32::new(0),
-            answered: AtomicU32::new(0),
+            is_waiting: AtomicBool::new(false),
+            pings: AtomicU32::new(0),
+            acknowledged: AtomicU32::new(0),
             waker,
         });
         self.lock().push(Arc::clone(&state));
         self.begun.store(true, SeqCst);
-        // Given up before the thread ends, also where the work panics: it is only lent, so nobody can forget it.
+        // Dropped before the thread ends, also when the work panics: `work` only borrows it and cannot leak it.
         work(&WorkerState { worker_states: self, state, here: PhantomData })
     }
 
-    /// Asks every worker for a sign of life.
-    pub fn ask(&self) {
+    /// Pings every worker.
+    pub fn ping(&self) {
         for state in self.lock().iter() {
-            state.asked.fetch_add(1, SeqCst);
+            state.pings.fetch_add(1, SeqCst);
             state.wake();
         }
     }
 
-    /// Whether all have answered, as far as they wait at the door; who has not is asked again. (An event loop is always
-    /// expected to answer; a thread that serves a client waits for that client.)
-    pub fn have_answered(&self) -> bool {
+    /// Whether all workers have acknowledged the ping; wakes those that have not. An event loop always has to; a blocking worker
+    /// only while it waits for clients, since serving one may take any time.
+    pub fn have_acknowledged(&self) -> bool {
         let mut all = true;
         for state in self.lock().iter() {
-            let silent = state.answered.load(SeqCst) != state.asked.load(SeqCst);
-            if silent && (state.waker.is_some() || state.with_worker.load(SeqCst)) {
+            let is_silent = state.acknowledged.load(SeqCst) != state.pings.load(SeqCst);
+            if is_silent && (state.waker.is_some() || state.is_waiting.load(SeqCst)) {
                 all = false;
                 state.wake();
             }
@@ -125,61 +125,61 @@ impl WorkerStates {
         all
     }
 
-    /// Whether nobody stands at the door any more; who does is nudged. Before the first has come it is too early to say so.
-    pub fn have_left(&self) -> bool {
+    /// Whether no worker waits for clients any more; wakes those that do. False until the first worker has registered.
+    pub fn none_waits(&self) -> bool {
         let mut all = self.begun.load(SeqCst);
-        for state in self.lock().iter().filter(|state| state.with_worker.load(SeqCst)) {
+        for state in self.lock().iter().filter(|state| state.is_waiting.load(SeqCst)) {
             all = false;
             state.wake();
         }
         all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<State>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Record>>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The post of one worker.
+/// The state of one worker.
 pub struct WorkerState<'a> {
     worker_states: &'a WorkerStates,
-    state: Arc<State>,
-    // For the thread that took it alone.
+    state: Arc<Record>,
+    // Not `Send`: for the thread that registered.
     here: PhantomData<*const ()>,
 }
 
 impl WorkerState<'_> {
-    /// Says that this worker is at the door, and answers if it was asked. To be called before each wait.
-    pub fn stand(&self) {
-        self.state.with_worker.store(true, SeqCst);
-        self.answer();
+    /// Marks this worker as waiting for clients, and acknowledges a ping. To be called before each wait.
+    pub fn begin_wait(&self) {
+        self.state.is_waiting.store(true, SeqCst);
+        self.acknowledge();
     }
 
-    /// Answers if it was asked.
-    pub fn answer(&self) {
-        let asked = self.state.asked.load(Relaxed);
-        if self.state.answered.load(Relaxed) != asked {
-            self.state.answered.store(asked, SeqCst);
+    /// Acknowledges a ping, if there is one.
+    pub fn acknowledge(&self) {
+        let pings = self.state.pings.load(Relaxed);
+        if self.state.acknowledged.load(Relaxed) != pings {
+            self.state.acknowledged.store(pings, SeqCst);
         }
     }
 
-    /// Says that this worker accepts nobody until it stands at the door again.
-    pub fn leave(&self) {
-        self.state.with_worker.store(false, SeqCst);
+    /// Marks this worker as not accepting until [`WorkerState::begin_wait`].
+    pub fn end_wait(&self) {
+        self.state.is_waiting.store(false, SeqCst);
     }
 
-    /// A descriptor that becomes readable when an event loop is asked for a sign of life.
+    /// The descriptor that a ping makes readable in an event loop.
     pub fn waker(&self) -> Option<BorrowedFd<'_>> {
         self.state.waker.as_ref().map(AsFd::as_fd)
     }
 
-    /// Answers the bell.
-    pub fn heed(&self) {
+    /// Resets the waker, and acknowledges a ping.
+    pub fn acknowledge_waker(&self) {
         if let Some(waker) = &self.state.waker {
-            // Nothing to read if it did not ring.
+            // EAGAIN if the waker was not used.
             let _ = nix::unistd::read(waker, &mut [0; 8]);
         }
-        self.answer();
+        self.acknowledge();
     }
 }
 
@@ -195,47 +195,47 @@ mod tests {
     use std::{net::TcpListener, sync::mpsc, thread, time::Duration};
 
     #[test]
-    fn a_worker_blocked_at_the_door_answers_when_it_is_nudged() {
+    fn a_worker_blocked_in_accept_acknowledges_a_ping() {
         on();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let worker_states = WorkerStates::default();
-        let (standing, stands) = mpsc::channel();
+        let (started, is_started) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                worker_states.take(|worker| {
-                    standing.send(()).unwrap();
+                worker_states.register(|worker| {
+                    started.send(()).unwrap();
                     loop {
-                        worker.stand();
-                        // std's accept(2) would try again by itself.
+                        worker.begin_wait();
+                        // std would repeat accept(2) after EINTR.
                         if nix::sys::socket::accept(std::os::fd::AsRawFd::as_raw_fd(&listener)).is_ok() {
                             return;
                         }
                     }
                 });
             });
-            stands.recv().unwrap();
-            worker_states.ask();
-            while !worker_states.have_answered() {
+            is_started.recv().unwrap();
+            worker_states.ping();
+            while !worker_states.have_acknowledged() {
                 thread::sleep(Duration::from_millis(1));
             }
             std::net::TcpStream::connect(address).unwrap();
         });
-        assert!(worker_states.have_answered(), "who is gone need not answer");
+        assert!(worker_states.have_acknowledged(), "a worker that has ended need not acknowledge");
     }
 
     #[test]
-    fn only_who_is_at_the_door_must_answer() {
+    fn only_a_waiting_worker_must_acknowledge() {
         let worker_states = WorkerStates::default();
-        worker_states.take(|worker| {
-            worker.stand();
-            worker.leave();
-            worker_states.ask();
-            assert!(worker_states.have_answered(), "it serves a client");
-            worker.state.with_worker.store(true, SeqCst);
-            assert!(!worker_states.have_answered());
-            worker.answer();
-            assert!(worker_states.have_answered());
+        worker_states.register(|worker| {
+            worker.begin_wait();
+            worker.end_wait();
+            worker_states.ping();
+            assert!(worker_states.have_acknowledged(), "it serves a client");
+            worker.state.is_waiting.store(true, SeqCst);
+            assert!(!worker_states.have_acknowledged());
+            worker.acknowledge();
+            assert!(worker_states.have_acknowledged());
         });
         assert!(worker_states.lock().is_empty());
     }

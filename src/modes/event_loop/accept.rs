@@ -291,7 +291,7 @@ impl<P: Poller> EventLoop<'_, P> {
         self.resume_accepting();
         backlog_drain::refuse(self.context, self.listeners);
         self.listeners.clear();
-        self.worker.leave();
+        self.worker.end_wait();
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
     let is_interrupted = room.as_mut().map(|room| room as &mut dyn SendRoom);
     let sent = batch.send(listener.as_fd(), super::hears_complaints(context, listener), is_interrupted);
     context.stats.sent(sent.bytes);
-    if sent.told {
+    if sent.has_feedback {
         super::hear_complaints(context, listener);
     }
     if let Some(peer) = room.as_ref().and_then(AnswerRoom::withheld_from) {

@@ -1,4 +1,4 @@
-//! The answers of a batch, and what became of them.
+//! Sending the answers of a batch, and counting the outcomes.
 
 use std::{
     io,
@@ -14,56 +14,56 @@ use crate::sys::{
     path_mtu,
 };
 
-/// What became of the answers of a batch.
+/// The outcome of sending the answers of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Bytes of the answers that the kernel took.
+    /// Bytes that the kernel accepted.
     pub bytes: u64,
-    /// Answers dropped because the receiver's queue or our send buffer was full (EAGAIN, ENOBUFS).
+    /// Answers dropped because the receiver's queue or the own send buffer was full (EAGAIN, ENOBUFS).
     pub dropped: u64,
-    /// Answers that a rule of the packet filter forbids (EPERM, EACCES).
+    /// Answers that the packet filter forbids (EPERM, EACCES).
     pub forbidden: u64,
-    /// Answers to where no route leads (EHOSTUNREACH, ENETUNREACH).
+    /// Answers to an address without a route (EHOSTUNREACH, ENETUNREACH).
     pub unreachable: u64,
-    /// Answers that were too long for the way they had to go (EMSGSIZE).
+    /// Answers longer than the path allows (EMSGSIZE).
     pub oversize: u64,
-    /// Answers that could not be sent for another reason.
+    /// Answers that failed with another error.
     pub failed: u64,
     /// Answers withheld from peers that do not read, see [`SendRoom`].
     pub withheld: u64,
-    /// The error of the last answer that could not be sent, or 0.
+    /// The errno of the last answer that failed, or 0.
     pub error: i32,
-    /// A call failed that may have told of an earlier answer: the error queue of the socket says of which.
-    pub told: bool,
+    /// Whether a call failed that may have reported an error of an earlier answer. The socket's error queue has the details.
+    pub has_feedback: bool,
 }
 
-/// Decides to whom answers are sent where unread ones fill the send buffer of the socket: it belongs to all peers.
+/// Decides which peers get answers while unread answers fill the send buffer of a unix socket, which all peers share.
 pub trait SendRoom {
-    /// Notes that an empty answer is sent to the unix socket with that name.
+    /// Notes that an empty answer is sent to the unix socket `name`.
     fn note_empty(&self, name: &[u8]);
 
-    /// Whether each answer is to be asked for.
+    /// Whether each answer needs the consent of [`SendRoom::admits`].
     fn is_scarce(&self, fd: BorrowedFd<'_>) -> bool;
 
-    /// After EAGAIN: whether the send buffer is full, and not the queue of that peer. From then on room is scarce.
+    /// After EAGAIN: whether the socket's send buffer is full, rather than the queue of that peer. Room is scarce from then on.
     fn is_full(&self, fd: BorrowedFd<'_>) -> bool;
 
-    /// Whether an answer of `length` bytes may be sent to the unix socket with that name.
+    /// Whether an answer of `length` bytes may be sent to the unix socket `name`.
     fn admits(&mut self, fd: BorrowedFd<'_>, name: &[u8], length: usize) -> bool;
 }
 
-/// The headers of the answers of a batch. What they point at is the batch's.
+/// The message headers of the answers. They point at memory of the batch.
 pub(super) struct Answers {
     pub(super) headers: Box<[libc::mmsghdr]>,
     pub(super) count: usize,
-    /// Bytes of all of them.
+    /// Bytes of all answers.
     bytes: u64,
-    /// Whether those that follow each other may be sent as one.
+    /// Set if consecutive answers may be sent as segments of one message.
     pub(super) segments: Option<Segments>,
-    /// The first of the requests that the last one is for, and how the address that sent it begins.
+    /// The index of the first request that the last message answers, and the start of its source address.
     pub(super) first: usize,
     start: u64,
-    /// Whether one of them is empty.
+    /// Whether any answer is empty.
     has_empty: bool,
 }
 
@@ -75,12 +75,12 @@ impl Answers {
         Answers { headers, count: 0, bytes: 0, segments: None, first: 0, start: 0, has_empty: false }
     }
 
-    /// Lets those that follow each other to one peer be sent as one, if the kernel can do that for this socket.
+    /// Sends consecutive answers to one peer as segments of one message, if the kernel supports that on this socket.
     pub(super) fn join(&mut self, socket: BorrowedFd<'_>) {
         self.segments = Segments::new(socket, self.headers.len());
     }
 
-    /// There is none any more.
+    /// Removes all answers.
     pub(super) fn clear(&mut self) {
         (self.count, self.bytes, self.start, self.has_empty) = (0, 0, 0, false);
     }
@@ -104,18 +104,18 @@ impl Answers {
         pieces[i].iov_len = length;
         self.bytes += length as u64;
         self.has_empty |= length == 0;
-        // Most peers differ in their port already, and no more of them is looked at.
+        // A cheap test first: two peers mostly differ in their port.
         let start = slot.name.start();
         if start == self.start && self.follow(requests, slots, pieces, i) {
             return;
         }
-        // All that the header of a request points at is what its answer takes.
+        // The answer takes all that the header of its request points at.
         self.headers[self.count] = requests[i];
         self.count += 1;
         (self.first, self.start) = (i, start);
     }
 
-    /// Sends them, see [`super::Batch::send`].
+    /// Sends all answers, see [`super::Batch::send`].
     pub(super) fn send(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -123,8 +123,8 @@ impl Answers {
         mut room: Option<&mut dyn SendRoom>,
     ) -> Sent {
         let mut sent = Sent::default();
-        let mut is_scarce = room.as_ref().is_some_and(|room| self.look_for_room(fd, &**room));
-        // ECONNREFUSED tells of an earlier answer only; other errors may be about this one.
+        let mut is_scarce = room.as_ref().is_some_and(|room| self.is_room_scarce(fd, &**room));
+        // ECONNREFUSED always concerns an earlier answer; any other error may concern this one.
         let (mut at, mut refused, mut tried) = (0, if feedback { MOST } else { 0 }, !feedback);
         let mut fragments = false;
         while at < self.count {
@@ -139,18 +139,18 @@ impl Answers {
             let (headers, count) = (left.as_mut_ptr(), left.len() as u32);
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             let (call, raw) = (libc::SYS_sendmmsg, fd.as_raw_fd());
-            // SAFETY: `count` headers are valid, each points at memory of this batch as large as it says; a
-            // sendmmsg(2) only reads what they point at, and writes `msg_len`.
+            // SAFETY: `count` headers are valid, and each points at memory of this batch that is as large as the header says.
+            // sendmmsg(2) only reads that memory, and writes `msg_len`.
             let n = unsafe { libc::syscall(call, raw, headers, count, flags as u32) };
             if n > 0 {
                 let n = n as usize;
-                // Mostly all of them at once.
+                // The common case: one call took all of them.
                 sent.bytes += match n == self.count {
                     true => self.bytes,
                     false => left[..n].iter().map(|m| u64::from(m.msg_len)).sum(),
                 };
-                // Where the call ended early, one failed, and the error is gone with the call.
-                sent.told |= feedback && n < left.len();
+                // A call that ends early met an error, and sendmmsg(2) does not return it.
+                sent.has_feedback |= feedback && n < left.len();
                 (at, tried) = (at + n, !feedback);
                 continue;
             }
@@ -164,24 +164,24 @@ impl Answers {
                 }
                 libc::EAGAIN | libc::ENOBUFS => sent.dropped += count,
                 libc::ECONNREFUSED if refused > 0 => {
-                    (refused, sent.told) = (refused - 1, true);
+                    (refused, sent.has_feedback) = (refused - 1, true);
                     continue;
                 }
                 _ if !tried => {
-                    (tried, sent.told) = (true, true);
+                    (tried, sent.has_feedback) = (true, true);
                     continue;
                 }
                 libc::EPERM | libc::EACCES => sent.forbidden += count,
                 libc::EHOSTUNREACH | libc::ENETUNREACH => sent.unreachable += count,
-                // The way may be one where they cannot be sent as one: too narrow, or without checksums by the interface.
+                // The path may not allow segments: its MTU is too small, or the interface cannot compute checksums.
                 _ if count > 1 => {
-                    self.count = segments::take_apart(&mut self.headers, at, self.count);
+                    self.count = segments::split(&mut self.headers, at, self.count);
                     if error == libc::EIO {
                         self.segments = None;
                     }
                     continue;
                 }
-                // Too long for its way, whole; from now on such answers are cut up.
+                // Longer than the path MTU even alone. Allow fragments on this socket from now on.
                 libc::EMSGSIZE if !fragments => {
                     fragments = true;
                     path_mtu::allow_fragments(&fd);
@@ -197,9 +197,9 @@ impl Answers {
         sent
     }
 
-    /// Tells of empty answers, and asks whether room is scarce.
+    /// Notes the empty answers, and returns whether room is scarce.
     #[inline(never)]
-    fn look_for_room(&self, fd: BorrowedFd<'_>, room: &dyn SendRoom) -> bool {
+    fn is_room_scarce(&self, fd: BorrowedFd<'_>, room: &dyn SendRoom) -> bool {
         if self.has_empty {
             let empty = self.headers[..self.count].iter().filter(|header| length(header) == 0);
             empty.for_each(|header| room.note_empty(name(header)));
@@ -208,17 +208,17 @@ impl Answers {
     }
 }
 
-/// The name of the unix socket that an answer is for.
+/// The name of the unix socket that an answer goes to.
 fn name(answer: &libc::mmsghdr) -> &[u8] {
     let header = &answer.msg_hdr;
     let length = (header.msg_namelen as usize).min(NAME);
-    // SAFETY: it points at the address of a request of this batch, which has room for so many bytes.
+    // SAFETY: `msg_name` points at the address of a request of this batch, which has room for `NAME` bytes.
     let address = unsafe { std::slice::from_raw_parts(header.msg_name.cast::<u8>(), length) };
     address.get(size_of::<libc::sa_family_t>()..).unwrap_or_default()
 }
 
-/// The length of an answer that consists of one piece.
+/// The length of an answer with one piece.
 fn length(answer: &libc::mmsghdr) -> usize {
-    // SAFETY: it points at a piece of this batch.
+    // SAFETY: `msg_iov` points at a piece of this batch.
     unsafe { *answer.msg_hdr.msg_iov }.iov_len
 }

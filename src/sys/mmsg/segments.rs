@@ -1,5 +1,5 @@
-//! Answers that follow each other to the same peer, sent as one: the kernel goes its way once, and cuts them apart at the end of it
-//! (`UDP_SEGMENT`, udp(7)). What arrives is one datagram for each answer, as if each had been sent alone.
+//! Consecutive answers to one peer, sent as segments of one message (`UDP_SEGMENT`, udp(7)). The message passes through the
+//! kernel's stack once and is split at its end. The peer receives one datagram for each answer.
 
 use std::{
     os::fd::{AsRawFd, BorrowedFd},
@@ -8,43 +8,43 @@ use std::{
 
 use super::{CONTROL, Control, NAME, Slot, answers::Answers, control_length};
 
-/// The longest answer that is sent that way: what fits everywhere in one packet, for such a packet is never fragmented (RFC 8200,
-/// section 5: 1,280 bytes, of which 48 are headers).
+/// The longest answer that may be a segment. Segments are never fragmented, so it has to fit the smallest IPv6 MTU: 1,280 bytes
+/// (RFC 8200, section 5), less 48 bytes of headers.
 const LONGEST: usize = 1232;
 
-/// Bytes that are sent as one at most. The limit is that of a datagram.
+/// Bytes of one segmented message, at most. It is subject to the limit of a UDP datagram.
 const BYTES: usize = 60_000;
 
-/// Answers that are sent as one at most (`UDP_MAX_SEGMENTS`).
+/// Segments of one message, at most (`UDP_MAX_SEGMENTS`).
 const SEGMENTS: usize = 64;
 
-/// Room that the control message takes.
+/// The size of the control message.
 // SAFETY: CMSG_SPACE(3) computes a number.
 const SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
 
-/// Control data of answers: what their requests came with, and the length of a segment.
+/// Control data of segmented messages: that of the request, and the segment size.
 pub(super) struct Segments(Box<[Control]>);
 
 impl Segments {
-    /// For batches of `size` answers, if the kernel can do that for this socket.
+    /// For batches of `size` answers, if the kernel supports segments on this socket.
     pub(super) fn new(socket: BorrowedFd<'_>, size: usize) -> Option<Segments> {
-        is_offered(socket).then(|| Segments(vec![Control([0; CONTROL]); size].into()))
+        is_supported(socket).then(|| Segments(vec![Control([0; CONTROL]); size].into()))
     }
 
-    /// Adds the length of a segment to the control data of an answer.
+    /// Adds the segment size to the control data of a message.
     fn describe(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
         let before = if header.msg_control.is_null() { 0 } else { control_length(header) };
         let control = &mut self.0[at].0;
-        // SAFETY: the control data of a request, which is as long as its header says and overlaps none of ours.
+        // SAFETY: copies the control data of a request, which is as long as its header says and does not overlap with `self`.
         unsafe { std::ptr::copy_nonoverlapping(header.msg_control.cast(), control.as_mut_ptr(), before) };
-        // SAFETY: plain data (musl pads it) for which all zeroes is a valid value.
+        // SAFETY: `cmsghdr` is plain data (padded in musl) for which all zeroes is a valid value.
         let mut message: libc::cmsghdr = unsafe { std::mem::zeroed() };
         // SAFETY: CMSG_LEN(3) computes a number.
         message.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as _;
         message.cmsg_level = libc::SOL_UDP;
         message.cmsg_type = libc::UDP_SEGMENT;
         let (head, data) = control[before..before + SPACE].split_at_mut(size_of::<libc::cmsghdr>());
-        // SAFETY: there are as many bytes, and any bytes may stand there.
+        // SAFETY: `head` is as large as a `cmsghdr` and may hold any bytes.
         unsafe { head.as_mut_ptr().cast::<libc::cmsghdr>().write_unaligned(message) };
         data[..2].copy_from_slice(&(length as u16).to_ne_bytes());
         header.msg_control = control.as_mut_ptr().cast();
@@ -53,7 +53,7 @@ impl Segments {
 }
 
 impl Answers {
-    /// Lets the answer to request `i` follow the one before, if they go the same way.
+    /// Appends the answer to request `i` to the last message, if both go to the same peer.
     #[inline(never)]
     pub(super) fn follow(
         &mut self,
@@ -69,7 +69,7 @@ impl Answers {
         let count = pieces(header);
         if i != first + count
             || !may_follow(&answers[first..=i])
-            || !go_the_same_way(requests, slots, first, i)
+            || !have_same_path(requests, slots, first, i)
         {
             return false;
         }
@@ -81,11 +81,11 @@ impl Answers {
     }
 }
 
-/// Whether the last of these answers, which were received side by side, may be a segment beside the others.
+/// Whether the last of these answers, whose requests are consecutive, may be a segment of the same message.
 fn may_follow(answers: &[libc::iovec]) -> bool {
     let ([first, ..], [.., before, last]) = (answers, answers) else { return false };
     let segment = first.iov_len;
-    // One that is shorter was the last.
+    // Only the last segment may be shorter.
     before.iov_len == segment
         && segment <= LONGEST
         && (1..=segment).contains(&last.iov_len)
@@ -93,8 +93,8 @@ fn may_follow(answers: &[libc::iovec]) -> bool {
         && answers.len() * segment <= BYTES
 }
 
-/// Whether two requests came from one peer to one address.
-fn go_the_same_way(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other: usize) -> bool {
+/// Whether two requests have the same source and the same destination.
+fn have_same_path(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other: usize) -> bool {
     let (a, b) = (&requests[one].msg_hdr, &requests[other].msg_hdr);
     let (name, control) = (a.msg_namelen as usize, control_length(a));
     a.msg_namelen == b.msg_namelen
@@ -106,13 +106,13 @@ fn go_the_same_way(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other
                 && slots[one].control.0[..control] == slots[other].control.0[..control]))
 }
 
-/// How many pieces a message consists of. C libraries differ in the type.
+/// The number of pieces of a message. The type of the field differs between C libraries.
 pub(super) fn pieces(header: &libc::msghdr) -> usize {
     header.msg_iovlen as _
 }
 
-/// Takes answer `at` of `answered` apart again. There is room for that: each was an answer of its own before.
-pub(super) fn take_apart(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -> usize {
+/// Splits message `at` of `answered` into single answers. They fit: each had a header of its own before.
+pub(super) fn split(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -> usize {
     let joined = answers[at].msg_hdr;
     let count = pieces(&joined);
     answers.copy_within(at + 1..answered, at + count);
@@ -130,8 +130,8 @@ pub(super) fn take_apart(answers: &mut [libc::mmsghdr], at: usize, answered: usi
     answered + count - 1
 }
 
-/// Whether the kernel has it: one that has not would send the answers as one datagram.
-fn is_offered(socket: BorrowedFd<'_>) -> bool {
+/// Whether the kernel supports `UDP_SEGMENT`. A kernel that does not would send the answers as one long datagram.
+fn is_supported(socket: BorrowedFd<'_>) -> bool {
     let mut value: libc::c_int = 0;
     let mut length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `value`.
@@ -156,7 +156,8 @@ mod tests {
         *,
     };
 
-    /// Has these texts answered as one batch; how many messages that takes, and what arrives.
+    /// Sends `texts` to `server`, has them answered as one batch, and returns the number of messages sent and the datagrams
+    /// received.
     fn answered(server: &UdpSocket, texts: &[&[u8]]) -> (usize, Vec<Vec<u8>>) {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(server.local_addr().unwrap()).unwrap();
@@ -180,14 +181,14 @@ mod tests {
     const LONG: &[u8] = &[b'x'; LONGEST + 1];
 
     #[test]
-    fn answers_to_one_peer_are_sent_as_one_and_arrive_alone() {
+    fn consecutive_answers_to_one_peer_are_segments() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         for (messages, texts) in [
             (1, &[&b"one"[..], b"two", b"six"][..]),
-            // The last may be shorter, and nothing follows it; a longer one begins anew.
+            // The last segment may be shorter, and then ends the message. A longer answer starts a new message.
             (2, &[b"three", b"one", b"two"]),
             (2, &[b"one", b"three", b"seven"]),
-            // There is nothing to cut in an empty one, and those that may not fit go alone.
+            // An empty answer cannot be a segment; nor can one longer than `LONGEST`.
             (3, &[b"one", b"", b"two"]),
             (2, &[b"", b""]),
             (2, &[LONG, LONG]),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_several_peers_stay_apart() {
+    fn answers_to_several_peers_are_messages_of_their_own() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let clients = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
         let mut batch = Batch::new(4, false).unwrap();
@@ -214,9 +215,9 @@ mod tests {
         assert_eq!(batch.send(server.as_fd(), false, None), Sent { bytes: 12, ..Sent::default() });
     }
 
-    /// What lies between them in memory is nobody's answer.
+    /// The bytes between the two answers belong to no answer.
     #[test]
-    fn answers_with_a_gap_between_their_requests_stay_apart() {
+    fn answers_with_a_gap_between_their_requests_are_not_joined() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
@@ -238,10 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_as_one_is_sent_alone() {
+    fn segments_that_the_kernel_refuses_are_sent_one_by_one() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let off: libc::c_int = 1;
-        // Without checksums nothing can be cut apart.
+        // The kernel cannot segment without checksums.
         // SAFETY: the kernel reads an integer.
         let set = unsafe {
             libc::setsockopt(

@@ -1,4 +1,4 @@
-//! epoll(7): the kernel keeps the list of descriptors, and a wait costs what happened, not what is watched.
+//! epoll(7): the kernel keeps the set of descriptors, so a wait costs as much as there are events, not descriptors.
 
 use std::{
     io,
@@ -17,27 +17,27 @@ use rustix::{
 
 use super::{Interest, MOST, Poll, Poller, Readiness, milliseconds};
 
-/// An epoll(7) instance; `EDGE` chooses edge-triggered reports.
+/// An epoll(7) instance. `EDGE` selects edge-triggered events.
 pub struct Epoll<const EDGE: bool> {
     kernel: OwnedFd,
-    happened: Vec<epoll::Event>,
-    /// Busy sockets and, for as long as there are any, the instance itself. An entry of epoll's stays in the wait queue of its
-    /// socket, and is called for everything that the socket sends; one of poll(2) is there only during the wait.
+    ready: Vec<epoll::Event>,
+    /// Busy sockets, and the epoll instance itself while there are any. An entry of epoll stays in the wait queue of its socket
+    /// and is called back for everything that the socket sends; an entry of poll(2) is there only during the wait.
     busy: Option<Poll>,
 }
 
-/// The key of the instance.
+/// The key of the epoll instance in `busy`.
 const INSTANCE: u64 = u64::MAX;
 
 impl<const EDGE: bool> Epoll<EDGE> {
-    /// A new one.
+    /// A new epoll instance.
     pub fn new() -> io::Result<Self> {
         let kernel = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Epoll { kernel, happened: Vec::with_capacity(MOST), busy: None })
+        Ok(Epoll { kernel, ready: Vec::with_capacity(MOST), busy: None })
     }
 
-    /// Ends watching a busy socket; whether it was one. The kernel's list does not have it.
-    fn calm(&mut self, fd: BorrowedFd<'_>) -> bool {
+    /// Stops watching a busy socket, and returns whether it was busy. Such a socket is not in the kernel's set.
+    fn remove_busy(&mut self, fd: BorrowedFd<'_>) -> bool {
         let Some(list) = &mut self.busy else { return false };
         let was_busy = list.take_out(fd);
         if list.len() == 1 {
@@ -52,7 +52,7 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
 
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()> {
         match epoll::add(&self.kernel, fd, EventData::new_u64(key), flags::<EDGE>(interest)) {
-            // As it is to be: it could not be removed.
+            // Still registered with the same flags: an earlier removal has failed.
             Err(Errno::EXIST) => Ok(()),
             added => Ok(added?),
         }
@@ -83,19 +83,19 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
     }
 
     fn remove(&mut self, fd: BorrowedFd<'_>) {
-        if !self.calm(fd) {
-            // It fails only if it was not added.
+        if !self.remove_busy(fd) {
+            // Fails only if it was not registered.
             let _ = epoll::delete(&self.kernel, fd);
         }
     }
 
     fn forget(&mut self, _: BorrowedFd<'_>) {
-        // Closing the last descriptor of a file ends that by itself (epoll(7), questions and answers).
+        // close(2) of the last descriptor of a file removes it from the set (epoll(7), questions and answers).
     }
 
     fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()> {
         events.clear();
-        self.happened.clear();
+        self.ready.clear();
         let mut time = time;
         if let Some(list) = &mut self.busy {
             list.wait(events, time)?;
@@ -103,16 +103,16 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
             events.swap_remove(at);
             time = Some(Duration::ZERO);
         }
-        // Whole milliseconds, so that it is the call that every kernel has.
+        // epoll_wait(2), which takes whole milliseconds, exists on every kernel; epoll_pwait2(2) does not.
         let time = time.map(|time| {
             let time = milliseconds(Some(time));
             Timespec { tv_sec: i64::from(time / 1000), tv_nsec: (time % 1000 * 1_000_000).into() }
         });
-        epoll::wait(&self.kernel, spare_capacity(&mut self.happened), time.as_ref())?;
+        epoll::wait(&self.kernel, spare_capacity(&mut self.ready), time.as_ref())?;
         let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
-        // A receive stops in front of urgent data, and would look like the last one (tcp(7)).
+        // A receive stops at urgent data (tcp(7)), so a short read would look like the last one.
         let ended = ended | EventFlags::PRI;
-        events.extend(self.happened.iter().map(|&epoll::Event { flags, data, .. }| Readiness {
+        events.extend(self.ready.iter().map(|&epoll::Event { flags, data, .. }| Readiness {
             key: data.u64(),
             readable: flags.contains(EventFlags::IN),
             hangup: flags.intersects(ended),
@@ -124,7 +124,7 @@ impl<const EDGE: bool> Poller for Epoll<EDGE> {
 fn flags<const EDGE: bool>(interest: Interest) -> EventFlags {
     let edge = if EDGE { EventFlags::ET } else { EventFlags::empty() };
     edge | match interest {
-        // One loop is woken for a client, not all (epoll_ctl(2)).
+        // The kernel wakes one loop for a client instead of all (epoll_ctl(2)).
         Interest::Accept => EventFlags::IN | EventFlags::EXCLUSIVE,
         _ if EDGE => EventFlags::IN | EventFlags::PRI | EventFlags::OUT | EventFlags::RDHUP,
         Interest::Read => EventFlags::IN,

@@ -1,8 +1,8 @@
-//! Readiness: which of many descriptors has something to do. select(2), poll(2) and epoll(7) under one contract.
+//! Readiness notification: select(2), poll(2) and epoll(7) behind one trait. `ring` implements it for io_uring(7).
 //!
-//! A descriptor is registered under a key of the caller's choice, which comes back with every event. It is to be removed
-//! before it is closed. Events may be spurious (select(2), BUGS), so every descriptor must be non-blocking; and an event
-//! may be about a key that was removed while the same batch was worked off, so keys must not be used twice.
+//! A descriptor is registered under a key that the caller chooses; every event carries that key. The descriptor has to be removed
+//! before it is closed. Events may be spurious (select(2), BUGS), so every descriptor must be non-blocking. An event may carry a
+//! key that was removed while the same batch was processed, so keys must not be reused.
 
 use std::{io, os::fd::BorrowedFd, time::Duration};
 
@@ -18,12 +18,12 @@ pub use epoll::Epoll;
 pub use poll::Poll;
 pub use select::{LIMIT as SELECT_LIMIT, Select};
 
-/// What one of the three mechanisms does for an event loop.
+/// A readiness mechanism, as an event loop uses it.
 pub trait Poller {
-    /// Whether an event comes once for each change, so that everything must be drained before the next wait.
+    /// Edge-triggered: an event is reported once per change, so a descriptor must be drained before the next wait.
     const EDGE: bool = false;
 
-    /// Whether `fd` can be watched at all.
+    /// Whether the mechanism can watch `fd`.
     ///
     /// # Errors
     /// If `select` cannot hold a descriptor of this number (`InvalidInput`).
@@ -31,13 +31,13 @@ pub trait Poller {
         Ok(())
     }
 
-    /// Begins to watch `fd`.
+    /// Starts watching `fd`.
     ///
     /// # Errors
-    /// If there is no memory, or as [`Poller::admits`].
+    /// If memory is short, or as [`Poller::admits`].
     fn add(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
-    /// Begins to watch a connection for input, whose bytes go by [`Poller::transport`].
+    /// Starts watching a connection for input; its bytes go through [`Poller::transport`].
     ///
     /// # Errors
     /// As [`Poller::add`].
@@ -45,10 +45,10 @@ pub trait Poller {
         self.add(fd, key, Interest::Read)
     }
 
-    /// Changes what is watched for.
+    /// Changes the interest in `fd`.
     fn modify(&mut self, fd: BorrowedFd<'_>, key: u64, interest: Interest) -> io::Result<()>;
 
-    /// A socket that is watched with [`Interest::Accept`] has much to receive and to send from now on, or not any more.
+    /// Tells the poller whether a socket that is watched with [`Interest::Accept`] carries much traffic from now on.
     ///
     /// # Errors
     /// As [`Poller::add`].
@@ -56,60 +56,61 @@ pub trait Poller {
         Ok(())
     }
 
-    /// Ends watching.
+    /// Stops watching `fd`.
     fn remove(&mut self, fd: BorrowedFd<'_>);
 
-    /// Ends watching a descriptor that is closed next, if it was watched, and that has no duplicate anywhere.
+    /// Stops watching `fd`, which is closed next, and of which no duplicate exists. It need not be watched.
     fn forget(&mut self, fd: BorrowedFd<'_>) {
         self.remove(fd);
     }
 
-    /// The line that carries the bytes of a connection which is watched, or is not yet, with `scratch` for a buffer.
+    /// The transport for a connection, which need not be watched yet. `scratch` is its buffer.
     fn transport<'a>(&'a mut self, socket: &'a Socket, scratch: &'a mut [u8]) -> impl Transport + 'a {
         SocketTransport::new(socket, scratch)
     }
 
-    /// Waits until something happens, or `time` is over (rounded up to what the mechanism can tell), and fills `events`.
+    /// Waits for events, or until `time` is over (rounded up to the resolution of the mechanism), and fills `events`.
     ///
     /// # Errors
-    /// EINTR among others; then there are no events.
+    /// EINTR among others; `events` is empty then.
     fn wait(&mut self, events: &mut Vec<Readiness>, time: Option<Duration>) -> io::Result<()>;
 }
 
-/// What a descriptor is watched for. Errors and hang-ups are always told.
+/// What a descriptor is watched for. Errors and hang-ups are always reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interest {
     #[default]
     /// Input, or a connection to accept.
     Read,
-    /// Room to send.
+    /// Room in the send buffer.
     Write,
-    /// The same for a listening socket that several loops share: only one of them need be woken.
+    /// Input on a listening socket that several loops share: the kernel needs to wake only one of them.
     Accept,
 }
 
-/// Whether an error of a [`Poller`] passes: the kernel is short of memory, or of what it allows a user, for the moment.
+/// Whether an error of a [`Poller`] is temporary: the kernel is short of memory, or the user is at a limit.
 pub fn passes(error: &io::Error) -> bool {
     use libc::{EAGAIN, EBUSY, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
     let passing = [EAGAIN, EBUSY, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC];
     error.raw_os_error().is_some_and(|number| passing.contains(&number))
 }
 
-/// Something happened.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// Of which descriptor.
+    /// The key of the descriptor.
     pub key: u64,
-    /// There is input, or may be.
+    /// There is input, or there may be.
     pub readable: bool,
-    /// The peer has ended its side, or the connection has failed, or there is urgent data: a short read is not the last.
+    /// The peer has shut down its side, the connection has failed, or urgent data has arrived: a short read does not mean that
+    /// the socket is drained.
     pub hangup: bool,
 }
 
-/// Events that one wait tells at most.
+/// Events per wait, at most.
 const MOST: usize = 1024;
 
-/// A time in whole milliseconds for poll(2) and epoll(7): -1 for ever, and never less than was asked for.
+/// A time-out for poll(2) and epoll(7): whole milliseconds, rounded up; -1 means no time-out.
 fn milliseconds(time: Option<Duration>) -> i32 {
     time.map_or(-1, |time| i32::try_from(time.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
 }

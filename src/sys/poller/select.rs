@@ -1,4 +1,4 @@
-//! select(2): three sets of bits, and no descriptor from 1024 on.
+//! select(2): bit sets, which cannot hold a descriptor of 1024 or above.
 
 #![allow(unsafe_code)]
 
@@ -11,12 +11,12 @@ use std::{
 
 use super::{Interest, Poller, Readiness};
 
-/// Descriptors of this number and above do not fit into the sets (`FD_SETSIZE`): setting their bit would write outside.
+/// Descriptors from this number on do not fit into the sets (`FD_SETSIZE`): setting their bit would write out of bounds.
 pub const LIMIT: usize = libc::FD_SETSIZE;
 
 const BITS: usize = u64::BITS as usize;
 
-/// Bits as select(2) reads them: descriptor n is bit n % 64 of word n / 64.
+/// A bit set as select(2) reads it: descriptor n is bit n % 64 of word n / 64.
 #[derive(Clone, Copy, Default)]
 struct Set([u64; LIMIT / BITS]);
 
@@ -37,12 +37,12 @@ pub struct Select {
     read: Set,
     write: Set,
     keys: Box<[u64]>,
-    /// One more than the highest descriptor that was ever added.
+    /// One more than the highest descriptor ever added.
     end: usize,
 }
 
 impl Select {
-    /// A new one.
+    /// Empty sets.
     pub fn new() -> Self {
         Select { read: Set::default(), write: Set::default(), keys: vec![0; LIMIT].into(), end: 0 }
     }
@@ -94,10 +94,10 @@ impl Poller for Select {
             .map(|time| libc::timeval { tv_sec: time.as_secs() as _, tv_usec: time.subsec_micros().into() });
         let time = time.as_mut().map_or(null_mut(), |time| &raw mut *time);
         let (readable, writable) = ((&raw mut read).cast(), (&raw mut write).cast());
-        // SAFETY: both sets are as large as `fd_set` and laid out like one; descriptors below `end` were checked
-        // against the limit when they were added.
-        let happened = unsafe { libc::select(self.end as i32, readable, writable, null_mut(), time) };
-        if happened < 0 {
+        // SAFETY: both sets have the size and layout of `fd_set`. Descriptors below `end` were checked against the limit when
+        // they were added.
+        let ready = unsafe { libc::select(self.end as i32, readable, writable, null_mut(), time) };
+        if ready < 0 {
             return Err(io::Error::last_os_error());
         }
         for (word, (read, write)) in read.0.iter().zip(&write.0).enumerate() {
@@ -106,7 +106,7 @@ impl Poller for Select {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
                 let key = self.keys[word * BITS + bit as usize];
-                // select(2) does not tell a hang-up from input: reading will.
+                // select(2) does not report hang-ups; a read finds them.
                 events.push(Readiness { key, readable: read >> bit & 1 != 0, hangup: false });
             }
         }

@@ -1,4 +1,4 @@
-//! One suite for all mechanisms.
+//! One test suite for all mechanisms.
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,7 @@ fn keys(poller: &mut impl Poller, time: Option<Duration>) -> Vec<u64> {
     events.iter().map(|event| event.key).collect()
 }
 
-fn tells_who_has_input(mut poller: impl Poller) {
+fn reports_input(mut poller: impl Poller) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let (_silent, other) = UnixStream::pair().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
@@ -27,7 +27,7 @@ fn tells_who_has_input(mut poller: impl Poller) {
     assert_eq!(keys(&mut poller, None), [7]);
 }
 
-fn tells_again_what_was_left(mut poller: impl Poller) {
+fn reports_unread_input_again(mut poller: impl Poller) {
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
     ours.write_all(b"xy").unwrap();
@@ -36,7 +36,7 @@ fn tells_again_what_was_left(mut poller: impl Poller) {
     assert_eq!(keys(&mut poller, AT_ONCE), [7]);
 }
 
-fn forgets_who_was_removed(mut poller: impl Poller) {
+fn ignores_a_removed_descriptor(mut poller: impl Poller) {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let (mut others, other) = UnixStream::pair().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
@@ -47,7 +47,7 @@ fn forgets_who_was_removed(mut poller: impl Poller) {
     assert_eq!(keys(&mut poller, None), [8]);
 }
 
-fn watches_for_room_when_asked_to(mut poller: impl Poller) {
+fn watches_for_room_to_send(mut poller: impl Poller) {
     let (_ours, theirs) = UnixStream::pair().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
     assert!(keys(&mut poller, AT_ONCE).is_empty());
@@ -57,7 +57,7 @@ fn watches_for_room_when_asked_to(mut poller: impl Poller) {
     assert!(keys(&mut poller, AT_ONCE).is_empty());
 }
 
-fn watches_who_is_busy_beside_the_others(mut poller: impl Poller) {
+fn watches_busy_sockets_beside_the_others(mut poller: impl Poller) {
     let (mut ours, mut theirs) = UnixStream::pair().unwrap();
     let (mut others, mut other) = UnixStream::pair().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Accept).unwrap();
@@ -92,11 +92,11 @@ macro_rules! level {
         suite!(
             $name,
             $poller,
-            tells_who_has_input,
-            tells_again_what_was_left,
-            forgets_who_was_removed,
-            watches_for_room_when_asked_to,
-            watches_who_is_busy_beside_the_others
+            reports_input,
+            reports_unread_input_again,
+            ignores_a_removed_descriptor,
+            watches_for_room_to_send,
+            watches_busy_sockets_beside_the_others
         );
     };
 }
@@ -114,13 +114,13 @@ level!(
 suite!(
     edge,
     Epoll::<true>::new().unwrap(),
-    tells_who_has_input,
-    forgets_who_was_removed,
-    watches_who_is_busy_beside_the_others
+    reports_input,
+    ignores_a_removed_descriptor,
+    watches_busy_sockets_beside_the_others
 );
 
 #[test]
-fn an_edge_is_told_once() {
+fn an_edge_is_reported_once() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut poller = Epoll::<true>::new().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Read).unwrap();
@@ -129,13 +129,13 @@ fn an_edge_is_told_once() {
     assert!(keys(&mut poller, AT_ONCE).is_empty());
 }
 
-/// Who is busy is not in the kernel's list, and the kernel is not asked to take it out: another entry of it stays.
+/// A busy socket is not in the kernel's set, and removing it does not touch another entry of the same descriptor there.
 #[test]
-fn epoll_does_not_ask_the_kernel_about_who_is_busy() {
+fn a_busy_socket_is_not_in_the_set_of_epoll() {
     let (_ours, theirs) = UnixStream::pair().unwrap();
     let mut poller = Epoll::<false>::new().unwrap();
     poller.add(theirs.as_fd(), 7, Interest::Accept).unwrap();
-    // An entry for one loop alone cannot be modified, but it is found (epoll_ctl(2)).
+    // epoll_ctl(2) refuses to modify an exclusive entry, but tells it from a missing one.
     let is_in_the_list = |poller: &mut Epoll<false>| {
         let refused = poller.modify(theirs.as_fd(), 8, Interest::Read).unwrap_err();
         refused.kind() != std::io::ErrorKind::NotFound
@@ -153,7 +153,7 @@ fn epoll_does_not_ask_the_kernel_about_who_is_busy() {
 #[test]
 #[allow(unsafe_code)]
 fn select_refuses_what_it_cannot_hold() {
-    // SAFETY: the number is only looked at: `select` refuses it before any system call.
+    // SAFETY: the number is only compared: `select` refuses it before any system call.
     let high = unsafe { std::os::fd::BorrowedFd::borrow_raw(super::SELECT_LIMIT as i32) };
     let refused = Select::new().add(high, 7, Interest::Read).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);

@@ -1,4 +1,4 @@
-//! The buffers that the kernel receives into, and the ring by which they are provided (io_uring_register(2),
+//! The buffers that the kernel receives into, and the ring that provides them (io_uring_register(2),
 //! `IORING_REGISTER_PBUF_RING`).
 
 #![allow(unsafe_code)]
@@ -14,31 +14,31 @@ use io_uring::types::BufRingEntry;
 use super::queue::Queue;
 use crate::sys::shared::Mapping;
 
-/// Buffers; a power of two.
+/// The number of buffers; a power of two.
 const COUNT: usize = 256;
 
-/// Bytes of a buffer.
+/// The size of a buffer in bytes.
 pub(super) const PIECE: usize = 4096;
 
-/// The distance of two buffers. Not a power of two: the first bytes of all buffers, which small messages use, would
-/// compete for the same few places in the processor's caches.
+/// The distance between two buffers. Not a power of two: the first bytes of all buffers, which small messages use, would map to
+/// the same cache sets.
 const STRIDE: usize = PIECE + 192;
 
 /// No buffer.
 const NONE: u16 = u16::MAX;
 
-/// All buffers.
+/// All buffers of a ring.
 pub(super) struct Buffers {
-    /// What the kernel takes buffers from.
+    /// The provided buffer ring, shared with the kernel.
     entries: Mapping,
     bytes: Mapping,
     tail: u16,
-    /// Which one follows in the list that a buffer is in, and how much was received into it.
+    /// By buffer: its successor in a [`Pieces`] list, and the number of bytes received into it.
     next: Box<[u16; COUNT]>,
     lengths: Box<[u32; COUNT]>,
 }
 
-/// A buffer that the kernel has handed over, and what of it is meant. It is to be given back.
+/// A range of a buffer that the kernel has filled. It has to be given back.
 pub(super) struct Piece {
     buffer: u16,
     start: u32,
@@ -46,7 +46,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// The kernel has received so much into a buffer.
+    /// The piece for a completion with this `result`.
     pub(super) fn arrived(buffer: u16, result: i32) -> Piece {
         Piece { buffer, start: 0, end: result.clamp(0, PIECE as i32) as u32 }
     }
@@ -61,7 +61,7 @@ impl Piece {
 }
 
 impl Buffers {
-    /// Leaves the memory to the kernel for good.
+    /// Leaks the memory, which the kernel may still write to.
     pub(super) fn leak(&mut self) {
         self.entries.leak();
         self.bytes.leak();
@@ -81,7 +81,7 @@ impl Buffers {
         &self.bytes[piece.buffer as usize * STRIDE..][piece.start as usize..piece.end as usize]
     }
 
-    /// The buffer that a piece is in.
+    /// The whole buffer that a piece is in.
     pub(super) fn whole(&mut self, piece: &Piece) -> &mut [u8] {
         &mut self.bytes[piece.buffer as usize * STRIDE..][..PIECE]
     }
@@ -94,20 +94,21 @@ impl Buffers {
         let address = self.bytes[buffer as usize * STRIDE..].as_mut_ptr() as u64;
         let ring: *mut BufRingEntry = self.entries.as_mut_ptr().cast();
         let free = ring.wrapping_add(self.tail as usize % COUNT);
-        // SAFETY: the mapping holds COUNT entries, aligned to a page; the kernel reads an entry only once the tail says so.
+        // SAFETY: the mapping holds COUNT entries and is page-aligned. The kernel reads an entry only once the tail has passed
+        // it.
         let entry = unsafe { &mut *free };
         entry.set_addr(address);
         entry.set_len(PIECE as u32);
         entry.set_bid(buffer);
         self.tail = self.tail.wrapping_add(1);
-        // SAFETY: `ring` is the address of the first entry, in which the tail has its place.
+        // SAFETY: `ring` is the address of the first entry, which contains the tail.
         let tail = unsafe { BufRingEntry::tail(ring) };
-        // SAFETY: two bytes inside of our mapping, aligned, which the kernel reads while we write: so it is an atomic.
+        // SAFETY: the tail is two aligned bytes within the mapping. The kernel reads them concurrently, hence the atomic store.
         unsafe { AtomicU16::from_ptr(tail.cast_mut()) }.store(self.tail, Release);
     }
 }
 
-/// Pieces of one connection, in the order in which they came.
+/// The received pieces of one connection, in order of arrival.
 pub(super) struct Pieces {
     first: u16,
     last: u16,
@@ -124,7 +125,7 @@ impl Pieces {
         self.first == NONE
     }
 
-    /// Whether there is one, that does not fill its buffer.
+    /// Whether there is exactly one piece, and it does not fill its buffer.
     pub(super) fn is_one_and_short(&self, buffers: &Buffers) -> bool {
         self.first == self.last && !self.is_empty() && (buffers.lengths[self.first as usize] as usize) < PIECE
     }

@@ -1,19 +1,19 @@
-//! What the kernel tells by completions, and what of it the owner of a descriptor is told.
+//! Processing completions, and reporting events to the owners of descriptors.
 
 use std::os::fd::RawFd;
 
-use super::{Ring, Sending, buffers::Piece, post::Armed, queue::Completion};
+use super::{Ring, Sending, buffers::Piece, fd_state::Armed, queue::Completion};
 use crate::sys::poller::{Interest, Readiness};
 
 impl Ring {
-    /// Takes note of all that the kernel has to say.
+    /// Processes all completions in the queue.
     pub(super) fn read_completions(&mut self) {
         while let Some(completion) = self.queue.pop() {
             match completion {
                 Completion::Received { fd, generation, result, buffer, more, left } => {
                     let piece = buffer.map(|buffer| Piece::arrived(buffer, result));
                     self.received(fd, generation, result, piece, more);
-                    self.leave_behind(fd, generation, more && left);
+                    self.note_left(fd, generation, more && left);
                 }
                 Completion::Polled { fd, generation, result, more } => {
                     self.polled(fd, generation, result, more)
@@ -25,11 +25,11 @@ impl Ring {
     }
 
     fn received(&mut self, fd: RawFd, generation: u32, result: i32, piece: Option<Piece>, more: bool) {
-        let post = &mut self.worker_states[fd as usize];
-        let present = post.generation == generation;
+        let state = &mut self.states[fd as usize];
+        let present = state.generation == generation;
         match piece {
-            Some(piece) if result > 0 && present => post.pieces.push(piece, &mut self.buffers),
-            // Nothing is in it, or whoever would have been answered has left.
+            Some(piece) if result > 0 && present => state.pieces.push(piece, &mut self.buffers),
+            // The buffer is empty, or the descriptor has a new owner.
             Some(piece) => self.buffers.give_back(piece),
             None => {}
         }
@@ -37,101 +37,101 @@ impl Ring {
             return;
         }
         if !more && result != -libc::ECANCELED {
-            post.armed = Armed::No;
-            // All buffers were in use, or the kernel wanted a pause: then it is asked again.
+            state.armed = Armed::No;
+            // All buffers were in use (ENOBUFS), or the kernel ended the request early: a new one goes on.
             if result <= 0 && !matches!(-result, libc::ENOBUFS | libc::EAGAIN | libc::EINTR) {
-                post.end = Some(-result);
+                state.end = Some(-result);
             }
             self.arm_later(fd);
         }
-        self.worker_states[fd as usize].set_aside_if_waiting(&mut self.buffers);
-        self.tell_later(fd);
+        self.states[fd as usize].copy_out_if_waiting(&mut self.buffers);
+        self.report_later(fd);
     }
 
-    /// Notes whether the kernel has left something in the socket that it was about to receive as well. It does not come to that in
-    /// front of urgent data while a signal is pending (tcp_recvmsg_locked() of the kernel), and nor does it wait for it: a poll will
-    /// tell. Mostly what was left comes with the next completion.
-    fn leave_behind(&mut self, fd: RawFd, generation: u32, left: bool) {
-        let post = &mut self.worker_states[fd as usize];
-        if post.generation == generation && std::mem::replace(&mut post.left, left) != left && left {
+    /// Notes whether the kernel has left data in the socket (`IORING_CQE_F_SOCK_NONEMPTY`) that it was about to receive as well.
+    /// In front of urgent data it does not while a signal is pending (tcp_recvmsg_locked() of the kernel), and it does not wait
+    /// for that data either, so a poll request replaces the receive. Mostly the next completion brings the data.
+    fn note_left(&mut self, fd: RawFd, generation: u32, left: bool) {
+        let state = &mut self.states[fd as usize];
+        if state.generation == generation && std::mem::replace(&mut state.left, left) != left && left {
             self.arm_later(fd);
         }
     }
 
     fn polled(&mut self, fd: RawFd, generation: u32, result: i32, more: bool) {
-        let post = &mut self.worker_states[fd as usize];
-        if post.generation != generation || result == -libc::ECANCELED {
+        let state = &mut self.states[fd as usize];
+        if state.generation != generation || result == -libc::ECANCELED {
             return;
         }
-        let blocked = post.is_blocked();
+        let blocked = state.is_blocked();
         if blocked {
-            post.send_held(fd);
+            state.send_unsent(fd);
         }
         if !more {
-            post.armed = Armed::No;
+            state.armed = Armed::No;
             self.arm_later(fd);
         }
-        let post = &self.worker_states[fd as usize];
-        if blocked && (post.is_blocked() || post.interest != Interest::Write) {
+        let state = &self.states[fd as usize];
+        if blocked && (state.is_blocked() || state.interest != Interest::Write) {
             self.arm_later(fd);
-            return self.tell_later(fd);
+            return self.report_later(fd);
         }
-        // An error of the request itself, such as ENOMEM, is met again by whoever looks at the socket.
-        let happened = if result < 0 { libc::POLLIN } else { result as i16 };
-        self.happened.push(Readiness {
-            key: post.key,
-            readable: happened & libc::POLLIN != 0,
-            hangup: happened & (libc::POLLHUP | libc::POLLERR) != 0,
+        // The owner meets an error of the request itself, such as ENOMEM, when it reads from the socket.
+        let reported = if result < 0 { libc::POLLIN } else { result as i16 };
+        self.events.push(Readiness {
+            key: state.key,
+            readable: reported & libc::POLLIN != 0,
+            hangup: reported & (libc::POLLHUP | libc::POLLERR) != 0,
         });
     }
 
-    /// The kernel did not take an answer, or not all of it.
+    /// The kernel accepted none of an answer, or only its first part.
     fn unsent(&mut self, number: u32, result: i32) {
         let Sending { fd, generation, piece } = &mut self.sends[number as usize];
-        let post = &mut self.worker_states[*fd as usize];
-        if post.generation != *generation {
+        let state = &mut self.states[*fd as usize];
+        if state.generation != *generation {
             return;
         }
         match result {
-            n if n >= 0 => post.hold(&self.buffers.bytes(piece)[n as usize..]),
+            n if n >= 0 => state.keep_unsent(&self.buffers.bytes(piece)[n as usize..]),
             e if e == -libc::EAGAIN || e == -libc::ENOBUFS || e == -libc::ENOMEM => {
-                post.hold(self.buffers.bytes(piece))
+                state.keep_unsent(self.buffers.bytes(piece))
             }
-            error => post.end = Some(-error),
+            error => state.end = Some(-error),
         }
     }
 
-    /// All sends have been submitted, and those that were not complete have said so.
-    pub(super) fn settle_sends(&mut self) {
+    /// All sends have been submitted, and the completions of those that were not complete have been read.
+    pub(super) fn complete_sends(&mut self) {
         let mut sends = std::mem::take(&mut self.sends);
         for Sending { fd, generation, piece } in sends.drain(..) {
             self.buffers.give_back(piece);
-            let post = &mut self.worker_states[fd as usize];
-            if post.generation == generation {
-                post.sending = false;
-                if post.is_blocked() {
-                    post.set_aside_if_waiting(&mut self.buffers);
+            let state = &mut self.states[fd as usize];
+            if state.generation == generation {
+                state.sending = false;
+                if state.is_blocked() {
+                    state.copy_out_if_waiting(&mut self.buffers);
                     self.arm_later(fd);
                 }
-                self.tell_later(fd);
+                self.report_later(fd);
             }
         }
         self.sends = sends;
     }
 
-    /// Turns to those who have something to be told of.
-    pub(super) fn tell(&mut self, events: &mut Vec<Readiness>) {
-        events.append(&mut self.happened);
+    /// Moves the events to `events`, and adds the descriptors with received input.
+    pub(super) fn report(&mut self, events: &mut Vec<Readiness>) {
+        events.append(&mut self.events);
         let mut ready = std::mem::take(&mut self.ready);
         for fd in ready.drain(..) {
-            let post = &mut self.worker_states[fd as usize];
-            post.told = false;
-            if !post.has_news() || post.is_blocked() {
+            let state = &mut self.states[fd as usize];
+            state.in_ready = false;
+            if !state.has_input() || state.is_blocked() {
                 continue;
             }
-            events.push(Readiness { key: post.key, readable: true, hangup: false });
-            if post.carry && !post.is_simple(&self.buffers) {
-                post.carry = false;
+            events.push(Readiness { key: state.key, readable: true, hangup: false });
+            if state.carry && !state.is_simple(&self.buffers) {
+                state.carry = false;
                 self.arm_later(fd);
             }
         }

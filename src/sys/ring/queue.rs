@@ -1,4 +1,4 @@
-//! Requests to the kernel, and its answers.
+//! The submission queue and the completion queue.
 
 #![allow(unsafe_code)]
 
@@ -10,31 +10,31 @@ use io_uring::{
     types::{CancelBuilder, Fd, SubmitArgs, Timespec},
 };
 
-use super::post::Armed;
+use super::fd_state::Armed;
 use crate::sys::shared::Mapping;
 
-/// Requests that are submitted together, at most.
+/// Requests per submission, at most.
 const REQUESTS: u32 = 1024;
 
-/// Completions that wait to be read; the kernel keeps more elsewhere, at a cost.
+/// Size of the completion queue. The kernel keeps an overflow elsewhere, at a cost.
 const COMPLETIONS: u32 = 8192;
 
-/// How often to try to end all requests, and the rest between two tries that fail.
+/// Attempts to cancel all requests, and the pause after one that fails.
 const TRIES: u32 = 100;
-const REST: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// The group of buffers that is provided.
+/// The group id of the provided buffers.
 const GROUP: u16 = 0;
 
-// What a completion is about, in the highest byte of its user data.
+// The kind of a completion, in the highest byte of its user data.
 const RECEIVE: u64 = 1 << 56;
 const POLL: u64 = 2 << 56;
 const SEND: u64 = 3 << 56;
 
-/// Both queues.
+/// Both queues of an io_uring instance.
 pub(super) struct Queue {
     ring: IoUring,
-    /// Requests that write to our buffers and whose end was not seen.
+    /// Receive requests whose last completion was not read: the kernel may write to the provided buffers for them.
     receiving: usize,
 }
 
@@ -43,56 +43,56 @@ pub(super) struct Queue {
 pub(super) enum Wait {
     /// Only submit.
     Not,
-    /// Only take what is there.
+    /// Only fetch the completions that are there.
     Look,
-    /// At most so long.
+    /// At most this long.
     AtMost(Duration),
     /// Until there is one.
     Long,
 }
 
-/// A request, to be pushed.
-pub(super) struct Request(squeue::Entry);
+/// A submission queue entry.
+pub(super) struct RingRequest(squeue::Entry);
 
-/// The end of a request, or a part of what it is to bring.
+/// A completion, decoded.
 pub(super) enum Completion {
-    /// Something, or the end, was received; `more` will come by the same request. There may be `left` something in the socket: then
-    /// it is received next.
+    /// Bytes, or the end of input, have arrived. With `more`, the request stays in flight. With `left`, there may be data left in
+    /// the socket, which the same request receives next.
     Received { fd: RawFd, generation: u32, result: i32, buffer: Option<u16>, more: bool, left: bool },
-    /// A poll tells something; `more` may come by the same request.
+    /// A poll request reports events. With `more`, it stays in flight.
     Polled { fd: RawFd, generation: u32, result: i32, more: bool },
-    /// A send has failed, or stopped short.
+    /// A send has failed or stopped short.
     Unsent { number: u32, result: i32 },
-    /// Nothing of interest.
+    /// A completion that needs no action.
     Other,
 }
 
-impl Request {
-    /// Tells of what `armed` says.
-    pub(super) fn arm(armed: Armed, fd: RawFd, generation: u32) -> Request {
+impl RingRequest {
+    /// The request for `armed`.
+    pub(super) fn arm(armed: Armed, fd: RawFd, generation: u32) -> RingRequest {
         let poll = |events: i32| opcode::PollAdd::new(Fd(fd), events as u32);
         let entry = match armed {
             Armed::Receive => opcode::RecvMulti::new(Fd(fd), GROUP).build(),
             Armed::PollIn | Armed::No => poll(libc::EPOLLIN).build(),
             Armed::PollAccept => poll(libc::EPOLLIN | libc::EPOLLEXCLUSIVE).build(),
-            // One that is not repeated would tell again and again of a peer that has ended its side (`EPOLLRDHUP` is
-            // always told); this one tells of changes.
+            // Multishot, so that it reports changes. A single-shot poll would report a half-closed peer again each time it is
+            // armed: io_uring adds `EPOLLRDHUP` to every poll.
             Armed::PollOut => poll(libc::EPOLLOUT).multi(true).build(),
         };
-        Request(entry.user_data(user_data(armed, fd, generation)))
+        RingRequest(entry.user_data(user_data(armed, fd, generation)))
     }
 
-    /// Ends what [`Request::arm`] has begun.
-    pub(super) fn cancel(armed: Armed, fd: RawFd, generation: u32) -> Request {
+    /// Cancels the request of [`RingRequest::arm`].
+    pub(super) fn cancel(armed: Armed, fd: RawFd, generation: u32) -> RingRequest {
         let which = CancelBuilder::user_data(user_data(armed, fd, generation)).all();
-        Request(opcode::AsyncCancel2::new(which).build().flags(Flags::SKIP_SUCCESS))
+        RingRequest(opcode::AsyncCancel2::new(which).build().flags(Flags::SKIP_SUCCESS))
     }
 
-    /// Sends all of `bytes` at once or says that it did not, as number so-and-so.
-    pub(super) fn send(fd: RawFd, bytes: &[u8], number: u32) -> Request {
+    /// Sends all of `bytes` without waiting. Only a failure or a short send brings a completion, with this `number`.
+    pub(super) fn send(fd: RawFd, bytes: &[u8], number: u32) -> RingRequest {
         let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let entry = opcode::Send::new(Fd(fd), bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
-        Request(entry.flags(Flags::SKIP_SUCCESS).user_data(SEND | u64::from(number)))
+        RingRequest(entry.flags(Flags::SKIP_SUCCESS).user_data(SEND | u64::from(number)))
     }
 }
 
@@ -113,25 +113,25 @@ impl Queue {
         Ok(Queue { ring, receiving: 0 })
     }
 
-    /// Lets the kernel take buffers from this ring of entries.
+    /// Registers a provided buffer ring.
     pub(super) fn provide(&self, entries: &Mapping, count: u16) -> io::Result<()> {
-        // SAFETY: the mapping holds `count` entries; whoever owns it keeps it until this queue has been closed, for the
-        // fields of `Ring` are dropped in that order.
+        // SAFETY: the mapping holds `count` entries. Its owner keeps it until this queue is closed: the fields of `Ring` are
+        // dropped in that order.
         unsafe {
             self.ring.submitter().register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)
         }
     }
 
-    /// Whether requests must be submitted before one more can be pushed.
+    /// Whether the requests must be submitted before another one can be pushed.
     pub(super) fn is_full(&mut self) -> bool {
         self.ring.submission().is_full()
     }
 
-    /// Appends a request, for which there must be room.
-    pub(super) fn push(&mut self, request: &Request) {
-        // SAFETY: a receive writes only to provided buffers, which live until its end was seen (`cancel_all`); a send
-        // reads a buffer that is not used otherwise before it was submitted, and is over by then (MSG_DONTWAIT); the
-        // others point at nothing.
+    /// Appends a request; the queue must not be full.
+    pub(super) fn push(&mut self, request: &RingRequest) {
+        // SAFETY: a receive writes only to provided buffers, which live until its last completion was read (`cancel_all`). A send
+        // reads a buffer that has no other use before it is submitted, and is over by then (MSG_DONTWAIT). The other requests
+        // point at no memory.
         let pushed = unsafe { self.ring.submission().push(&request.0) };
         assert!(pushed.is_ok(), "there is room");
         if request.0.get_user_data() >> 56 == RECEIVE >> 56 {
@@ -139,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Whether the kernel has seen all requests.
+    /// Whether the kernel has consumed all requests.
     pub(super) fn is_submitted(&mut self) -> bool {
         self.ring.submission().is_empty()
     }
@@ -147,7 +147,7 @@ impl Queue {
     /// Submits all requests, and waits.
     ///
     /// # Errors
-    /// EINTR among others. That the time is over is none.
+    /// EINTR among others. The end of the time-out is none.
     pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         let submitter = self.ring.submitter();
         let entered = match wait {
@@ -168,7 +168,7 @@ impl Queue {
     fn look(&mut self) -> io::Result<usize> {
         let count = self.ring.submission().len() as u32;
         let flags = io_uring::EnterFlags::GETEVENTS.bits();
-        // SAFETY: no argument is passed that the kernel would read; the requests are sound, see `push`.
+        // SAFETY: no argument points at memory. The requests are sound, see `push`.
         unsafe { self.ring.submitter().enter::<libc::sigset_t>(count, 0, flags, None) }
     }
 
@@ -196,20 +196,20 @@ impl Queue {
         })
     }
 
-    /// Ends all requests, and waits for the end of those that could still write to our buffers; false if some did not end, for want
-    /// of kernel memory most likely. (The kernel would end the others some time after the queue was closed. Until then a poll at a
-    /// listening socket takes wake-ups that are for the next ring.)
+    /// Cancels all requests, and waits for the end of those that could still write to the buffers. Returns false if some did not
+    /// end, most likely for want of kernel memory. (The kernel would cancel the others some time after the queue is closed. Until
+    /// then, a poll on a listening socket would take wake-ups meant for the next ring.)
     pub(super) fn cancel_all(&mut self) -> bool {
         for _ in 0..TRIES {
             let _ = self.ring.submitter().register_sync_cancel(None, CancelBuilder::any());
-            // What was cancelled ends within our own calls.
+            // Cancelled requests complete only within calls of this thread.
             let entered = self.enter(Wait::Look);
             while self.pop().is_some() {}
             if self.receiving == 0 {
                 return true;
             }
             if entered.is_err() {
-                std::thread::sleep(REST);
+                std::thread::sleep(PAUSE);
             }
         }
         false

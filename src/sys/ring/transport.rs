@@ -1,4 +1,4 @@
-//! A connection's bytes, carried by the ring as long as that is simple, and by system calls otherwise.
+//! The transport of a ring: requests on the fast path, system calls otherwise.
 
 use std::{
     io,
@@ -11,25 +11,25 @@ use socket2::Socket;
 use super::{
     Ring, Sending,
     buffers::{PIECE, Piece},
-    queue::{Request, Wait},
+    queue::{RingRequest, Wait},
 };
 use crate::sys::transport::{SocketTransport, Transport};
 
-/// See [`Transport`].
+/// Carries the bytes of one connection.
 pub(super) struct RingTransport<'a> {
     ring: &'a mut Ring,
     fd: RawFd,
     socket: &'a Socket,
     scratch: &'a mut [u8],
-    /// What was received last, if the ring received it.
+    /// The last piece received, if the ring received it.
     piece: Option<Piece>,
 }
 
 impl<'a> RingTransport<'a> {
     pub(super) fn new(ring: &'a mut Ring, socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
         let fd = socket.as_raw_fd();
-        // It may not be watched yet.
-        ring.post(fd);
+        // The connection may not be watched yet.
+        ring.state(fd);
         RingTransport { ring, fd, socket, scratch, piece: None }
     }
 
@@ -37,58 +37,58 @@ impl<'a> RingTransport<'a> {
         SocketTransport::new(self.socket, self.scratch)
     }
 
-    fn put_piece_back(&mut self) {
+    fn give_piece_back(&mut self) {
         if let Some(piece) = self.piece.take() {
             self.ring.buffers.give_back(piece);
         }
     }
 
-    /// Makes a request of it, which is submitted with the next wait.
+    /// Pushes a send request, which the next wait submits.
     fn send_later(&mut self, piece: Piece) -> io::Result<()> {
         let (ring, fd) = (&mut *self.ring, self.fd);
         ring.make_room()?;
-        let post = &mut ring.worker_states[fd as usize];
-        (post.sending, post.touched) = (true, ring.round);
-        ring.queue.push(&Request::send(fd, ring.buffers.bytes(&piece), ring.sends.len() as u32));
-        ring.sends.push(Sending { fd, generation: post.generation, piece });
+        let state = &mut ring.states[fd as usize];
+        (state.sending, state.submitted_in) = (true, ring.round);
+        ring.queue.push(&RingRequest::send(fd, ring.buffers.bytes(&piece), ring.sends.len() as u32));
+        ring.sends.push(Sending { fd, generation: state.generation, piece });
         Ok(())
     }
 
-    /// Whether something that was sent before has not reached the kernel yet.
+    /// Whether an earlier answer has not reached the kernel completely.
     fn is_behind(&self) -> bool {
-        let post = &self.ring.worker_states[self.fd as usize];
-        post.sending || post.is_blocked()
+        let state = &self.ring.states[self.fd as usize];
+        state.sending || state.is_blocked()
     }
 }
 
 impl Transport for RingTransport<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        self.put_piece_back();
-        let post = &mut self.ring.worker_states[self.fd as usize];
-        if post.is_blocked() {
+        self.give_piece_back();
+        let state = &mut self.ring.states[self.fd as usize];
+        if state.is_blocked() {
             return Ok(None);
         }
-        match post.take_ahead(self.scratch) {
+        match state.read_ahead(self.scratch) {
             0 => {}
             n => return Ok(Some(n)),
         }
-        if let Some(piece) = post.pieces.pop(&mut self.ring.buffers) {
+        if let Some(piece) = state.pieces.pop(&mut self.ring.buffers) {
             let n = piece.length();
             self.piece = Some(piece);
             return Ok(Some(n));
         }
-        if let Some(end) = post.ended() {
+        if let Some(end) = state.ended() {
             return end;
         }
         let received = self.direct().receive()?;
         if let Some(n) = received {
-            self.ring.worker_states[self.fd as usize].note(n < PIECE);
+            self.ring.states[self.fd as usize].note_size(n < PIECE);
         }
         Ok(received)
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
-        // The socket never blocks here.
+        // The sockets of an event loop never block.
         self.receive()
     }
 
@@ -103,7 +103,7 @@ impl Transport for RingTransport<'_> {
         if self.is_behind() {
             return Ok(None);
         }
-        let carry = self.ring.worker_states[self.fd as usize].carry;
+        let carry = self.ring.states[self.fd as usize].carry;
         if let Some(piece) = self.piece.take_if(|_| carry) {
             let n = part.len();
             self.send_later(piece.part(part))?;
@@ -112,8 +112,8 @@ impl Transport for RingTransport<'_> {
         match &self.piece {
             Some(piece) => {
                 let socket = self.socket;
-                let words = &self.ring.buffers.whole(piece)[part];
-                SocketTransport::new(socket, &mut []).send_kept(words)
+                let answer = &self.ring.buffers.whole(piece)[part];
+                SocketTransport::new(socket, &mut []).send_kept(answer)
             }
             None => self.direct().send(part),
         }
@@ -127,7 +127,7 @@ impl Transport for RingTransport<'_> {
     }
 
     fn flush(&mut self) -> io::Result<bool> {
-        if self.ring.worker_states[self.fd as usize].sending {
+        if self.ring.states[self.fd as usize].sending {
             self.ring.enter(Wait::Not)?;
         }
         Ok(!self.is_behind())
@@ -140,7 +140,7 @@ impl Transport for RingTransport<'_> {
 
 impl Drop for RingTransport<'_> {
     fn drop(&mut self) {
-        self.put_piece_back();
-        self.ring.tell_later(self.fd);
+        self.give_piece_back();
+        self.ring.report_later(self.fd);
     }
 }
