@@ -84,7 +84,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
     // Before a descriptor of ours could have the number of one that was announced and is not there.
     let passed = Passed::from_environment(&mut notes);
-    modes::settle(&mut config, &mut notes)?;
+    modes::resolve_fallbacks(&mut config, &mut notes)?;
     if !cli.daemonize {
         return serve(cli, config, &files, passed, notes, &mut None);
     }

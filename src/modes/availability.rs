@@ -1,4 +1,4 @@
-//! Whether the mechanism that a mode needs is to be had here: known before anything is bound.
+//! Checks, before anything is bound, that the kernel offers what the configured modes need.
 
 use std::io;
 
@@ -9,29 +9,29 @@ use crate::{
     sys::ring::Ring,
 };
 
-/// Says where there is no room for as many threads as connections. Makes sure of io_uring where a listener asks for it, or lets epoll take its place where the listener allows that,
-/// with a word in `notes`.
+/// Replaces mode io-uring by epoll where io_uring is missing and the listener has `fallback = "epoll"`; `notes` says so. Also
+/// notes if the kernel cannot map a thread stack for every connection of mode threading.
 ///
 /// # Errors
-/// Names the first listener that cannot have it, why, and the cure.
-pub fn settle(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failure> {
+/// io_uring is missing, and a listener that needs it has no fallback: names the listener, the cause and the remedy.
+pub fn resolve_fallbacks(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failure> {
     notes.extend(too_many_threads(config, pool::most()));
-    let asks = |listener: &config::Listener| listener.mode == Mode::IoUring;
-    if !config.listeners.iter().any(asks) {
+    let uses_ring = |listener: &config::Listener| listener.mode == Mode::IoUring;
+    if !config.listeners.iter().any(uses_ring) {
         return Ok(());
     }
     let Err(error) = Ring::new() else { return Ok(()) };
-    let why = why(&error);
-    for listener in config.listeners.iter_mut().filter(|listener| asks(listener)) {
+    let cause = cause(&error);
+    for listener in config.listeners.iter_mut().filter(|listener| uses_ring(listener)) {
         let name = &listener.name;
         match listener.fallback {
             Fallback::Epoll => {
-                notes.push(format!("listener \"{name}\": mode epoll takes the place of io-uring: {why}"));
+                notes.push(format!("listener \"{name}\": mode epoll takes the place of io-uring: {cause}"));
                 listener.mode = Mode::Epoll;
             }
             Fallback::Off => {
-                let cure = "choose mode `epoll`, or set `fallback = \"epoll\"`";
-                let text = format!("listener \"{name}\": cannot use io_uring: {why}; {cure}");
+                let help = "choose mode `epoll`, or set `fallback = \"epoll\"`";
+                let text = format!("listener \"{name}\": cannot use io_uring: {cause}; {help}");
                 return Err(Failure::new(Exit::Unavailable, text));
             }
         }
@@ -39,22 +39,22 @@ pub fn settle(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failur
     Ok(())
 }
 
-/// What is to be said if the kernel has no room for the threads of all connections.
+/// A note if `vm.max_map_count` leaves room for fewer threads (`most`) than the listeners may start.
 fn too_many_threads(config: &Config, most: usize) -> Option<String> {
     let has_threads = |listener: &&config::Listener| {
         listener.mode == Mode::Threading && listener.workers == Workers::PerRequest
     };
-    let is_interrupted: usize =
+    let threads: usize =
         config.listeners.iter().filter(has_threads).map(|listener| listener.max_connections as usize).sum();
-    (is_interrupted > most).then(|| {
+    (threads > most).then(|| {
         format!(
-            "mode threading may take {is_interrupted} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
+            "mode threading may take {threads} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
              raise that sysctl, or use mode epoll"
         )
     })
 }
 
-fn why(error: &io::Error) -> String {
+fn cause(error: &io::Error) -> String {
     let what = crate::socket::listener::words(error);
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => format!(
@@ -74,7 +74,7 @@ mod tests {
     use crate::config::{Environment, Inputs};
 
     #[test]
-    fn more_threads_than_the_kernel_has_room_for_are_told() {
+    fn more_threads_than_the_kernel_can_map_are_noted() {
         let listen = |more: &str| vec![format!("tcp://127.0.0.1:0?name=a&mode={more}")];
         let note = |more: &str| {
             let inputs = Inputs { file: None, listen: listen(more) };

@@ -1,5 +1,5 @@
-//! What waits in the backlog when a listener stops and its workers are busy: served side by side and without a limit, by an event
-//! loop that accepts what is there, closes the sockets and ends with the last connection, or when the time to drain is over.
+//! Shutdown while all workers are busy: an event loop over poll(2) accepts the whole backlog, without a connection limit,
+//! closes the listening sockets, and ends with the last connection or at the drain timeout.
 
 use std::io;
 
@@ -12,11 +12,12 @@ use crate::{
     sys::poller::Poll,
 };
 
-/// Serves who waits at `sockets` to the end, and refuses clients from then on; those `refused` before may read why. The gate must
-/// have been stopped.
+/// Serves the clients in the backlog of `sockets` to the end, then refuses further clients. Also lingers on clients `refused`
+/// earlier that have not read the reason yet. The listener must have been stopped.
 pub(super) fn serve(context: &ListenerContext, sockets: &[Listener], refused: LingerList) {
-    let again: io::Result<Vec<Listener>> = sockets.iter().map(Listener::try_clone).collect();
-    let served = again.and_then(|mut again| event_loop::serve_on(context, &mut again, refused, Poll::new()));
+    let cloned: io::Result<Vec<Listener>> = sockets.iter().map(Listener::try_clone).collect();
+    let served =
+        cloned.and_then(|mut cloned| event_loop::serve_on(context, &mut cloned, refused, Poll::new()));
     if let Err(error) = served {
         let name = &context.settings.name;
         warn!(
@@ -26,13 +27,13 @@ pub(super) fn serve(context: &ListenerContext, sockets: &[Listener], refused: Li
     sockets.iter().for_each(Listener::refuse);
 }
 
-/// Whether there is anybody to serve: clients that wait when the daemon stops, at sockets that nobody else has.
+/// Whether the backlog is to be served: at shutdown, unless another generation has the sockets.
 pub(super) fn is_due(context: &ListenerContext) -> bool {
     context.settings.protocol.is_stream() && context.slots.is_stopped() && !context.slots.is_handed_over()
 }
 
-/// Refuses clients from now on, and those who wait, unless somebody else has the sockets: the next generation, or the one before,
-/// where this one does not begin.
+/// Refuses clients from now on, including those in the backlog. Does nothing if another generation serves the sockets: the
+/// next one, or the previous one where this one never began.
 pub(super) fn refuse(context: &ListenerContext, sockets: &[Listener]) {
     if context.settings.protocol.is_stream() && context.startup.has_begun() && !context.slots.is_handed_over()
     {

@@ -1,12 +1,11 @@
-//! One thread, many connections: an event loop over any [`Poller`].
+//! The event loop: one thread serves many connections over any [`Poller`].
 //!
-//! The loop asks the poller who is ready, and lets each of them [advance](Connection::advance) one step. Nothing in here
-//! waits for a single peer. What a peer does not take is kept with its connection, which is not read meanwhile.
+//! The poller reports the ready sockets, and each ready connection [advances](Connection::advance) one step. Nothing in here
+//! blocks on a single peer: what a slow peer has not read yet is kept with its connection, which is not read meanwhile.
 
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
 use super::workers;
-use crate::modes::event_loop::slab::Slab;
 use crate::{
     access::slots::Waker,
     config::Protocol,
@@ -37,27 +36,28 @@ mod timeout_queue;
 mod timeouts;
 mod wait;
 
-use crate::modes::event_loop::accept_probe::AcceptProbe;
-use crate::modes::event_loop::close_log::CloseLog;
-use crate::modes::event_loop::timeouts::TimeLimits;
+use accept_probe::AcceptProbe;
+use close_log::CloseLog;
 use loop_connection::LoopConnection;
 use refused::REFUSED;
+use slab::Slab;
+use timeouts::TimeLimits;
 
-/// The gate was closed: accept what waits, and no more.
+/// The listener was closed: accept the backlog, then no more.
 const CLOSED: u64 = 1 << 30;
-/// The daemon stops: end what is open.
+/// Shutdown: end the open connections.
 const STOPPED: u64 = CLOSED + 1;
-/// There may be a place again.
+/// A connection slot may be free.
 const FREED: u64 = CLOSED + 2;
-/// The supervisor asks for a sign of life.
+/// The supervisor pings this loop.
 const ASKED: u64 = CLOSED + 3;
-/// Farewells are due.
+/// Close lines are due.
 const DUE: u64 = CLOSED + 4;
 
-/// Connections that are accepted in one turn, and full batches of datagrams: then others have theirs.
-const TURN: usize = 16;
+/// Connections accepted in one turn, and full batches of datagrams: then other sockets have their turn.
+const PER_TURN: usize = 16;
 
-/// Serves `sockets`, which are numbered by their keys, to the end; then there are none left.
+/// Serves `sockets`, whose indices are their keys, to the end, and leaves the vector empty.
 pub(super) fn serve<P: Poller>(
     context: &ListenerContext,
     sockets: &mut Vec<Listener>,
@@ -66,7 +66,7 @@ pub(super) fn serve<P: Poller>(
     serve_on(context, sockets, LingerList::default(), poller)
 }
 
-/// As [`serve`], with clients that another worker has refused and that have not read why yet.
+/// As [`serve`], and lingers on clients that another worker has refused and that have not read the reason yet.
 pub(super) fn serve_on<P: Poller>(
     context: &ListenerContext,
     sockets: &mut Vec<Listener>,
@@ -87,14 +87,14 @@ pub(super) fn serve_on<P: Poller>(
         };
         let served = workers::catch(serve);
         if served.is_err() {
-            // What the failure left half done is closed with the loop.
+            // Connections that the failure left half done are closed with the loop.
             events
                 .connections
                 .keys()
                 .into_iter()
                 .for_each(|key| events.close_connection(key, CloseReason::LoopFailed));
         }
-        events.close_log.tell(context);
+        events.close_log.write(context);
         served
     })
 }
@@ -107,38 +107,36 @@ struct EventLoop<'a, P> {
     events: Vec<Readiness>,
     scratch: Mapping,
     batch: Option<Batch>,
-    /// Who has more to do than one turn allows.
+    /// Keys with more to do than one turn allows.
     ready_list: VecDeque<u64>,
-    /// Who is to have read its last words by then; all wait equally long, so the first is due first.
+    /// Lingering connections with their deadlines; all linger equally long, so the first is due first.
     lingering: VecDeque<(Instant, u64)>,
     limits: TimeLimits,
-    /// Rings when there may be a place again.
+    /// Becomes readable when a connection slot may be free.
     waker: Waker,
-    /// Why the listeners are not watched.
-    pause: Option<Pause>,
-    /// Datagram sockets where many come at once.
+    /// Why the listening sockets are not polled, if they are not.
+    pause: Option<AcceptPause>,
+    /// Indices of busy datagram sockets: there, many datagrams arrive at once.
     busy: Vec<usize>,
     rest: Rest,
     waits: Rest,
-    /// What waits is accepted for the last time.
+    /// The listener was closed, and the backlog is being accepted.
     closing: bool,
     stopping: bool,
     worker: &'a WorkerState<'a>,
-    /// What is logged in one turn, written at its end.
+    /// Log lines of this turn, written at its end.
     lines: LineBuffer,
-    /// Ends of connections that are to be told of.
     close_log: CloseLog,
-    /// How many wait at a listener.
-    queue: AcceptProbe,
-    /// Clients that were refused and read why.
+    accept_probe: AcceptProbe,
+    /// Refused clients that have not read the reason yet.
     refused: LingerList,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Pause {
-    /// All places are taken.
+enum AcceptPause {
+    /// All connection slots are taken.
     Full,
-    /// Descriptors or memory are short, until then.
+    /// Descriptors or memory are short: back-off until then.
     Short(Instant),
 }
 
@@ -181,15 +179,15 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             worker,
             lines: LineBuffer::begin(),
             close_log: CloseLog::new()?,
-            queue: AcceptProbe::default(),
+            accept_probe: AcceptProbe::default(),
             refused: LingerList::default(),
         };
-        events.take_over(refused);
+        events.adopt_refused(refused);
         events.poller.add(events.close_log.as_fd(), DUE, Interest::Read)?;
         Ok(events)
     }
 
-    /// Accepts clients from now on. Until then another generation may serve the same sockets.
+    /// Starts to poll the listening sockets. Until then another generation may serve them.
     fn begin(&mut self) -> io::Result<()> {
         self.listeners.iter().try_for_each(|listener| listener.set_nonblocking(true))?;
         self.watch_listeners()
@@ -199,7 +197,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         self.listeners.is_empty() && self.connections.len() == 0 && self.refused.is_empty()
     }
 
-    /// Waits once, and serves everyone who is ready once.
+    /// Waits once, and serves every ready socket once.
     fn turn(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         self.wait(&mut events)?;
@@ -221,43 +219,43 @@ impl<'a, P: Poller> EventLoop<'a, P> {
 
     fn dispatch(&mut self, event: Readiness) -> io::Result<()> {
         match event.key {
-            // An edge also tells of room to write, which these always have.
+            // An edge also reports POLLOUT, and these descriptors are always writable.
             CLOSED | STOPPED | FREED | ASKED | DUE if !event.readable => Ok(()),
             ASKED => {
                 self.worker.acknowledge_waker();
                 Ok(())
             }
             DUE => {
-                self.close_log.fall_due(self.context);
+                self.close_log.on_timer(self.context);
                 Ok(())
             }
             CLOSED => self.close(),
             STOPPED => self.stop(),
-            FREED if self.pause == Some(Pause::Full) => self.watch_listeners(),
+            FREED if self.pause == Some(AcceptPause::Full) => self.watch_listeners(),
             FREED => Ok(()),
             key if key < CLOSED && self.batch.is_some() => self.receive(key as usize),
             key if key < CLOSED => self.accept(key as usize),
             key if (REFUSED..REFUSED * 2).contains(&key) => {
-                self.hear_refused(key);
+                self.read_refused(key);
                 Ok(())
             }
             key => self.advance(event, key),
         }
     }
 
-    /// Lets a connection do what it can.
+    /// Advances a connection by one step.
     fn advance(&mut self, event: Readiness, key: u64) -> io::Result<()> {
-        // It may have ended since the event happened.
+        // Stale event: the connection may have closed since.
         let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
         if entry.queued {
-            // Its turn comes.
+            // It is in the ready list.
             return Ok(());
         }
         let mode = match P::EDGE {
             false if !event.hangup => ReadMode::Once,
-            // The kernel tells of room for more, which nobody waits for.
+            // An edge for writability, while no write is pending.
             true if !event.readable && !event.hangup && !entry.connection.has_pending() => return Ok(()),
-            // On a unix socket a receive also stops behind descriptors that were sent along (unix(7)).
+            // On a unix socket a short read can also mean that the kernel stopped at passed descriptors (unix(7)).
             true if !event.hangup && self.context.settings.protocol == Protocol::Tcp => ReadMode::UntilShort,
             _ => ReadMode::UntilWouldBlock,
         };
@@ -265,21 +263,21 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             (entry.connection.totals(), entry.connection.awaits_proxy_header());
         let wait = entry.step(&mut self.poller, &mut self.scratch, self.context, mode);
         let connection = &entry.connection;
-        // The bytes of a header are not in the totals.
+        // The totals exclude the bytes of a PROXY header.
         if awaiting_proxy_header || connection.totals() != before {
-            self.limits.moved(key);
+            self.limits.transferred(key);
         }
         if awaiting_proxy_header && !connection.awaits_proxy_header() {
-            self.limits.proxied_admitted(key);
+            self.limits.header_read(key);
         }
         self.update_interest(key, wait)
     }
 
-    /// Sees to it that a connection is told of what it waits for.
+    /// Polls a connection for what it waits for; puts it in the ready list, lets it linger, or closes it.
     fn update_interest(&mut self, key: u64, mut wait: Step) -> io::Result<()> {
         let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
         while self.stopping && wait == Step::Readable && !entry.connection.ending() {
-            // Perhaps it was not hungry: what has arrived is answered first.
+            // The last step may not have read everything: drain the socket before stopping.
             wait = entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::UntilWouldBlock);
             if wait == Step::Readable {
                 entry.connection.stop();
@@ -289,7 +287,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         }
         let LoopConnection { socket, connection, interest, queued, .. } = entry;
         let wanted = match wait {
-            // Who is introduced has gone on, see `step`.
+            // `LoopConnection::step` has gone on after the header.
             Step::HeaderRead | Step::Readable => Interest::Read,
             Step::Writable => Interest::Write,
             Step::Yield => {
@@ -303,7 +301,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             Step::Linger => {
                 self.limits.stop(key);
                 self.lingering.push_back((Instant::now() + LINGER, key));
-                // Its end of file may be there already.
+                // The peer's FIN may have arrived already.
                 *queued = true;
                 self.ready_list.push_back(key);
                 Interest::Read
@@ -316,13 +314,13 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         if *interest != wanted {
             *interest = wanted;
             let modified = self.poller.modify(socket.as_fd(), key, wanted);
-            // It would wait for ever.
+            // Without its interest registered, the connection would hang.
             modified.unwrap_or_else(|error| self.close_connection(key, CloseReason::from(error)));
         }
         Ok(())
     }
 
-    /// Brings all connections to their end.
+    /// Ends all connections: each answers what has arrived, then half-closes.
     fn stop(&mut self) -> io::Result<()> {
         self.poller.remove(self.context.slots.stopped());
         self.stopping = true;
@@ -332,20 +330,20 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         Ok(())
     }
 
-    /// Ends all who are still there when the time to drain is over.
+    /// Closes the connections that are left at the drain timeout.
     fn cut(&mut self) {
         if self.stopping && self.context.cut.get().is_some_and(|cut| *cut <= Instant::now()) {
             self.connections
                 .keys()
                 .into_iter()
                 .for_each(|key| self.close_connection(key, CloseReason::DrainTimeout));
-            self.let_go_of_refused();
+            self.close_refused();
         }
     }
 
-    fn look_at_rest(&mut self) -> io::Result<()> {
+    fn resume_after_backoff(&mut self) -> io::Result<()> {
         match self.pause {
-            Some(Pause::Short(until)) if until <= Instant::now() => self.watch_listeners(),
+            Some(AcceptPause::Short(until)) if until <= Instant::now() => self.watch_listeners(),
             _ => Ok(()),
         }
     }

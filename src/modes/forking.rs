@@ -1,5 +1,5 @@
-//! A process for each connection or datagram, or a fixed pool of processes. Runs in a process of its own that never has
-//! a second thread (see `fork_server`), so that its forks are safe.
+//! Mode forking: a process for each connection or datagram, or a fixed pool of processes. It runs in a process of its own
+//! that never has a second thread (`daemon::fork_server`), because fork(2) is safe only in a single-threaded process.
 
 use std::{
     collections::HashMap,
@@ -37,10 +37,11 @@ pub(super) mod per_request;
 pub(super) mod pool_start;
 pub(super) mod process_group;
 
-/// How often workers that are to leave the door are nudged.
+/// How often idle workers are woken during a hand-over. A wake-up just before the worker blocks is lost, so it is repeated
+/// until all have stopped accepting.
 const WAKE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A process for each connection (`ForkingMixIn`).
+/// Accepts a connection, gives it to a child process of its own, accepts the next (`ForkingMixIn`).
 pub(super) fn stream(context: &ListenerContext, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = ForkPerRequest::new(context, &sockets)?;
     let mut scratch = Mapping::new(SCRATCH)?;
@@ -58,7 +59,7 @@ pub(super) fn stream(context: &ListenerContext, sockets: Vec<Listener>) -> io::R
     ended
 }
 
-/// A process for each datagram: this one receives, the others only answer.
+/// Receives a datagram, gives it to a child process that answers it, receives the next.
 pub(super) fn datagrams(context: &ListenerContext, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = ForkPerRequest::new(context, &sockets)?;
     let mut batch = datagram::batch(context, sockets.iter(), 1)?;
@@ -76,7 +77,7 @@ pub(super) fn datagrams(context: &ListenerContext, sockets: Vec<Listener>) -> io
     Ok(())
 }
 
-/// A fixed number of processes, each of them iterative. One that dies is replaced.
+/// A fixed number of processes, each in mode iterative. A worker that dies is replaced.
 pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
     let group = ProcessGroup::new(&context.stats)?;
     let busy: Arc<SharedArray<PoolProcess>> = Arc::new(SharedArray::new(workers)?);
@@ -87,39 +88,38 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
         let pid = group.fork(|| run(context, &sockets, &busy, (worker, workers), start.of_worker()))?;
         alive.insert(pid, (worker, Instant::now()));
     }
-    // If it fails they end with this process.
+    // On failure this process exits, and its workers with it.
     start.wait(&group, workers)?;
     if !context.startup.meet() {
         return Ok(());
     }
     start.begin();
     let mut backoff = Backoff::default();
-    let mut told = false;
-    let mut left = false;
+    let mut stopping = false;
+    let mut all_left = false;
     loop {
         context.stats.answer();
-        if group.is_told_to_hand_over() && !left {
+        if group.is_told_to_hand_over() && !all_left {
             context.slots.hand_over();
-            // Who is busy looks up when its client has gone.
-            let with_worker =
-                |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
+            // A busy worker sees the hand-over once its connection has closed; only idle ones must be woken.
+            let is_idle = |worker: usize| busy.get(worker).is_some_and(|busy| busy.open.load(Relaxed) == 0);
             let mut idle =
-                alive.iter().filter(|(_, (worker, _))| with_worker(*worker)).map(|(pid, _)| *pid).peekable();
-            left = idle.peek().is_none();
+                alive.iter().filter(|(_, (worker, _))| is_idle(*worker)).map(|(pid, _)| *pid).peekable();
+            all_left = idle.peek().is_none();
             group.wake(idle);
-            if left {
+            if all_left {
                 context.say_left();
             }
         }
-        if group.is_told_to_stop() && !told && context.slots.is_handed_over() {
-            told = true;
+        if group.is_told_to_stop() && !stopping && context.slots.is_handed_over() {
+            stopping = true;
             group.stop(alive.keys().copied());
         }
-        if group.is_told_to_stop() && !told {
-            told = true;
+        if group.is_told_to_stop() && !stopping {
+            stopping = true;
             context.slots.stop();
             group.stop(alive.keys().copied());
-            // The workers may be busy for long.
+            // The workers may stay busy with their clients, so another child serves the backlog.
             if let Some(pid) = group.close(context, &sockets, LingerList::default()) {
                 alive.insert(pid, (workers, Instant::now()));
             }
@@ -142,8 +142,8 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
         let closed = context.slots.is_closed_for_all();
         if closed {
             missing.clear();
-            if !told {
-                // A worker has taken the last of `max-requests`, and may be busy with it for long.
+            if !stopping {
+                // A worker took the last of `max-requests` and may serve it for long: refuse further clients now.
                 backlog_drain::refuse(context, &sockets);
             }
         }
@@ -161,8 +161,8 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
         if alive.is_empty() && missing.is_empty() {
             return Ok(());
         }
-        let again = (context.slots.is_handed_over() && !left).then(|| now + WAKE_INTERVAL);
-        let next = missing.iter().map(|(_, due)| *due).chain(again).min();
+        let wake = (context.slots.is_handed_over() && !all_left).then(|| now + WAKE_INTERVAL);
+        let next = missing.iter().map(|(_, due)| *due).chain(wake).min();
         let event = (!closed).then(|| context.slots.closed());
         group.pause_until(event, next.map(|due| due.saturating_duration_since(now)));
     }

@@ -1,4 +1,5 @@
-//! One after the other: who accepts also serves. Also what each worker of a pool does.
+//! Mode iterative: the worker that accepts a connection serves it to its end. Also the body of each worker of a pool of
+//! threads or processes.
 
 use std::io;
 
@@ -12,7 +13,7 @@ use crate::{
     sys::shared::Mapping,
 };
 
-/// One connection after the other; the next client waits in the backlog.
+/// Accepts a connection, serves it in this thread, accepts the next. Other clients wait in the backlog meanwhile.
 pub(super) fn stream(context: &ListenerContext, sockets: &[Listener]) -> io::Result<()> {
     let mut scratch = Mapping::new(SCRATCH)?;
     if !context.startup.meet() {
@@ -27,7 +28,7 @@ pub(super) fn stream(context: &ListenerContext, sockets: &[Listener]) -> io::Res
     })
 }
 
-/// One batch of datagrams after the other.
+/// Receives a batch of datagrams, answers it in this thread, receives the next.
 pub(super) fn datagrams(context: &ListenerContext, sockets: &[&Listener]) -> io::Result<()> {
     let mut batch = datagram::batch(context, sockets.iter().copied(), datagram::MOST)?;
     if !context.startup.meet() {

@@ -1,7 +1,14 @@
-//! How a listener is served: who waits while a client is.
+//! Modes: how many clients of one listener are served at a time, and whether a thread, a process or an event loop waits while
+//! a client is slow. Every mode is a function that serves until the listener is closed and its last connection has ended.
+//! There is no trait: the `match` in [`serve`] is the only place that knows all modes.
 //!
-//! Every strategy is a function that serves until the listener's gate is closed and its last client is gone. There is
-//! no trait: the match below is all that knows them.
+//! In: the context of a listener and its listening sockets. Out: accepted connections for `stream`, batches of datagrams for
+//! `serve::datagram`, and the failure that ended the listener, if any.
+//!
+//! Read `iterative`, `threading` and `forking` side by side: one loop, which differs only in what serves the client. Then
+//! `threading/pool` and `forking/per_request` (what serves it), and `event_loop` (many clients in one thread). `workers`
+//! restarts threads that fail, `backlog_drain` serves the backlog at shutdown, `availability` decides whether io_uring can be
+//! had.
 
 use std::{io, sync::Arc};
 
@@ -20,14 +27,15 @@ mod iterative;
 mod threading;
 mod workers;
 
-pub use availability::settle;
+pub use availability::resolve_fallbacks;
 
 pub(crate) use crate::modes::forking::process_group::HAND_OVER;
 
-/// Serves `sockets` to the end. A forking listener must be served in a process of its own, with a single thread.
+/// Serves `sockets` until the listener is closed and its last connection has ended. A forking listener must be served in a
+/// single-threaded process of its own.
 ///
 /// # Errors
-/// A failure that has ended it. One of the start is told to who waits for that, see [`crate::serve::context::Startup`].
+/// The failure that ended the listener. A failure to start is reported through [`crate::serve::context::Startup`] instead.
 pub fn serve(context: &Arc<ListenerContext>, mut sockets: Vec<Listener>) -> io::Result<()> {
     let stream = context.settings.protocol.is_stream();
     name_task(&context.settings.name, context.settings.mode);
@@ -35,7 +43,7 @@ pub fn serve(context: &Arc<ListenerContext>, mut sockets: Vec<Listener>) -> io::
         sockets = sockets.into_iter().flat_map(Listener::separate).collect();
     }
     match (context.settings.mode, stream, context.pool()) {
-        // A pool of one: somebody must be there to close the door while the worker is busy.
+        // A pool of one: while its worker is busy, the calling thread closes the listening sockets at shutdown.
         (Mode::Iterative, true, _) => threading::pool(context, &sockets, 1),
         (Mode::Iterative, false, _) => {
             workers::keep(context, || iterative::datagrams(context, &all(&sockets)))
@@ -59,19 +67,21 @@ pub fn serve(context: &Arc<ListenerContext>, mut sockets: Vec<Listener>) -> io::
     }
 }
 
-/// How many workers of a listener report that they are prepared; of a forking one the process does, for all.
+/// Number of workers that report to [`crate::serve::context::Startup`] that they are prepared. It is 1 for a forking
+/// listener: its process reports for all of its workers.
 pub fn workers(settings: &config::Listener) -> usize {
     let is_pool = !matches!(settings.mode, Mode::Iterative | Mode::Forking);
     if is_pool && settings.workers != Workers::PerRequest { settings.pool() } else { 1 }
 }
 
-/// What one worker of a pool does, a thread and a process alike: the iterative mode.
+/// The body of a pool worker, thread or process: mode iterative.
 fn work(context: &ListenerContext, sockets: &[Listener], worker: usize, workers: usize) -> io::Result<()> {
     name_task(&context.settings.name, format_args!("worker-{}", worker + 1));
     if context.settings.protocol.is_stream() {
         return iterative::stream(context, sockets);
     }
-    // No datagram holds a worker up: with a socket to itself it need not ask which one to read.
+    // A datagram never keeps a worker busy, so no worker has to watch all sockets; one with a single socket receives without
+    // polling.
     let count = sockets.len();
     let share: Vec<&Listener> = match workers >= count {
         true => vec![&sockets[worker % count]],

@@ -1,4 +1,4 @@
-//! A thread for each connection or datagram, or a fixed pool of threads.
+//! Mode threading: a thread for each connection or datagram, or a fixed pool of threads.
 
 use std::{
     io,
@@ -21,11 +21,8 @@ use crate::{
 
 pub(super) mod pool;
 
-/// A thread for each connection (`ThreadingMixIn`).
+/// Accepts a connection, gives it to a thread of its own, accepts the next (`ThreadingMixIn`).
 pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>) -> io::Result<()> {
-    if !context.startup.meet() {
-        return Ok(());
-    }
     let threads = Threads::new(
         context,
         || Mapping::new(SCRATCH),
@@ -33,6 +30,9 @@ pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>
             context.serve(accepted, scratch);
         },
     );
+    if !context.startup.meet() {
+        return Ok(());
+    }
     let (ended, refused) = context.with_worker(|worker| {
         let mut acceptor = Acceptor::new(context, sockets, worker, false)?;
         while let Some(accepted) = acceptor.accept() {
@@ -41,7 +41,7 @@ pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>
         io::Result::Ok(acceptor.end())
     })?;
     if backlog_drain::is_due(context) {
-        // As many as there are places for have come in.
+        // The acceptor has taken clients up to `max-connections`; the drain serves those left in the backlog.
         backlog_drain::serve(context, sockets, refused);
     } else {
         backlog_drain::refuse(context, sockets);
@@ -52,7 +52,7 @@ pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>
     ended
 }
 
-/// A thread for each datagram: this one receives, the others only answer.
+/// Receives a datagram, gives it to a thread that answers it, receives the next.
 pub(super) fn datagrams(context: &Arc<ListenerContext>, sockets: &Arc<Vec<Listener>>) -> io::Result<()> {
     let unused = Arc::new(Mutex::new(vec![datagram::batch(context, sockets.iter(), 1)?]));
     if !context.startup.meet() {
@@ -83,12 +83,12 @@ pub(super) fn datagrams(context: &Arc<ListenerContext>, sockets: &Arc<Vec<Listen
     Ok(())
 }
 
-/// A datagram that was received, and what it takes to answer it.
+/// A received datagram, with what a thread needs to answer it.
 struct Job {
     sockets: Arc<Vec<Listener>>,
     socket: usize,
     batch: Batch,
-    /// Where the batch goes afterwards, for the next datagram.
+    /// Where the batch returns to, to be used for another datagram.
     unused: Arc<Mutex<Vec<Batch>>>,
     _permit: Permit,
 }
@@ -97,13 +97,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A fixed number of threads, each of them iterative.
+/// A fixed number of threads, each in mode iterative.
 pub(super) fn pool(context: &Arc<ListenerContext>, sockets: &[Listener], workers: usize) -> io::Result<()> {
     let live = |worker| move || workers::keep(context, || work(context, sockets, worker, workers));
     workers::spawn(context, (0..workers).map(live), || {
         context.slots.wait_until_closed();
         if backlog_drain::is_due(context) {
-            // The workers may be busy for long.
+            // The workers may stay busy with their clients, so this thread serves the backlog.
             backlog_drain::serve(context, sockets, LingerList::default());
         } else {
             backlog_drain::refuse(context, sockets);

@@ -1,5 +1,5 @@
-//! Workers that are threads of the daemon: event loops, pools, and the one thread that accepts. They start together, and one that
-//! ends before its time starts again.
+//! Worker threads of a listener: event loops, pools, and the single acceptor of modes that have one. They start together, and
+//! a worker that fails is restarted.
 
 use std::{
     io,
@@ -13,22 +13,22 @@ use log::{error, warn};
 use crate::modes::threading::pool::STACK;
 use crate::serve::context::ListenerContext;
 
-/// The longest rest before a worker starts again: its sockets stay open meanwhile, and clients wait there.
+/// Longest back-off before a worker is restarted; its sockets stay open, and clients wait in the backlog.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// The rest after the second failure in a row; the first one is followed by none.
+/// Back-off after the second failure in a row; after the first, the worker restarts at once.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// So many failures in a row end the listener.
+/// Failures in a row after which the listener stops.
 const MOST: u32 = 10;
 
-/// A worker that has lived for so long did not fail because of its start.
+/// A worker that ran for this long was healthy: its failure does not count as one in a row.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// Serves with a thread for each of `lives`, and with the calling thread, which does `own`.
+/// Runs each of `lives` in a thread, and `own` in the calling thread, until all have ended.
 ///
 /// # Errors
-/// The first failure that has ended a worker for good, and the others with it.
+/// The first failure that ended a worker for good.
 pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
     context: &ListenerContext,
     lives: impl Iterator<Item = L>,
@@ -51,9 +51,8 @@ pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
     })
 }
 
-/// Does `work` until it ends in its time. What fails before the start is over is the failure of the start. Afterwards a worker
-/// that fails or panics starts again, and ends the whole listener if that does not help: no socket stays open that nobody
-/// accepts at.
+/// Runs `work`, and restarts it with a back-off when it fails or panics. After `MOST` failures in a row the listener stops,
+/// so that no socket stays open at which no worker accepts. A failure before the start is complete fails the start instead.
 pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let name = &context.settings.name;
     let mut failures = 0;
@@ -82,7 +81,7 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
     }
 }
 
-/// A panic as an error. What it left half done is not to be used any more, but to be closed.
+/// Turns a panic into an error. The caller must close, and not use, what the panic left half done.
 pub(super) fn catch(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let panicked = |_| Err(io::Error::other("it panicked"));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(panicked)

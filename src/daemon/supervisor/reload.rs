@@ -127,7 +127,7 @@ impl Supervisor<'_> {
     fn next_generation(&mut self, loaded: Loaded, names: &HostNames) -> Result<(), Failure> {
         let Loaded { mut config, mut notes, .. } = loaded;
         self.sandbox.admits_modes(&config, false)?;
-        modes::settle(&mut config, &mut notes)?;
+        modes::resolve_fallbacks(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
         self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
         let later = self.config.daemon.for_the_next_start(&config.daemon);

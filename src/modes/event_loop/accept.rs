@@ -1,4 +1,4 @@
-//! Where clients come into an event loop: connections are accepted, datagrams received.
+//! Input of an event loop: accepting connections and receiving datagrams.
 
 use std::{
     io,
@@ -8,7 +8,7 @@ use std::{
 
 use log::warn;
 
-use super::{EventLoop, FREED, LoopConnection, Pause, TURN};
+use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN};
 use crate::{
     modes::backlog_drain,
     report::{logging::LogThrottle, refusal_reason::RefusalReason},
@@ -22,37 +22,40 @@ use crate::{
     sys::poller::{Interest, Poller, passes},
 };
 
-/// The rest after a receive that failed for want of memory.
+/// Back-off after a receive that failed for want of memory.
 const REST: Duration = Duration::from_millis(100);
 
-/// Datagrams that are received in one turn: as many as so many full batches hold. A busy socket has many small ones, and to ask the
-/// poller after every few of them would cost more than they do.
-const DATAGRAMS: usize = TURN * datagram::MOST;
+/// Datagrams received in one turn: as many as that number of full batches holds. A busy socket has many small batches, and
+/// polling after every few of them would cost more than they do.
+const DATAGRAMS: usize = PER_TURN * datagram::MOST;
 
-/// So many datagrams at once are likely to be followed by more.
+/// A batch of this many datagrams is likely to be followed by more.
 const MANY: usize = 4;
 
-/// Where fewer come between two waits a socket is not busy any more. Less than `MANY`, or one that is in between would have to
-/// change over again and again.
+/// A socket with fewer datagrams between two waits is no longer busy. Less than `MANY`, so that a socket in between does not
+/// alternate.
 const FEW: usize = 2;
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Lets in who waits at a listener.
+    /// Accepts up to `PER_TURN` connections from listener `number`.
     pub(super) fn accept(&mut self, number: usize) -> io::Result<()> {
         let slots = &self.context.slots;
-        // The event may be older than the end: who waits then is not ours any more.
+        // Stale event: the socket may already belong to the next generation.
         if self.pause.is_some() || slots.is_handed_over() {
             return Ok(());
         }
-        for n in 0..TURN {
-            // A level is told again.
-            if n > 0 && !P::EDGE && !self.queue.is_promising() {
+        for n in 0..PER_TURN {
+            // An accept4(2) that returns EAGAIN costs as much as one that succeeds. The poller reports a level again, so try for
+            // a second client only if one is likely.
+            if n > 0 && !P::EDGE && !self.accept_probe.is_promising() {
                 return Ok(());
             }
-            // An event may be older than the end of its listener.
+            // Stale event: the listeners may be closed.
             let Some(listener) = self.listeners.get(number) else { return Ok(()) };
             let mut permit = None;
-            // Where nobody waits, a place that is taken before somebody is there for it would be missing in another loop.
+            // Backpressure: acquire the slot before accept4(2), so that clients above the limit stay in the backlog. Where
+            // clients above the limit are refused, the slot is acquired after accept: one held early could make another loop
+            // refuse a client wrongly.
             if self.context.queues_when_full() {
                 permit = slots.try_acquire();
                 if permit.is_none() && self.closing {
@@ -60,60 +63,59 @@ impl<P: Poller> EventLoop<'_, P> {
                 }
                 if permit.is_none() {
                     return match slots.wait_for_place(&self.waker) {
-                        true => self.pause_accepting(Pause::Full),
+                        true => self.pause_accepting(AcceptPause::Full),
                         false => continue,
                     };
                 }
             }
             if slots.reserve(1) == 0 {
-                self.reserve_again(number);
+                self.requeue_unless_exhausted(number);
                 return Ok(());
             }
             match self.context.receive(listener.accept_nonblocking(), &mut permit) {
                 Ok(admitted) => {
                     self.rest = Rest::default();
-                    self.queue.looked(n, true);
+                    self.accept_probe.record(n, true);
                     match admitted {
                         Admitted::Refused => {}
                         Admitted::Lingers(socket) => self.linger(socket),
-                        Admitted::Accepted(Accepted { socket, peer, permit, opened }) => {
-                            self.admit(LoopConnection {
+                        Admitted::Accepted(Accepted { socket, peer, permit, opened }) => self
+                            .add_connection(LoopConnection {
                                 socket,
                                 connection: self.context.connection(peer),
                                 interest: Interest::Read,
                                 queued: false,
                                 opened,
                                 permit,
-                            })?
-                        }
+                            })?,
                     }
                 }
                 Err(AcceptError::WouldBlock) => {
-                    self.queue.looked(n, false);
+                    self.accept_probe.record(n, false);
                     return Ok(());
                 }
                 Err(AcceptError::Retry) => {}
                 Err(AcceptError::Exhausted(error)) => {
                     let until = Instant::now() + self.context.exhausted("accept", &error, &mut self.rest);
-                    return self.pause_accepting(Pause::Short(until));
+                    return self.pause_accepting(AcceptPause::Short(until));
                 }
-                // Another loop was done first, and has refused whoever comes from then on.
+                // Another loop has shut the listening socket down at its end.
                 Err(AcceptError::Fatal(_)) if self.context.slots.is_closed_for_all() => return Ok(()),
                 Err(AcceptError::Fatal(error)) => {
                     return Err(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
                 }
             }
         }
-        // There may be more, and an edge is not told twice.
+        // There may be more clients, and an edge is reported once.
         if P::EDGE {
-            self.listen_again(number);
+            self.requeue(number);
         }
         Ok(())
     }
 
-    /// Hears what the service says first, and what the client has said by now, and then watches the connection: there is
-    /// nothing to be told then.
-    pub(super) fn admit(&mut self, mut entry: LoopConnection) -> io::Result<()> {
+    /// Advances a new connection once before it is added to the poller: a service that speaks first sends, what has arrived
+    /// is answered, and the poller has nothing to report yet.
+    pub(super) fn add_connection(&mut self, mut entry: LoopConnection) -> io::Result<()> {
         if let Err(error) = self.poller.admits(entry.socket.as_fd()) {
             self.refuse_client(&entry, &error);
             return Ok(());
@@ -131,44 +133,44 @@ impl<P: Poller> EventLoop<'_, P> {
         self.update_interest(key, wait)
     }
 
-    /// `select` cannot watch a descriptor of so high a number.
+    /// Counts and logs a client whose descriptor cannot be polled (`select`: its number is too high).
     pub(super) fn refuse_client(&self, entry: &LoopConnection, error: &io::Error) {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         self.context.stats.refuse(RefusalReason::Unwatchable, 1);
         if let Some(more) = THROTTLE.allow() {
             let url = entry.connection.peer().url(self.context.settings.protocol);
             let name = &self.context.settings.name;
-            let cure = match error.kind() {
+            let help = match error.kind() {
                 io::ErrorKind::InvalidInput => "lower max-connections, or use mode epoll",
                 _ => "lower max-connections",
             };
-            warn!("listener \"{name}\": {url} turned away: {error}; {cure} ({more} such lines left out)");
+            warn!("listener \"{name}\": {url} turned away: {error}; {help} ({more} such lines left out)");
         }
     }
 
-    /// Answers what waits at a datagram socket. As long as many come at once the poller is not asked.
+    /// Answers the datagrams that wait at a socket. As long as many arrive at once, it goes on without polling.
     pub(super) fn receive(&mut self, number: usize) -> io::Result<()> {
-        // It may have been told of before.
+        // Stale event: receiving was paused since.
         if self.pause.is_some() {
             return Ok(());
         }
         let (mut came, mut failed) = (0, 0);
-        while came < DATAGRAMS && failed < TURN {
+        while came < DATAGRAMS && failed < PER_TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.context, listener, batch, false) {
                 Ok(0) => {
-                    self.reserve_again(number);
+                    self.requeue_unless_exhausted(number);
                     return self.set_busy(number, false);
                 }
                 Ok(n) => {
                     datagram::answer(self.context, listener, batch);
                     came += n;
-                    // Fewer than there is room for: that was all. A level is told again in any case.
-                    let all = !P::EDGE || (n < batch.size() && !self.context.slots.counts_requests());
+                    // A batch that is not full was all there is. A level is reported again in any case.
+                    let drained = !P::EDGE || (n < batch.size() && !self.context.slots.counts_requests());
                     if n >= MANY {
                         self.set_busy(number, true)?;
-                    } else if all && !self.busy.contains(&number) {
-                        // Where many came more are on their way: to find none costs less than to wait for the next.
+                    } else if drained && !self.busy.contains(&number) {
+                        // At a busy socket more are on their way: a receive that finds none costs less than a wait.
                         return Ok(());
                     }
                 }
@@ -176,12 +178,12 @@ impl<P: Poller> EventLoop<'_, P> {
                     return if came < FEW { self.set_busy(number, false) } else { Ok(()) };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => failed += 1,
-                Err(_) => return self.pause_accepting(Pause::Short(Instant::now() + REST)),
+                Err(_) => return self.pause_accepting(AcceptPause::Short(Instant::now() + REST)),
             }
         }
-        // As above.
+        // An edge is reported once.
         if P::EDGE {
-            self.listen_again(number);
+            self.requeue(number);
         }
         Ok(())
     }
@@ -201,32 +203,32 @@ impl<P: Poller> EventLoop<'_, P> {
         }
     }
 
-    /// What cannot be watched now is tried again after a rest.
+    /// Retries after a back-off when a socket cannot be added to the poller for want of memory.
     fn watch_later(&mut self, error: io::Error) -> io::Result<()> {
         if !passes(&error) {
             return Err(error);
         }
         let until = Instant::now() + self.context.exhausted("watch for clients", &error, &mut self.rest);
         self.resume_accepting();
-        self.pause_accepting(Pause::Short(until))
+        self.pause_accepting(AcceptPause::Short(until))
     }
 
-    /// Looks at a listener again without being told.
-    fn listen_again(&mut self, number: usize) {
+    /// Puts a listener in the ready list.
+    fn requeue(&mut self, number: usize) {
         let key = number as u64;
         if !self.ready_list.contains(&key) {
             self.ready_list.push_back(key);
         }
     }
 
-    /// All requests are claimed, but another loop may give some back, and an edge is not told twice.
-    fn reserve_again(&mut self, number: usize) {
+    /// All of `max-requests` are reserved, but another loop may release some, and an edge is reported once.
+    fn requeue_unless_exhausted(&mut self, number: usize) {
         if P::EDGE && !self.context.slots.is_exhausted() {
-            self.listen_again(number);
+            self.requeue(number);
         }
     }
 
-    /// Watches the listeners, if they are to be watched.
+    /// Adds the listening sockets to the poller.
     pub(super) fn watch_listeners(&mut self) -> io::Result<()> {
         self.resume_accepting();
         for (number, listener) in self.listeners.iter().enumerate() {
@@ -237,14 +239,14 @@ impl<P: Poller> EventLoop<'_, P> {
         Ok(())
     }
 
-    /// Lets clients wait in the backlog.
-    pub(super) fn pause_accepting(&mut self, why: Pause) -> io::Result<()> {
+    /// Removes the listening sockets from the poller: clients wait in the backlog.
+    pub(super) fn pause_accepting(&mut self, why: AcceptPause) -> io::Result<()> {
         if self.closing {
-            // There is no time to wait for anything.
+            // The backlog is accepted now or never.
             return Ok(());
         }
         self.pause = Some(why);
-        if why == Pause::Full
+        if why == AcceptPause::Full
             && let Err(error) = self.poller.add(self.waker.as_fd(), FREED, Interest::Read)
         {
             return self.watch_later(error);
@@ -255,14 +257,14 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     pub(super) fn resume_accepting(&mut self) {
-        if self.pause.take() == Some(Pause::Full) {
+        if self.pause.take() == Some(AcceptPause::Full) {
             self.poller.remove(self.waker.as_fd());
             self.context.slots.stop_waiting(&self.waker);
         }
     }
 
-    /// Accepts and answers what has arrived, and then closes the listeners. Who waits at sockets that were handed over is left
-    /// to those who have them now.
+    /// Accepts the backlog, answers the datagrams that have arrived, and closes the listeners. The backlog of sockets that
+    /// were handed over is left to the next generation.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.poller.remove(self.context.slots.closed());
         let end = Instant::now() + BACKLOG_DRAIN_TIME;
@@ -270,7 +272,7 @@ impl<P: Poller> EventLoop<'_, P> {
         self.closing = true;
         let watched = self.pause.is_none();
         if self.batch.is_none() {
-            // Those who wait because it is full are served as well.
+            // Clients that wait at the limit are served as well.
             self.resume_accepting();
         }
         for number in 0..self.listeners.len() {

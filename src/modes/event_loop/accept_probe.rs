@@ -1,20 +1,20 @@
-//! Whether somebody waits behind a client that was accepted.
+//! Decides whether to try accept4(2) once more after a client was accepted.
 
-/// To look is to accept, which costs as much in vain as with success, and more than to be told by the next wait. So a loop
-/// whose clients come one by one looks seldom, and one whose clients come in crowds always.
+/// A probe that returns EAGAIN costs as much as a successful accept4(2), and more than an event of the next wait. So it backs
+/// off exponentially while clients come one at a time, and probes after every client while they come in bursts.
 #[derive(Default)]
 pub(super) struct AcceptProbe {
-    /// How many times not to look after a look in vain.
+    /// How many clients to skip after a probe in vain.
     interval: u8,
-    /// How many of these are left.
+    /// How many of these are left to skip.
     left: u8,
 }
 
-/// One look of so many is lost on clients that come one by one, and a crowd is noticed after so many.
+/// Longest interval: one probe for this many single clients, and a burst is noticed after this many.
 const MOST: u8 = 64;
 
 impl AcceptProbe {
-    /// Whether to look for somebody behind a client.
+    /// Whether to probe for another client now.
     pub(super) fn is_promising(&mut self) -> bool {
         match self.left.checked_sub(1) {
             Some(left) => {
@@ -25,9 +25,9 @@ impl AcceptProbe {
         }
     }
 
-    /// Notes whether anybody was there behind so many clients.
-    pub(super) fn looked(&mut self, before: usize, anybody: bool) {
-        match (before, anybody) {
+    /// Records whether a probe behind `before` clients of this turn found one.
+    pub(super) fn record(&mut self, before: usize, found: bool) {
+        match (before, found) {
             (0, _) => {}
             (_, true) => self.interval /= 2,
             (_, false) => {
@@ -42,37 +42,37 @@ impl AcceptProbe {
 mod tests {
     use super::*;
 
-    /// How many looks there are while so many clients come one by one.
-    fn looks(queue: &mut AcceptProbe, clients: usize) -> usize {
-        let look = |queue: &mut AcceptProbe| {
-            let look = queue.is_promising();
-            if look {
-                queue.looked(1, false);
+    /// Number of probes while `clients` come one at a time.
+    fn probes(accept_probe: &mut AcceptProbe, clients: usize) -> usize {
+        let probe = |accept_probe: &mut AcceptProbe| {
+            let probe = accept_probe.is_promising();
+            if probe {
+                accept_probe.record(1, false);
             }
-            look
+            probe
         };
-        (0..clients).filter(|_| look(queue)).count()
+        (0..clients).filter(|_| probe(accept_probe)).count()
     }
 
     #[test]
-    fn looks_become_rare_while_clients_come_one_by_one() {
-        let mut queue = AcceptProbe::default();
-        assert_eq!(looks(&mut queue, 10), 3);
-        looks(&mut queue, 200);
-        assert_eq!(looks(&mut queue, 6500), 100);
+    fn probes_become_rare_while_clients_come_one_at_a_time() {
+        let mut accept_probe = AcceptProbe::default();
+        assert_eq!(probes(&mut accept_probe, 10), 3);
+        probes(&mut accept_probe, 200);
+        assert_eq!(probes(&mut accept_probe, 6500), 100);
     }
 
     #[test]
-    fn a_crowd_is_noticed_soon_and_looked_at_as_long_as_it_lasts() {
-        let mut queue = AcceptProbe::default();
-        looks(&mut queue, 900);
-        assert!((0..=MOST).any(|_| queue.is_promising()));
-        queue.looked(1, true);
+    fn a_burst_is_noticed_soon_and_probed_as_long_as_it_lasts() {
+        let mut accept_probe = AcceptProbe::default();
+        probes(&mut accept_probe, 900);
+        assert!((0..=MOST).any(|_| accept_probe.is_promising()));
+        accept_probe.record(1, true);
         assert!((2..100).all(|n| {
-            queue.looked(n, true);
-            queue.is_promising()
+            accept_probe.record(n, true);
+            accept_probe.is_promising()
         }));
-        queue.looked(100, false);
-        assert_eq!(looks(&mut queue, 2), 1, "the first in vain is not held against it for long");
+        accept_probe.record(100, false);
+        assert_eq!(probes(&mut accept_probe, 2), 1, "the first in vain is not held against it for long");
     }
 }

@@ -1,4 +1,4 @@
-//! Ends of connections that the log is still to be told of.
+//! Close lines of an event loop, deferred and written together.
 
 use std::{
     io,
@@ -20,54 +20,54 @@ use crate::{
     sys::poller::Poller,
 };
 
-/// They wait for so long at most,
-const WHILE: Duration = Duration::from_millis(20);
+/// Longest delay of a close line.
+const DELAY: Duration = Duration::from_millis(20);
 
-/// and until there are so many: about as many lines as a pipe takes in one piece.
+/// Lines that are written without further delay: about as many as one write to a pipe takes.
 const MOST: usize = 32;
 
-/// Told together: to put a line into words takes little time when it has just been done, and much between two connections,
-/// when the kernel has used the processor's caches for itself.
+/// Deferred close lines. Formatting a line is cheap just after another one, and expensive between two connections, when the
+/// kernel has evicted the code from the processor's caches.
 pub(super) struct CloseLog {
-    untold: Vec<(Peer, Instant, ConnectionSummary)>,
-    /// Set once for many of them. A wait with a time-out would do, but then each wait pays for a timer, and a processor
-    /// that expects one soon sleeps less.
-    alarm: TimerFd,
+    pending: Vec<(Peer, Instant, ConnectionSummary)>,
+    /// Armed once for many lines. A time-out of the wait would do, but each wait would pay for a timer, and a processor that
+    /// expects one soon sleeps less.
+    timer: TimerFd,
     set: bool,
 }
 
 impl CloseLog {
     pub(super) fn new() -> io::Result<CloseLog> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        Ok(CloseLog { untold: Vec::with_capacity(MOST), alarm, set: false })
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        Ok(CloseLog { pending: Vec::with_capacity(MOST), timer, set: false })
     }
 
-    /// Adds one, and when it was.
-    pub(super) fn add(&mut self, context: &ListenerContext, log_close: (Peer, Instant, ConnectionSummary)) {
-        self.untold.push(log_close);
+    /// Adds a closed connection, with the time of the close.
+    pub(super) fn add(&mut self, context: &ListenerContext, closed: (Peer, Instant, ConnectionSummary)) {
+        self.pending.push(closed);
         if !self.set {
-            let once = Expiration::OneShot(TimeSpec::from(WHILE));
-            self.set = self.alarm.set(once, TimerSetTimeFlags::empty()).is_ok();
+            let once = Expiration::OneShot(TimeSpec::from(DELAY));
+            self.set = self.timer.set(once, TimerSetTimeFlags::empty()).is_ok();
         }
-        if self.untold.len() >= MOST || !self.set {
-            self.tell(context);
+        if self.pending.len() >= MOST || !self.set {
+            self.write(context);
         }
     }
 
-    /// To be called when the alarm is readable.
-    pub(super) fn fall_due(&mut self, context: &ListenerContext) {
-        // It may be told of twice (by a ring, which reads completions ahead of a wait): then it has not gone off again.
-        if self.alarm.wait().is_ok() {
+    /// To be called when the timer is readable.
+    pub(super) fn on_timer(&mut self, context: &ListenerContext) {
+        // io_uring reports readiness ahead of the wait, so the event may come twice; the timer expired once.
+        if self.timer.wait().is_ok() {
             self.set = false;
         }
-        self.tell(context);
+        self.write(context);
     }
 
-    /// Tells of all.
-    pub(super) fn tell(&mut self, context: &ListenerContext) {
+    /// Writes all deferred lines.
+    pub(super) fn write(&mut self, context: &ListenerContext) {
         let now = Instant::now();
-        for (peer, ended, report) in self.untold.drain(..) {
+        for (peer, ended, report) in self.pending.drain(..) {
             logging::dated(now.duration_since(ended), || context.tell_end(&peer, report));
         }
     }
@@ -75,12 +75,12 @@ impl CloseLog {
 
 impl AsFd for CloseLog {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.alarm.as_fd()
+        self.timer.as_fd()
     }
 }
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Closes a connection, counts its end, and has the log told of it.
+    /// Closes and counts a connection, and defers its close line.
     pub(super) fn close_connection(&mut self, key: u64, end: CloseReason) {
         let Some(entry) = self.connections.remove(key) else { return };
         let LoopConnection { socket, connection, opened, permit, .. } = entry;
@@ -90,7 +90,7 @@ impl<P: Poller> EventLoop<'_, P> {
         let (protocol, proxied_source) = (self.context.settings.protocol, connection.proxied_source());
         self.context.count_end(end, || connection.peer().source(protocol, proxied_source).to_string());
         let process = self.context.process_to_tell(&socket, end);
-        // Its place is free when its descriptor is.
+        // Close the descriptor before the slot is released: they are bounded together.
         drop(socket);
         drop(permit);
         if self.context.tells_end(end) {

@@ -1,4 +1,4 @@
-//! A connection of an event loop.
+//! A connection of an event loop: socket, state machine and connection slot.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,20 +15,20 @@ use crate::{
     sys::poller::{Interest, Poller},
 };
 
-/// One connection. Dropping it closes the socket and gives its place back.
+/// One connection. Dropping it closes the socket and releases its slot.
 pub(super) struct LoopConnection {
     pub(super) socket: Socket,
     pub(super) connection: Connection,
     pub(super) interest: Interest,
-    /// Whether its key is in `ready_list` already.
+    /// Whether its key is in `ready_list`.
     pub(super) queued: bool,
     pub(super) opened: Instant,
-    // Last, so that a place is free when its descriptor is.
+    // Dropped last: a slot that is free has a free descriptor.
     pub(super) permit: Permit,
 }
 
 impl LoopConnection {
-    /// Lets it do what it can. A service that panics loses this connection only.
+    /// Advances the connection by one step. A service that panics loses this connection only.
     pub(super) fn step<P: Poller>(
         &mut self,
         poller: &mut P,
@@ -38,12 +38,12 @@ impl LoopConnection {
     ) -> Step {
         let LoopConnection { socket, connection, permit, .. } = self;
         let transport = &mut poller.transport(socket, scratch);
-        // What the panic left half done is not looked at again.
+        // After a panic the connection is closed, and its state not used again.
         let step = || match connection.advance(transport, &context.context(), mode) {
             Step::HeaderRead => match context.admit_proxied(connection) {
                 Ok(place) => {
                     place.into_iter().for_each(|place| permit.hold(Some(place)));
-                    // There may be no more that would be told.
+                    // The header may have consumed the only event: read on until EAGAIN.
                     connection.advance(transport, &context.context(), ReadMode::UntilWouldBlock)
                 }
                 Err(reason) => Step::Closed(CloseReason::Refused(reason)),

@@ -1,4 +1,4 @@
-//! Clients that were refused with a message, and linger until they have read it.
+//! Clients that were refused with a message: they linger until they have read it.
 
 use std::os::fd::AsFd;
 
@@ -10,18 +10,18 @@ use crate::{
     sys::poller::{Interest, Poller},
 };
 
-/// The keys from this one on are theirs, by their numbers, up to twice as much.
+/// First of the keys of refused clients; their numbers stay below this value too.
 pub(super) const REFUSED: u64 = 1 << 31;
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Goes on with those that another worker has refused.
-    pub(super) fn take_over(&mut self, mut refused: LingerList) {
+    /// Adopts clients that another worker has refused.
+    pub(super) fn adopt_refused(&mut self, mut refused: LingerList) {
         while let Some(socket) = refused.take() {
             self.linger(socket);
         }
     }
 
-    /// Reads what a refused client sends until it has ended. Who cannot be watched is closed at once.
+    /// Reads and discards what a refused client sends until it closes. One that cannot be polled is closed at once.
     pub(super) fn linger(&mut self, socket: Socket) {
         if self.poller.admits(socket.as_fd()).is_err() {
             return;
@@ -37,15 +37,15 @@ impl<P: Poller> EventLoop<'_, P> {
         }
     }
 
-    /// Something has come from one of them.
-    pub(super) fn hear_refused(&mut self, key: u64) {
-        // It may be gone since the event happened.
+    /// A refused client has sent something, or has closed.
+    pub(super) fn read_refused(&mut self, key: u64) {
+        // Stale event: it may be closed already.
         if let Some(socket) = self.refused.read((key - REFUSED) as u32) {
             self.poller.forget(socket.as_fd());
         }
     }
 
-    /// Closes those whose time is over.
+    /// Closes those whose linger time is over.
     pub(super) fn expire_refused(&mut self) {
         while let Some(socket) = self.refused.expire() {
             self.poller.forget(socket.as_fd());
@@ -53,7 +53,7 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     /// Closes all of them.
-    pub(super) fn let_go_of_refused(&mut self) {
+    pub(super) fn close_refused(&mut self) {
         while let Some(socket) = self.refused.take() {
             self.poller.forget(socket.as_fd());
         }

@@ -1,16 +1,15 @@
-//! The connections of an event loop, under keys that are never used twice: an event that is about a connection that has
-//! ended since finds nothing.
+//! A slab whose keys carry a generation: a stale event for a closed connection finds nothing.
 
 /// Values under keys.
 pub(super) struct Slab<T> {
-    places: Vec<SlabSlot<T>>,
-    /// The first of the free places, each of which names the next one.
+    entries: Vec<SlabSlot<T>>,
+    /// Head of the free list.
     free: u32,
     count: usize,
 }
 
 struct SlabSlot<T> {
-    /// How many have been here; part of the key.
+    /// Part of the key; incremented when the entry is vacated.
     generation: u32,
     content: Content<T>,
 }
@@ -24,49 +23,49 @@ const NONE: u32 = u32::MAX;
 
 impl<T> Slab<T> {
     pub(super) fn new() -> Self {
-        Slab { places: Vec::new(), free: NONE, count: 0 }
+        Slab { entries: Vec::new(), free: NONE, count: 0 }
     }
 
     /// The key that [`Slab::insert`] will use next. Keys are never below 2^32.
     pub(super) fn next_key(&self) -> u64 {
-        match self.places.get(self.free as usize) {
-            Some(place) => key(place.generation, self.free as usize),
-            None => key(1, self.places.len()),
+        match self.entries.get(self.free as usize) {
+            Some(entry) => key(entry.generation, self.free as usize),
+            None => key(1, self.entries.len()),
         }
     }
 
     pub(super) fn insert(&mut self, value: T) -> u64 {
         let key = self.next_key();
         let content = Content::Taken(value);
-        match self.places.get_mut(self.free as usize) {
-            Some(place) => {
-                if let Content::Free { next } = std::mem::replace(&mut place.content, content) {
+        match self.entries.get_mut(self.free as usize) {
+            Some(entry) => {
+                if let Content::Free { next } = std::mem::replace(&mut entry.content, content) {
                     self.free = next;
                 }
             }
-            None => self.places.push(SlabSlot { generation: 1, content }),
+            None => self.entries.push(SlabSlot { generation: 1, content }),
         }
         self.count += 1;
         key
     }
 
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
-        let place = self.places.get_mut(index(key))?;
-        match &mut place.content {
-            Content::Taken(value) if place.generation == generation(key) => Some(value),
+        let entry = self.entries.get_mut(index(key))?;
+        match &mut entry.content {
+            Content::Taken(value) if entry.generation == generation(key) => Some(value),
             _ => None,
         }
     }
 
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         let at = index(key);
-        let place = self.places.get_mut(at).filter(|place| place.generation == generation(key))?;
-        if matches!(place.content, Content::Free { .. }) {
+        let entry = self.entries.get_mut(at).filter(|entry| entry.generation == generation(key))?;
+        if matches!(entry.content, Content::Free { .. }) {
             return None;
         }
-        // After four thousand million connections a number comes again; its events are long gone.
-        place.generation = place.generation.checked_add(1).unwrap_or(1);
-        let content = std::mem::replace(&mut place.content, Content::Free { next: self.free });
+        // Wraps after 2^32 connections in one entry; no event is that late.
+        entry.generation = entry.generation.checked_add(1).unwrap_or(1);
+        let content = std::mem::replace(&mut entry.content, Content::Free { next: self.free });
         self.free = at as u32;
         self.count -= 1;
         match content {
@@ -80,11 +79,11 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn keys(&self) -> Vec<u64> {
-        let taken = |(at, place): (usize, &SlabSlot<T>)| match place.content {
-            Content::Taken(_) => Some(key(place.generation, at)),
+        let taken = |(at, entry): (usize, &SlabSlot<T>)| match entry.content {
+            Content::Taken(_) => Some(key(entry.generation, at)),
             Content::Free { .. } => None,
         };
-        self.places.iter().enumerate().filter_map(taken).collect()
+        self.entries.iter().enumerate().filter_map(taken).collect()
     }
 }
 
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_key_is_foretold() {
+    fn next_key_predicts_insert() {
         let mut slab = Slab::new();
         for round in 0..3 {
             let keys: Vec<u64> = (0..5)

@@ -1,4 +1,4 @@
-//! The event loops of a listener: a thread each, over the mechanism that its mode names.
+//! Starts the event loops of a listener: one thread each, over the poller that its mode names.
 
 use std::io;
 
@@ -14,15 +14,15 @@ use crate::{
     },
 };
 
-/// Serves `sockets` with so many loops. A socket that has twins (`SO_REUSEPORT`, socket(7)) gives each loop one of its
-/// own, among which the kernel shares out the clients; any other socket is shared by all loops.
+/// Serves `sockets` with `workers` loops. A socket in a SO_REUSEPORT group gives each loop a sibling of its own, among which
+/// the kernel distributes the clients (socket(7)); any other socket is shared by all loops.
 pub(crate) fn serve(context: &ListenerContext, mut sockets: Vec<Listener>, workers: usize) -> io::Result<()> {
     let mut shares = Vec::new();
     for _ in 1..workers {
         let share: io::Result<Vec<Listener>> = sockets.iter_mut().map(Listener::reuseport_sibling).collect();
         shares.push(share?);
     }
-    // A generation before this one may have had more loops.
+    // An earlier generation may have had more loops: the siblings left over are served as well.
     sockets = sockets.into_iter().flat_map(Listener::separate).collect();
     let lives = shares.into_iter().zip(2..).map(|(share, number)| move || live(context, share, number));
     workers::spawn(context, lives, || live(context, sockets, 1))
@@ -32,7 +32,8 @@ fn live(context: &ListenerContext, mut sockets: Vec<Listener>, number: usize) ->
     let mechanism = context.settings.mode.to_string();
     name_task(&context.settings.name, format_args!("{}-{number}", mechanism.trim_start_matches("io-")));
     let ended = workers::keep(context, || work(context, &mut sockets));
-    // Those of a loop that has failed for good. Others have copies, so that they would stay open.
+    // A loop that failed for good must refuse clients itself: closing its sockets would not, because other threads have
+    // copies.
     backlog_drain::refuse(context, &sockets);
     ended
 }

@@ -1,98 +1,97 @@
-//! Who of many has waited for so long? A list for those who all wait equally long, in the order in which they began: the
-//! first is due first, so only it is looked at, and whoever begins anew goes to the end. Every step takes constant time.
+//! Time-outs of one common length, as a linked list in start order; every operation is O(1).
 
 use std::time::{Duration, Instant};
 
-/// Keys of a [`Slab`](super::slab::Slab), each under a timer of the same length.
+/// Keys of a [`Slab`](super::slab::Slab) with their time-outs.
 pub(super) struct TimeoutQueue {
     time: Duration,
-    /// Who began less than this ago is not moved; so all are late by this at most.
+    /// A time-out younger than this is not restarted; so each may be late by this much.
     grain: Duration,
-    /// By the place of their keys in the slab.
-    places: Vec<Link>,
+    /// Indexed by the low half of the key, the index in the slab.
+    links: Vec<Link>,
     first: u32,
     last: u32,
 }
 
 #[derive(Clone, Copy)]
 struct Link {
-    /// `VACANT` if there is no timer.
+    /// `VACANT` if no time-out runs.
     key: u64,
     began: Instant,
     before: u32,
     behind: u32,
 }
 
-/// No key of a slab.
+/// Never a key of a slab.
 const VACANT: u64 = 0;
-/// No place.
+/// Never an index.
 const NONE: u32 = u32::MAX;
 
 impl TimeoutQueue {
-    /// Timers that run for `time`. If they often begin anew, all of them may be late by a 64th of it: in return a timer is
-    /// moved at most 64 times in that time.
-    pub(super) fn new(time: Duration, begin_anew: bool) -> TimeoutQueue {
-        let grain = if begin_anew { time / 64 } else { Duration::ZERO };
-        TimeoutQueue { time, grain, places: Vec::new(), first: NONE, last: NONE }
+    /// Time-outs of length `time`. With `restarts`, each may be late by a 64th of it, and is moved at most 64 times in that
+    /// time.
+    pub(super) fn new(time: Duration, restarts: bool) -> TimeoutQueue {
+        let grain = if restarts { time / 64 } else { Duration::ZERO };
+        TimeoutQueue { time, grain, links: Vec::new(), first: NONE, last: NONE }
     }
 
-    /// Starts a timer for `key`.
+    /// Starts the time-out of `key`.
     pub(super) fn start(&mut self, key: u64, now: Instant) {
         let at = index(key);
         let vacant = Link { key: VACANT, began: now, before: NONE, behind: NONE };
-        if self.places.len() <= at as usize {
-            self.places.resize(at as usize + 1, vacant);
+        if self.links.len() <= at as usize {
+            self.links.resize(at as usize + 1, vacant);
         }
         self.unlink(at);
-        self.places[at as usize] = Link { key, began: now, before: self.last, behind: NONE };
-        match self.places.get_mut(self.last as usize) {
+        self.links[at as usize] = Link { key, began: now, before: self.last, behind: NONE };
+        match self.links.get_mut(self.last as usize) {
             Some(last) => last.behind = at,
             None => self.first = at,
         }
         self.last = at;
     }
 
-    /// Begins the timer of `key` anew, if it has one.
+    /// Restarts the time-out of `key`, if one runs.
     pub(super) fn restart(&mut self, key: u64, now: Instant) {
-        let place = self.places.get(index(key) as usize).filter(|place| place.key == key);
-        if place.is_some_and(|place| now.saturating_duration_since(place.began) > self.grain) {
+        let link = self.links.get(index(key) as usize).filter(|link| link.key == key);
+        if link.is_some_and(|link| now.saturating_duration_since(link.began) > self.grain) {
             self.start(key, now);
         }
     }
 
-    /// Ends the timer of `key`, if it has one.
+    /// Cancels the time-out of `key`, if one runs.
     pub(super) fn stop(&mut self, key: u64) {
         let at = index(key);
-        if self.places.get(at as usize).is_some_and(|place| place.key == key) {
+        if self.links.get(at as usize).is_some_and(|link| link.key == key) {
             self.unlink(at);
         }
     }
 
-    /// When the first one is due.
+    /// When the first time-out expires.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.places.get(self.first as usize).map(|place| place.began + self.time + self.grain)
+        self.links.get(self.first as usize).map(|link| link.began + self.time + self.grain)
     }
 
-    /// The first one that is due, whose timer ends with that.
+    /// Removes and returns the first key whose time-out has expired.
     pub(super) fn due(&mut self, now: Instant) -> Option<u64> {
         self.next().filter(|due| *due <= now)?;
-        let key = self.places[self.first as usize].key;
+        let key = self.links[self.first as usize].key;
         self.unlink(self.first);
         Some(key)
     }
 
     fn unlink(&mut self, at: u32) {
-        let Link { key, before, behind, .. } = self.places[at as usize];
+        let Link { key, before, behind, .. } = self.links[at as usize];
         if key == VACANT {
             return;
         }
-        self.places[at as usize].key = VACANT;
-        match self.places.get_mut(before as usize) {
-            Some(place) => place.behind = behind,
+        self.links[at as usize].key = VACANT;
+        match self.links.get_mut(before as usize) {
+            Some(link) => link.behind = behind,
             None => self.first = behind,
         }
-        match self.places.get_mut(behind as usize) {
-            Some(place) => place.before = before,
+        match self.links.get_mut(behind as usize) {
+            Some(link) => link.before = before,
             None => self.last = before,
         }
     }
@@ -117,8 +116,8 @@ mod tests {
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        // Few places, and two generations of keys in each.
-        let key = || (0..6_u64, 1..3_u64).prop_map(|(place, generation)| generation << 32 | place);
+        // Few indices, and two generations of keys for each.
+        let key = || (0..6_u64, 1..3_u64).prop_map(|(index, generation)| generation << 32 | index);
         prop_oneof![
             key().prop_map(Act::Start),
             key().prop_map(Act::Restart),
@@ -128,12 +127,12 @@ mod tests {
     }
 
     proptest! {
-        /// Nobody is due too early, nobody later than by the grain, and nobody is forgotten.
+        /// No time-out expires early, none is later than the grain, and none is lost.
         #[test]
-        fn a_list_without_links_agrees(acts in vec(act(), 0..200), begin_anew in any::<bool>()) {
+        fn agrees_with_a_plain_list(acts in vec(act(), 0..200), restarts in any::<bool>()) {
             let time = Duration::from_millis(1000);
-            let late = if begin_anew { time / 64 } else { Duration::ZERO };
-            let mut timers = TimeoutQueue::new(time, begin_anew);
+            let late = if restarts { time / 64 } else { Duration::ZERO };
+            let mut timers = TimeoutQueue::new(time, restarts);
             let mut model: Vec<(u64, Instant)> = Vec::new();
             let mut now = Instant::now();
             for act in acts {

@@ -1,5 +1,5 @@
-//! How long the connections of an event loop may live, and be idle. Where nothing is limited nothing is done: no clock is
-//! read, and the loop waits as long as it takes.
+//! Time limits of the connections in an event loop. A listener without limits pays nothing: the clock is not read, and the
+//! loop waits without a time-out.
 
 use std::{io, time::Instant};
 
@@ -12,22 +12,22 @@ use crate::{
     sys::poller::{Poller, Readiness},
 };
 
-/// The time limits of a listener, and how its connections stand.
+/// The time limits of a listener, with the running time-outs of its connections.
 pub(super) struct TimeLimits {
-    /// The clock is read once a turn.
+    /// Read once a turn.
     now: Instant,
     idle: Option<TimeoutQueue>,
     lifetime: Option<TimeoutQueue>,
-    /// Of those whose header is awaited.
+    /// For connections that wait for a PROXY header.
     header: Option<TimeoutQueue>,
 }
 
-/// What was reached.
+/// A limit that a connection has reached.
 pub(super) enum ReachedLimit {
-    /// The time for the header of a proxy.
+    /// `proxy-header-timeout`.
     Header,
-    /// A limit that ends the connection.
-    CloseReason(CloseReason),
+    /// A limit that closes the connection.
+    Close(CloseReason),
 }
 
 impl TimeLimits {
@@ -41,14 +41,14 @@ impl TimeLimits {
         }
     }
 
-    /// Begins a turn.
+    /// Reads the clock, at the start of a turn.
     pub(super) fn tick(&mut self) {
         if self.idle.is_some() || self.lifetime.is_some() || self.header.is_some() {
             self.now = Instant::now();
         }
     }
 
-    /// Of a connection that has just come, perhaps with a header in front.
+    /// Starts the time-outs of a new connection, which may begin with a PROXY header.
     pub(super) fn start(&mut self, key: u64, awaiting_proxy_header: bool) {
         let now = self.now;
         for (timers, limit) in self.all() {
@@ -58,54 +58,51 @@ impl TimeLimits {
         }
     }
 
-    /// The header has come.
-    pub(super) fn proxied_admitted(&mut self, key: u64) {
+    /// The PROXY header has arrived.
+    pub(super) fn header_read(&mut self, key: u64) {
         if let Some(header) = &mut self.header {
             header.stop(key);
         }
     }
 
-    /// Something has moved.
-    pub(super) fn moved(&mut self, key: u64) {
+    /// Bytes were received or sent.
+    pub(super) fn transferred(&mut self, key: u64) {
         if let Some(idle) = &mut self.idle {
             idle.restart(key, self.now);
         }
     }
 
-    /// Of a connection that has ended, or is ending.
+    /// Cancels the time-outs of a connection that is closed, or about to be.
     pub(super) fn stop(&mut self, key: u64) {
         self.all().for_each(|(timers, _)| timers.stop(key));
     }
 
-    /// When somebody may be at a limit.
+    /// When the first time-out expires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.idle.iter().chain(&self.lifetime).chain(&self.header).filter_map(TimeoutQueue::next).min()
     }
 
-    /// Somebody who is at a limit, and at which.
+    /// A connection that has reached a limit, and which.
     fn reached(&mut self) -> Option<(u64, ReachedLimit)> {
         let now = self.now;
         self.all().find_map(|(timers, limit)| Some((timers.due(now)?, limit)))
     }
 
     fn all(&mut self) -> impl Iterator<Item = (&mut TimeoutQueue, ReachedLimit)> {
-        let idle =
-            self.idle.iter_mut().map(|timers| (timers, ReachedLimit::CloseReason(CloseReason::IdleTimeout)));
-        let lifetime = self
-            .lifetime
-            .iter_mut()
-            .map(|timers| (timers, ReachedLimit::CloseReason(CloseReason::MaxLifetime)));
+        let idle = self.idle.iter_mut().map(|timers| (timers, ReachedLimit::Close(CloseReason::IdleTimeout)));
+        let lifetime =
+            self.lifetime.iter_mut().map(|timers| (timers, ReachedLimit::Close(CloseReason::MaxLifetime)));
         idle.chain(lifetime).chain(self.header.iter_mut().map(|timers| (timers, ReachedLimit::Header)))
     }
 }
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Does what is due.
+    /// Acts on what is due: limits, drain timeout, linger, back-off.
     pub(super) fn expire(&mut self) -> io::Result<()> {
         while let Some((key, limit)) = self.limits.reached() {
             match limit {
-                ReachedLimit::CloseReason(end) => self.end_at_limit(key, end)?,
-                ReachedLimit::Header => self.miss_header(key)?,
+                ReachedLimit::Close(end) => self.close_at_limit(key, end)?,
+                ReachedLimit::Header => self.expire_header(key)?,
             }
         }
         self.cut();
@@ -119,23 +116,23 @@ impl<P: Poller> EventLoop<'_, P> {
             }
         }
         self.expire_refused();
-        self.look_at_rest()
+        self.resume_after_backoff()
     }
 
-    fn end_at_limit(&mut self, key: u64, end: CloseReason) -> io::Result<()> {
+    fn close_at_limit(&mut self, key: u64, end: CloseReason) -> io::Result<()> {
         self.limits.stop(key);
         if let Some(entry) = self.connections.get_mut(key) {
             entry.connection.finish(end);
         }
-        // Who does not read gets no more time than who lingers.
+        // A peer that does not read gets as long as one that lingers.
         self.lingering.push_back((Instant::now() + LINGER, key));
         self.advance(Readiness { key, readable: true, hangup: true }, key)
     }
 
-    fn miss_header(&mut self, key: u64) -> io::Result<()> {
+    fn expire_header(&mut self, key: u64) -> io::Result<()> {
         let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
         let wait = match entry.connection.proxy_header_overdue() {
-            // Somebody who needs none: from now on it is a connection like any other.
+            // A peer that needs no header: from now on a connection like any other.
             Ok(()) => entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::None),
             Err(reason) => Step::Closed(CloseReason::Refused(reason)),
         };

@@ -1,29 +1,29 @@
-//! What a loop waits for, and how long.
+//! How an event loop waits, and for how long.
 
 use std::{
     io, thread,
     time::{Duration, Instant},
 };
 
-use super::{EventLoop, Pause};
+use super::{AcceptPause, EventLoop};
 use crate::{
     serve::context::Rest,
     sys::poller::{Poller, Readiness, passes},
 };
 
-/// The longest rest of a loop that is to end.
+/// Longest back-off of a loop that is shutting down.
 const AT_THE_END: Duration = Duration::from_millis(100);
 
 impl<P: Poller> EventLoop<'_, P> {
-    /// Waits for events, until something is due. Without memory for that it rests, and there are none.
+    /// Waits for events until something is due. If memory is short it backs off and returns none.
     pub(super) fn wait(&mut self, events: &mut Vec<Readiness>) -> io::Result<()> {
         self.lines.write();
-        let patience = self.patience();
+        let time_out = self.time_out();
         let until =
-            self.context.settings.busy_poll.map(|time| Instant::now() + time.min(patience.unwrap_or(time)));
+            self.context.settings.busy_poll.map(|time| Instant::now() + time.min(time_out.unwrap_or(time)));
         loop {
             let busy = until.is_some_and(|until| until > Instant::now());
-            match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { patience }) {
+            match self.poller.wait(events, if busy { Some(Duration::ZERO) } else { time_out }) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) if passes(&error) => {
                     events.clear();
@@ -43,18 +43,18 @@ impl<P: Poller> EventLoop<'_, P> {
     fn rest(&mut self, error: &io::Error) {
         let time = self.context.exhausted("wait for clients", error, &mut self.waits);
         if !self.context.slots.rest(time) {
-            // Closed before: nothing ends this rest early.
+            // The listener is closed already, so that event ends no back-off early.
             thread::sleep(time.min(AT_THE_END));
         }
     }
 
-    /// How long the poller may wait: for ever, unless something is due.
-    fn patience(&self) -> Option<Duration> {
+    /// Time-out of the poller: `None` unless something is due.
+    fn time_out(&self) -> Option<Duration> {
         if !self.ready_list.is_empty() {
             return Some(Duration::ZERO);
         }
         let short = match self.pause {
-            Some(Pause::Short(until)) => Some(until),
+            Some(AcceptPause::Short(until)) => Some(until),
             _ => None,
         };
         let lingering = self.lingering.front().map(|(due, _)| *due);

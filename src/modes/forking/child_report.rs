@@ -1,4 +1,4 @@
-//! What a forked child tells its parent about the connection it served: in memory that both see.
+//! What a child reports to its parent about the connection it served, in shared memory.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -19,16 +19,16 @@ use crate::{
 };
 
 atomics! {
-/// What a child tells its parent about the connection it served.
+/// What a child reports about the connection it served.
 #[repr(C)]
 pub(super) struct ChildReport {
     received: AtomicU64,
     sent: AtomicU64,
     end: AtomicU64,
-    /// One more than the number of the place that it took of its source's.
-    place: AtomicU32,
+    /// One more than the number of its [`SourceSlot`]; 0 for none.
+    source_slot: AtomicU32,
     proxied_source: ProxiedSource,
-    /// The user of the client's process, and one more than its id.
+    /// User id of the client's process, and its process id plus one; 0 for none.
     process: AtomicU64,
     /// Nanoseconds.
     lasted: AtomicU64,
@@ -37,18 +37,18 @@ pub(super) struct ChildReport {
 }
 
 atomics! {
-/// Whom a proxy spoke for: an IPv6 address, perhaps one that stands for IPv4, and a port.
+/// The source that a PROXY header named: an IPv6 address (IPv4 as mapped) and a port.
 #[repr(C)]
 struct ProxiedSource {
     high: AtomicU64,
     low: AtomicU64,
-    /// One more than the port; 0 if there is none.
+    /// The port plus one; 0 for none.
     port: AtomicU64,
 }
 }
 
 impl ProxiedSource {
-    fn tell(&self, proxied_source: Option<SocketAddr>) {
+    fn store(&self, proxied_source: Option<SocketAddr>) {
         let bits = match proxied_source.as_ref().map(SocketAddr::ip) {
             Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped().to_bits(),
             Some(IpAddr::V6(ip)) => ip.to_bits(),
@@ -59,7 +59,7 @@ impl ProxiedSource {
         self.port.store(proxied_source.map_or(0, |address| u64::from(address.port()) + 1), Relaxed);
     }
 
-    fn told(&self) -> Option<SocketAddr> {
+    fn load(&self) -> Option<SocketAddr> {
         let port = self.port.load(Relaxed).checked_sub(1)?;
         let bits = u128::from(self.high.load(Relaxed)) << 64 | u128::from(self.low.load(Relaxed));
         Some(SocketAddr::new(Ipv6Addr::from_bits(bits).to_canonical(), port as u16))
@@ -69,30 +69,31 @@ impl ProxiedSource {
 impl ChildReport {
     pub(super) fn clear(&self) {
         self.end.store(0, Relaxed);
-        self.proxied_source.tell(None);
+        self.proxied_source.store(None);
         self.process.store(0, Relaxed);
     }
 
-    /// Leaves a place to whoever takes it back first: the child, or its parent if the child is killed.
+    /// Leaves a source slot to the process that releases it first: the child, or the parent if the child is killed.
     pub(super) fn hold(&self, place: SourceSlot) {
-        self.place.store(place.number() + 1, Relaxed);
+        self.source_slot.store(place.number() + 1, Relaxed);
         std::mem::forget(place);
     }
 
-    /// Notes a place that is held once the child runs.
+    /// Notes the source slot that the child will hold once it runs.
     pub(super) fn offer(&self, place: Option<&SourceSlot>) {
-        self.place.store(place.map_or(0, |place| place.number() + 1), Relaxed);
+        self.source_slot.store(place.map_or(0, |place| place.number() + 1), Relaxed);
     }
 
-    /// Where the child told of the place that it took, for [`ListenerContext::release_source`](crate::serve::context::Duty::take_back).
-    pub(super) fn place(&self) -> &AtomicU32 {
-        &self.place
+    /// The source slot that the child holds, for
+    /// [`ListenerContext::release_source`](crate::serve::context::ListenerContext::release_source).
+    pub(super) fn source_slot(&self) -> &AtomicU32 {
+        &self.source_slot
     }
 
-    pub(super) fn tell(&self, report: ConnectionSummary) {
+    pub(super) fn store(&self, report: ConnectionSummary) {
         self.received.store(report.received, Relaxed);
         self.sent.store(report.sent, Relaxed);
-        self.proxied_source.tell(report.proxied_source);
+        self.proxied_source.store(report.proxied_source);
         let process = report.process.map_or(0, |p| u64::from(p.user) << 32 | (u64::from(p.pid) + 1));
         self.process.store(process, Relaxed);
         for (slot, time) in [(&self.lasted, report.lasted), (&self.lingered, report.lingered)] {
@@ -115,12 +116,12 @@ impl ChildReport {
         self.end.store(end, Release);
     }
 
-    /// Whether the child has told of the end.
-    pub(super) fn has_told(&self) -> bool {
+    /// Whether the child has stored its report.
+    pub(super) fn is_stored(&self) -> bool {
         self.end.load(Acquire) != 0
     }
 
-    pub(super) fn told(&self, status: WaitStatus) -> ConnectionSummary {
+    pub(super) fn load(&self, status: WaitStatus) -> ConnectionSummary {
         let end = self.end.load(Acquire);
         let end = match (status, end & 0xff) {
             (WaitStatus::Signaled(_, signal, _), _) => CloseReason::Killed(signal as i32),
@@ -149,7 +150,7 @@ impl ChildReport {
             received,
             sent,
             end,
-            proxied_source: self.proxied_source.told(),
+            proxied_source: self.proxied_source.load(),
             process,
             lasted,
             lingered,

@@ -1,18 +1,18 @@
-//! The children of a process that forks, by the numbers of their slots.
+//! The live children of a forking process, by slot number.
 
 use nix::unistd::Pid;
 
-/// Children that are alive, each with what its parent has to remember of it.
+/// Live children, each with what the parent must remember of it.
 ///
-/// After a fork every page that the parent writes to must be copied once more. So they are kept close together, at the lowest
-/// numbers that are free, and a child is found by looking through them: that is nothing beside a fork.
+/// After a fork, the first write to a page copies it (copy-on-write). So entries are kept dense, at the lowest free numbers,
+/// and a child is found by a linear search, whose cost is nothing beside a fork.
 pub(super) struct ChildTable<T> {
     children: Vec<Option<(Pid, T)>>,
     alive: usize,
 }
 
 impl<T> ChildTable<T> {
-    /// Room for `most` children.
+    /// A table for up to `most` children.
     pub(super) fn new(most: usize) -> ChildTable<T> {
         ChildTable { children: std::iter::repeat_with(|| None).take(most).collect(), alive: 0 }
     }
@@ -25,19 +25,19 @@ impl<T> ChildTable<T> {
         self.alive == self.children.len()
     }
 
-    /// The lowest number that is free.
+    /// The lowest free number.
     pub(super) fn free(&self) -> Option<usize> {
         self.children.iter().position(Option::is_none)
     }
 
-    /// Notes a child at a free number.
+    /// Enters a child under a free number.
     pub(super) fn insert(&mut self, number: usize, pid: Pid, child: T) {
         if self.children[number].replace((pid, child)).is_none() {
             self.alive += 1;
         }
     }
 
-    /// Forgets the child with this process id.
+    /// Removes the child with this process id.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<(usize, T)> {
         let is_it = |child: &Option<(Pid, T)>| child.as_ref().is_some_and(|(other, _)| *other == pid);
         let number = self.children.iter().position(is_it)?;
@@ -46,7 +46,7 @@ impl<T> ChildTable<T> {
         Some((number, child))
     }
 
-    /// The numbers of all.
+    /// Numbers of all live children.
     pub(super) fn numbers(&self) -> impl Iterator<Item = usize> {
         self.children.iter().enumerate().filter(|(_, child)| child.is_some()).map(|(number, _)| number)
     }

@@ -1,4 +1,4 @@
-//! The processes of a forking listener: forked, told to stop, reaped.
+//! A child process for each request: forked, stopped, reaped, reported.
 
 use std::{
     fs::File,
@@ -35,45 +35,45 @@ use crate::{
     sys::{fork, mmsg::Batch, shared::SharedArray, task_name::TaskName},
 };
 
-/// After so many forks signals are let through, even if clients wait.
-const HEED: u32 = 64;
+/// Signals are let through after this many forks, even while clients keep coming.
+const SIGNAL_INTERVAL: u32 = 64;
 
-/// So many connections that have ended are logged together, at most.
+/// At most this many closed connections are logged together.
 const CLOSES_TOGETHER: usize = 32;
 
-/// Without a request for so long, it is quiet.
+/// Without a request for this long, the listener is quiet.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// The rest before trying again to fork.
+/// Back-off before the next attempt to fork.
 const REST: Duration = Duration::from_millis(100);
 
-/// How long to wait at once for a child that is about to exit, and how often.
+/// One wait for a child that is about to exit, and how many of them.
 const EXIT: Duration = Duration::from_millis(1);
 const EXITING: u32 = 20;
 
-/// The children of a listener with a process for each request.
+/// A listener that forks a child for each request.
 pub(super) struct ForkPerRequest<'a> {
     context: &'a ListenerContext,
     sockets: &'a [Listener],
-    /// What a child that serves a connection is called.
+    /// Task name of a child that serves a connection.
     name: TaskName,
-    /// What a child has in place of the listening sockets.
-    nothing: File,
+    /// /dev/null, which replaces the listening sockets in a child.
+    dev_null: File,
     group: ProcessGroup,
-    told: bool,
-    slots: SharedArray<ChildReport>,
+    stopping: bool,
+    reports: SharedArray<ChildReport>,
     alive: ChildTable<Child>,
-    /// Serves who waits in the backlog when the listener stops.
+    /// The child that serves the backlog at shutdown.
     drain: Option<Pid>,
-    /// Connections that have ended and are not logged yet, and when that was.
-    gone: Vec<(Peer, Instant, ConnectionSummary)>,
+    /// Closed connections that are not logged yet, with the time of the close.
+    closed: Vec<(Peer, Instant, ConnectionSummary)>,
     forked: u32,
     /// Whether there was a request in the last [`BUSY`].
     busy: bool,
 }
 
 struct Child {
-    /// Of a connection; a datagram's process says nothing when it ends.
+    /// The peer of a connection; `None` for a datagram, whose end is not logged.
     peer: Option<Peer>,
     opened: Instant,
     _permit: Permit,
@@ -89,29 +89,29 @@ impl<'a> ForkPerRequest<'a> {
             context,
             sockets,
             name: TaskName::new(&context.settings.name, CLIENT),
-            nothing: File::open("/dev/null")?,
+            dev_null: File::open("/dev/null")?,
             group: ProcessGroup::new(&context.stats)?,
-            told: false,
-            slots: SharedArray::new(most)?,
+            stopping: false,
+            reports: SharedArray::new(most)?,
             alive: ChildTable::new(most),
             drain: None,
-            gone: Vec::with_capacity(CLOSES_TOGETHER),
+            closed: Vec::with_capacity(CLOSES_TOGETHER),
             forked: 0,
             busy: false,
         })
     }
 
-    /// The next guest. At the limit the door is not looked at, until a child ends.
+    /// The next client. At the limit it waits for a child to end before it looks at the listening sockets.
     pub(super) fn accept(&mut self, acceptor: &mut Acceptor<'_>) -> Option<Accepted> {
         loop {
             let permit = match self.context.queues_when_full() {
                 true => Some(self.permit()?),
                 false => {
-                    self.heed();
+                    self.handle_signals();
                     None
                 }
             };
-            let listener = match acceptor.wait(&self.patience()) {
+            let listener = match acceptor.wait(&self.wait_options()) {
                 Ready::Socket(listener) => listener,
                 Ready::Nothing => {
                     self.busy = false;
@@ -123,14 +123,14 @@ impl<'a> ForkPerRequest<'a> {
             match acceptor.take(listener, permit).0 {
                 context::AcceptOutcome::Accepted(accepted) => return Some(accepted),
                 context::AcceptOutcome::NoClient => self.busy = false,
-                context::AcceptOutcome::Shortage(_) if self.told => return None,
+                context::AcceptOutcome::Shortage(_) if self.stopping => return None,
                 context::AcceptOutcome::Shortage(time) => self.group.pause(Some(time)),
                 context::AcceptOutcome::Closed => return None,
             }
         }
     }
 
-    /// The next datagram, in `batch`, and the socket it came to.
+    /// The next datagram, in `batch`, with the socket that received it.
     pub(super) fn receive<'s>(
         &mut self,
         receiver: &mut DatagramReceiver<'s>,
@@ -138,7 +138,7 @@ impl<'a> ForkPerRequest<'a> {
     ) -> Option<(Permit, &'s Listener)> {
         loop {
             let mut permit = self.permit()?;
-            match receiver.look(batch, &self.patience()) {
+            match receiver.look(batch, &self.wait_options()) {
                 datagram::ReceiveOutcome::Batch(socket) => {
                     permit.open();
                     return Some((permit, socket));
@@ -157,9 +157,9 @@ impl<'a> ForkPerRequest<'a> {
         let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
             name.set();
             let hold = |place| slot.hold(place);
-            slot.tell(context.converse(&socket, &peer, opened, scratch, hold));
+            slot.store(context.converse(&socket, &peer, opened, scratch, hold));
         });
-        // Dropping the socket here leaves it to the child alone.
+        // The parent drops its copy of the socket: the child alone has the connection.
         if let Some((slot, pid)) = forked {
             self.alive.insert(slot, pid, Child { peer: Some(peer), opened, _permit: permit });
         }
@@ -167,10 +167,10 @@ impl<'a> ForkPerRequest<'a> {
 
     /// Answers a datagram in a child.
     pub(super) fn answer(&mut self, permit: Permit, mut answer: impl FnMut()) {
-        // The answer leaves from the socket that was asked.
+        // The child keeps the listening sockets: the answer leaves from the one that received the datagram.
         let forked = self.run(&[], None, None, |slot| {
             answer();
-            slot.tell(ConnectionSummary::new(CloseReason::ServiceClosed));
+            slot.store(ConnectionSummary::new(CloseReason::ServiceClosed));
         });
         if let Some((slot, pid)) = forked {
             let child = Child { peer: None, opened: Instant::now(), _permit: permit };
@@ -181,13 +181,14 @@ impl<'a> ForkPerRequest<'a> {
     /// Waits until all children have ended.
     pub(super) fn finish(mut self, refused: LingerList) {
         self.busy = false;
-        // The daemon has the sockets, too: it is not enough to close them here.
+        // The daemon has copies of the sockets, so closing them here would refuse no client.
         self.drain = self.group.close(self.context, self.sockets, refused);
-        // Nobody serves them any more: connecting is to be refused, not left waiting.
-        let _ = self.sockets.iter().try_for_each(|s| fork::let_go(s.as_fd(), self.nothing.as_fd()));
+        // No process accepts here any more: drop these copies too, so that connecting is refused instead of waiting in the
+        // backlog.
+        let _ = self.sockets.iter().try_for_each(|s| fork::let_go(s.as_fd(), self.dev_null.as_fd()));
         self.context.say_left();
         loop {
-            self.heed();
+            self.handle_signals();
             if self.alive.is_empty() && self.drain.is_none() {
                 return;
             }
@@ -195,10 +196,10 @@ impl<'a> ForkPerRequest<'a> {
         }
     }
 
-    /// A place for one more, once there is one. `None` if the gate is closed and there is none.
+    /// A permit for the next request; waits at the limit. `None` if the listener is closed and full.
     fn permit(&mut self) -> Option<Permit> {
         loop {
-            self.heed();
+            self.handle_signals();
             match self.context.slots.try_acquire() {
                 Some(permit) => return Some(permit),
                 None if self.context.slots.is_closed() => return None,
@@ -211,17 +212,17 @@ impl<'a> ForkPerRequest<'a> {
         }
     }
 
-    /// Before a client may be refused: takes back the places of children that have ended, even if nobody has heard of that yet.
+    /// Before a client is refused: reclaims the slots of children that have ended, even before their SIGCHLD.
     fn make_room(&mut self) {
         let is_full = !self.context.queues_when_full() && self.alive.is_full();
         if !is_full && self.context.settings.max_connections_per_source == 0 {
             return;
         }
         for _ in 0..EXITING {
-            self.group.look_for_dead();
-            self.heed();
-            // One that has told of its end is about to exit: its client knows that it has gone.
-            let exits = || self.alive.numbers().any(|number| self.slots[number].has_told());
+            self.group.force_reap();
+            self.handle_signals();
+            // A child that has stored its report is about to exit: its client has seen the close already.
+            let exits = || self.alive.numbers().any(|number| self.reports[number].is_stored());
             if !(is_full && self.alive.is_full() && exits()) {
                 return;
             }
@@ -229,26 +230,25 @@ impl<'a> ForkPerRequest<'a> {
         }
     }
 
-    /// Logs the connections that have ended. Each fork makes the pages that the parent writes to dear once more, so
-    /// while it is busy this is done for many at once.
+    /// Logs the closed connections. After each fork the first write to a page copies it, so a busy parent logs many at once.
     fn log_closed(&mut self) {
         let now = Instant::now();
-        for (peer, ended, report) in self.gone.drain(..) {
+        for (peer, ended, report) in self.closed.drain(..) {
             logging::dated(now.duration_since(ended), || self.context.tell_end(&peer, report));
         }
     }
 
-    /// Does what signals have asked for.
-    fn heed(&mut self) {
+    /// Acts on signals: stop, hand-over, children that ended.
+    fn handle_signals(&mut self) {
         self.context.stats.answer();
         logging::catch_up();
         self.forked += 1;
-        if self.forked.is_multiple_of(HEED) {
-            // While clients keep coming, poll does not let signals through.
+        if self.forked.is_multiple_of(SIGNAL_INTERVAL) {
+            // While clients keep coming, ppoll(2) returns without delivering signals.
             self.group.pause(Some(Duration::ZERO));
         }
-        if self.group.is_told_to_stop() && !self.told {
-            self.told = true;
+        if self.group.is_told_to_stop() && !self.stopping {
+            self.stopping = true;
             self.context.slots.stop();
             self.group.stop(self.alive.pids());
         }
@@ -260,18 +260,20 @@ impl<'a> ForkPerRequest<'a> {
                 self.drain = None;
             }
             let Some((slot, child)) = self.alive.remove(pid) else { continue };
-            let mut report = self.slots[slot].told(status);
+            let mut report = self.reports[slot].load(status);
             if report.lasted.is_zero() {
-                // It could not say so.
+                // The child died before it could report.
                 report.lasted = child.opened.elapsed();
             }
-            self.context.release_source(self.slots[slot].place());
-            // Before its place is given back: who is not open any more has been counted.
+            self.context.release_source(self.reports[slot].source_slot());
+            // Count before the permit is dropped: a connection that is no longer open has been counted.
             let source =
                 |peer: &Peer| peer.source(self.context.settings.protocol, report.proxied_source).to_string();
             self.context.count_end(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
             match child.peer {
-                Some(peer) => self.gone.push((peer, child.opened + report.lasted + report.lingered, report)),
+                Some(peer) => {
+                    self.closed.push((peer, child.opened + report.lasted + report.lingered, report))
+                }
                 None if report.end != CloseReason::ServiceClosed => {
                     let (name, cause) = (&self.context.settings.name, cause(status));
                     warn!("listener \"{name}\": a datagram was lost: its process: {cause}");
@@ -279,19 +281,19 @@ impl<'a> ForkPerRequest<'a> {
                 None => {}
             }
         }
-        if !self.busy || self.gone.len() >= CLOSES_TOGETHER {
+        if !self.busy || self.closed.len() >= CLOSES_TOGETHER {
             self.log_closed();
         }
     }
 
-    /// While clients keep coming, the deaths of children can wait: looking after each at once would take the parent off
-    /// and on the processor once more for every connection.
-    fn patience(&self) -> WaitOptions {
-        self.group.patience(self.busy.then_some(BUSY), !self.busy || self.alive.is_full())
+    /// While clients keep coming, reaping can wait: handling each SIGCHLD at once would cost the parent another context
+    /// switch for every connection.
+    fn wait_options(&self) -> WaitOptions {
+        self.group.wait_options(self.busy.then_some(BUSY), !self.busy || self.alive.is_full())
     }
 
-    /// Forks a child for `work`, which lets go of `sockets`; tries again when the system is short of processes or memory. The
-    /// `place` of its source is free when the `connection` is closed.
+    /// Forks a child for `work`, which replaces `sockets`; backs off and retries when processes or memory are short. The
+    /// child releases the source slot `place` when it has closed `connection`.
     fn run(
         &mut self,
         sockets: &[Listener],
@@ -301,27 +303,27 @@ impl<'a> ForkPerRequest<'a> {
     ) -> Option<(usize, Pid)> {
         let context = self.context;
         loop {
-            // There are as many slots as permits.
+            // There are as many slots as permits, so one is free.
             let number = self.alive.free()?;
-            let slot = &self.slots[number];
+            let slot = &self.reports[number];
             slot.clear();
             slot.offer(place.as_ref());
-            let let_go = |fd| fork::let_go(fd, self.nothing.as_fd()).is_ok();
+            let let_go = |fd| fork::let_go(fd, self.dev_null.as_fd()).is_ok();
             let forked = self.group.fork(|| {
                 if !sockets.iter().all(|socket| let_go(socket.as_fd())) {
                     return 1;
                 }
                 work(slot);
-                // It takes a while until the parent has heard of the end.
-                if slot.place().load(Relaxed) != 0 && connection.is_some_and(let_go) {
-                    context.release_source(slot.place());
+                // Release it here: the parent learns of the end only later.
+                if slot.source_slot().load(Relaxed) != 0 && connection.is_some_and(let_go) {
+                    context.release_source(slot.source_slot());
                 }
                 0
             });
             let error = match forked {
                 Ok(pid) => {
                     self.busy = true;
-                    // It is the child's now.
+                    // The child holds it now.
                     std::mem::forget(place);
                     return Some((number, pid));
                 }
@@ -341,7 +343,7 @@ impl<'a> ForkPerRequest<'a> {
                 return None;
             }
             self.group.pause(Some(REST));
-            self.heed();
+            self.handle_signals();
         }
     }
 }

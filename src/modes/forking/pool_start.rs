@@ -1,4 +1,4 @@
-//! The processes of a pool begin together: each reports that it is prepared, and accepts clients only once the pool may begin.
+//! The processes of a pool begin together: each reports that it is prepared, and accepts clients only once all are.
 
 use std::{
     io,
@@ -14,11 +14,11 @@ use nix::{
 use crate::modes::forking::process_group::{ProcessGroup, cause};
 use crate::{serve::context::Startup, sys::interrupt};
 
-/// Shared by the process that forks and its workers.
+/// Two eventfds, shared by the parent and its workers.
 pub(super) struct PoolStart {
-    /// Counts the workers that are prepared.
+    /// Counts the prepared workers.
     prepared: OwnedFd,
-    /// Readable for good once they may begin.
+    /// Stays readable once the workers may begin.
     begun: OwnedFd,
 }
 
@@ -28,22 +28,22 @@ impl PoolStart {
         Ok(PoolStart { prepared: event()?.into(), begun: event()?.into() })
     }
 
-    /// The start of one worker, in its process.
+    /// The start of one worker, to be used in its process.
     pub(super) fn of_worker(&self) -> io::Result<Startup> {
         let (prepared, begun) = (self.prepared.try_clone()?, self.begun.try_clone()?);
         Ok(Startup::elsewhere(move || {
-            tell(&prepared);
+            notify(&prepared);
             let mut polled = [PollFd::new(begun.as_fd(), PollFlags::POLLIN)];
-            // A worker that is told to stop by then finds that out by itself.
+            // A worker that SIGTERM interrupts here begins all the same: its acceptor sees the interrupt first.
             while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) && !interrupt::is_interrupted() {}
             true
         }))
     }
 
-    /// Waits until so many workers are prepared.
+    /// Waits until `workers` of them are prepared.
     ///
     /// # Errors
-    /// If one of them has ended instead.
+    /// A worker ended instead.
     pub(super) fn wait(&self, group: &ProcessGroup, workers: usize) -> io::Result<()> {
         let mut prepared = 0;
         while prepared < workers as u64 {
@@ -60,13 +60,13 @@ impl PoolStart {
         Ok(())
     }
 
-    /// Lets them all begin.
+    /// Lets all workers begin.
     pub(super) fn begin(self) {
-        tell(&self.begun);
+        notify(&self.begun);
     }
 }
 
-fn tell(event: &OwnedFd) {
-    // It can fail only where it is readable anyway.
+fn notify(event: &OwnedFd) {
+    // A write fails only if the counter is full, and then the eventfd is readable anyway.
     let _ = nix::unistd::write(event, &1u64.to_ne_bytes());
 }

@@ -1,4 +1,4 @@
-//! A process that forks, and its children: signals, forking, reaping.
+//! The process of a forking listener and its children: signals, fork(2), waitpid(2).
 
 use std::{
     cell::Cell,
@@ -40,31 +40,33 @@ use crate::{
     sys::{fork, interrupt, shared::Shared, worker_state},
 };
 
-/// Tells the process of a forking listener that its sockets are another generation's.
+/// Signal that tells the process of a forking listener that another generation has its sockets.
 pub(crate) const HAND_OVER: Signal = Signal::SIGUSR2;
 
-/// How long the order of the daemon may be late: a signal to all processes of a service reaches this one first.
+/// How long the daemon's order in shared memory may follow a signal: one sent to all processes of the service reaches this
+/// process before the daemon has acted on its own.
 const ORDER: Duration = Duration::from_millis(500);
 
-/// This process and those it forks. All signals stay blocked in it, except while it waits.
+/// This process and its children. All signals stay blocked in it, except while it waits.
 pub(super) struct ProcessGroup {
-    bereaved: Arc<AtomicBool>,
-    handed: Arc<AtomicBool>,
-    /// Of its children so far: each counts apart from the one before.
+    child_ended: Arc<AtomicBool>,
+    handed_over: Arc<AtomicBool>,
+    /// Children forked so far; each child counts in another shard than the one before.
     forked: Cell<usize>,
-    /// What the daemon has ordered: a signal alone may come from anybody.
+    /// Holds the daemon's orders: a signal alone may come from any process.
     stats: Arc<Shared<Stats>>,
 }
 
 impl ProcessGroup {
     pub(super) fn new(stats: &Arc<Shared<Stats>>) -> io::Result<ProcessGroup> {
-        // Children inherit that, and also that it has happened: one forked a moment too late is told as well.
+        // Children inherit the handler and its flag, so one forked just after the signal is interrupted as well.
         interrupt::on(libc::SIGTERM);
         worker_state::on();
-        let (bereaved, handed): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
-        let group = ProcessGroup { bereaved, handed, forked: Cell::default(), stats: Arc::clone(stats) };
-        flag::register(HAND_OVER as i32, Arc::clone(&group.handed))?;
-        flag::register(consts::SIGCHLD, Arc::clone(&group.bereaved))?;
+        let (child_ended, handed_over): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
+        let group =
+            ProcessGroup { child_ended, handed_over, forked: Cell::default(), stats: Arc::clone(stats) };
+        flag::register(HAND_OVER as i32, Arc::clone(&group.handed_over))?;
+        flag::register(consts::SIGCHLD, Arc::clone(&group.child_ended))?;
         Ok(group)
     }
 
@@ -72,13 +74,13 @@ impl ProcessGroup {
         interrupt::is_interrupted() && self.is_ordered(Order::Stop, Signal::SIGTERM)
     }
 
-    /// Whether the sockets are another generation's from now on.
+    /// Whether another generation has the sockets from now on.
     pub(super) fn is_told_to_hand_over(&self) -> bool {
-        self.handed.load(Acquire) && self.is_ordered(Order::HandOver, HAND_OVER)
+        self.handed_over.load(Acquire) && self.is_ordered(Order::HandOver, HAND_OVER)
     }
 
-    /// Whether the daemon is behind `signal`. Without it this process would leave for good a listener that is to be served, so it
-    /// dies of the signal instead, and the daemon starts it again.
+    /// Whether the daemon sent `signal`. To obey a stray one would leave a configured listener unserved for good, so this
+    /// process dies of it instead, and the daemon restarts it.
     fn is_ordered(&self, order: Order, signal: Signal) -> bool {
         let end = Instant::now() + ORDER;
         while !self.stats.is_ordered(order) {
@@ -90,28 +92,28 @@ impl ProcessGroup {
         true
     }
 
-    /// Makes children that are blocked at the door look up.
+    /// Interrupts children that are blocked while they wait for clients.
     pub(super) fn wake(&self, children: impl Iterator<Item = Pid>) {
         for child in children {
             let _ = kill(child, Signal::SIGWINCH);
         }
     }
 
-    /// Forks; SIGTERM interrupts the child, SIGWINCH nudges it. The others stay blocked there.
+    /// Forks. SIGTERM interrupts the child and SIGWINCH wakes it; all other signals stay blocked there.
     pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
         self.forked.set(self.forked.get().wrapping_add(1));
         fork::fork(|| {
             use_shard(self.forked.get());
-            let mut letting = SigSet::empty();
-            letting.add(Signal::SIGTERM);
-            letting.add(Signal::SIGWINCH);
-            let _ = letting.thread_unblock();
+            let mut unblocked = SigSet::empty();
+            unblocked.add(Signal::SIGTERM);
+            unblocked.add(Signal::SIGWINCH);
+            let _ = unblocked.thread_unblock();
             child()
         })
     }
 
-    /// When nobody is accepted here any more: refuses clients from now on. Forks a process for those who wait at `sockets` when
-    /// the listener stops, and for those who were `refused` and have not read why.
+    /// Refuses clients from now on; to be called once no process accepts here. Forks a child that serves the backlog of
+    /// `sockets` at shutdown, and lingers on clients `refused` earlier that have not read the reason yet.
     pub(super) fn close(
         &self,
         context: &ListenerContext,
@@ -142,11 +144,11 @@ impl ProcessGroup {
         }
     }
 
-    /// A child that ended, if there is one. Only of our own process group, which this process founded: it has no other
-    /// children, and one that somebody else started would be in another group.
+    /// Reaps a child that has ended. Only children in the process group that this process founded: any other child was
+    /// started by another program before exec(2), which leaves it in another group.
     pub(super) fn reap(&self) -> Option<(Pid, WaitStatus)> {
-        // Looked at first: to write to a page after a fork is dear.
-        if !self.bereaved.load(Relaxed) || !self.bereaved.swap(false, Acquire) {
+        // Load before swap: after a fork, the first write to a page copies it.
+        if !self.child_ended.load(Relaxed) || !self.child_ended.swap(false, Acquire) {
             return None;
         }
         loop {
@@ -154,17 +156,17 @@ impl ProcessGroup {
                 Err(Errno::EINTR) => {}
                 Err(_) | Ok(WaitStatus::StillAlive) => return None,
                 Ok(status) => {
-                    // There may be more: one signal can stand for several deaths.
-                    self.bereaved.store(true, Release);
+                    // One SIGCHLD can stand for several children.
+                    self.child_ended.store(true, Release);
                     return status.pid().map(|pid| (pid, status));
                 }
             }
         }
     }
 
-    /// Has [`ProcessGroup::reap`] ask the kernel, also if no signal has told of a death yet.
-    pub(super) fn look_for_dead(&self) {
-        self.bereaved.store(true, Relaxed);
+    /// Makes the next [`ProcessGroup::reap`] call waitpid(2), even if no SIGCHLD was handled yet.
+    pub(super) fn force_reap(&self) {
+        self.child_ended.store(true, Relaxed);
     }
 
     /// Waits for a signal, at most `time`.
@@ -174,18 +176,18 @@ impl ProcessGroup {
 
     /// As [`ProcessGroup::pause`], also until `event` is readable.
     pub(super) fn pause_until(&self, event: Option<BorrowedFd<'_>>, time: Option<Duration>) {
-        listener_set::pause(&self.patience(time, true), event);
+        listener_set::pause(&self.wait_options(time, true), event);
         logging::catch_up();
     }
 
-    /// Waits for SIGTERM and to be asked for a sign of life or to hand over, and for the death of children if it is to be `heeded` at once. Others, such as the terminal's
-    /// SIGINT, are the daemon's to act on.
-    pub(super) fn patience(&self, time: Option<Duration>, heeded: bool) -> WaitOptions {
+    /// Options to wait with: SIGTERM, pings and hand-over interrupt the wait, SIGCHLD only if `reaps`. Other signals, such as
+    /// SIGINT from the terminal, are for the daemon to act on.
+    pub(super) fn wait_options(&self, time: Option<Duration>, reaps: bool) -> WaitOptions {
         let mut blocked = interrupt::blockable();
         blocked.remove(Signal::SIGTERM);
         blocked.remove(Signal::SIGWINCH);
         blocked.remove(HAND_OVER);
-        if heeded {
+        if reaps {
             blocked.remove(Signal::SIGCHLD);
         }
         let log = logging::due().map(|due| due.saturating_duration_since(Instant::now()));
@@ -193,7 +195,7 @@ impl ProcessGroup {
     }
 }
 
-/// Why a process ended, for people.
+/// Why a process ended, as log text.
 pub(super) fn cause(status: WaitStatus) -> String {
     match status {
         WaitStatus::Signaled(_, signal, _) => format!("killed by {signal}"),

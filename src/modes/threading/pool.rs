@@ -1,5 +1,5 @@
-//! Threads on demand: one for each job, started when none is spare. A thread that has done its job waits for another
-//! one, which is quicker to hand over than a thread is to start; only so many wait.
+//! Threads on demand: each job has a thread. A thread that has finished waits for the next job, because waking a spare thread
+//! is faster than starting one. At most `SPARE` of them wait; the others exit.
 
 use std::{
     collections::VecDeque,
@@ -20,31 +20,31 @@ use crate::{
     sys::{room, shared::Shared, task_name::name_task, thread},
 };
 
-/// Stack of a thread that serves, in bytes; only what is touched takes memory.
+/// Stack of a thread that serves, in bytes; only touched pages take memory.
 pub(crate) const STACK: usize = 256 << 10;
 
-/// What a thread or process is called that serves one client after the other, or only one.
+/// Task name of a thread or process that serves clients.
 pub(crate) const CLIENT: &str = "client";
 
-/// Threads that may wait for a job.
+/// Maximum number of threads that wait for a job.
 const SPARE: usize = 32;
 
-/// Memory that is left for all others when a thread is started, in bytes: what finds none at another place ends the daemon.
+/// Address space that must stay free when a thread starts, in bytes: an allocation that fails elsewhere aborts the daemon.
 const RESERVE: usize = 16 << 20;
 
-/// Mappings of one thread: its stack, what guards it, and what it prepares.
+/// Memory mappings of one thread: stack, guard page, and what it prepares (the scratch buffer).
 const MAPPINGS: usize = 3;
 
-/// Mappings that are left for all others.
+/// Memory mappings that must stay free for the rest of the daemon.
 const RESERVED_MAPPINGS: usize = 4096;
 
-/// Threads of all listeners that there are now.
+/// Threads alive now, over all listeners.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// The rest before trying again to start a first thread.
+/// Back-off before the next attempt to start a thread.
 const REST: Duration = Duration::from_millis(100);
 
-/// Threads that do jobs of type `J`.
+/// Threads that execute jobs of type `J`.
 pub(super) struct Threads<J> {
     pool: Arc<Pool<J>>,
     start: Box<dyn Fn() -> io::Result<()>>,
@@ -65,7 +65,7 @@ struct State<J> {
 }
 
 impl<J: Send + 'static> Threads<J> {
-    /// Threads that do `work` for each job, with what `prepare` gives each thread once.
+    /// `work` executes a job; it gets what `prepare` made when its thread was started.
     pub(super) fn new<T>(
         context: &Arc<ListenerContext>,
         prepare: fn() -> io::Result<T>,
@@ -97,7 +97,7 @@ impl<J: Send + 'static> Threads<J> {
         Threads { pool, start: Box::new(start), stats }
     }
 
-    /// Has `job` done by a thread of its own.
+    /// Gives `job` to a thread of its own: wakes a spare one, or starts one.
     pub(super) fn give(&self, job: J) {
         let mut state = self.pool.lock();
         state.jobs.push_back(job);
@@ -114,14 +114,14 @@ impl<J: Send + 'static> Threads<J> {
             sleep(REST);
             let mut state = self.pool.lock();
             if state.jobs.is_empty() {
-                // A thread that was done with another one has come to it.
+                // A thread that finished another job has taken this one.
                 state.alive -= 1;
                 return;
             }
         }
     }
 
-    /// Waits until all jobs are done and all threads are gone.
+    /// Waits until all jobs are done and all threads have exited.
     pub(super) fn finish(self) {
         let mut state = self.pool.lock();
         state.finished = true;
@@ -161,7 +161,7 @@ impl<J> Pool<J> {
     }
 }
 
-/// A thread that is alive. Dropped, it has left, also by a panic.
+/// Counts a thread as alive; the drop also runs when it panics.
 struct Alive<J>(Arc<Pool<J>>);
 
 impl<J> Drop for Alive<J> {
@@ -171,9 +171,9 @@ impl<J> Drop for Alive<J> {
     }
 }
 
-/// How many threads the kernel has mappings for, in all listeners together.
+/// How many threads `vm.max_map_count` allows, over all listeners.
 pub(crate) fn most() -> usize {
-    // In a sandbox the kernel is not asked any more.
+    // Read once: the sandbox denies the file afterwards.
     static MOST: LazyLock<usize> = LazyLock::new(|| {
         let mappings = room::most_mappings().unwrap_or(usize::MAX);
         (mappings.saturating_sub(RESERVED_MAPPINGS) / MAPPINGS).max(1)
@@ -181,7 +181,7 @@ pub(crate) fn most() -> usize {
     *MOST
 }
 
-/// Whether one more thread leaves enough memory for all others.
+/// Fails unless enough memory and mappings stay free after one more thread has started.
 fn has_room() -> io::Result<()> {
     if ALIVE.load(Relaxed) >= most() {
         return Err(io::Error::other(format!("vm.max_map_count leaves room for {} threads", most())));
