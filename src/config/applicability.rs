@@ -1,6 +1,6 @@
 //! Which listeners may have a key: the choices of a listener that decide it, and the conditions on them.
 
-use super::{Address, Listener, Mode, Protocol, ProxyProtocol, ServiceKind, diagnostic::Diagnostic};
+use super::{Address, Listener, Mode, Protocol, ProxyProtocol, ServiceKind, Workers, diagnostic::Diagnostic};
 
 /// The choices of a listener on which its keys and their defaults depend. An unknown choice fits everything.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,6 +43,21 @@ impl Profile {
             abstract_only: listener.address.iter().all(|address| matches!(address, Address::Abstract(_))),
             proxied: listener.proxy_protocol != ProxyProtocol::Off,
             is_defaults: false,
+        }
+    }
+
+    /// The default of `max-connections`.
+    pub(super) fn max_connections(&self) -> u32 {
+        self.mode.unwrap_or(Mode::Epoll).default_max_connections()
+    }
+
+    /// The default of `workers`.
+    pub(super) fn workers(&self) -> Workers {
+        match (self.mode.unwrap_or(Mode::Epoll), self.protocol.unwrap_or(Protocol::Tcp)) {
+            (Mode::Iterative, _) => Workers::Count(1),
+            (mode, _) if mode.is_event_loop() => Workers::Count(1),
+            (_, Protocol::Tcp | Protocol::Unix) => Workers::PerRequest,
+            (_, Protocol::Udp | Protocol::UnixDatagram) => Workers::Auto,
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum Protocol {
     UnixDatagram,
 }
 
-/// Who waits while a client is served.
+/// The concurrency mode: how clients share the workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -49,7 +49,7 @@ impl Mode {
         matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)
     }
 
-    /// `max-connections` where nobody says how many.
+    /// The default of `max-connections`.
     pub fn default_max_connections(self) -> u32 {
         match self {
             Mode::Iterative => 1,

@@ -102,7 +102,7 @@ impl<'a> Claims<'a> {
     /// Adds a claim; the number of the first of those before that it clashes with, if there is one. They are counted from 0.
     pub fn add(&mut self, claim: Claim<'a>) -> Option<usize> {
         let earlier = match claim.address {
-            // Any free port is nobody else's.
+            // Port 0 is any free port, which clashes with none.
             Address::Inet { .. } if *claim.ports.start() == 0 => None,
             Address::Inet { .. } => self.add_inet(&claim),
             Address::Path(_) => self.add_local(None, &claim),

@@ -202,7 +202,7 @@ keys! {
         value: &Word, default: Value(|_| ProxyProtocol::Off), needs: &[STREAM], reload: Live, example: "\"optional\"",
     },
     /// The proxies whose headers are believed. A listener that other machines can reach must name them. Others are refused
-    /// (`"required"`), or served as if `proxy-protocol` were off (`"optional"`). A unix listener trusts whoever may connect.
+    /// (`"required"`), or served as if `proxy-protocol` were off (`"optional"`). A unix listener trusts every client that may connect.
     trusted_proxies: Arc<[IpNet]> = Key {
         value: &NETWORKS, default: Value(|_| loopback()), needs: &[TCP_PROXIES], reload: Live,
         example: "[\"192.0.2.10\", \"2001:db8::/64\"]",
@@ -290,7 +290,7 @@ keys! {
     device: String = Key {
         value: &DEVICE, default: Value(|_| String::new()), needs: &[INET], reload: Rebind, example: "\"lo\"",
     },
-    /// Permission bits of the socket file: who may connect.
+    /// Permission bits of the socket file: a client needs write permission to connect.
     socket_mode: u32 = Key {
         value: &PERMISSIONS, default: Value(|_| 0o666), needs: &[UNIX_FILE, SocketFile], reload: Live,
         example: "\"0660\"",
@@ -305,21 +305,6 @@ keys! {
         value: &GROUP, default: Unset("the group that echod runs as", |_| None), needs: &[UNIX_FILE, SocketFile], reload: Live,
         example: "\"root\"",
     },
-}
-
-impl Profile {
-    fn max_connections(&self) -> u32 {
-        self.mode.unwrap_or(Mode::Epoll).default_max_connections()
-    }
-
-    pub(super) fn workers(&self) -> Workers {
-        match (self.mode.unwrap_or(Mode::Epoll), self.protocol.unwrap_or(Tcp)) {
-            (Mode::Iterative, _) => Workers::Count(1),
-            (mode, _) if mode.is_event_loop() => Workers::Count(1),
-            (_, Tcp | Unix) => Workers::PerRequest,
-            (_, Udp | UnixDatagram) => Workers::Auto,
-        }
-    }
 }
 
 impl Listener {

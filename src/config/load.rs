@@ -154,7 +154,7 @@ fn sources(inputs: &Inputs, environment: &Environment) -> Result<Vec<Source>, Co
     Ok(file.into_iter().chain(urls).collect())
 }
 
-/// A warning, if everybody may write to the file.
+/// A warning, if every user may write to the file.
 fn anybody_s(path: &Path) -> Option<String> {
     let file = fs::metadata(path).ok()?;
     (file.is_file() && file.mode() & 0o002 != 0).then(|| {

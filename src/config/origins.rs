@@ -1,10 +1,10 @@
-//! Where the values of a listener are written, for those who ask why.
+//! Where the values of a listener are written, for `echod explain`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::diagnostic::{Place, Source};
 
-/// Where the values of a listener are written: `echod.toml:12`. What nobody wrote has no place.
+/// Where the values of a listener are written: `echod.toml:12`. A default has no place.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Origins {
     /// A list has a place for each of its values; listeners that have it from `[defaults]` share them.

@@ -1,4 +1,4 @@
-//! Whether connections begin with a header of the PROXY protocol, and from whom it is believed.
+//! Whether connections begin with a header of the PROXY protocol, and which proxies are believed.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Address, Host};
 
-/// Whether connections begin with a header of the PROXY protocol, which tells whom a proxy speaks for.
+/// Whether connections begin with a header of the PROXY protocol, in which a proxy tells the address of its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyProtocol {
     /// No: all bytes are for the service.
     Off,
-    /// Yes: nobody is served without one.
+    /// Yes: a connection without one is refused.
     Required,
     /// Those of trusted proxies may.
     Optional,
@@ -29,7 +29,7 @@ pub fn loopback() -> Arc<[IpNet]> {
     [v4.into(), v6.into()].into()
 }
 
-/// Whether nobody but this machine can connect to an address.
+/// Whether only this machine can connect to an address.
 pub(super) fn is_local(address: &Address) -> bool {
     match address {
         Address::Inet { host: Host::Ip(ip), .. } => ip.to_canonical().is_loopback(),

@@ -45,7 +45,7 @@ impl Period {
 }
 
 impl Rate {
-    /// What may come at once where nobody says: as many as come in the time, and the longest datagram.
+    /// The default burst: as many as come in the time, and the longest datagram.
     fn usual_burst(number: u64, bytes: bool) -> u64 {
         if bytes { number.max(LONGEST_DATAGRAM) } else { number }
     }

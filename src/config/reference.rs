@@ -21,7 +21,7 @@ pub struct KeyInfo {
     pub text: &'static str,
     /// How its value is written: `a duration`.
     pub kind: String,
-    /// What counts where nobody writes it, as a value of TOML.
+    /// Its default, as a value of TOML.
     pub default: Option<String>,
     /// The same in words: `10000; in mode select 960`, `none`, `required`.
     pub default_words: String,

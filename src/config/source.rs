@@ -11,7 +11,7 @@ pub(super) struct Source {
     pub(super) text: String,
     /// It is a URL, not TOML.
     pub(super) is_url: bool,
-    /// Where each line of `text` begins, once somebody asked: counting from the top for each place would be quadratic.
+    /// Where each line of `text` begins, found on first use: counting from the top for each place would be quadratic.
     lines: OnceLock<Vec<usize>>,
 }
 
@@ -37,7 +37,7 @@ impl Source {
         Self { is_url: true, ..Self::file(name, text) }
     }
 
-    /// The number of the line of `place`, counted from 1. A URL has one line, which nobody asks for.
+    /// The number of the line of `place`, counted from 1. A URL has one line, so it has none.
     pub(super) fn line(&self, place: &Place) -> Option<usize> {
         (!self.is_url).then(|| self.line_at(place.start) + 1)
     }

@@ -1,4 +1,4 @@
-//! What people write who know other programs: their words for our keys and values.
+//! The words of other programs for our keys and values.
 
 /// The key that `word` stands for elsewhere.
 pub(super) fn key(word: &str) -> Option<&'static str> {

@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// A block list of two million networks is smaller.
 const LARGEST: u64 = 64 << 20;
 
-/// How long whoever writes to a pipe may take.
+/// How long the writer of a pipe may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads all of `path`: a regular file, or a pipe if the name says that it is an open descriptor of this process, as

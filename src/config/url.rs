@@ -150,7 +150,7 @@ fn bare(text: &str) -> Option<&str> {
 fn place(url: &str, protocol: &str, span: Range<usize>) -> Result<String, Misfit> {
     match protocol.starts_with("unix") {
         true => decode(url, span),
-        // A `%` before a zone is written as `%25` in a URL, RFC 6874; everybody writes it as it is.
+        // A `%` before a zone is written as `%25` in a URL, RFC 6874; most people write it as it is.
         false => Ok(url[span].replace("%25", "%")),
     }
 }

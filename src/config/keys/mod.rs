@@ -23,9 +23,9 @@ pub(super) use raw::{Raw, Table};
 pub(super) struct Key<T: 'static> {
     /// How the value is written.
     pub(super) value: &'static dyn Codec<T>,
-    /// What counts where nobody writes it.
+    /// The value of a key that is not written.
     pub(super) default: Preset<T>,
-    /// Who may have it: listeners that meet all of these.
+    /// The listeners that may have it meet all of these.
     pub(super) needs: &'static [Need],
     /// What a reload does with a new value.
     pub(super) reload: Reload,
@@ -33,13 +33,13 @@ pub(super) struct Key<T: 'static> {
     pub(super) example: &'static str,
 }
 
-/// What counts where nobody writes a key. It may depend on the protocol and the mode.
+/// The value of a key that is not written. It may depend on the protocol and the mode.
 pub(super) enum Preset<T> {
-    /// It must be written. The function makes what stands for it while the rest is checked.
+    /// There is none: the key must be written. The function makes a placeholder, so that the rest can be checked.
     Required(fn(&Profile) -> T),
-    /// A value that could be written.
+    /// A value that a file could have.
     Value(fn(&Profile) -> T),
-    /// What no value says, with the words of the pages for it.
+    /// One that no file could have, and the words of the pages for it.
     Unset(&'static str, fn(&Profile) -> T),
 }
 
@@ -119,7 +119,7 @@ impl<T: Clone> Field<T> {
     }
 }
 
-/// A key without its type, for what is the same for all: the pages, and who may have it.
+/// A key without its type, for what is the same for all: the pages and applicability.
 pub(super) trait AnyKey: Sync {
     fn name(&self) -> &'static str;
     fn about(&self) -> &'static str;
@@ -270,7 +270,7 @@ macro_rules! keys {
                 written
             }
 
-            /// The values: its own, else those of `defaults` that fit, else what counts where nobody writes them.
+            /// The values: its own, else those of `defaults` that fit, else the defaults of the keys.
             pub(super) fn or(&self, defaults: &Self, it: &$crate::config::applicability::Profile) -> $Values {
                 $Values { $($field: $KEYS.$field.choose(self.$field.as_ref(), defaults.$field.as_ref(), it),)+ }
             }

@@ -1,4 +1,4 @@
-//! What the author of a line most likely meant, who knows other formats or made a slip of the pen.
+//! What a line that is not TOML was most likely meant to be: a habit from another format, or a slip of the pen.
 
 use std::ops::Range;
 

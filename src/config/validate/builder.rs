@@ -157,7 +157,7 @@ fn note_misfits(table: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics)
     }
 }
 
-/// Refuses a list that lets nobody in.
+/// Refuses a list that admits no client.
 fn check_allow(table: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) {
     if let Some(Written { value: Some(networks), site }) = &table.allow
         && networks.is_empty()

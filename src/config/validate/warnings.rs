@@ -35,7 +35,7 @@ fn open_to_everybody(listener: &Listener) -> Option<String> {
     ))
 }
 
-/// A name is looked up when it is bound; who writes one is trusted to know where it leads.
+/// A name is looked up when it is bound; its author is trusted to know where it leads.
 fn is_public(address: &Address) -> bool {
     match address {
         Address::Inet { host: Host::Ip(IpAddr::V4(ip)), .. } => {
