@@ -270,6 +270,11 @@ keys! {
     reuse_port: bool = Key {
         value: &SWITCH, default: Value(|_| false), needs: &[INET], reload: Live, example: "true",
     },
+    /// Bind an address before the machine has it (`IP_FREEBIND`, ip(7), and `IPV6_FREEBIND`), for one that comes later or moves between
+    /// machines. It counts when a socket is bound.
+    freebind: bool = Key {
+        value: &SWITCH, default: Value(|_| false), needs: &[INET], reload: Live, example: "true",
+    },
     /// Send small answers at once instead of collecting them (`TCP_NODELAY`, tcp(7)).
     nodelay: bool = Key {
         value: &SWITCH, default: Value(|_| true), needs: &[TCP], reload: Live, example: "false",

@@ -31,6 +31,11 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
         if address.is_ipv6() {
             socket.set_only_v6(settings.v6_only || leaves_v4(settings, *address))?;
         }
+        match address {
+            SocketAddr::V4(_) if settings.freebind => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) if settings.freebind => socket.set_freebind_v6(true)?,
+            _ => {}
+        }
     }
     renew(socket, settings, place, &Usual::of(socket)?)
 }

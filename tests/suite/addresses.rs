@@ -218,3 +218,29 @@ fn any_port_is_nobody_elses() {
         assert_eq!(ports.len(), sockets.len(), "{more}");
     }
 }
+
+/// An address that the machine does not have yet is bound, and served once it is there.
+#[test]
+fn an_address_may_be_bound_before_the_machine_has_it() {
+    let run = |line: &str| {
+        let output = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    in_namespace("ip addr show lo", move || {
+        for protocol in ["tcp", "udp"] {
+            for (host, address) in
+                [("192.0.2.1", "192.0.2.1/32 dev lo"), ("[2001:db8::1]", "2001:db8::1/128 dev lo nodad")]
+            {
+                if host.starts_with('[') && !has_ipv6() {
+                    continue;
+                }
+                let listener = one(protocol, &format!("\"{host}:0\""), "");
+                Launch::new().config(&listener).run().expect(69, &["cannot bind", host]);
+                let daemon = Echod::start(&(listener + "freebind = true\n"));
+                run(&format!("ip addr add {address}"));
+                daemon.client("it").echo(b"it is there now");
+                run(&format!("ip addr del {}", address.trim_end_matches(" nodad")));
+            }
+        }
+    });
+}
