@@ -19,6 +19,9 @@ names.
 .TP
 .I /run/echod
 The runtime directory of the service; %t in the path of a unix socket.
+.TP
+.I /usr/share/doc/echod
+Where a package is installed: pages for operators, one for each task (docs/operate), and example configurations.
 ";
 
 const CONFORMING: &str = "\
