@@ -1,5 +1,5 @@
-//! The Character Generator Protocol, RFC 864: lines of 72 printable characters, each line beginning one character later
-//! in a ring of all 95. A connection is sent them until it ends; what it sends itself is thrown away.
+//! The Character Generator Protocol, RFC 864: lines of 72 printable characters, each line starting one character later in a ring
+//! of all 95. A connection gets them until it ends; its input is discarded.
 
 use std::{
     process,
@@ -10,21 +10,21 @@ use super::{Next, Service, Session, SessionEvent};
 
 /// The printable characters of ASCII, space to tilde.
 const RING: usize = 95;
-/// 72 of them and the line end.
+/// 72 characters and the line end.
 const LINE: usize = 74;
-/// The text is the same again after a line for each character of the ring.
+/// The text repeats after one line for each character of the ring.
 const PERIOD: usize = RING * LINE;
 
 static PATTERN: [u8; PERIOD] = pattern();
 
-/// Sent at a time on a connection: enough to keep a fast peer busy, and soon over when it is time to stop.
+/// Bytes per send on a connection: enough to keep a fast peer busy, little enough to stop soon.
 const CHUNK: usize = 16 * 1024;
-/// The longest datagram that the RFC allows.
+/// The longest datagram that RFC 864 allows.
 const LONGEST_DATAGRAM: usize = 512;
 
 pub(super) struct Chargen {
     amplify: bool,
-    /// The last number drawn, see [`Chargen::draw`].
+    /// The last random number, see [`Chargen::draw`].
     random: AtomicU32,
 }
 
@@ -33,9 +33,8 @@ impl Chargen {
         Chargen { amplify, random: AtomicU32::new(0x2545_f491) }
     }
 
-    /// A length between 0 and 512, drawn by a xorshift generator. Threads that draw at the same moment may get the same
-    /// number, which does no harm. The process id tells apart the children of a forking listener: each starts with a
-    /// copy of the same number.
+    /// A random length from 0 to 512 (xorshift). Two threads may draw the same number at the same time, which does no harm.
+    /// Forked children start with a copy of the same state, so the process id goes into each number.
     fn draw(&self) -> usize {
         let mut x = self.random.load(Relaxed) ^ process::id();
         x ^= x << 13;
@@ -48,7 +47,7 @@ impl Chargen {
 
 impl Service for Chargen {
     fn connect(&self) -> Box<dyn Session> {
-        Box::new(Talk { position: 0 })
+        Box::new(CharacterStream { position: 0 })
     }
 
     fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
@@ -61,12 +60,12 @@ impl Service for Chargen {
     }
 }
 
-/// Where in the pattern a connection goes on. A chunk may end in the middle of a line.
-struct Talk {
+/// The position of a connection in the pattern, which may be within a line.
+struct CharacterStream {
     position: usize,
 }
 
-impl Session for Talk {
+impl Session for CharacterStream {
     fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
         match event {
             SessionEvent::Opened | SessionEvent::Drained => {
@@ -79,7 +78,7 @@ impl Session for Talk {
     }
 }
 
-/// Fills `out` with the pattern from `position` on, and returns the position that follows.
+/// Fills `out` with the pattern from `position`, and returns the next position.
 fn write_pattern(mut out: &mut [u8], mut position: usize) -> usize {
     while !out.is_empty() {
         let n = out.len().min(PERIOD - position);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_sent_the_pattern_without_a_gap() {
+    fn a_connection_gets_the_pattern_without_a_gap() {
         for room in [1, 73, 74, 1000, 65_536] {
             let mut session = Chargen::new(false).connect();
             let mut buffer = vec![0; room];
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn input_changes_nothing() {
+    fn input_is_discarded() {
         let mut session = Chargen::new(false).connect();
         let mut buffer = [0; LINE];
         sent(&mut *session, SessionEvent::Opened, &mut buffer);

@@ -1,5 +1,5 @@
-//! The Daytime Protocol, RFC 867: the date and time for people, in the RFC's own form and in UTC, then the end. What the
-//! client sends is thrown away.
+//! The Daytime Protocol, RFC 867: the date and time as text, in the RFC's format and in UTC; then the connection closes. Input is
+//! discarded.
 
 use std::{io::Write, time::SystemTime};
 
@@ -9,7 +9,7 @@ use super::{Next, Service, Session, SessionEvent};
 
 #[derive(Clone, Copy)]
 pub(super) struct Daytime {
-    /// The clock, so that tests can hold it still.
+    /// The clock; tests replace it.
     now: fn() -> SystemTime,
 }
 
@@ -18,14 +18,14 @@ impl Daytime {
         Daytime { now: SystemTime::now }
     }
 
-    /// Writes the line at the start of `buffer`, and returns its length.
+    /// Writes the line to the start of `buffer`, and returns its length.
     fn write(self, buffer: &mut [u8]) -> usize {
-        // A clock that stands before the year -9999 or after 9999 is answered by the last moment that has a date.
+        // A clock outside the years -9999 to 9999 gives the last date that the calendar has.
         let now = Timestamp::try_from((self.now)()).unwrap_or(Timestamp::MAX);
         let date = Offset::UTC.to_datetime(now);
         let room = buffer.len();
         let mut rest = buffer;
-        // Fails only where the buffer has no room for some 45 characters; then what fits is sent.
+        // Fails only if the buffer has fewer than some 45 bytes; the answer is then cut.
         let _ = write!(rest, "{}\r\n", date.strftime("%A, %B %-d, %Y %T-UTC"));
         room - rest.len()
     }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_sent_the_line_at_once() {
+    fn a_connection_gets_the_line_at_once() {
         let mut session = stopped().connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(LINE.len()));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_of_one_digit_has_no_zero_before_it() {
+    fn a_day_has_no_leading_zero() {
         let epoch = Daytime { now: || SystemTime::UNIX_EPOCH };
         let mut buffer = [0; 64];
         let n = epoch.write(&mut buffer);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_beyond_the_calendar_is_no_panic() {
+    fn a_clock_beyond_the_calendar_does_not_panic() {
         let far = Daytime { now: || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60) };
         let mut buffer = [0; 64];
         let n = far.write(&mut buffer);

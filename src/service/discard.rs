@@ -1,4 +1,4 @@
-//! The Discard Protocol, RFC 863: whatever arrives is thrown away, and nothing is ever sent.
+//! The Discard Protocol, RFC 863: input is discarded, and nothing is ever sent.
 
 use super::{Next, Service, Session, SessionEvent};
 

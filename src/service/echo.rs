@@ -1,4 +1,4 @@
-//! The Echo Protocol, RFC 862: whatever arrives is sent back.
+//! The Echo Protocol, RFC 862: input is sent back.
 
 use super::{Next, Service, Session, SessionEvent};
 
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_an_empty_datagram_by_an_empty_one() {
+    fn answers_an_empty_datagram_with_an_empty_one() {
         assert_eq!(Echo.datagram(&mut [], 0), Some(0));
         assert_eq!(Echo.datagram(&mut [7; 65_536], 65_507), Some(65_507));
     }

@@ -1,5 +1,11 @@
-//! What is served. A service is pure: no socket, no log, and no allocation for a message. Its answer is made in the
-//! buffer that the request arrived in.
+//! The seven services: what a listener answers.
+//!
+//! In: an event on a connection, or a datagram, in a buffer. Out: what the caller does next ([`Next`]), or the length of the
+//! answer. The answer is made in the buffer that the request arrived in. A service has no socket and no log, and makes no
+//! allocation for a message; modes and transports are the caller's concern.
+//!
+//! Read this file for the two traits, then `echo` (the smallest), `qotd`, `daytime` and `time` (answer and close), `chargen`
+//! (streaming), `discard` and `upper`.
 
 use crate::config::{self, ServiceKind};
 
@@ -11,7 +17,7 @@ mod qotd;
 mod time;
 mod upper;
 
-/// The service that `listener` asks for.
+/// The service that `listener` is configured for.
 pub fn new(listener: &config::Listener) -> Box<dyn Service> {
     match listener.service {
         ServiceKind::Echo => Box::new(echo::Echo),
@@ -24,45 +30,45 @@ pub fn new(listener: &config::Listener) -> Box<dyn Service> {
     }
 }
 
-/// One service, shared by all connections and datagrams of a listener.
+/// A service, shared by all connections and datagrams of a listener.
 pub trait Service: Send + Sync {
-    /// The state of a new stream connection. A session without state costs no allocation.
+    /// The session of a new stream connection. A session without state makes no allocation.
     fn connect(&self) -> Box<dyn Session>;
 
-    /// Answers one datagram: `buffer[..request]` is what arrived, the answer is made at the start of `buffer`.
-    /// Returns the length of the answer, which may be 0 (an empty datagram), or `None` for silence. Whether an answer that is
-    /// longer than its request may be sent is not decided here.
+    /// Answers the datagram in `buffer[..request]`, with the answer at the start of `buffer`. Returns the length of the answer,
+    /// which may be 0 (an empty datagram), or `None` for no answer. The caller decides whether an answer longer than its request
+    /// may be sent.
     ///
     /// `buffer` holds at least [`LARGEST_DATAGRAM`] bytes.
     fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize>;
 }
 
-/// The conversation on one stream connection.
+/// The state of a service for one stream connection.
 pub trait Session: Send {
-    /// Says what to do after `event`. Input and output share `buffer`, see [`SessionEvent`] and [`Next`].
+    /// Returns what to do after `event`. Input and output share `buffer`, see [`SessionEvent`] and [`Next`].
     fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next;
 }
 
-/// What happened on a connection.
+/// An event on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
     /// The connection was accepted; nothing has arrived yet.
     Opened,
-    /// `buffer[..n]` arrived, n > 0.
+    /// `buffer[..n]` has arrived, n > 0.
     Received(usize),
-    /// All that [`Next::Send`] asked to send has been handed to the kernel. Most sessions now say [`Next::Listen`]; one
-    /// that says [`Next::Send`] again is a talker (chargen), whose input is read and thrown away.
+    /// The kernel has accepted all that [`Next::Send`] asked to send. Most sessions then return [`Next::Listen`]. A streaming
+    /// session (chargen) returns [`Next::Send`] again; the caller reads and discards its input.
     Drained,
 }
 
-/// What the connection is to do.
+/// What the connection does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Wait for input.
     Listen,
     /// Send `buffer[..n]`, n > 0.
     Send(usize),
-    /// Send `buffer[..n]`, then end the connection politely.
+    /// Send `buffer[..n]`, then close the connection gracefully.
     SendThenClose(usize),
 }
 

@@ -1,4 +1,4 @@
-//! The Quote of the Day Protocol, RFC 865: one text, then the end. What the client sends is thrown away.
+//! The Quote of the Day Protocol, RFC 865: one text, then the connection closes. Input is discarded.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ pub(super) struct Qotd {
 }
 
 impl Qotd {
-    /// `quote` comes without its line end.
+    /// `quote` has no line end yet.
     pub(super) fn new(quote: &str) -> Self {
         Qotd { text: format!("{quote}\r\n").into_bytes().into() }
     }
@@ -48,7 +48,7 @@ mod tests {
     const QUOTE: &str = "Less is more.";
 
     #[test]
-    fn a_connection_is_sent_the_quote_at_once() {
+    fn a_connection_gets_the_quote_at_once() {
         let mut session = Qotd::new(QUOTE).connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(15));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_is_answered_by_the_whole_quote() {
+    fn a_datagram_is_answered_with_the_whole_quote() {
         let mut buffer = vec![b'x'; 65_536];
         assert_eq!(Qotd::new(QUOTE).datagram(&mut buffer, 0), Some(15));
         assert_eq!(&buffer[..15], b"Less is more.\r\n");

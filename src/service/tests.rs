@@ -1,4 +1,4 @@
-//! What holds for every service, whatever the peer sends.
+//! Properties of every service, whatever the peer sends.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ proptest! {
     }
 
     #[test]
-    fn a_session_asks_for_bytes_that_the_buffer_has(
+    fn a_session_sends_no_more_than_its_buffer_holds(
         kind in select(&KINDS[..]),
         quote in "[ -~]{0,500}",
         messages in prop::collection::vec(request(1..3000), 0..8),
@@ -61,7 +61,7 @@ proptest! {
 }
 
 #[test]
-fn a_session_without_state_costs_no_allocation() {
+fn a_session_without_state_makes_no_allocation() {
     for kind in [ServiceKind::Echo, ServiceKind::Upper, ServiceKind::Discard] {
         let session = service(kind, String::new(), false).connect();
         assert_eq!(size_of_val(&*session), 0, "{kind:?}");

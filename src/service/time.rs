@@ -1,11 +1,11 @@
-//! The Time Protocol, RFC 868: the seconds since 1900 as 32 bits, most significant byte first, then the end. The number
-//! begins again at 0 on 7 February 2036, as the RFC's format does; a client must know which era it lives in.
+//! The Time Protocol, RFC 868: the seconds since 1900 as 32 bits in network byte order, then the connection closes. The number
+//! wraps to 0 on 7 February 2036, as the RFC's format does; a client has to know the era.
 
 use std::time::{Duration, SystemTime};
 
 use super::{Next, Service, Session, SessionEvent};
 
-/// From 1900-01-01 to 1970-01-01, both UTC: 70 years with 17 leap days.
+/// From 1900-01-01 to 1970-01-01 in UTC: 70 years with 17 leap days.
 const SECONDS_BEFORE_1970: Duration = Duration::from_secs((70 * 365 + 17) * 86_400);
 
 /// The length of every answer.
@@ -13,7 +13,7 @@ const ANSWER: usize = 4;
 
 #[derive(Clone, Copy)]
 pub(super) struct Time {
-    /// The clock, so that tests can hold it still.
+    /// The clock; tests replace it.
     now: fn() -> SystemTime,
 }
 
@@ -24,9 +24,9 @@ impl Time {
 
     fn answer(self) -> [u8; ANSWER] {
         let year_1900 = SystemTime::UNIX_EPOCH - SECONDS_BEFORE_1970;
-        // A clock before 1900 is answered by 0: the format knows nothing earlier.
+        // The format has no time before 1900, so an earlier clock gives 0.
         let seconds = (self.now)().duration_since(year_1900).unwrap_or_default();
-        // The cut to the low 32 bits is the format's own.
+        // The format has 32 bits.
         (seconds.as_secs() as u32).to_be_bytes()
     }
 }
@@ -66,7 +66,7 @@ mod tests {
     const MAY_1983: [u8; 4] = 2_629_584_000_u32.to_be_bytes();
 
     #[test]
-    fn a_connection_is_sent_the_number_at_once() {
+    fn a_connection_gets_the_number_at_once() {
         let mut session = may_1983().connect();
         let mut buffer = [0; 512];
         assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::SendThenClose(4));
@@ -83,14 +83,14 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_before_1900_is_no_panic() {
+    fn a_clock_before_1900_does_not_panic() {
         let mut time = may_1983();
         time.now = || SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40);
         assert_eq!(time.answer(), [0; 4]);
     }
 
     #[test]
-    fn a_datagram_is_answered_by_the_number() {
+    fn a_datagram_is_answered_with_the_number() {
         let mut buffer = vec![0; 65_536];
         assert_eq!(may_1983().datagram(&mut buffer, 0), Some(4));
         assert_eq!(buffer[..4], MAY_1983);

@@ -1,5 +1,5 @@
-//! What arrives is sent back in upper case, the example of the `socketserver` tutorial. Only the ASCII letters change:
-//! a message may end in the middle of any other character, and an answer stays as long as its request.
+//! Sends input back in upper case, as the example of the `socketserver` tutorial does. Only ASCII letters change: a message may
+//! end within a multi-byte character, and the answer keeps the length of the request.
 
 use super::{Next, Service, Session, SessionEvent};
 
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn raises_what_arrived_and_nothing_behind_it() {
+    fn changes_the_input_and_nothing_behind_it() {
         let mut session = Upper.connect();
         let mut buffer = *b"hello, rest";
         assert_eq!(session.respond(SessionEvent::Opened, &mut buffer), Next::Listen);
