@@ -74,7 +74,7 @@ impl Bound {
             let all = config.listeners.iter().zip(&named);
             all.filter(|(_, named)| named.is_empty()).map(|(settings, _)| settings)
         };
-        let names = HostNames::look_up(unnamed(), signals::told_to_stop)
+        let names = HostNames::look_up(unnamed(), signals::is_stop_pending)
             .ok_or_else(|| Failure::new(Exit::TryAgain, "cannot look up host names: told to stop"))?;
         listener::check_names(unnamed(), &names)?;
         let mut sites = Vec::new();

@@ -124,7 +124,7 @@ fn serve(
     room::save_address_space();
     match start(cli, config, files, passed, notes, report) {
         // Whatever that was in the middle of has been undone.
-        Err(_) if signals::told_to_stop() => {
+        Err(_) if signals::is_stop_pending() => {
             let text = "told to stop before anything was served";
             match report {
                 Some(_) => Err(Failure::new(Exit::TryAgain, text)),

@@ -1,5 +1,5 @@
-//! `--daemonize`: the daemon leaves the terminal, and the process that was started there waits until it is ready, so that the
-//! shell learns from its exit status, and the user from its message, what became of it.
+//! `--daemonize`: the daemon detaches from the terminal. The process that the user started (the launcher) waits until the daemon
+//! is ready, so that the shell gets its exit status and the user its message.
 
 use std::{
     fs::File,
@@ -15,28 +15,28 @@ use nix::{
 
 use crate::report::error::{Exit, Failure};
 
-/// Which of the two processes this is now.
+/// Which of the two processes returned from [`detach`].
 pub enum Detached {
-    /// The one that was started: what became of the daemon.
+    /// The process that the user started, with the outcome of the daemon's start.
     Launcher(Result<(), Failure>),
     /// The daemon.
     Daemon(Report),
 }
 
-/// Tells the launcher what becomes of the daemon. Dropped without a word, it tells that it has ended.
+/// Reports the outcome of the start to the launcher. If it is dropped unused, the launcher reports that the daemon has ended.
 pub struct Report(File);
 
 impl Report {
     /// All listeners are served.
     pub fn ready(mut self) {
-        // It may have been interrupted; then nobody waits any more.
+        // The launcher may have been interrupted; then no process reads this.
         let _ = self.0.write_all(&[0]);
         if let Ok(null) = File::options().write(true).open("/dev/null") {
             let _ = nix::unistd::dup2_stdout(null);
         }
     }
 
-    /// The daemon cannot start; returns the failure as one that was told.
+    /// The daemon cannot start. Returns the failure without its message, which the launcher prints.
     pub fn failed(mut self, failure: Failure) -> Failure {
         let _ = self.0.write_all(&[failure.exit as u8, u8::from(failure.is_cited())]);
         let _ = self.0.write_all(failure.message.as_bytes());
@@ -44,8 +44,8 @@ impl Report {
     }
 }
 
-/// Goes on as a daemon in a session of its own. The working directory stays, so that relative paths mean what they did; so
-/// does standard error, if that is where the log goes. To be called before there is a second thread.
+/// Continues as a daemon in a session of its own. The working directory is kept, for relative paths; so is standard error if it
+/// is the target of the log. To be called while the process has one thread.
 pub fn detach(keep_stderr: bool) -> Result<Detached, Failure> {
     let internal = |error: io::Error| Failure::new(Exit::Internal, format!("cannot detach: {error}"));
     let directory = std::env::current_dir().map_err(internal)?;
@@ -73,11 +73,11 @@ pub fn detach(keep_stderr: bool) -> Result<Detached, Failure> {
     }
 }
 
-/// Waits for the report, to its end.
+/// Reads the report until the daemon closes the pipe.
 fn outcome(mut pipe: File) -> io::Result<Result<(), Failure>> {
-    let mut told = Vec::new();
-    pipe.read_to_end(&mut told)?;
-    Ok(match told.as_slice() {
+    let mut report = Vec::new();
+    pipe.read_to_end(&mut report)?;
+    Ok(match report.as_slice() {
         [0, ..] => Ok(()),
         [code, cited, message @ ..] => {
             let exit = Exit::from_code(*code).unwrap_or(Exit::Internal);

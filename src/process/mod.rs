@@ -1,7 +1,10 @@
 //! The Unix process around the listeners: detaching, PID file, privileges, signals, the service manager, the sandbox.
 //!
-//! Comes in: what `[daemon]` says and the environment. Goes out: a process that has given up what it does not need.
-//! Read `daemonize` and `privileges`, then `notify`, then `sandbox`.
+//! In: the table `[daemon]` of the configuration, and the environment that the process was started with. Out: a process that has
+//! given up what it does not need, signals as values for the supervisor, and messages to the service manager.
+//!
+//! Reading order, which is that of a start: `signals` (blocked first of all), `daemonize`, `pid_file`, `privileges`, `sandbox`
+//! with `landlock` and `seccomp`, then `notify`.
 
 pub mod daemonize;
 pub mod notify;

@@ -1,5 +1,4 @@
-//! What the daemon and its service manager tell each other: sd_notify(3). Without a manager nothing here makes a system
-//! call.
+//! The protocol between the daemon and its service manager: sd_notify(3). Without a manager nothing here makes a system call.
 
 use std::{
     fmt,
@@ -23,24 +22,24 @@ use nix::{
 
 use crate::report::logging::LogThrottle;
 
-/// How long a message may wait for room in the manager's queue.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a message may wait for room in the manager's receive queue.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The shortest interval of the watchdog. systemd counts in seconds.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// The shortest watchdog interval. systemd counts in seconds.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The service manager that started this process, if there is one that wants to be told.
+/// The service manager, if it started this process and wants notifications.
 #[derive(Default)]
 pub struct Manager {
     to: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
-    room: usize,
+    capacity: usize,
 }
 
 impl Manager {
-    /// The manager whom the environment names: `NOTIFY_SOCKET` is a path or `@` and an abstract name; `WATCHDOG_USEC`
-    /// counts if `WATCHDOG_PID` is this process or absent; `FDSTORE` is how many descriptors it keeps; a manager that does not tell
-    /// that itself (systemd before 254) has `ECHOD_FDSTORE` from its unit.
+    /// The manager that the environment names. `NOTIFY_SOCKET` is a path, or `@` and an abstract name. `WATCHDOG_USEC` counts if
+    /// `WATCHDOG_PID` is this process or absent. `FDSTORE` is the capacity of the descriptor store; for a manager that does not
+    /// set it (systemd before 254), the unit sets `ECHOD_FDSTORE`.
     pub fn from_environment() -> Manager {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Manager::default();
@@ -50,8 +49,8 @@ impl Manager {
                 let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
                 let watchdog =
                     interval(number("WATCHDOG_USEC"), number("WATCHDOG_PID"), std::process::id().into());
-                let room = number("FDSTORE").or_else(|| number("ECHOD_FDSTORE")).unwrap_or(0);
-                Manager { to: Some(to), watchdog, room: room as usize }
+                let capacity = number("FDSTORE").or_else(|| number("ECHOD_FDSTORE")).unwrap_or(0);
+                Manager { to: Some(to), watchdog, capacity: capacity as usize }
             }
             Err(error) => {
                 let name = name.to_string_lossy();
@@ -61,59 +60,59 @@ impl Manager {
         }
     }
 
-    /// Whether there is anybody to tell.
+    /// Whether there is a manager to notify.
     pub fn listens(&self) -> bool {
         self.to.is_some()
     }
 
-    /// How soon after one ping the manager expects the next, at the latest.
+    /// The longest time between two watchdog notifications that the manager accepts.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// All listeners are served, from the beginning or again.
+    /// All listeners are served, after a start or a reload.
     pub fn ready(&self, status: fmt::Arguments<'_>) {
-        self.tell(format_args!("READY=1\nSTATUS={status}"));
+        self.send(format_args!("READY=1\nSTATUS={status}"));
     }
 
-    /// The configuration is being read again; [`Manager::ready`] ends that.
+    /// A reload begins; [`Manager::ready`] ends it.
     pub fn reloading(&self) {
         if self.listens()
             && let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC)
         {
             let now = Duration::from(now).as_micros();
-            self.tell(format_args!("RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading"));
+            self.send(format_args!("RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reloading"));
         }
     }
 
-    /// What goes on, for people.
+    /// A status text, for people.
     pub fn status(&self, status: fmt::Arguments<'_>) {
-        self.tell(format_args!("STATUS={status}"));
+        self.send(format_args!("STATUS={status}"));
     }
 
-    /// The daemon stops, and needs so much `time` for it.
+    /// The daemon stops, and asks for this much `time`.
     pub fn stopping(&self, time: Duration, status: fmt::Arguments<'_>) {
-        self.tell(format_args!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
+        self.send(format_args!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
     }
 
-    /// It still stops.
+    /// The daemon is still stopping, and asks for this much `time`.
     pub fn still_stopping(&self, time: Duration, status: fmt::Arguments<'_>) {
-        self.tell(format_args!("EXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
+        self.send(format_args!("EXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
     }
 
-    /// All are alive.
+    /// All listeners are alive (watchdog).
     pub fn ping(&self, status: fmt::Arguments<'_>) {
-        self.tell(format_args!("WATCHDOG=1\nSTATUS={status}"));
+        self.send(format_args!("WATCHDOG=1\nSTATUS={status}"));
     }
 
-    /// How many descriptors it keeps over a restart; 0 if it does not say that it keeps any.
-    pub fn room(&self) -> usize {
-        self.room
+    /// The number of descriptors that the manager stores over a restart; 0 if it announces none.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
-    /// Lets it keep a copy of `descriptor` under this name, until it is told otherwise or the service is stopped. It does not
-    /// look at the state of it meanwhile.
-    pub fn keep(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    /// Has the manager store a copy of `descriptor` as `name`, until it is removed or the service is stopped. The manager does
+    /// not poll the descriptor meanwhile.
+    pub fn store(&self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         let Some((socket, to)) = &self.to else { return Ok(()) };
         let message = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0");
         let to = match (to.as_pathname(), to.as_abstract_name()) {
@@ -126,13 +125,13 @@ impl Manager {
         Ok(())
     }
 
-    /// Has it close what it keeps under this name.
-    pub fn let_go(&self, name: &str) {
-        self.tell(format_args!("FDSTOREREMOVE=1\nFDNAME={name}"));
+    /// Has the manager close what it stores as `name`.
+    pub fn remove(&self, name: &str) {
+        self.send(format_args!("FDSTOREREMOVE=1\nFDNAME={name}"));
     }
 
-    /// One message is one datagram.
-    fn tell(&self, message: fmt::Arguments<'_>) {
+    /// Sends one message as one datagram.
+    fn send(&self, message: fmt::Arguments<'_>) {
         let Some((socket, to)) = &self.to else { return };
         if let Err(error) = socket.send_to_addr(message.to_string().as_bytes(), to) {
             static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(60));
@@ -150,15 +149,16 @@ fn connection(name: &[u8]) -> io::Result<(UnixDatagram, SocketAddr)> {
         _ => return Err(io::Error::other("NOTIFY_SOCKET must be a path, or `@` and an abstract name")),
     };
     let socket = UnixDatagram::unbound()?;
-    // A manager that does not read is not to hold up its service.
-    socket.set_write_timeout(Some(PATIENCE))?;
+    // A manager that does not read must not block its service.
+    socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     Ok((socket, to))
 }
 
-/// See sd_watchdog_enabled(3). Whoever wants to be pinged all the time is not to keep a core busy with it.
-fn interval(usec: Option<u64>, meant: Option<u64>, own: u64) -> Option<Duration> {
-    let meant_for_us = meant.is_none_or(|pid| pid == own);
-    usec.filter(|&usec| usec > 0 && meant_for_us).map(|usec| Duration::from_micros(usec).max(SHORTEST))
+/// The interval of sd_watchdog_enabled(3). The lower limit keeps a tiny value from occupying a core.
+fn interval(usec: Option<u64>, pid: Option<u64>, own: u64) -> Option<Duration> {
+    let is_for_this_process = pid.is_none_or(|pid| pid == own);
+    usec.filter(|&usec| usec > 0 && is_for_this_process)
+        .map(|usec| Duration::from_micros(usec).max(SHORTEST_INTERVAL))
 }
 
 #[cfg(test)]
@@ -166,10 +166,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watchdog_is_meant_for_one_process() {
+    fn the_watchdog_is_for_one_process() {
         assert_eq!(interval(None, None, 7), None);
         assert_eq!(interval(Some(0), None, 7), None);
-        assert_eq!(interval(Some(1), None, 7), Some(SHORTEST));
+        assert_eq!(interval(Some(1), None, 7), Some(SHORTEST_INTERVAL));
         assert_eq!(interval(Some(2_000_000), None, 7), Some(Duration::from_secs(2)));
         assert_eq!(interval(Some(2_000_000), Some(7), 7), Some(Duration::from_secs(2)));
         assert_eq!(interval(Some(2_000_000), Some(8), 7), None);
@@ -186,7 +186,8 @@ mod tests {
             (UnixDatagram::bind_addr(&abstract_name).unwrap(), name),
         ];
         for (end, name) in ends {
-            let manager = Manager { to: Some(connection(name.as_bytes()).unwrap()), watchdog: None, room: 0 };
+            let manager =
+                Manager { to: Some(connection(name.as_bytes()).unwrap()), watchdog: None, capacity: 0 };
             manager.ready(format_args!("serving {}", 1));
             let mut buffer = [0; 100];
             let length = end.recv(&mut buffer).unwrap();

@@ -1,5 +1,5 @@
-//! The file that says which process the daemon is. It is locked (flock(2)) as long as the daemon lives, so there can be no two
-//! of them, and a file that a dead one left behind is no obstacle: also if somebody else, who may read it, has locked it meanwhile.
+//! The PID file. The daemon holds a lock on it (flock(2)) for as long as it lives, so two daemons cannot share one. A file left
+//! by a daemon that died is replaced, even if another process that may read it has locked it meanwhile.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
@@ -19,59 +19,59 @@ use crate::report::{
 };
 
 /// How long a daemon that has locked the file may take to write its process id.
-const PATIENCE: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// As much as a process id and the end of its line take.
+/// The longest process id with its line end.
 const LONGEST: u64 = 16;
 
-/// A pid file that is ours. Dropped, it is removed.
+/// A PID file that this process holds; removed on drop.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
     file: File,
 }
 
-/// What another process has locked.
+/// The holder of the lock, if it is another process.
 struct LockHolder {
     file: File,
-    /// The process id in it, if it has one.
+    /// The process id in the file, if there is one.
     pid: Option<Pid>,
 }
 
 impl PidFile {
-    /// Takes the file at `path`, and writes our process id into it.
+    /// Locks the file at `path`, and writes the own process id to it.
     ///
     /// # Errors
-    /// If another daemon holds it, the message says which. A file that is no pid file stays as it is.
+    /// If another daemon holds the file; the message names it. A file that is not a PID file is not touched.
     pub fn take(path: &Path) -> Result<PidFile, Failure> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + WRITE_TIMEOUT;
         loop {
             match PidFile::try_take(path).map_err(|error| cannot(path, &error))? {
                 Some(Ok(taken)) => return Ok(taken),
-                Some(Err(held)) if held.is_by_daemon() => return Err(held.failure(path)),
+                Some(Err(holder)) if holder.is_daemon() => return Err(holder.failure(path)),
                 Some(Err(_)) if Instant::now() < end => thread::sleep(Duration::from_millis(10)),
-                Some(Err(held)) => {
-                    return PidFile::replace(path, &held.file).map_err(|_| held.failure(path));
+                Some(Err(holder)) => {
+                    return PidFile::replace(path, &holder.file).map_err(|_| holder.failure(path));
                 }
                 None => {}
             }
         }
     }
 
-    /// Whether a file that is there already could be taken.
+    /// Whether a file that exists could be taken.
     ///
     /// # Errors
-    /// As [`PidFile::take`] has them, but for those of a file that another daemon holds.
+    /// As [`PidFile::take`], except for a file that another daemon holds.
     pub fn check(path: &Path) -> Result<(), Failure> {
         regular_file::check(path).map_err(|error| cannot(path, &error))?;
         match regular_file::open(path, OpenOptions::new().read(true)) {
             Ok(mut file) => read(&mut file).map(|_| ()).map_err(|error| cannot(path, &error)),
-            // Whoever checks need not be the user that it is for.
+            // The checking user need not be the user that the daemon runs as.
             Err(_) => Ok(()),
         }
     }
 
-    /// `None` if the file was exchanged meanwhile.
+    /// `None` if the file was replaced meanwhile.
     fn try_take(path: &Path) -> io::Result<Option<Result<PidFile, LockHolder>>> {
         let (mut file, new) = match open(path, false) {
             Err(error) if error.kind() == ErrorKind::NotFound => match open(path, true) {
@@ -86,7 +86,7 @@ impl PidFile {
             Err(TryLockError::WouldBlock) => return Ok(Some(Err(LockHolder { file, pid }))),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever held it may have removed it since it was opened: then there is another one.
+        // The previous holder may have removed the file after it was opened here; then try the new one.
         if !is_at(&file, path) {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl PidFile {
         Ok(Some(Ok(PidFile { path: path.to_owned(), file })))
     }
 
-    /// Puts a new file in the place of `old`, in one step.
+    /// Replaces the file `old` by a new one, atomically.
     fn replace(path: &Path, old: &File) -> io::Result<PidFile> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));
@@ -111,7 +111,7 @@ impl PidFile {
             write(&mut file)?;
             exchange()?;
             if !is_at(old, &beside) {
-                // Another daemon was quicker, and this one is its.
+                // Another daemon has replaced the file first, and this is its file.
                 exchange()?;
                 return Err(ErrorKind::AlreadyExists.into());
             }
@@ -125,46 +125,46 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if is_at(&self.file, &self.path) {
-            // Where a daemon that gave up root may not do that any more it is left behind, empty; nobody holds it.
+            // A daemon that gave up root may not be allowed to remove the file. It leaves it empty and unlocked.
             let _ = fs::remove_file(&self.path).or_else(|_| self.file.set_len(0));
         }
     }
 }
 
 impl LockHolder {
-    /// Whether the process whose id is in the file lives, and holds the lock. Anybody who may read the file can lock it as well.
-    fn is_by_daemon(&self) -> bool {
+    /// Whether the process named in the file lives and holds the lock. Any process that may read the file can lock it too.
+    fn is_daemon(&self) -> bool {
         let Some(pid) = self.pid.filter(|&pid| kill(pid, None) != Err(Errno::ESRCH)) else { return false };
         let inode = self.file.metadata().map_or(0, |own| own.ino());
         let holders = holders(&fs::read_to_string("/proc/locks").unwrap_or_default(), inode);
         match holders.is_empty() {
-            // Nothing is told, as in a container or under `ProcSubset=pid`.
+            // /proc/locks shows no locks, as in a container or with `ProcSubset=pid`.
             true => name(pid) == name(Pid::this()),
             false => holders.contains(&pid),
         }
     }
 
     fn failure(&self, path: &Path) -> Failure {
-        let who = match self.pid {
+        let holder = match self.pid {
             Some(pid) => format!("process {pid} ({})", name(pid).escape_debug()),
             None => "another process".to_owned(),
         };
         let text = format!(
-            "cannot take pid file {}: {who} holds it; stop that, or choose another `pid-file`",
+            "cannot take pid file {}: {holder} holds it; stop that, or choose another `pid-file`",
             path.display()
         );
         Failure::new(Exit::TryAgain, text)
     }
 }
 
-/// The processes that hold a lock of flock(2) on a file, from lines such as `3: FLOCK  ADVISORY  WRITE 712 00:1a:4711 0 EOF`. The
-/// device is not looked at, because not every file system shows the same one in stat(2).
+/// The processes that hold an flock(2) lock on a file, from lines such as `3: FLOCK  ADVISORY  WRITE 712 00:1a:4711 0 EOF`.
+/// Compares only the inode: some file systems show another device in stat(2).
 fn holders(locks: &str, inode: u64) -> Vec<Pid> {
     let holder = |line: &str| {
-        let mut words = line.split_whitespace().skip(1);
-        let (kind, pid, file) = (words.next()?, words.nth(2)?, words.next()?);
-        let is_ours = kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
-        is_ours.then(|| pid.parse().ok().map(Pid::from_raw))?
+        let mut fields = line.split_whitespace().skip(1);
+        let (kind, pid, file) = (fields.next()?, fields.nth(2)?, fields.next()?);
+        let is_same = kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
+        is_same.then(|| pid.parse().ok().map(Pid::from_raw))?
     };
     locks.lines().filter_map(holder).collect()
 }
@@ -177,10 +177,10 @@ fn open(path: &Path, new: bool) -> io::Result<File> {
     regular_file::open(path, OpenOptions::new().read(true).write(true).create_new(new).mode(0o644))
 }
 
-/// The process id in a file, if there is anything.
+/// The process id in a file; `None` if the file is empty.
 ///
 /// # Errors
-/// If that is anything else: then it is another file, which was named by mistake.
+/// If the file holds anything else: the configuration probably names the wrong file.
 fn read(file: &mut File) -> io::Result<Option<Pid>> {
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_holder_who_is_told() {
+    fn a_second_daemon_is_refused_with_the_holder() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         fs::write(&path, "4194305\n").unwrap();
@@ -236,12 +236,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_ours_stays() {
+    fn a_file_that_is_no_pid_file_stays() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         let taken = PidFile::take(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        for text in ["somebody else's", "12 13", "0", "-7", "123456789012345678"] {
+        for text in ["not a number", "12 13", "0", "-7", "123456789012345678"] {
             fs::write(&path, text).unwrap();
             assert!(PidFile::take(&path).is_err() && PidFile::check(&path).is_err(), "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_of_whom_the_kernel_says() {
+    fn holders_are_read_from_proc_locks() {
         let locks = "1: POSIX  ADVISORY  WRITE 7 00:1a:12 0 EOF\n2: FLOCK  ADVISORY  WRITE 8 00:1a:12 0 EOF\n\
                      2: -> FLOCK  ADVISORY  WRITE 9 00:1a:12 0 EOF\n3: FLOCK  ADVISORY  READ 10 00:1a:123 0 EOF\n";
         assert_eq!(holders(locks, 12), [Pid::from_raw(8)]);

@@ -1,4 +1,4 @@
-//! Giving up root: after every socket is bound, and before the first byte is served. For good, and verified.
+//! Giving up root: after every socket is bound and before the first byte is served, irrevocably, and verified.
 
 use std::{
     fs, io,
@@ -25,31 +25,31 @@ use crate::{
     },
 };
 
-/// Descriptors that the daemon needs beside those of connections.
+/// Descriptors of the daemon itself.
 const OWN: u64 = 32;
 
-/// Descriptors that a listener needs beside those of its connections, sockets and event loops: gates, bells, pipes.
+/// Descriptors of a listener, apart from those of its connections, sockets and event loops: connection slots, wakers, pipes.
 const OF_LISTENER: u64 = 16;
 
-/// Those of an event loop: a poller, a bell for free places and one of the watchdog, an alarm.
+/// Descriptors of an event loop: a poller, a waker for free slots, a waker for the watchdog, a timer.
 const OF_LOOP: u64 = 4;
 
-/// Those of a socket: its own, and the duplicate for the next generation.
+/// Descriptors of a socket: its own, and the duplicate for the next generation.
 const OF_SOCKET: u64 = 2;
 
-/// Becomes the user and group of the configuration, if it names any. `public` is an address that others can reach, and `files` are
-/// those of sockets. The `sockets` become theirs, too: the kernel lets only sockets of one user share a port, as they must when a
-/// reload widens an address.
+/// Changes to the configured user and group, if there are any. `public` is an address that other machines can reach, and `files`
+/// are the socket files. The `sockets` change their owner too: the kernel lets only sockets of one user share a port, which a
+/// reload needs when it widens an address.
 pub fn give_up<'a>(
     config: &Config,
     public: Option<&str>,
     sockets: impl Iterator<Item = &'a Socket>,
     files: &[PathBuf],
 ) -> Result<(), Failure> {
-    if let Some((user, group)) = wanted(&config.daemon)?.filter(|&(user, group)| !is(user, group)) {
-        become_other(config, user, group, sockets)?;
+    if let Some((user, group)) = wanted(&config.daemon)?.filter(|&(user, group)| !has_ids(user, group)) {
+        change_user(config, user, group, sockets)?;
         if !user.is_root() {
-            tell_what_stays(user, files.iter().chain(&config.daemon.pid_file));
+            warn_of_files_left(user, files.iter().chain(&config.daemon.pid_file));
         }
     }
     if let Some(address) = public.filter(|_| geteuid().is_root()) {
@@ -58,7 +58,7 @@ pub fn give_up<'a>(
     Ok(())
 }
 
-fn become_other<'a>(
+fn change_user<'a>(
     config: &Config,
     user: Uid,
     group: Gid,
@@ -72,11 +72,11 @@ fn become_other<'a>(
         );
         return Err(Failure::new(Exit::NoPermission, text));
     }
-    // It is to be opened again when it was rotated.
+    // The new user has to reopen it after a rotation.
     logging::give_file(user, group).map_err(|error| cannot("give the log file to them", &error))?;
     let given = sockets.try_for_each(|socket| fchown(socket, Some(user), None));
     given.map_err(|error| cannot("give the sockets to them", &error.into()))?;
-    become_them(user, group).map_err(|error| cannot("give up root", &error.into()))?;
+    set_ids(user, group).map_err(|error| cannot("give up root", &error.into()))?;
     verify(user, group)?;
     match user.is_root() {
         true => info!("changed group to {group}, no other groups; still root (uid 0)"),
@@ -85,14 +85,14 @@ fn become_other<'a>(
     Ok(())
 }
 
-/// Names the files that the user which we are now may not remove. The next start as root takes them over.
-fn tell_what_stays<'a>(user: Uid, files: impl Iterator<Item = &'a PathBuf>) {
-    let stay: Vec<String> =
+/// Warns about files that the new user cannot remove. The next start as root takes them over.
+fn warn_of_files_left<'a>(user: Uid, files: impl Iterator<Item = &'a PathBuf>) {
+    let left: Vec<String> =
         files.filter(|file| !may_remove(user, file)).map(|file| file.display().to_string()).collect();
-    if !stay.is_empty() {
-        let stay = stay.join(", ");
+    if !left.is_empty() {
+        let left = left.join(", ");
         warn!(
-            "cannot remove {stay} when echod ends: user {user} may not do that in the directory; put what echod makes into \
+            "cannot remove {left} when echod ends: user {user} may not do that in the directory; put what echod makes into \
              a directory of this user"
         );
     }
@@ -106,7 +106,7 @@ fn may_remove(user: Uid, file: &Path) -> bool {
     if access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
         return false;
     }
-    // In a directory such as /tmp everybody removes what is his.
+    // In a sticky directory, such as /tmp, only the owner of a file may remove it.
     match (fs::metadata(directory), fs::symlink_metadata(file)) {
         (Ok(directory), Ok(file)) if directory.mode() & libc::S_ISVTX != 0 => {
             [directory.uid(), file.uid()].contains(&user.as_raw())
@@ -115,7 +115,7 @@ fn may_remove(user: Uid, file: &Path) -> bool {
     }
 }
 
-/// The user and group to become.
+/// The configured user and group.
 fn wanted(daemon: &config::Daemon) -> Result<Option<(Uid, Gid)>, Failure> {
     let group = daemon.group.as_ref().map(|group| Gid::from_raw(group.id));
     let Some(user) = &daemon.user else {
@@ -135,14 +135,14 @@ fn wanted(daemon: &config::Daemon) -> Result<Option<(Uid, Gid)>, Failure> {
     }
 }
 
-/// Whether this process is that already, whatever other groups it has.
-fn is(user: Uid, group: Gid) -> bool {
+/// Whether this process has exactly this user and group, whatever its supplementary groups are.
+fn has_ids(user: Uid, group: Gid) -> bool {
     let users = getresuid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [user; 3]);
     users && getresgid().is_ok_and(|ids| [ids.real, ids.effective, ids.saved] == [group; 3])
 }
 
-/// In this order: without root neither the groups nor the group could be changed any more. Each acts on the whole process.
-fn become_them(user: Uid, group: Gid) -> nix::Result<()> {
+/// In this order: without root, neither the supplementary groups nor the group could be changed. Each call affects all threads.
+fn set_ids(user: Uid, group: Gid) -> nix::Result<()> {
     setgroups(&[])?;
     setresgid(group, group, group)?;
     setresuid(user, user, user)
@@ -153,7 +153,7 @@ fn verify(user: Uid, group: Gid) -> Result<(), Failure> {
     let only = others.is_empty() || others == [group];
     let root = Uid::from_raw(0);
     let back = !user.is_root() && setresuid(root, root, root) != Err(Errno::EPERM);
-    match is(user, group) && only && !back {
+    match has_ids(user, group) && only && !back {
         true => Ok(()),
         false => Err(Failure::new(
             Exit::Internal,
@@ -166,8 +166,8 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::NoPermission, format!("cannot {what}: {error}"))
 }
 
-/// Raises the limit of open files as far as the administrator allows: the soft limit guards programs that use select(2). Says
-/// so where that is less than the listeners may need.
+/// Raises the soft limit of open files to the hard limit: the soft limit only protects programs that use select(2). Logs if the
+/// listeners may need more than that.
 pub fn use_all_descriptors(config: &Config) {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let all = needed(config, |_| true);
@@ -176,9 +176,9 @@ pub fn use_all_descriptors(config: &Config) {
     {
         warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
     }
-    // Whoever may, raises the hard limit, too.
+    // A privileged process raises the hard limit too.
     if all > hard && setrlimit(Resource::RLIMIT_NOFILE, all, all).is_err() {
-        // The default is a bound that nobody has asked for, and few will ever reach.
+        // The default of `max-connections` is a limit that few servers reach, so it only causes a debug line.
         let asked =
             needed(config, |listener| listener.max_connections != listener.mode.default_max_connections());
         let level = if asked > hard { Level::Warn } else { Level::Debug };
@@ -190,8 +190,8 @@ pub fn use_all_descriptors(config: &Config) {
     }
 }
 
-/// How many descriptors the daemon's own process needs at most, if there are the connections of those listeners that `count`.
-/// (The processes of forking listeners need few each.)
+/// The descriptors that the daemon's own process may need, with the connections of the listeners that `count` selects. (The
+/// processes of forking listeners need few descriptors each.)
 fn needed(config: &Config, count: impl Fn(&config::Listener) -> bool) -> u64 {
     let of = |listener: &config::Listener| {
         let loops = if listener.mode.is_event_loop() { listener.pool() as u64 } else { 0 };
@@ -205,7 +205,7 @@ fn needed(config: &Config, count: impl Fn(&config::Listener) -> bool) -> u64 {
     OWN + config.listeners.iter().map(of).sum::<u64>()
 }
 
-/// How many sockets an address stands for. (That a name may have several addresses is in what a listener has to spare.)
+/// The sockets of an address. A host name may resolve to several addresses; the reserve of the listener covers them.
 fn sockets(address: &Address) -> u64 {
     match address {
         Address::Inet { ports, .. } => ports.len() as u64,

@@ -1,10 +1,10 @@
-//! The sandbox that the daemon locks itself into (`[daemon] sandbox`): after every socket is bound and root is given up, before
-//! there is a second thread and before the first byte is served. Threads and processes that are started later are in it, too.
+//! The sandbox (`[daemon] sandbox`). The daemon enters it after every socket is bound and root is given up, before it starts a
+//! second thread and serves the first byte. Later threads and child processes inherit it.
 //!
-//! There are three walls. `no_new_privs` (prctl(2)): no program that is executed gives more rights. Landlock (landlock(7)): only the
-//! directories in use can be reached. A seccomp filter (seccomp(2)): only the system calls of the modes in use can be made. None
-//! can be taken down again, so a reload that needs more is refused. Where the kernel has not all of them the daemon serves
-//! all the same, and says what is missing.
+//! It has three layers. `no_new_privs` (prctl(2)): executing a program cannot raise privileges. Landlock (landlock(7)): only the
+//! directories in use are accessible. A seccomp filter (seccomp(2)): only the system calls of the modes in use are allowed. No
+//! layer can be removed again, so a reload that needs more is refused. If the kernel lacks a layer, the daemon serves without it
+//! and logs which one is missing.
 
 use std::{
     fs,
@@ -21,64 +21,67 @@ use crate::{
 mod landlock;
 mod seccomp;
 
-use crate::process::sandbox::landlock::{FsRules, LOG, SOCKET};
-use crate::process::sandbox::seccomp::SyscallNeeds;
+use landlock::{FsRules, LOG, SOCKET};
+use seccomp::SyscallNeeds;
 
-/// Directories of many programs.
+/// Directories that many programs share.
 const SHARED: [&str; 10] =
     ["/", "/etc", "/var", "/run", "/var/run", "/var/lib", "/var/log", "/tmp", "/var/tmp", "/dev/shm"];
 
-/// The walls that stand.
+/// The layers in effect.
 #[derive(Default)]
 pub struct Sandbox {
-    calls: Option<SyscallNeeds>,
-    reach: Option<FsRules>,
+    syscalls: Option<SyscallNeeds>,
+    rules: Option<FsRules>,
 }
 
 impl Sandbox {
-    /// Locks this process in, if `config` says so, and tells what was done. `files` are those that the configuration was read from.
-    /// To be called while there is one thread.
+    /// Enters the sandbox if `config` asks for it, and logs which layers are in effect. `files` are those that the configuration
+    /// was read from. To be called while the process has one thread.
     pub fn enter(config: &Config, files: &[PathBuf]) -> Sandbox {
         if config.daemon.sandbox == config::Sandbox::Off {
             return Sandbox::default();
         }
         let needs = SyscallNeeds::of(config);
         let no_new_privs = nix::sys::prctl::set_no_new_privs().map_err(|error| error.desc().to_owned());
-        let reach = crate::process::sandbox::landlock::restrict(config, files, needs);
-        // At last: making the others takes system calls that the filter does not let pass.
-        let calls = crate::process::sandbox::seccomp::restrict(needs);
-        let told = [
+        let rules = landlock::restrict(config, files, needs);
+        // The filter comes last: it denies the system calls that set up the other layers.
+        let calls = seccomp::restrict(needs);
+        let layers = [
             no_new_privs
                 .map(|()| "no_new_privs".to_owned())
-                .map_err(|why| format!("no_new_privs not applied: {why}")),
-            reach.as_ref().map(FsRules::to_string).map_err(|why| format!("landlock not applied: {why}")),
+                .map_err(|reason| format!("no_new_privs not applied: {reason}")),
+            rules
+                .as_ref()
+                .map(FsRules::to_string)
+                .map_err(|reason| format!("landlock not applied: {reason}")),
             calls
                 .as_ref()
                 .map(|count| format!("seccomp ({count} system calls)"))
-                .map_err(|why| format!("seccomp not applied: {why}")),
+                .map_err(|reason| format!("seccomp not applied: {reason}")),
         ];
-        tell(&told);
-        if reach.is_ok() {
-            tell_of_shared_directories(config);
+        log_layers(&layers);
+        if rules.is_ok() {
+            warn_of_shared_directories(config);
         }
-        Sandbox { calls: calls.ok().map(|_| needs), reach: reach.ok() }
+        Sandbox { syscalls: calls.ok().map(|_| needs), rules: rules.ok() }
     }
 
-    /// Whether files can be read only where they were read when the daemon started.
+    /// Whether only files in the directories used at the start can be read.
     pub fn hides_files(&self) -> bool {
-        self.reach.is_some()
+        self.rules.is_some()
     }
 
-    /// Whether listeners may be served in their modes. Without `settled`, those that may fall back to another mode are not
-    /// looked at.
+    /// Whether the sandbox allows the modes of all listeners. Without `resolved`, listeners that may fall back to another mode
+    /// are skipped.
     ///
     /// # Errors
-    /// Names the first one whose system calls the filter does not let pass.
-    pub fn admits_modes(&self, config: &Config, settled: bool) -> Result<(), Failure> {
-        let Some(needs) = self.calls else { return Ok(()) };
-        let asks = |listener: &&config::Listener| settled || listener.fallback == Fallback::Off;
+    /// Names the first listener whose system calls the filter denies.
+    pub fn admits_modes(&self, config: &Config, resolved: bool) -> Result<(), Failure> {
+        let Some(needs) = self.syscalls else { return Ok(()) };
+        let is_final = |listener: &&config::Listener| resolved || listener.fallback == Fallback::Off;
         let Some(listener) =
-            config.listeners.iter().filter(asks).find(|listener| !needs.include(listener.mode))
+            config.listeners.iter().filter(is_final).find(|listener| !needs.include(listener.mode))
         else {
             return Ok(());
         };
@@ -88,21 +91,21 @@ impl Sandbox {
         )))
     }
 
-    /// Whether the files of a configuration can be made: those of unix sockets, but for those that are `bound` already, and that of
-    /// the log.
+    /// Whether the files of a configuration can be created: socket files, except for those that are `bound` already, and the log
+    /// file.
     ///
     /// # Errors
-    /// Names the first that is in a directory out of reach.
+    /// Names the first file in an inaccessible directory.
     pub fn admits_files(
         &self,
         config: &Config,
         bound: impl Fn(&config::Listener, &Path) -> bool,
     ) -> Result<(), Failure> {
-        let Some(reach) = &self.reach else { return Ok(()) };
+        let Some(rules) = &self.rules else { return Ok(()) };
         for listener in &config.listeners {
             for address in &listener.address {
                 let Address::Path(path) = address else { continue };
-                if !bound(listener, path) && !reach.admits(path, SOCKET) {
+                if !bound(listener, path) && !rules.admits(path, SOCKET) {
                     let (name, url) = (&listener.name, listener.protocol.url(address));
                     return Err(refused(&format!(
                         "listener \"{name}\": cannot bind {url}: the sandbox was made without its directory"
@@ -111,7 +114,7 @@ impl Sandbox {
             }
         }
         match (config.log.target, &config.log.file) {
-            (LogTarget::File, Some(path)) if !reach.admits(path, LOG) => {
+            (LogTarget::File, Some(path)) if !rules.admits(path, LOG) => {
                 let path = path.display();
                 Err(refused(&format!("cannot log to {path}: the sandbox was made without its directory")))
             }
@@ -121,7 +124,7 @@ impl Sandbox {
 }
 
 impl SyscallNeeds {
-    /// What the modes of all listeners need.
+    /// The needs of all listeners' modes.
     fn of(config: &Config) -> SyscallNeeds {
         let is_used = |mode| config.listeners.iter().any(|listener| listener.mode == mode);
         SyscallNeeds { forking: is_used(Mode::Forking), io_uring: is_used(Mode::IoUring) }
@@ -131,28 +134,29 @@ impl SyscallNeeds {
         match mode {
             Mode::Forking => self.forking,
             Mode::IoUring => self.io_uring,
-            // They differ in a few harmless calls, which are always let pass.
+            // These modes differ in a few harmless calls, which are always allowed.
             Mode::Iterative | Mode::Threading | Mode::Select | Mode::Poll | Mode::Epoll => true,
         }
     }
 }
 
-/// One line: the walls that stand, then those that do not, and why.
-fn tell(walls: &[Result<String, String>]) {
-    let standing: Vec<&str> = walls.iter().filter_map(|wall| wall.as_deref().ok()).collect();
+/// Logs one line: the layers in effect, then the missing ones with the reason.
+fn log_layers(layers: &[Result<String, String>]) {
+    let applied: Vec<&str> = layers.iter().filter_map(|layer| layer.as_deref().ok()).collect();
     let missing: Vec<&str> =
-        walls.iter().filter_map(|wall| wall.as_ref().err().map(String::as_str)).collect();
-    let standing = if standing.is_empty() { "nothing applied".to_owned() } else { standing.join(", ") };
+        layers.iter().filter_map(|layer| layer.as_ref().err().map(String::as_str)).collect();
+    let applied = if applied.is_empty() { "nothing applied".to_owned() } else { applied.join(", ") };
     match missing.is_empty() {
-        true => info!("sandbox: {standing}"),
-        false => warn!("sandbox: {standing}; {}", missing.join("; ")),
+        true => info!("sandbox: {applied}"),
+        false => warn!("sandbox: {applied}; {}", missing.join("; ")),
     }
 }
 
-/// The kernel knows no right to remove or make one file only: the right is about its directory, with all that is beneath it.
-fn tell_of_shared_directories(config: &Config) {
+/// Warns about shared directories. Landlock has no right to create or remove a single file: a right covers its directory and all
+/// that is beneath.
+fn warn_of_shared_directories(config: &Config) {
     let shared = |file: &&PathBuf| {
-        let real = fs::canonicalize(crate::process::sandbox::landlock::directory(file));
+        let real = fs::canonicalize(landlock::directory(file));
         real.is_ok_and(|directory| SHARED.iter().any(|shared| directory == Path::new(shared)))
     };
     let log = config.log.file.as_ref().filter(|_| config.log.target == LogTarget::File);

@@ -1,4 +1,4 @@
-//! Signals become values: one thread waits for them and sends them to the supervisor. All other threads block them.
+//! Turns signals into values: one thread waits for them and sends them to the supervisor. All other threads block them.
 
 use std::{io, sync::mpsc::Sender, thread};
 
@@ -10,11 +10,11 @@ use signal_hook::{
 
 use crate::sys::{interrupt, pending, worker_state};
 
-/// Those that the daemon acts on.
-const HEEDED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
+/// The signals that the daemon acts on.
+const HANDLED: [i32; 6] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGCHLD];
 
-/// Blocks all signals in this thread and those it will start, but for those that interrupt and nudge workers. To be
-/// called first of all.
+/// Blocks all signals in this thread and in those it starts, except for the two that interrupt and wake workers. To be called
+/// first of all.
 pub fn block() -> io::Result<()> {
     interrupt::on(interrupt::SIGNAL);
     worker_state::on();
@@ -25,18 +25,18 @@ pub fn block() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a signal has arrived that ends the daemon, while nobody is there yet to send it to: from [`block`] to [`forward`].
-/// Whoever waits for something in that time is to look.
-pub fn told_to_stop() -> bool {
+/// Whether a signal to stop is pending. Between [`block`] and [`forward`] no thread receives signals, so every wait in that time
+/// has to check.
+pub fn is_stop_pending() -> bool {
     [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().any(pending::is_pending)
 }
 
-/// Starts the thread that sends each signal to `events`, for as long as somebody listens there.
+/// Starts the thread that sends each signal to `events`, until the receiver is dropped.
 pub fn forward<E: Send + 'static>(
     events: Sender<E>,
     event: impl Fn(i32) -> E + Send + 'static,
 ) -> io::Result<()> {
-    let mut signals = Signals::new(HEEDED)?;
+    let mut signals = Signals::new(HANDLED)?;
     let wait = move || {
         let _ = SigSet::empty().thread_set_mask();
         for signal in signals.forever() {

@@ -153,7 +153,7 @@ fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io:
             Err(error)
                 if error.kind() == ErrorKind::AddrInUse
                     && Instant::now() < end
-                    && !signals::told_to_stop() =>
+                    && !signals::is_stop_pending() =>
             {
                 thread::sleep(Duration::from_millis(5));
             }

@@ -100,7 +100,7 @@ impl FdStore {
 
     /// How many sockets it has room for in all.
     pub fn room(&self) -> usize {
-        self.manager.room()
+        self.manager.capacity()
     }
 
     /// Has the manager keep `wanted`, and nothing else.
@@ -114,7 +114,7 @@ impl FdStore {
             if self.names.contains(&name) {
                 continue;
             }
-            match self.manager.keep(&name, socket.as_fd()) {
+            match self.manager.store(&name, socket.as_fd()) {
                 Ok(()) => _ = self.names.insert(name),
                 Err(error) => {
                     warn!(
@@ -129,7 +129,7 @@ impl FdStore {
     /// Has the manager close what it keeps by this name.
     pub fn let_go(&mut self, name: &str) {
         if self.names.remove(name) {
-            self.manager.let_go(name);
+            self.manager.remove(name);
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn await_ready(said: &mut File) -> io::Result<()> {
         let left = end.saturating_duration_since(Instant::now());
         let tick = PollTimeout::try_from(left.min(TICK)).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(said.as_fd(), PollFlags::POLLIN)], tick) {
-            Ok(0) if signals::told_to_stop() => return Err(io::Error::other("told to stop")),
+            Ok(0) if signals::is_stop_pending() => return Err(io::Error::other("told to stop")),
             Ok(0) if left.is_zero() => {
                 return Err(io::Error::other(format!("its process was not ready within {TO_PREPARE:?}")));
             }

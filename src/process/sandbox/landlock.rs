@@ -1,8 +1,8 @@
-//! The files and directories that can be reached, as a Landlock ruleset (landlock(7)).
+//! The accessible files and directories, as a Landlock ruleset (landlock(7)).
 //!
-//! A rule is about an inode and what is beneath it. Files are replaced while the daemon runs (a configuration by its editor, a log
-//! when it is rotated, a socket file by the next one), so the rules are about their directories. What was opened before stays
-//! as it is, and a unix socket that others have bound can be connected to by its name, such as /dev/log.
+//! A rule applies to an inode and everything beneath it. Files are replaced while the daemon runs (a configuration by its editor,
+//! a log by its rotation, a socket file by the next one), so the rules name their directories. Descriptors that were opened
+//! before keep their rights. Connecting to the unix socket of another process, such as /dev/log, needs no right.
 
 use std::{
     collections::BTreeMap,
@@ -22,26 +22,26 @@ use crate::process::sandbox::seccomp::SyscallNeeds;
 
 type Rights = BitFlags<AccessFs>;
 
-/// What is known of Landlock here: rights that a later kernel knows are not asked for.
+/// The newest Landlock ABI whose rights are known here; rights of later kernels are not restricted.
 const KNOWN: ABI = ABI::V7;
 
-/// To look at files and directories.
+/// To read files and list directories.
 const READ: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 
-/// To execute programs, too.
+/// To execute programs as well.
 const RUN: Rights = make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir});
 
-/// To make a log file, and write to it.
+/// To create a log file and write to it.
 pub(super) const LOG: Rights = make_bitflags!(AccessFs::{WriteFile | MakeReg});
 
-/// To make a unix socket, to move a stale one aside, and to remove it.
+/// To create a unix socket, move a stale one away, and remove it.
 pub(super) const SOCKET: Rights = make_bitflags!(AccessFs::{MakeSock | RemoveFile});
 
 /// To remove a file.
 const REMOVE: Rights = make_bitflags!(AccessFs::{RemoveFile});
 
-/// What the C library reads to look up hosts and users and to tell the time, and the standard library to count the cores that
-/// we may use. All of /etc, because files there are replaced; what is secret there is not for our user.
+/// Read by the C library to look up hosts and users and to tell the time, and by the standard library to count the usable cores.
+/// The whole of /etc, because files there are replaced; its secrets are not readable for the daemon's user.
 const SYSTEM: [&str; 10] = [
     "/etc",
     "/proc",
@@ -55,31 +55,31 @@ const SYSTEM: [&str; 10] = [
     "/var/lib/sss/mc",
 ];
 
-/// Where libraries are that are loaded when a name is looked up, beside those that are loaded already.
+/// Libraries that a name look-up may load, beside those that are loaded already.
 const LIBRARIES: [&str; 4] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64"];
 
-/// Over TCP we connect to a name server only, which may say that an answer is too long for a datagram.
+/// The only connection over TCP goes to a name server, whose answer may be too long for a datagram.
 const DOMAIN: u16 = 53;
 
-/// What can be reached.
+/// The rules in effect.
 pub(super) struct FsRules {
-    /// The number of the kernel's interface.
+    /// The Landlock ABI.
     version: ABI,
     paths: usize,
-    /// By device and inode.
+    /// The rights by device and inode.
     rights: BTreeMap<(u64, u64), Rights>,
 }
 
-/// Leaves no more than the files in use reachable.
+/// Restricts this process to the files in use.
 ///
 /// # Errors
-/// Says why the kernel does not do it, and what to do.
+/// Why the kernel does not apply the ruleset, and what to do about it.
 pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> Result<FsRules, String> {
     let (mut rights, mut opened) = (BTreeMap::<_, Rights>::new(), Vec::new());
     for (path, of_path) in rules(config, files, needs) {
-        // What is not there need not be reached.
+        // A path that does not exist needs no rule.
         let (Ok(found), Ok(descriptor)) = (fs::metadata(&path), PathFd::new(&path)) else { continue };
-        // A pipe, such as /dev/stderr may be, is nowhere, and can always be opened again.
+        // A pipe, such as /dev/stderr may be, is in no directory, and can always be reopened.
         if found.file_type().is_fifo() || found.file_type().is_socket() {
             continue;
         }
@@ -103,7 +103,8 @@ pub(super) fn restrict(config: &Config, files: &[PathBuf], needs: SyscallNeeds) 
 }
 
 fn enforce(rules: Vec<(PathFd, Rights)>) -> Result<RestrictionStatus, RulesetError> {
-    // New ports are a reload's to bind, so binding is free; abstract names are those of clients and of the service manager.
+    // Binding to TCP ports is not restricted, because a reload may add ports. Neither are abstract sockets: clients and the
+    // service manager use them.
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::ConnectTcp)?
@@ -116,14 +117,14 @@ fn enforce(rules: Vec<(PathFd, Rights)>) -> Result<RestrictionStatus, RulesetErr
     ruleset.restrict_self()
 }
 
-/// What is to be reached, and how.
+/// The paths in use, with their rights.
 fn rules(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> BTreeMap<PathBuf, Rights> {
     let mut rules = BTreeMap::<PathBuf, Rights>::new();
     let mut allow = |path: PathBuf, rights| *rules.entry(path).or_default() |= rights;
     SYSTEM.into_iter().chain(LIBRARIES).for_each(|path| allow(path.into(), READ));
     allow("/dev/null".into(), READ | AccessFs::WriteFile);
     let links = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime"].map(PathBuf::from);
-    files.iter().chain(&links).flat_map(|file| places(file)).for_each(|place| allow(place, READ));
+    files.iter().chain(&links).flat_map(|file| directories(file)).for_each(|path| allow(path, READ));
     let run = if needs.forking { RUN } else { READ };
     loaded().into_iter().for_each(|directory| allow(directory, run));
     if needs.forking {
@@ -133,7 +134,7 @@ fn rules(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> BTreeMap<Pa
         allow(directory(path), REMOVE);
     }
     if let (LogTarget::File, Some(path)) = (config.log.target, &config.log.file) {
-        // The file itself, too: /dev/stderr is not in its directory.
+        // Also the file itself: /dev/stderr does not live in its directory.
         allow(path.clone(), LOG);
         allow(directory(path), LOG);
     }
@@ -145,16 +146,16 @@ fn rules(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> BTreeMap<Pa
     rules
 }
 
-/// Where a file is, and where it is if it is a link: for other files of the same name are to be read as well. One at the root
-/// stands for itself, for everything is beneath the root.
-fn places(file: &Path) -> Vec<PathBuf> {
+/// The directory of a file and, if it is a symbolic link, that of its target: a replaced file of the same name must be readable
+/// too. A file in the root directory stands for itself, because everything is beneath the root.
+fn directories(file: &Path) -> Vec<PathBuf> {
     let real = fs::canonicalize(file).ok();
-    let place = |file: &Path| {
+    let directory_of = |file: &Path| {
         let directory = directory(file);
         let is_root = fs::canonicalize(&directory).is_ok_and(|directory| directory == Path::new("/"));
         if is_root { file.to_owned() } else { directory }
     };
-    std::iter::once(place(file)).chain(real.as_deref().map(place)).collect()
+    std::iter::once(directory_of(file)).chain(real.as_deref().map(directory_of)).collect()
 }
 
 pub(super) fn directory(path: &Path) -> PathBuf {
@@ -164,8 +165,8 @@ pub(super) fn directory(path: &Path) -> PathBuf {
     }
 }
 
-/// The directories of the libraries that are loaded, the loader itself among them: lines such as
-/// `7f0-7f5 r-xp 00001000 fe:00 4711 /usr/lib/libc.so.6`.
+/// The directories of the loaded libraries, including the dynamic loader, from lines such as `7f0-7f5 r-xp 00001000 fe:00 4711
+/// /usr/lib/libc.so.6`.
 fn loaded() -> Vec<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let own = std::env::current_exe().ok();
@@ -175,11 +176,11 @@ fn loaded() -> Vec<PathBuf> {
 }
 
 impl FsRules {
-    /// Whether a file may be made at `path`. Where its directory does not exist somebody else says so.
+    /// Whether a file may be created at `path`. A directory that does not exist is reported elsewhere.
     pub(super) fn admits(&self, path: &Path, wanted: Rights) -> bool {
         let Ok(real) = fs::canonicalize(directory(path)) else { return true };
-        let granted = real.ancestors().chain([path]).filter_map(|place| fs::metadata(place).ok());
-        let granted = granted.filter_map(|place| self.rights.get(&(place.dev(), place.ino())));
+        let granted = real.ancestors().chain([path]).filter_map(|path| fs::metadata(path).ok());
+        let granted = granted.filter_map(|file| self.rights.get(&(file.dev(), file.ino())));
         granted.fold(Rights::empty(), |sum, rights| sum | *rights).contains(wanted)
     }
 }
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_in_use_have_the_rights_of_their_use() {
+    fn directories_have_the_rights_of_their_use() {
         let (_dir, config) = config(
             "[daemon]\npid-file = '/run/echod/pid'\n[log]\ntarget = 'file'\nfile = '/var/log/echod/log'\n",
         );
@@ -219,7 +220,7 @@ mod tests {
         assert_eq!(of("/var/log/echod"), LOG);
         assert_eq!(of("/etc/echod"), READ);
         assert_eq!(of("/"), Rights::empty());
-        // Nobody may execute anything, nor write to what is only read.
+        // No path is executable, and no path that is only read is writable.
         let written = |rights: &Rights| rights.intersects(AccessFs::from_write(KNOWN));
         let written: Vec<_> =
             rules.iter().filter(|(_, rights)| written(rights)).map(|(path, _)| path).collect();
@@ -244,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_file_at_the_root_stands_for_itself() {
-        assert_eq!(places(Path::new("/echod.toml")), [Path::new("/echod.toml")]);
-        assert_eq!(places(Path::new("/nowhere/echod.toml")), [Path::new("/nowhere")]);
+        assert_eq!(directories(Path::new("/echod.toml")), [Path::new("/echod.toml")]);
+        assert_eq!(directories(Path::new("/nowhere/echod.toml")), [Path::new("/nowhere")]);
         assert_eq!(directory(Path::new("echod.toml")), Path::new("."));
     }
 }

@@ -1,7 +1,7 @@
-//! The system calls that can be made, as seccomp(2) filters.
+//! The allowed system calls, as seccomp(2) filters.
 //!
-//! The kernel remembers which calls a filter lets pass whatever their arguments are, and does not run it for them again (since Linux
-//! 5.11). So arguments are looked at only in calls that are seldom made; whatever an echo takes is let pass by its number.
+//! Since Linux 5.11 the kernel caches which calls a filter allows whatever their arguments are, and does not run the filter for
+//! them. So arguments are checked only in rare calls; every call of an echo is allowed by its number.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use seccompiler::{
 
 mod table;
 
-/// What only some modes need.
+/// The system calls that only some modes need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SyscallNeeds {
     pub(super) forking: bool,
     pub(super) io_uring: bool,
 }
 
-/// The calls with the rules of their arguments; a call without rules passes.
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// The allowed calls. A call with rules is allowed if its arguments match one of them.
+type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Lets pass what `needs` and all listeners have in common need, and says how many calls that are.
+/// Allows the calls that all listeners need and those of `needs`, and returns their number.
 pub(super) fn restrict(needs: SyscallNeeds) -> Result<usize, String> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| {
         format!("the filter is made for x86_64, aarch64 and riscv64, and this is {}", std::env::consts::ARCH)
@@ -30,34 +30,35 @@ pub(super) fn restrict(needs: SyscallNeeds) -> Result<usize, String> {
     let allowed = allowed(needs).map_err(|error| error.to_string())?;
     let count = allowed.len();
     for filter in filters(allowed, architecture).map_err(|error| error.to_string())? {
-        apply_filter_all_threads(&filter).map_err(|error| why(&error))?;
+        apply_filter_all_threads(&filter).map_err(|error| reason(&error))?;
     }
     Ok(count)
 }
 
-/// The filters, in the order in which they are to be applied.
-fn filters(mut allowed: Rules, architecture: TargetArch) -> Result<[BpfProgram; 3], BackendError> {
+/// The filters, in the order in which to apply them.
+fn filters(mut allowed: SyscallRules, architecture: TargetArch) -> Result<[BpfProgram; 3], BackendError> {
     let build = |rules, otherwise, then| -> Result<BpfProgram, BackendError> {
         SeccompFilter::new(rules, otherwise, then, architecture)?.try_into()
     };
     let errno = |errno: i32| SeccompAction::Errno(errno.unsigned_abs());
-    // Of several filters the strictest answer counts, and of two errors that of the last one: so it lets this pass.
+    // Of several filters the strictest result counts, and of two errno results that of the filter added last. So the last filter
+    // must allow clone3(2).
     allowed.insert(table::CLONE3, Vec::new());
-    // The one that denies everything else comes last: with it no other is made.
+    // The filter that denies everything else comes last: it also denies adding another filter.
     Ok([
-        // Whoever makes one of these is not echod any more.
+        // A process that makes one of these calls is no longer running echod's code.
         build(plain(table::HOSTILE), SeccompAction::Allow, SeccompAction::KillProcess)?,
-        // Its flags are in memory, where a filter cannot look. The C library then takes clone(2).
+        // The flags of clone3(2) are in memory, which a filter cannot read. The C library falls back to clone(2) on ENOSYS.
         build(plain(&[table::CLONE3]), SeccompAction::Allow, errno(libc::ENOSYS))?,
         build(allowed, errno(libc::EPERM), SeccompAction::Allow)?,
     ])
 }
 
-fn plain(calls: &[i64]) -> Rules {
+fn plain(calls: &[i64]) -> SyscallRules {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
-fn allowed(needs: SyscallNeeds) -> Result<Rules, BackendError> {
+fn allowed(needs: SyscallNeeds) -> Result<SyscallRules, BackendError> {
     let mut rules = plain(table::ALWAYS);
     rules.extend(plain(table::ARCHITECTURE));
     if needs.forking {
@@ -68,13 +69,13 @@ fn allowed(needs: SyscallNeeds) -> Result<Rules, BackendError> {
     }
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|group| group as u64);
     let mut sockets = is_one_of(0, &families)?;
-    // They tell the addresses of interfaces, and what unix clients have not read.
+    // Netlink reports the addresses of interfaces, and the unread datagrams of unix clients.
     for protocol in [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG] {
         let netlink = [condition(0, libc::AF_NETLINK as u64)?, condition(2, protocol as u64)?];
         sockets.push(SeccompRule::new(netlink.into())?);
     }
     rules.insert(table::SOCKET, sockets);
-    // A thread, or with forking a process, and never a namespace.
+    // Allows a new thread, or with mode forking a new process, but no namespace.
     let (mask, flags) = match needs.forking {
         true => (table::NAMESPACES, 0),
         false => (table::NAMESPACES | libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64),
@@ -83,23 +84,23 @@ fn allowed(needs: SyscallNeeds) -> Result<Rules, BackendError> {
     rules.insert(table::CLONE, vec![SeccompRule::new(vec![clone])?]);
     rules.insert(table::IOCTL, is_one_of(1, table::REQUESTS)?);
     rules.insert(table::PRCTL, is_one_of(0, table::OPTIONS)?);
-    // Limits are read and not set: the pointer to new ones is null.
+    // Limits may be read but not set: the pointer to new limits is null.
     let null = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     rules.insert(table::PRLIMIT, vec![SeccompRule::new(vec![null])?]);
     Ok(rules)
 }
 
-/// A rule for each value that an argument may have.
+/// One rule for each allowed value of an argument.
 fn is_one_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError> {
     values.iter().map(|&value| SeccompRule::new(vec![condition(argument, value)?])).collect()
 }
 
-/// The kernel takes these arguments as 32 bits, whatever is in the others.
+/// The kernel reads only the low 32 bits of these arguments.
 fn condition(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
-fn why(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     let (Error::Prctl(cause) | Error::Seccomp(cause)) = error else { return error.to_string() };
     match cause.raw_os_error() {
         Some(libc::EINVAL | libc::ENOSYS) => "this kernel was built without it".to_owned(),
@@ -138,7 +139,7 @@ mod tests {
         assert!(!io_uring.contains_key(&libc::SYS_execve));
     }
 
-    /// In a thread of its own, which no other test shares.
+    /// Runs `test` on a thread of its own, which no other test shares.
     fn in_a_sandbox(test: impl FnOnce() + Send + 'static) {
         let test = move || {
             let architecture = std::env::consts::ARCH.try_into().unwrap();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_needed_is_denied() {
+    fn other_calls_are_denied() {
         in_a_sandbox(|| {
             let socket = |group: i32| Socket::new(group.into(), Type::DGRAM, None).map(|_| ());
             for group in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
@@ -164,25 +165,25 @@ mod tests {
             assert_eq!(Command::new("/bin/true").status().unwrap_err().raw_os_error(), denied);
             assert_eq!(nix::unistd::setsid().unwrap_err() as i32, libc::EPERM);
             assert_eq!(std::fs::create_dir("/tmp/echod-test").unwrap_err().raw_os_error(), denied);
-            // A thread is no process.
+            // Threads are allowed, unlike processes.
             assert_eq!(std::thread::spawn(|| 7).join().unwrap(), 7);
         });
     }
 
-    /// Runs itself as a process of its own, which dies of it.
+    /// Runs this test once more in a child process, which the call kills.
     #[test]
-    fn a_hostile_call_is_the_end() {
+    fn a_hostile_call_kills_the_process() {
         const CHILD: &str = "ECHOD_TEST_HOSTILE";
         if std::env::var_os(CHILD).is_some() {
             return in_a_sandbox(|| _ = nix::unistd::chroot("/"));
         }
         let own = std::env::current_exe().unwrap();
-        let name = "process::sandbox::seccomp::tests::a_hostile_call_is_the_end";
+        let name = "process::sandbox::seccomp::tests::a_hostile_call_kills_the_process";
         let output = Command::new(own).args(["--exact", name]).env(CHILD, "1").output().unwrap();
         assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{output:?}");
     }
 
-    /// What an echo takes is let pass without a look at its arguments.
+    /// Every call of an echo is allowed without checking its arguments.
     #[test]
     fn hot_calls_have_no_rules() {
         let all = allowed(SyscallNeeds { forking: true, io_uring: true }).unwrap();

@@ -1,4 +1,4 @@
-//! The lists of system calls. Numbers are the architecture's own; where there is no filter the lists are empty.
+//! The lists of system calls, by the numbers of the architecture; empty on an architecture without a filter.
 
 pub(super) use numbers::{
     ALWAYS, ARCHITECTURE, CLONE, CLONE3, FORKING, HOSTILE, IO_URING, IOCTL, PRCTL, PRLIMIT, SOCKET,
@@ -13,8 +13,8 @@ pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-/// Of ioctl(2): descriptors that do not block or are closed at exec, how much of a send buffer is in use, what a terminal is, and
-/// interfaces by name and number.
+/// Requests of ioctl(2): the non-blocking and close-on-exec flags, the bytes in a receive or send buffer, terminal attributes,
+/// and interfaces by name and index.
 #[allow(clippy::unnecessary_cast, reason = "with musl they are another type")]
 pub(super) const REQUESTS: &[u64] = &[
     libc::FIONBIO as u64,
@@ -26,7 +26,7 @@ pub(super) const REQUESTS: &[u64] = &[
     libc::SIOCGIFNAME as u64,
 ];
 
-/// Of prctl(2): a thread's name, the end that comes with the parent's, and names that the C library gives to memory.
+/// Options of prctl(2): a thread's name, the signal at the parent's end, and the names that the C library gives to mappings.
 pub(super) const OPTIONS: &[u64] = &[
     libc::PR_SET_NAME as u64,
     libc::PR_GET_NAME as u64,
@@ -36,7 +36,7 @@ pub(super) const OPTIONS: &[u64] = &[
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 mod numbers {
-    /// Looked at with their arguments, see `allowed`.
+    /// Calls whose arguments are checked, see `allowed`.
     pub(in super::super) const SOCKET: i64 = libc::SYS_socket;
     pub(in super::super) const CLONE: i64 = libc::SYS_clone;
     pub(in super::super) const CLONE3: i64 = libc::SYS_clone3;
@@ -44,9 +44,9 @@ mod numbers {
     pub(in super::super) const PRCTL: i64 = libc::SYS_prctl;
     pub(in super::super) const PRLIMIT: i64 = libc::SYS_prlimit64;
 
-    /// What every mode, the supervisor, a reload and the C library need.
+    /// Calls that every mode, the supervisor, a reload and the C library need.
     pub(in super::super) const ALWAYS: &[i64] = &[
-        // Messages.
+        // Bytes.
         libc::SYS_read,
         libc::SYS_write,
         libc::SYS_readv,
@@ -73,7 +73,7 @@ mod numbers {
         libc::SYS_nanosleep,
         libc::SYS_clock_nanosleep,
         libc::SYS_restart_syscall,
-        // Sockets; socket(2) itself has rules.
+        // Sockets; socket(2) has rules of its own.
         libc::SYS_socketpair,
         libc::SYS_bind,
         libc::SYS_listen,
@@ -85,7 +85,7 @@ mod numbers {
         libc::SYS_getpeername,
         libc::SYS_getsockopt,
         libc::SYS_setsockopt,
-        // Files; which of them is Landlock's to say.
+        // Files; Landlock decides which ones.
         libc::SYS_openat,
         libc::SYS_openat2,
         libc::SYS_close,
@@ -126,7 +126,7 @@ mod numbers {
         libc::SYS_mprotect,
         libc::SYS_madvise,
         libc::SYS_brk,
-        // Threads; clone(2) itself has rules.
+        // Threads; clone(2) has rules of its own.
         libc::SYS_set_robust_list,
         libc::SYS_get_robust_list,
         libc::SYS_set_tid_address,
@@ -137,7 +137,7 @@ mod numbers {
         libc::SYS_getcpu,
         libc::SYS_exit,
         libc::SYS_exit_group,
-        // Signals: to threads of this process.
+        // Signals to threads of this process.
         libc::SYS_tgkill,
         libc::SYS_tkill,
         libc::SYS_rt_sigaction,
@@ -147,10 +147,10 @@ mod numbers {
         libc::SYS_rt_sigsuspend,
         libc::SYS_rt_sigreturn,
         libc::SYS_sigaltstack,
-        // Process 1 of a container reaps whoever has lost its parent.
+        // Process 1 of a container also reaps orphans.
         libc::SYS_wait4,
         libc::SYS_waitid,
-        // Who and when.
+        // Identities, clocks and the like.
         libc::SYS_getpid,
         libc::SYS_getppid,
         libc::SYS_gettid,
@@ -170,7 +170,7 @@ mod numbers {
         libc::SYS_getrandom,
     ];
 
-    /// Older forms of the above, which only this architecture has.
+    /// Older variants of the above, which only this architecture has.
     #[cfg(target_arch = "x86_64")]
     pub(in super::super) const ARCHITECTURE: &[i64] = &[
         libc::SYS_poll,
@@ -200,7 +200,7 @@ mod numbers {
     #[cfg(target_arch = "aarch64")]
     pub(in super::super) const ARCHITECTURE: &[i64] = &[];
 
-    /// A forking listener is this program, started again, and has a process for each client.
+    /// A listener in mode forking executes this program again, and forks for each client.
     pub(in super::super) const FORKING: &[i64] = &[
         libc::SYS_execve,
         libc::SYS_kill,
@@ -214,11 +214,11 @@ mod numbers {
         libc::SYS_getpgrp,
     ];
 
-    /// What is requested by way of a ring passes no filter.
+    /// Operations submitted through a ring pass no seccomp filter.
     pub(in super::super) const IO_URING: &[i64] =
         &[libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
-    /// Looking into other processes, changing the machine, and what lends itself to breaking the kernel.
+    /// Calls that inspect other processes or change the machine, and those through which the kernel is often attacked.
     pub(in super::super) const HOSTILE: &[i64] = &[
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
