@@ -20,7 +20,7 @@ use std::{
 };
 
 use self::transcript::Page;
-use crate::common::{Launch, netns::in_namespace};
+use crate::common::Launch;
 
 /// A test for each page, so that they run side by side.
 macro_rules! pages {
@@ -87,10 +87,7 @@ fn holds(file: &str) {
         let checked = Launch::new().config(&whole).args(&["--check"]).run();
         assert!(checked.status.success(), "{file}:{line} is refused:\n{}", checked.stderr);
     }
-    if page.has_commands() {
-        let file = file.to_owned();
-        in_namespace("true", move || page.run(&file));
-    }
+    page.run(file);
 }
 
 fn root() -> &'static Path {

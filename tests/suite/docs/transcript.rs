@@ -11,7 +11,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::Pid,
+    unistd::{Pid, geteuid},
 };
 use tempfile::TempDir;
 
@@ -67,20 +67,23 @@ impl Page {
         blocks.map(|block| (block.line, block.lines.join("\n")))
     }
 
-    pub(super) fn has_commands(&self) -> bool {
-        self.steps().iter().any(|step| matches!(step, Step::Command { .. }))
-    }
-
-    /// Runs the commands, and compares.
+    /// Runs the commands, if there are any, and compares.
     pub(super) fn run(&self, file: &str) {
-        let mut shell = Shell::start();
+        let steps = self.steps();
+        if steps.is_empty() {
+            return;
+        }
+        let Some(mut shell) = Shell::start() else {
+            skipped("no network namespace can be made, the commands in the documents are not run");
+            return;
+        };
         for (_, configuration) in self.configurations() {
             let name = configuration.lines().next().unwrap_or_default().strip_prefix("# ");
             if let Some(name) = name.filter(|name| name.ends_with(".toml") && !name.contains('/')) {
                 fs::write(shell.dir.path().join(name), &configuration).unwrap();
             }
         }
-        for step in self.steps() {
+        for step in steps {
             match step {
                 Step::Command { line, command, expected } => {
                     if let Some(program) = programs(command).find(|program| !is_there(program)) {
@@ -136,7 +139,7 @@ fn commands(first: usize, lines: &[String]) -> Vec<Step<'_>> {
     found
 }
 
-/// One shell for the commands of a page, in a directory of its own.
+/// One shell for the commands of a page, in a directory and a network of its own: they use well-known ports.
 struct Shell {
     dir: TempDir,
     child: Child,
@@ -145,14 +148,21 @@ struct Shell {
 }
 
 impl Shell {
-    fn start() -> Self {
+    /// The shell, unless it cannot have a network of its own.
+    fn start() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["bin", "runtime"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         symlink(env!("CARGO_BIN_EXE_echod"), dir.path().join("bin/echod")).unwrap();
         let search = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());
-        let mut child = Command::new("bash")
+        let namespaces: &[&str] = match geteuid().is_root() {
+            true => &["--net"],
+            false => &["--user", "--map-root-user", "--net"],
+        };
+        let mut child = Command::new("unshare")
+            .args(namespaces)
+            .args(["bash", "-c", "ip link set lo up && echo ended && exec bash"])
             .current_dir(dir.path())
             .env("PATH", search)
             .env("XDG_RUNTIME_DIR", dir.path().join("runtime"))
@@ -168,7 +178,8 @@ impl Shell {
         std::thread::spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        Self { dir, child, ended }
+        let shell = Self { dir, child, ended };
+        shell.ended.recv_timeout(PATIENCE).is_ok().then_some(shell)
     }
 
     /// Runs a command to its end; what it has printed.
