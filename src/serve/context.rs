@@ -1,5 +1,8 @@
-//! A listener on duty: what every strategy is given. Its sockets come separately: whoever accepts owns them, and closes
-//! them when it has accepted the last connection.
+//! What serving one listener needs: [`ListenerContext`], which every mode is given, and [`Acceptor`], which accepts for
+//! one worker.
+//!
+//! The listening sockets are passed separately: the worker that accepts owns them, and closes them after its last
+//! accept.
 
 use std::{
     io,
@@ -37,40 +40,40 @@ use crate::{
     },
 };
 
-/// A listener on duty.
+/// What serving one listener needs; the workers of a process share it.
 pub struct ListenerContext {
-    /// What the configuration says.
+    /// The settings of the listener.
     pub settings: config::Listener,
-    /// Who answers.
+    /// The service that answers.
     pub service: Box<dyn Service>,
-    /// What happened so far.
+    /// The counters of the listener.
     pub stats: Arc<Shared<Stats>>,
-    /// How many may come in.
+    /// Slots for connections, and whether the listener is closed, stopped or handed over.
     pub slots: Arc<ConnectionSlots>,
-    /// Who may, if not everybody.
+    /// `allow` and `deny`, unless every address is allowed.
     pub rules: Option<Arc<Rules>>,
-    /// How fast, and how many of each source, if that is limited.
+    /// Rates and limits per source, if there are any.
     pub limits: Option<Arc<Limits>>,
-    /// Which datagrams are not to be answered, where that needs a guard. Forked processes share what it remembers.
+    /// Filter for datagrams that must not be answered, where the protocol needs one. Forked processes share its tables.
     pub guard: Option<Arc<Guard>>,
-    /// Which clients have not read their answers, where those of one could keep others from being answered.
+    /// Clients that do not read their answers, where one of them could block the answers of all others.
     pub unread: Option<Arc<Unread>>,
-    /// The threads that serve it in this process.
+    /// The worker threads of this process, to interrupt them.
     pub workers: WorkerSet,
-    /// Where they stand.
+    /// What each of them is doing, for the watchdog and the hand-over.
     pub worker_states: WorkerStates,
-    /// When those who are still there are cut, if that is decided: then nobody new comes.
+    /// The drain deadline, once it is set: connections still open then are cut. Nothing is accepted any more by then.
     pub cut: OnceLock<Instant>,
-    /// Without a supervisor that decides on that: how long after an interrupt they are cut.
+    /// Without a supervisor that sets the deadline: the time from an interrupt to the cut.
     pub drain: Option<Duration>,
-    /// In a process of its own: tells the daemon that nobody accepts here any more, because another generation does.
+    /// In a worker process: tells the daemon that this process no longer accepts, because another generation does.
     pub on_left: Option<Box<dyn Fn() + Send + Sync>>,
-    /// Where its workers meet the one that starts them.
+    /// The rendezvous of the workers with the thread that starts them.
     pub startup: Startup,
 }
 
 impl ListenerContext {
-    /// Makes ready to serve, at once.
+    /// A context whose workers may begin at once.
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<ListenerContext> {
         let slots =
             ConnectionSlots::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
@@ -97,7 +100,8 @@ impl ListenerContext {
         })
     }
 
-    /// The same duty in a forked process of a pool, which tells in `busy[worker]` how many it has open.
+    /// The context of the same listener in forked process `worker` of a pool, which records in `busy[worker]` what it
+    /// has open.
     pub fn of_worker(
         &self,
         busy: Arc<SharedArray<PoolProcess>>,
@@ -122,51 +126,53 @@ impl ListenerContext {
         })
     }
 
-    /// To be called when nobody accepts any more.
+    /// Call when nothing is accepted here any more: reports it, if the sockets were handed over.
     pub fn say_left(&self) {
         if let Some(on_left) = self.on_left.as_ref().filter(|_| self.slots.is_handed_over()) {
             on_left();
         }
     }
 
-    /// Stops: whoever waits for a client leaves, whoever serves one ends politely.
+    /// Stops the listener: workers that wait for a client return, open connections are ended in order.
     pub fn stop(&self) {
         self.slots.stop();
         self.workers.interrupt();
     }
 
-    /// Gives up a start that has not succeeded, because of this error or of another listener's; nobody accepts here.
+    /// Gives up a start that failed: with an `error` of this listener, without one if another listener failed. Nothing
+    /// is accepted.
     pub fn give_up_start(&self, error: Option<io::Error>) {
         self.startup.give_up(error);
         self.slots.close();
     }
 
-    /// Does the `work` of a thread that waits for clients at its post, and can be interrupted.
+    /// Runs the `work` of a worker thread: it can be interrupted, and its state is known.
     pub fn with_worker<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
         self.workers.join(|| self.worker_states.register(work))
     }
 
-    /// The size of the pool, or `None` if each request has a thread or process of its own.
+    /// The size of the pool; `None` if each request has a thread or process of its own.
     pub fn pool(&self) -> Option<usize> {
         (self.settings.workers != Workers::PerRequest).then(|| self.settings.pool())
     }
 
-    /// What all connections share.
+    /// What all connections of the listener share.
     pub fn context(&self) -> Context<'_> {
         Context { settings: &self.settings, stats: &self.stats, cut: &self.cut, drain: self.drain }
     }
 
-    /// Serves one connection in this thread, to its end. A service that panics loses this connection only.
+    /// Serves one connection in this thread until it closes. A panic of the service costs this connection only.
     pub fn serve(&self, accepted: Accepted, scratch: &mut [u8]) {
         let Accepted { socket, peer, mut permit, opened } = accepted;
-        let report = self.converse(&socket, &peer, opened, scratch, |place| permit.hold(Some(place)));
-        self.log_close(&peer, report);
-        // Its place is free when its descriptor is.
+        let summary = self.serve_unlogged(&socket, &peer, opened, scratch, |slot| permit.hold(Some(slot)));
+        self.log_close(&peer, summary);
+        // The slot is released after the descriptor is closed: a free slot has a free descriptor.
         drop(socket);
     }
 
-    /// As [`ListenerContext::serve`], but leaves to the caller the report, and the place of whom a proxy speaks for.
-    pub fn converse(
+    /// As [`ListenerContext::serve`], but leaves to the caller the log line, and with `hold` the source slot of a
+    /// proxied client.
+    pub fn serve_unlogged(
         &self,
         socket: &Socket,
         peer: &Peer,
@@ -174,46 +180,46 @@ impl ListenerContext {
         scratch: &mut [u8],
         mut hold: impl FnMut(SourceSlot),
     ) -> ConnectionSummary {
-        let mut report = ConnectionSummary::new(CloseReason::Panicked);
+        let mut summary = ConnectionSummary::new(CloseReason::Panicked);
         let connection = self.connection(peer.clone());
         let admit_proxied = |connection: &Connection| {
-            self.admit_proxied(connection).map(|place| place.into_iter().for_each(&mut hold))
+            self.admit_proxied(connection).map(|slot| slot.into_iter().for_each(&mut hold))
         };
-        let conversation = || {
+        let serve = || {
             let context = self.context();
-            blocking::converse(connection, socket, scratch, &context, opened, admit_proxied, &mut report)
+            blocking::serve(connection, socket, scratch, &context, opened, admit_proxied, &mut summary)
         };
-        // The scratch buffer and the report hold plain numbers, whatever state the panic left them in.
-        let _ = catch_unwind(AssertUnwindSafe(conversation));
-        report.lasted = opened.elapsed().saturating_sub(report.lingered);
-        report.process = self.process_to_tell(socket, report.end);
-        report
+        // Buffer and summary hold plain numbers, valid in whatever state the panic left them.
+        let _ = catch_unwind(AssertUnwindSafe(serve));
+        summary.lasted = opened.elapsed().saturating_sub(summary.lingered);
+        summary.process = self.process_to_tell(socket, summary.end);
+        summary
     }
 }
 
-/// A connection that was let in.
+/// A connection that was admitted.
 pub struct Accepted {
     /// Its socket.
     pub socket: Socket,
-    /// Who is there.
+    /// The peer's address.
     pub peer: Peer,
-    /// Its place, given back when the guest is dropped.
+    /// Its slot, released on drop.
     pub permit: Permit,
-    /// When it came.
+    /// When it was accepted.
     pub opened: Instant,
 }
 
-/// What became of a client that was accepted.
+/// The decision about an accepted client.
 pub enum Admitted {
-    /// It is let in.
+    /// Admitted.
     Accepted(Accepted),
-    /// It was refused, and is closed.
+    /// Refused, and closed.
     Refused,
-    /// It was refused and told why: what it sends is to be read until it has ended, or its time is over.
+    /// Refused with a message: its input is to be discarded until the client closes or its time is over.
     Lingers(Socket),
 }
 
-/// Where guests come in.
+/// Accepts connections for one worker, within the listener's limits.
 pub struct Acceptor<'a> {
     context: &'a ListenerContext,
     listener_set: ListenerSet<'a>,
@@ -221,20 +227,20 @@ pub struct Acceptor<'a> {
     broken: Option<io::Error>,
 }
 
-/// What happened at the door.
+/// The outcome of one accept.
 pub enum AcceptOutcome {
-    /// Somebody came.
+    /// A client was accepted and admitted.
     Accepted(Accepted),
-    /// Nobody yet: a signal, or somebody who left again.
+    /// None yet: a signal arrived, or the client is gone or was refused.
     NoClient,
-    /// There is a shortage: rest so long before looking again.
+    /// Descriptors or memory ran out: back off for so long.
     Shortage(Duration),
-    /// Nobody is let in any more.
+    /// The listener is closed.
     Closed,
 }
 
 impl<'a> Acceptor<'a> {
-    /// A door to `sockets`, see [`ListenerSet::new`].
+    /// An acceptor for `sockets`, see [`ListenerSet::new`].
     pub fn new(
         context: &'a ListenerContext,
         sockets: &'a [Listener],
@@ -246,19 +252,21 @@ impl<'a> Acceptor<'a> {
         Ok(Acceptor { context, listener_set, rest: Rest::default(), broken: None })
     }
 
-    /// What broke the listening socket, if it is not just closed; and the refused clients that have not read why yet.
+    /// What broke the listening socket, if it was not just closed; and the refused clients that have not read their
+    /// message yet.
     pub fn end(self) -> (io::Result<()>, LingerList) {
         (self.broken.map_or(Ok(()), Err), self.listener_set.lingering())
     }
 
-    /// The next guest; waits at the limit, and rests when descriptors run out. `None` when the door is closed.
+    /// Accepts the next client; waits at the limit, and backs off when descriptors run out. `None` once the listener is
+    /// closed.
     pub fn accept(&mut self) -> Option<Accepted> {
         let mut permit =
             if self.context.queues_when_full() { Some(self.context.slots.acquire()?) } else { None };
         loop {
             match self.look(permit, &WaitOptions::default()) {
                 (AcceptOutcome::Accepted(accepted), _) => return Some(accepted),
-                // To stop takes precedence over those who cannot be let in.
+                // Shutdown wins over back-off.
                 (AcceptOutcome::Shortage(time), unused) if self.context.slots.rest(time) => permit = unused,
                 (AcceptOutcome::NoClient, unused) => permit = unused,
                 _ => return None,
@@ -266,26 +274,22 @@ impl<'a> Acceptor<'a> {
         }
     }
 
-    /// Waits for a client once. A permit that was not used is returned. Without one the client is let in if there is a place
-    /// when it comes, and refused otherwise.
-    pub fn look(
-        &mut self,
-        permit: Option<Permit>,
-        patience: &WaitOptions,
-    ) -> (AcceptOutcome, Option<Permit>) {
-        match self.wait(patience) {
+    /// Waits for a client once. An unused permit is returned. Without a permit the client is admitted if a slot is free
+    /// when it is accepted, and refused otherwise.
+    pub fn look(&mut self, permit: Option<Permit>, options: &WaitOptions) -> (AcceptOutcome, Option<Permit>) {
+        match self.wait(options) {
             Ready::Socket(listener) => self.take(listener, permit),
             Ready::Nothing => (AcceptOutcome::NoClient, permit),
             Ready::Closed => (AcceptOutcome::Closed, permit),
         }
     }
 
-    /// The first half of [`Acceptor::look`]: waits for one of the sockets.
-    pub fn wait(&mut self, patience: &WaitOptions) -> Ready<'a> {
-        self.listener_set.wait(patience)
+    /// The first half of [`Acceptor::look`]: waits until one of the sockets is ready.
+    pub fn wait(&mut self, options: &WaitOptions) -> Ready<'a> {
+        self.listener_set.wait(options)
     }
 
-    /// The second half: takes a client that waits there.
+    /// The second half: accepts a client from it.
     pub fn take(
         &mut self,
         listener: &Listener,
@@ -297,7 +301,7 @@ impl<'a> Acceptor<'a> {
         }
         let accepted = self.listener_set.call(|| listener.accept());
         self.listener_set.leave();
-        let arrival = match self.context.receive(accepted, &mut permit) {
+        let outcome = match self.context.receive(accepted, &mut permit) {
             Ok(admitted) => {
                 self.rest = Rest::default();
                 match admitted {
@@ -309,13 +313,13 @@ impl<'a> Acceptor<'a> {
                     }
                 }
             }
-            // A socket that was blocking does not block any more: we were asked to stop, and nobody waits.
+            // EAGAIN on a blocking socket: an interrupt made it non-blocking, and the backlog is empty.
             Err(AcceptError::WouldBlock) if self.listener_set.is_asked_to_stop() => AcceptOutcome::Closed,
             Err(AcceptError::WouldBlock | AcceptError::Retry) => AcceptOutcome::NoClient,
             Err(AcceptError::Exhausted(error)) => {
                 AcceptOutcome::Shortage(self.context.exhausted("accept", &error, &mut self.rest))
             }
-            // Closed under its feet: another worker has refused who comes from now on.
+            // Another worker has closed the listener, and with it this socket.
             Err(AcceptError::Fatal(_)) if slots.is_closed_for_all() => AcceptOutcome::Closed,
             Err(AcceptError::Fatal(error)) => {
                 self.broken = Some(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));
@@ -323,7 +327,7 @@ impl<'a> Acceptor<'a> {
                 AcceptOutcome::Closed
             }
         };
-        (arrival, permit)
+        (outcome, permit)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The conversation of a thread or process that serves one connection and may wait for it.
+//! The blocking driver: serves one connection in a thread or process that may wait for it.
 
 use std::{
     net::SocketAddr,
@@ -20,117 +20,118 @@ use crate::{
 
 use crate::stream::deadline_io::{DeadlineIo, Limit};
 
-/// What became of a connection.
+/// What a connection did, and why it closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionSummary {
-    /// Bytes that arrived.
+    /// Bytes received.
     pub received: u64,
-    /// Bytes that were sent.
+    /// Bytes sent.
     pub sent: u64,
-    /// Why it ended.
+    /// Why it closed.
     pub end: CloseReason,
-    /// Whom a proxy spoke for.
+    /// The client's address, if a PROXY header named it.
     pub proxied_source: Option<SocketAddr>,
-    /// The client of a unix socket, if the log is to say so.
+    /// The process at the other end of a unix socket, if the log line is to name it.
     pub process: Option<PeerProcess>,
-    /// How long it was open, until it was decided to end it,
+    /// How long it was open until one side decided to close.
     pub lasted: Duration,
-    /// and how long it took then, unless the peer had decided it.
+    /// How long the close took if this side decided it (flush and linger); otherwise zero.
     pub lingered: Duration,
 }
 
 impl ConnectionSummary {
-    /// Of a connection with which nothing has happened yet, should it end like this.
+    /// For a connection that has done nothing yet; `end` is its reason if nothing replaces it, as after a panic.
     pub fn new(end: CloseReason) -> ConnectionSummary {
         let (lasted, lingered) = (Duration::ZERO, Duration::ZERO);
         ConnectionSummary { received: 0, sent: 0, end, proxied_source: None, process: None, lasted, lingered }
     }
 }
 
-/// Serves `connection` to the end, if `admit_proxied` lets in whom a proxy speaks for; `report` is kept up to date, so that it is right even after a panic.
+/// Serves `connection` until it closes. `admit_proxied` decides on the client that a PROXY header names. `summary` is
+/// updated at every step, so that the numbers are right even after a panic.
 ///
-/// The socket blocks, so [`Connection::advance`] does all the waiting: a steady connection costs two system calls for
-/// each message. Only an interrupt makes the socket non-blocking; then the conversation is brought to its end here.
-pub fn converse(
+/// The socket blocks, so [`Connection::advance`] does all the waiting: in the steady state a message costs two system
+/// calls. Only an interrupt or the linger makes the socket non-blocking; from then on this loop waits, with poll(2).
+pub fn serve(
     mut connection: Connection,
     socket: &Socket,
     scratch: &mut [u8],
     context: &Context<'_>,
     opened: Instant,
     mut admit_proxied: impl FnMut(&Connection) -> Result<(), RefusalReason>,
-    report: &mut ConnectionSummary,
+    summary: &mut ConnectionSummary,
 ) {
-    report.end = interrupt::with_fd_guard(socket.as_fd(), || {
+    summary.end = interrupt::with_fd_guard(socket.as_fd(), || {
         let mut transport = DeadlineIo::new(socket, scratch, context.settings, opened);
         if connection.awaits_proxy_header() {
             transport.await_header(opened + context.settings.proxy_header_timeout);
         }
-        let mut lingering: Option<Instant> = None;
+        let mut linger_until: Option<Instant> = None;
         loop {
-            let wait = connection.advance(&mut transport, context, ReadMode::UntilWouldBlock);
-            (report.received, report.sent) = connection.totals();
+            let step = connection.advance(&mut transport, context, ReadMode::UntilWouldBlock);
+            (summary.received, summary.sent) = connection.totals();
             match transport.reached() {
                 None => {}
                 Some(Limit::Header) => match connection.proxy_header_overdue() {
                     Ok(()) => continue,
                     Err(reason) => break CloseReason::Refused(reason),
                 },
-                Some(Limit::CloseReason(end)) => {
+                Some(Limit::Close(end)) => {
                     connection.finish(end);
-                    lingering = Some(Instant::now() + LINGER);
+                    linger_until = Some(Instant::now() + LINGER);
                     transport.release();
                     continue;
                 }
             }
-            let flags = match wait {
+            let flags = match step {
                 Step::Closed(end) => break end,
-                // Also of a client that keeps the service busy, on whom nobody ever waits.
+                // Checked at every step: a client that keeps the service busy never reaches a wait.
                 _ if context.is_cut() => break CloseReason::DrainTimeout,
                 Step::HeaderRead => {
                     transport.proxied_admitted();
-                    report.proxied_source = connection.proxied_source();
+                    summary.proxied_source = connection.proxied_source();
                     match admit_proxied(&connection) {
                         Ok(()) => continue,
                         Err(reason) => break CloseReason::Refused(reason),
                     }
                 }
                 Step::Yield => {
-                    // A talker has always more to say, and one who lingers may be sent more for ever.
+                    // A streaming service never runs out of data, and the peer may keep sending while we linger.
                     if interrupt::is_interrupted() && connection.is_streaming() {
                         connection.stop();
                     }
-                    if lingering.is_some_and(|end| end <= Instant::now()) {
+                    if linger_until.is_some_and(|end| end <= Instant::now()) {
                         break connection.reason();
                     }
                     continue;
                 }
                 Step::Linger => {
-                    lingering.get_or_insert_with(|| Instant::now() + LINGER);
+                    linger_until.get_or_insert_with(|| Instant::now() + LINGER);
                     transport.release();
                     continue;
                 }
                 Step::Readable if !connection.ending() => {
-                    // What had arrived is answered.
+                    // EAGAIN after an interrupt: everything that had arrived is answered.
                     connection.stop();
                     continue;
                 }
                 Step::Readable => PollFlags::POLLIN,
                 Step::Writable => PollFlags::POLLOUT,
             };
-            let until = lingering.into_iter().chain(context.cut_at()).min();
+            let until = linger_until.into_iter().chain(context.cut_at()).min();
             if !wait_for(socket, flags, until.map(|end| end.saturating_duration_since(Instant::now()))) {
                 break if context.is_cut() { CloseReason::DrainTimeout } else { connection.reason() };
             }
         }
     });
-    report.lingered = connection.lingered();
+    summary.lingered = connection.lingered();
 }
 
-/// Waits until the socket is ready; false when the time is over.
+/// Waits until the socket is ready; false at the time-out.
 fn wait_for(socket: &Socket, flags: PollFlags, time: Option<Duration>) -> bool {
     let mut polled = [PollFd::new(socket.as_fd(), flags)];
     let timeout = time.map_or(PollTimeout::NONE, |time| {
-        // Rounded up, or the last millisecond would be spent turning.
+        // Rounded up: otherwise the last fraction of a millisecond would be a busy loop.
         PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX)
     });
     !matches!(poll(&mut polled, timeout), Ok(0) | Err(Errno::ENOMEM))

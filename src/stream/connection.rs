@@ -1,8 +1,8 @@
-//! One stream connection, from its first byte to its last.
+//! The state machine of one stream connection, the same in every mode.
 //!
-//! The state machine is the same in every mode, and knows its socket only as a [`Transport`]. Bytes live in the line's buffer:
-//! received into it, answered in place, sent from it. Only what a (non-blocking) socket refuses is kept here, and while
-//! anything is owed the peer is not read: back-pressure for free, memory bounded by one buffer.
+//! It reaches its socket only through a [`Transport`]: a message is received into the transport's buffer, answered in
+//! place and sent from there. What a non-blocking socket does not take (EAGAIN) is copied, and until that is flushed
+//! the peer is not read. So flow control pushes back on the peer, and a connection never holds more than one buffer.
 
 use std::{
     io,
@@ -17,104 +17,80 @@ use crate::{
     report::{close_reason::CloseReason, payload::Escaped},
     service::{Next, Service, Session, SessionEvent},
     socket::address::Peer,
+    stream::proxy_header::ProxyHeader,
     sys::transport::Transport,
 };
 
-use crate::stream::proxy_header::ProxyHeader;
-pub use context::Context;
+pub use context::{Context, ReadMode};
 
-/// Bytes that are received at once, at most. What is sent on while the processor's nearest caches still hold it costs half
-/// as much: with twice as many, a long transfer took more than twice the time.
+/// Bytes received at once, at most. Sending data while the CPU's nearest caches still hold it costs half as much: with
+/// a buffer of twice the size, a long transfer took more than twice the time.
 pub const SCRATCH: usize = 32_768;
 
-/// How long a connection that we ended waits for the peer to end it too, so that what was sent is not lost by a reset.
+/// How long a connection lingers after our half-close: a close(2) too early may reset it, and lose what was sent.
 pub const LINGER: Duration = Duration::from_secs(2);
 
-/// Messages answered in one turn before others get theirs.
+/// Messages answered in one [`Connection::advance`], before other connections get their turn.
 const TURN: u32 = 16;
 
-/// A connection and what it is up to.
+/// A connection and its state.
 pub struct Connection {
     session: Box<dyn Session>,
     pub(super) phase: Phase,
-    /// What the socket refused; idle connections, which are many, have no room for it.
+    /// What the socket did not take. Boxed, because most connections are idle and have nothing pending.
     pending: Option<Box<WriteBuffer>>,
     streaming: bool,
     end: CloseReason,
-    /// When we decided to end it.
+    /// When this side decided to close.
     decided: Option<Instant>,
     received: u64,
     sent: u64,
     peer: Peer,
-    /// While a header is awaited, or something came with it.
+    /// Set while the header is awaited, and while payload that arrived with it is still to be delivered.
     pub(super) proxy_header: Option<Box<ProxyHeader>>,
-    /// Whom the proxy speaks for.
+    /// The client's address, from the PROXY header.
     pub(super) proxied_source: Option<Box<SocketAddr>>,
 }
 
-/// Bytes that are to be sent before the peer is read again.
+/// Bytes to send before the peer is read again.
 struct WriteBuffer {
     bytes: Box<[u8]>,
-    paid: usize,
+    sent: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Accepted; the header of a proxy comes first.
+    /// Accepted; the PROXY header comes first.
     AwaitingProxyHeader,
-    /// Nothing comes first any more; whether the peer is let in is to be decided.
+    /// The header is read or not needed any more; the caller decides on admission.
     HeaderRead,
-    /// Let in; the session has not spoken yet.
+    /// Admitted; the session has not sent anything yet.
     Opening,
-    /// Nothing is owed; waiting for input.
+    /// Nothing pending; waiting for input.
     Reading,
-    /// The session's words are sent, or owed; then it may have more.
+    /// The session's answer is sent or pending; once it has drained, the session may have more.
     Writing,
-    /// What is owed are the last words.
+    /// The session is over; only what is pending is still sent.
     Closing,
-    /// Our side is closed; waiting for the peer to have read it all.
+    /// Half-closed by us; input is discarded until the peer closes.
     Lingering,
 }
 
 /// What a connection waits for after [`Connection::advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// For a decision: now it is known whom a proxy speaks for. Who is let in just advances.
+    /// The caller's decision: the client's address is known now. To admit the client, advance again.
     HeaderRead,
-    /// Input.
+    /// Input from the peer.
     Readable,
-    /// Room to send.
+    /// Room in the send buffer.
     Writable,
-    /// Nothing: there is more to do, but others may want their turn.
+    /// Nothing: there is more to do, but other connections may get their turn first.
     Yield,
-    /// Our side was closed: input is thrown away from now on, for [`LINGER`] at most.
+    /// Nothing yet: our side was half-closed. Input is discarded from now on, for [`LINGER`] at most.
     Linger,
-    /// Nothing any more.
+    /// Nothing: the socket is to be closed.
     Closed(CloseReason),
-}
-
-/// How much to read in one [`Connection::advance`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadMode {
-    /// Nothing: only the service may have something to say.
-    None,
-    /// One message, where readiness is told again as long as there is more (level-triggered).
-    Once,
-    /// Until a message does not fill the buffer: then there was no more, and the next one is told (edge-triggered).
-    UntilShort,
-    /// Until there is no more. A blocking socket waits for more.
-    UntilWouldBlock,
-}
-
-impl ReadMode {
-    /// Whether to read on after `n` bytes in a buffer that holds so many.
-    fn goes_on(self, n: usize, room: usize) -> bool {
-        match self {
-            ReadMode::None | ReadMode::Once => false,
-            ReadMode::UntilShort => n == room,
-            ReadMode::UntilWouldBlock => true,
-        }
-    }
 }
 
 impl Connection {
@@ -135,18 +111,18 @@ impl Connection {
         }
     }
 
-    /// Goes on until the socket blocks, the appetite is stilled, the turn is over or the connection ends. A blocking
-    /// socket blocks in here.
+    /// Advances until the socket would block, `mode` allows no more reading, the turn is over or the connection closes.
+    /// A blocking socket blocks in here.
     pub fn advance(&mut self, transport: &mut impl Transport, context: &Context<'_>, mode: ReadMode) -> Step {
         self.go(transport, context, mode).unwrap_or_else(|error| Step::Closed(CloseReason::from(error)))
     }
 
-    /// Says that nothing more is to be answered: ends politely with what is owed.
+    /// Ends the connection in order: reads no more requests, flushes what is pending, half-closes and lingers.
     pub fn stop(&mut self) {
         self.finish(CloseReason::Stopped);
     }
 
-    /// As [`Connection::stop`], for another reason. One that is ending already keeps its own.
+    /// As [`Connection::stop`], for another reason. A connection that is ending already keeps its reason.
     pub fn finish(&mut self, end: CloseReason) {
         if !self.ending() {
             self.close_for(end);
@@ -159,37 +135,37 @@ impl Connection {
         self.decided = Some(Instant::now());
     }
 
-    /// How long ago we decided to end it, if it was not the peer's decision: since then its last words are sent, and it lingers.
+    /// How long ago this side decided to close (flush and linger); zero if the peer closed first.
     pub fn lingered(&self) -> Duration {
         self.decided.map_or(Duration::ZERO, |decided| decided.elapsed())
     }
 
-    /// Whether the connection only waits for its end.
+    /// Whether only flush, linger and close are left.
     pub fn ending(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Lingering)
     }
 
-    /// Whether bytes wait for room to be sent.
+    /// Whether bytes wait for room in the send buffer.
     pub fn has_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Who is at the other end.
+    /// The peer of the socket: the client, or the proxy in front of it.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Why the connection is ending, if it is.
+    /// Why the connection closes, if it is ending.
     pub fn reason(&self) -> CloseReason {
         self.end
     }
 
-    /// Whether the service speaks without being asked.
+    /// Whether the service sends without waiting for requests.
     pub fn is_streaming(&self) -> bool {
         self.streaming
     }
 
-    /// Bytes that came in and went out.
+    /// Bytes received and sent.
     pub fn totals(&self) -> (u64, u64) {
         (self.received, self.sent)
     }
@@ -213,7 +189,7 @@ impl Connection {
                 Phase::AwaitingProxyHeader => match transport.receive()? {
                     None => return Ok(Step::Readable),
                     Some(n) => {
-                        if let Err(reason) = self.admit_proxied(&transport.buffer()[..n]) {
+                        if let Err(reason) = self.take_proxy_header(&transport.buffer()[..n]) {
                             return Ok(Step::Closed(CloseReason::Refused(reason)));
                         }
                         may_read = mode.goes_on(n, transport.buffer().len());
@@ -231,10 +207,12 @@ impl Connection {
                     }
                     SessionEvent::Drained
                 }
-                Phase::Reading if self.proxy_header.is_some() => match self.passed_on(transport, context) {
-                    Some(n) => SessionEvent::Received(n),
-                    None => continue,
-                },
+                Phase::Reading if self.proxy_header.is_some() => {
+                    match self.header_leftover(transport, context) {
+                        Some(n) => SessionEvent::Received(n),
+                        None => continue,
+                    }
+                }
                 Phase::Reading if !may_read => return Ok(Step::Readable),
                 Phase::Reading => match transport.receive()? {
                     None => return Ok(Step::Readable),
@@ -262,7 +240,7 @@ impl Connection {
                 },
             };
             let next = self.session.respond(event, transport.buffer());
-            let words = match next {
+            let length = match next {
                 Next::Listen => {
                     self.phase = Phase::Reading;
                     continue;
@@ -277,12 +255,12 @@ impl Connection {
                     n
                 }
             };
-            self.write_unasked(transport, words, context)?;
+            self.write(transport, length, context)?;
         }
         Ok(Step::Yield)
     }
 
-    /// Takes in `n` bytes of the buffer, or as many as `max-bytes` still allows; returns how many.
+    /// Counts and logs `n` received bytes, or as many as `max-bytes` still allows; returns how many.
     pub(super) fn arrived(
         &mut self,
         n: usize,
@@ -303,20 +281,20 @@ impl Connection {
         n
     }
 
-    /// Sends the start of the buffer, and keeps what the socket refuses.
-    fn write_unasked(
+    /// Sends the first bytes of the buffer, and keeps what the socket does not take.
+    fn write(
         &mut self,
         transport: &mut impl Transport,
-        words: usize,
+        length: usize,
         context: &Context<'_>,
     ) -> io::Result<()> {
         let mut at = 0;
-        while at < words {
-            match transport.send(at..words)? {
+        while at < length {
+            match transport.send(at..length)? {
                 Some(n) => at += n,
                 None => {
                     self.pending =
-                        Some(Box::new(WriteBuffer { bytes: transport.buffer()[at..words].into(), paid: 0 }));
+                        Some(Box::new(WriteBuffer { bytes: transport.buffer()[at..length].into(), sent: 0 }));
                     break;
                 }
             }
@@ -326,12 +304,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends what is owed; tells whether that was all.
+    /// Sends what is pending; returns whether all of it went.
     fn flush_pending(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<bool> {
         let Some(pending) = &mut self.pending else { return Ok(true) };
-        while pending.paid < pending.bytes.len() {
-            let Some(n) = transport.send_kept(&pending.bytes[pending.paid..])? else { return Ok(false) };
-            pending.paid += n;
+        while pending.sent < pending.bytes.len() {
+            let Some(n) = transport.send_kept(&pending.bytes[pending.sent..])? else { return Ok(false) };
+            pending.sent += n;
             self.sent += n as u64;
             context.stats.sent(n as u64);
         }
@@ -339,7 +317,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// A talker's input is thrown away, or the peer's writes would block, and our close would reset the connection.
+    /// Discards input while streaming: unread, it would block the peer's writes and make our close a reset.
     fn ignore_input(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<()> {
         if let Some(n) = transport.receive_now()? {
             self.arrived(n, transport, context);

@@ -1,10 +1,11 @@
-//! A line on which nobody waits for longer than the listener allows.
+//! A blocking transport that keeps the time-outs of its listener.
 //!
-//! The kernel keeps the time: SO_RCVTIMEO and SO_SNDTIMEO (socket(7)) are set once, so a message costs no call more. For
-//! `idle-timeout` alone they are exact, since every call begins when something has moved. For `max-lifetime` they are a
-//! small part of what is left of it, so small that many calls in a row cannot wait longer than that: only then the clock is
-//! looked at, and they are set anew when they have become too large a part, a few dozen times in the whole life of a
-//! connection. One that ends early is set to the rest, and the call is made again.
+//! The kernel measures the time: SO_RCVTIMEO and SO_SNDTIMEO (socket(7)) are set once, so that a message costs no extra
+//! system call. For `idle-timeout` alone they are exact, because every call begins when bytes have just moved. For
+//! `max-lifetime` they are set to a small fraction of the time left, so small that `CALLS` calls in a row cannot wait
+//! longer than that; only then the clock is read. When the fraction has become too large they are set anew, a few dozen
+//! times in the life of a connection. When the kernel's time-out ends before the limit, it is set to the rest and the
+//! call is repeated.
 
 use std::{
     io,
@@ -23,40 +24,41 @@ use crate::{
     },
 };
 
-/// The kernel counts in ticks of a few milliseconds.
+/// The kernel counts these time-outs in ticks of a few milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// So many calls are made without a look at the clock: in a process of its own that is memory which is not near otherwise.
+/// Calls between two readings of the clock: in a process of its own, the memory that the clock is read from is seldom
+/// cached.
 const CALLS: u32 = 16;
 
-/// A line by system calls, with time limits if the listener has any.
+/// Transport by blocking system calls, with the listener's time-outs if it has any.
 pub(super) struct DeadlineIo<'a> {
     transport: SocketTransport<'a>,
     socket: &'a Socket,
     idle: Option<Duration>,
-    /// When `max-lifetime` is over.
+    /// The end of `max-lifetime`.
     end: Option<Instant>,
-    /// When the header of a proxy is overdue.
+    /// The deadline of the PROXY header.
     header: Option<Instant>,
-    /// The kernel's time-outs, of receiving and of sending.
+    /// The kernel's time-outs as they are set: SO_RCVTIMEO, SO_SNDTIMEO.
     armed: [Duration; 2],
-    /// When the call began that waits; kept only where there is a deadline, without one the kernel's time-out is the idle time.
+    /// When the waiting call began. Kept only with a deadline: without one the kernel's time-out is the idle time-out.
     began: Option<Instant>,
-    /// How many calls are left before the clock is looked at.
+    /// Calls left before the clock is read.
     calls: u32,
     reached: Option<Limit>,
 }
 
-/// What was reached.
+/// The limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// The time for the header of a proxy.
+    /// The time-out of the PROXY header.
     Header,
-    /// A limit that ends the connection.
-    CloseReason(CloseReason),
+    /// A limit that closes the connection.
+    Close(CloseReason),
 }
 
-/// Which of the kernel's time-outs counts.
+/// Which of the kernel's two time-outs applies.
 #[derive(Clone, Copy)]
 enum Side {
     Receive = 0,
@@ -64,14 +66,14 @@ enum Side {
 }
 
 impl<'a> DeadlineIo<'a> {
-    /// A line of a connection that was `opened` then.
+    /// The transport of a connection accepted at `opened`.
     pub(super) fn new(
         socket: &'a Socket,
         scratch: &'a mut [u8],
         settings: &config::Listener,
         opened: Instant,
     ) -> Self {
-        let mut timed = DeadlineIo {
+        let mut deadline_io = DeadlineIo {
             transport: SocketTransport::new(socket, scratch),
             socket,
             idle: settings.idle_timeout,
@@ -84,43 +86,43 @@ impl<'a> DeadlineIo<'a> {
         };
         let part = settings.max_lifetime.map(|time| time / (4 * CALLS));
         if let Some(time) = settings.idle_timeout.into_iter().chain(part).min() {
-            timed.arm(Side::Receive, time);
-            timed.arm(Side::Send, time);
+            deadline_io.arm(Side::Receive, time);
+            deadline_io.arm(Side::Send, time);
         }
-        timed
+        deadline_io
     }
 
-    /// Waits for the header of a proxy, until then.
+    /// Sets the deadline of the PROXY header.
     pub(super) fn await_header(&mut self, until: Instant) {
         self.header = Some(until);
     }
 
-    /// The header has come, or nobody waits for it any more.
+    /// The header has arrived, or is no longer awaited: drops its deadline.
     pub(super) fn proxied_admitted(&mut self) {
         (self.header, self.calls) = (None, 0);
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()) / (4 * CALLS));
         match self.idle.into_iter().chain(left).min() {
             Some(time) => self.arm(Side::Receive, time),
             None => {
-                // Zero would be for ever, but that is what this says.
+                // Without a limit a receive may wait for ever, which is what zero means to the kernel.
                 let _ = self.socket.set_read_timeout(None);
             }
         }
     }
 
-    /// The limit that was reached, told once.
+    /// The limit that was reached; returned once.
     pub(super) fn reached(&mut self) -> Option<Limit> {
         self.reached.take()
     }
 
-    /// Makes calls return instead of waiting, and forgets the limits.
+    /// Makes the socket non-blocking, and drops all limits.
     pub(super) fn release(&mut self) {
         (self.idle, self.end, self.header) = (None, None, None);
-        // If that fails the peer is gone.
+        // If this fails, the peer is gone.
         let _ = self.socket.set_nonblocking(true);
     }
 
-    /// Makes a call that may wait, again and again while the kernel's time-out ends before a limit is reached.
+    /// Makes a call that may wait, and repeats it while the kernel's time-out ends before a limit is reached.
     fn wait(
         &mut self,
         side: Side,
@@ -137,14 +139,14 @@ impl<'a> DeadlineIo<'a> {
         }
     }
 
-    /// The next moment at which something is over, whatever moves, and what that is.
+    /// The next deadline that traffic does not move, and its limit.
     fn deadline(&self) -> Option<(Instant, Limit)> {
-        let end = self.end.map(|end| (end, Limit::CloseReason(CloseReason::MaxLifetime)));
+        let end = self.end.map(|end| (end, Limit::Close(CloseReason::MaxLifetime)));
         let header = self.header.map(|header| (header, Limit::Header));
         end.into_iter().chain(header).min_by_key(|(at, _)| *at)
     }
 
-    /// Sees to it that the call does not wait beyond a deadline; false if that is over.
+    /// Makes sure that the call cannot wait beyond a deadline; false if that has passed.
     fn begin(&mut self, side: Side) -> bool {
         let Some((deadline, limit)) = self.deadline() else { return true };
         if let Some(calls) = self.calls.checked_sub(1) {
@@ -161,12 +163,13 @@ impl<'a> DeadlineIo<'a> {
         match limit {
             Limit::Header if left < self.armed[side as usize] => self.arm(side, left),
             Limit::Header => {}
-            Limit::CloseReason(_) => self.calls = self.spare(left),
+            Limit::Close(_) => self.calls = self.spare(left),
         }
         true
     }
 
-    /// How many calls cannot wait for more than half of what is `left`, once the time-outs are a small part of it.
+    /// How many calls cannot wait for more than half of `left`, after the time-outs are reduced to a small fraction of
+    /// it.
     fn spare(&mut self, left: Duration) -> u32 {
         let most = left / (2 * CALLS);
         for side in [Side::Receive, Side::Send] {
@@ -177,25 +180,25 @@ impl<'a> DeadlineIo<'a> {
         if most > SHORTEST { CALLS } else { 0 }
     }
 
-    /// Whether to make the call again, which would block, or did for as long as it may.
+    /// Whether to repeat a call that returned EAGAIN: the socket is non-blocking, or the kernel's time-out is over.
     fn goes_on(&mut self, side: Side) -> bool {
         let deadline = self.deadline();
-        // A socket that does not block because of an interrupt has nothing more; see `sys::interrupt`.
+        // After an interrupt EAGAIN means that the socket is empty; see `sys::interrupt`.
         if interrupt::is_interrupted() || (self.idle.is_none() && deadline.is_none()) {
             return false;
         }
         let now = Instant::now();
-        // Without a look at the clock, it has waited for just as long as it may.
+        // Without a reading of the clock, the call has waited for exactly the kernel's time-out.
         let began =
             *self.began.get_or_insert_with(|| now.checked_sub(self.armed[side as usize]).unwrap_or(now));
         self.calls = 0;
         let left = deadline.map(|(at, limit)| (at.saturating_duration_since(now), limit));
         let idle = self.idle.map(|idle| {
-            // Without a deadline the kernel's time-out is the idle time.
+            // Without a deadline the kernel's time-out is the idle time-out, and it is over.
             let rest = deadline.map_or(Duration::ZERO, |_| (began + idle).saturating_duration_since(now));
-            (rest, Limit::CloseReason(CloseReason::IdleTimeout))
+            (rest, Limit::Close(CloseReason::IdleTimeout))
         });
-        // Of two that are over at once, the first.
+        // If both are over, the deadline is the reason.
         let Some((time, limit)) = left.into_iter().chain(idle).min_by_key(|(time, _)| *time) else {
             return false;
         };
@@ -207,10 +210,10 @@ impl<'a> DeadlineIo<'a> {
     }
 
     fn arm(&mut self, side: Side, time: Duration) {
-        // Zero would mean for ever.
+        // Zero would mean no time-out.
         let time = time.max(SHORTEST);
         self.armed[side as usize] = time;
-        // It cannot fail for such a value, socket(7).
+        // setsockopt(2) cannot fail for such a value, socket(7).
         let _ = match side {
             Side::Receive => self.socket.set_read_timeout(Some(time)),
             Side::Send => self.socket.set_write_timeout(Some(time)),

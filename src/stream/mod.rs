@@ -1,8 +1,14 @@
-//! One connection, from its first byte to its last.
+//! Room `stream`: one connection, from its first byte to its last.
 //!
-//! Comes in: an accepted socket. Goes out: the bytes of its service, and the reason of its close.
-//! Read `connection`, the state machine that all modes drive; then `blocking`, the driver of a thread or process, with `deadline_io`;
-//! then `proxy_header` and `proxy`.
+//! In: an admitted socket, the settings of its listener, the session of its service.
+//! Out: the answers of the service, and a `ConnectionSummary` with the reason of the close.
+//!
+//! Read `connection` first: the state machine that every mode drives, with its I/O behind the trait
+//! `sys::transport::Transport`.
+//! Then `blocking`, which drives it in a thread or process that may wait, and `deadline_io`, which adds the time-outs.
+//! Then `proxy_header`, the phase before the session, and `proxy`, the parser of the header.
+//!
+//! The event loop drives `connection` itself: see `modes::event_loop`.
 
 pub mod blocking;
 pub mod connection;

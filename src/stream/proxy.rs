@@ -1,8 +1,8 @@
-//! The header of the PROXY protocol, versions 1 and 2: in front of its payload a connection that comes through a proxy says
-//! who is at the other side of it (HAProxy, doc/proxy-protocol.txt).
+//! The header of the PROXY protocol, versions 1 and 2 (HAProxy, doc/proxy-protocol.txt): a proxy sends it in front of
+//! the payload to name its client.
 //!
-//! A pure function over the bytes that have arrived so far. Whoever keeps them needs room for [`LONGEST`]: by then the
-//! header is whole or broken.
+//! A pure function over the bytes that have arrived so far. The caller needs room for [`LONGEST`] bytes: by then the
+//! header is complete or broken.
 
 use std::net::SocketAddr;
 
@@ -10,28 +10,28 @@ mod crc32c;
 mod v1;
 mod v2;
 
-/// No header is longer.
+/// The longest header, in bytes.
 pub const LONGEST: usize = v2::LONGEST;
 
-/// What the bytes that begin a connection are.
+/// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The beginning of a header: more is needed.
+    /// The start of a header; more bytes are needed.
     Part,
-    /// A header.
+    /// A complete header.
     Whole {
-        /// How many of the bytes it is; the rest is payload.
+        /// Length in bytes; the rest is payload.
         length: usize,
-        /// Who is at the other side of the proxy; `None` if it speaks for itself, or does not know.
+        /// The proxy's client; `None` if the proxy speaks for itself, or does not know its client.
         source: Option<SocketAddr>,
     },
-    /// The beginning of something else.
+    /// No header.
     Absent,
-    /// They begin as a header does, and are none.
+    /// The start of a header that is invalid.
     Broken,
 }
 
-/// Reads the `bytes` that begin a connection.
+/// Parses the first `bytes` of a connection.
 pub fn read(bytes: &[u8]) -> Reading {
     match (begins(bytes, v1::SIGNATURE), begins(bytes, v2::SIGNATURE)) {
         (Some(true), _) => v1::read(bytes),
@@ -41,7 +41,7 @@ pub fn read(bytes: &[u8]) -> Reading {
     }
 }
 
-/// Whether `bytes` begin with `signature`: `None` if not, false if they are only a part of it.
+/// Whether `bytes` begin with `signature`: `None` if not, `Some(false)` if they are only a prefix of it.
 fn begins(bytes: &[u8], signature: &[u8]) -> Option<bool> {
     let length = bytes.len().min(signature.len());
     (bytes[..length] == signature[..length]).then_some(length == signature.len())

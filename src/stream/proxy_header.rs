@@ -1,5 +1,5 @@
-//! What comes before a conversation that a proxy passes on: its header, which the session never sees. What arrives
-//! with it is kept for the session.
+//! The PROXY header phase, before the session sees any bytes. Payload that arrives with the header is kept for the
+//! session.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use crate::{
     sys::transport::Transport,
 };
 
-/// The bytes of a header, as far as they have come; then those that came with it.
+/// The header as far as it has arrived; then the payload that arrived with it.
 pub(crate) struct ProxyHeader {
     bytes: Vec<u8>,
-    /// Whether there may be none.
+    /// Whether the connection may begin without a header.
     optional: bool,
 }
 
@@ -23,8 +23,8 @@ impl ProxyHeader {
         ProxyHeader { bytes: Vec::new(), optional }
     }
 
-    /// Takes in what has arrived; nothing means the end of file. `None` if more is needed, else whom the proxy speaks for, if
-    /// it says so.
+    /// Takes received bytes; an empty slice means end of file. `None` while the header is incomplete; then the client's
+    /// address, if the header names one.
     pub(super) fn take(&mut self, arrived: &[u8]) -> Option<Result<Option<SocketAddr>, RefusalReason>> {
         self.bytes.extend_from_slice(arrived);
         match proxy::read(&self.bytes) {
@@ -33,13 +33,13 @@ impl ProxyHeader {
                 self.bytes.drain(..length);
                 Some(Ok(source))
             }
-            // It looked like a header; but it is all that there will be, and belongs to the session.
+            // Not a header: no more bytes follow, or these do not fit one. They belong to the session.
             Reading::Part | Reading::Absent if self.optional => Some(Ok(None)),
             Reading::Part | Reading::Absent | Reading::Broken => Some(Err(RefusalReason::ProxyHeader)),
         }
     }
 
-    /// The time for a header is over: who has said nothing yet may just be a silent client.
+    /// The time-out of the header is over. With an optional header, a client that has sent nothing may just be silent.
     pub(super) fn overdue(&self) -> Result<(), RefusalReason> {
         match self.optional && self.bytes.is_empty() {
             true => Ok(()),
@@ -47,22 +47,22 @@ impl ProxyHeader {
         }
     }
 
-    /// Moves what came with the header to the start of `buffer`, as much as fits; tells how much that is.
-    pub(super) fn pass_on(&mut self, buffer: &mut [u8]) -> usize {
+    /// Moves payload that arrived with the header to the start of `buffer`, as much as fits; returns how much.
+    pub(super) fn take_leftover(&mut self, buffer: &mut [u8]) -> usize {
         let n = self.bytes.len().min(buffer.len());
         buffer[..n].copy_from_slice(&self.bytes[..n]);
         self.bytes.drain(..n);
         n
     }
 
-    /// Whether all was passed on.
+    /// Whether all payload was delivered.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 }
 
 impl Connection {
-    /// Awaits the header of a proxy, before the session hears of anything.
+    /// Expects a PROXY header before the session is opened.
     pub fn awaiting_proxy_header(mut self, context: &Context<'_>) -> Connection {
         let optional = context.settings.proxy_protocol == ProxyProtocol::Optional;
         self.phase = Phase::AwaitingProxyHeader;
@@ -70,25 +70,25 @@ impl Connection {
         self
     }
 
-    /// Whom a proxy speaks for, once that is known.
+    /// The client's address from the PROXY header, once it is known.
     pub fn proxied_source(&self) -> Option<SocketAddr> {
         self.proxied_source.as_deref().copied()
     }
 
-    /// Whether the header of a proxy is still awaited.
+    /// Whether the PROXY header is still awaited.
     pub fn awaits_proxy_header(&self) -> bool {
         self.phase == Phase::AwaitingProxyHeader
     }
 
-    /// Says that the time for the header of a proxy is over. A silent client that needs none goes on without.
+    /// Call when the time-out of the PROXY header is over. A silent client that needs no header goes on without one.
     pub fn proxy_header_overdue(&mut self) -> Result<(), RefusalReason> {
         self.proxy_header.as_ref().map_or(Ok(()), |proxy_header| proxy_header.overdue())?;
         self.phase = Phase::HeaderRead;
         Ok(())
     }
 
-    /// Takes in what has arrived of a header.
-    pub(super) fn admit_proxied(&mut self, arrived: &[u8]) -> Result<(), RefusalReason> {
+    /// Takes received bytes of the header.
+    pub(super) fn take_proxy_header(&mut self, arrived: &[u8]) -> Result<(), RefusalReason> {
         if let Some(decided) = self.proxy_header.as_mut().and_then(|proxy_header| proxy_header.take(arrived))
         {
             self.proxied_source = decided?.map(Box::new);
@@ -97,14 +97,14 @@ impl Connection {
         Ok(())
     }
 
-    /// What came with a header, as if it arrived now.
-    pub(super) fn passed_on(
+    /// Payload that arrived with the header, delivered as if it had been received now.
+    pub(super) fn header_leftover(
         &mut self,
         transport: &mut impl Transport,
         context: &Context<'_>,
     ) -> Option<usize> {
         let proxy_header = self.proxy_header.as_mut()?;
-        let n = proxy_header.pass_on(transport.buffer());
+        let n = proxy_header.take_leftover(transport.buffer());
         if proxy_header.is_empty() {
             self.proxy_header = None;
         }

@@ -157,7 +157,7 @@ impl<'a> ForkPerRequest<'a> {
         let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
             name.set();
             let hold = |place| slot.hold(place);
-            slot.store(context.converse(&socket, &peer, opened, scratch, hold));
+            slot.store(context.serve_unlogged(&socket, &peer, opened, scratch, hold));
         });
         // The parent drops its copy of the socket: the child alone has the connection.
         if let Some((slot, pid)) = forked {

@@ -1,4 +1,4 @@
-//! What the connections of a listener have in common.
+//! What the caller of [`Connection::advance`](super::Connection::advance) passes: the context of the listener, and how much to read.
 
 use std::{
     sync::OnceLock,
@@ -7,20 +7,20 @@ use std::{
 
 use crate::{config, report::stats::Stats, sys::interrupt};
 
-/// What every connection of a listener shares.
+/// Settings, counters and drain deadline of the listener that a connection belongs to.
 pub struct Context<'a> {
-    /// The listener's settings.
+    /// Settings of the listener.
     pub settings: &'a config::Listener,
-    /// Where bytes are counted.
+    /// Counters of the listener.
     pub stats: &'a Stats,
-    /// When whoever is still there is cut, once that is decided.
+    /// The drain deadline, once it is set: connections still open then are cut.
     pub cut: &'a OnceLock<Instant>,
-    /// In a process that decides for itself when to cut: so long after it was interrupted.
+    /// For a process that sets the deadline itself: the time from its interrupt to the cut.
     pub drain: Option<Duration>,
 }
 
 impl Context<'_> {
-    /// When the time to drain is over, if it has begun.
+    /// The drain deadline, if draining has begun.
     pub fn cut_at(&self) -> Option<Instant> {
         match self.drain {
             Some(time) if interrupt::is_interrupted() => {
@@ -30,16 +30,41 @@ impl Context<'_> {
         }
     }
 
-    /// Whether the time to drain is over.
+    /// Whether the drain deadline has passed.
     pub fn is_cut(&self) -> bool {
         self.cut_at().is_some_and(|cut| cut <= Instant::now())
     }
 
-    /// `max-bytes`, which no connection reaches if there is none.
+    /// `max-bytes`; without that limit a number that no connection reaches.
     pub(super) fn most_bytes(&self) -> u64 {
         match self.settings.max_bytes {
             0 => u64::MAX,
             most => most,
+        }
+    }
+}
+
+/// How much to read in one [`Connection::advance`](super::Connection::advance).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Nothing: only the service may have something to send.
+    None,
+    /// One message. A level-triggered poller reports the socket again while there is more.
+    Once,
+    /// Until a message does not fill the buffer: the socket is empty then, and an edge-triggered poller reports what arrives
+    /// next.
+    UntilShort,
+    /// Until EAGAIN. A blocking socket waits for more.
+    UntilWouldBlock,
+}
+
+impl ReadMode {
+    /// Whether to read again after `n` bytes were received into a buffer of `room` bytes.
+    pub(super) fn goes_on(self, n: usize, room: usize) -> bool {
+        match self {
+            ReadMode::None | ReadMode::Once => false,
+            ReadMode::UntilShort => n == room,
+            ReadMode::UntilWouldBlock => true,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A seeded storm: whatever the sizes, the order and the kind of readiness, the echo is whole and in order.
+//! Seeded random runs of a client and a connection: for all sizes, orders and kinds of readiness, the echo is complete
+//! and in order.
 
 use std::{
     net::Shutdown,
@@ -24,22 +25,22 @@ const SEEDS: u64 = 60;
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_a_level() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::Once));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).run(ReadMode::Once));
 }
 
 #[test]
 fn the_echo_is_whole_when_readiness_is_an_edge() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::UntilShort));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).run(ReadMode::UntilShort));
 }
 
 #[test]
 fn the_echo_is_whole_when_everything_is_drained() {
-    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).rage(ReadMode::UntilWouldBlock));
+    (0..SEEDS).for_each(|seed| _ = Storm::new(seed).run(ReadMode::UntilWouldBlock));
 }
 
-/// What was received is answered, also by a connection that was told to stop, which then waits for its peer's end.
+/// A stopped connection answers what it has received, and then waits for the peer to close.
 #[test]
-fn who_is_stopped_answers_what_it_received() {
+fn a_stopped_connection_answers_what_it_received() {
     for seed in 0..SEEDS {
         let mut storm = Storm::new(seed);
         while storm.written < storm.bytes.len() / 2 {
@@ -65,7 +66,8 @@ fn who_is_stopped_answers_what_it_received() {
     }
 }
 
-/// What a proxy says in front is taken away and nothing else, however it is cut; so is what only looks like it.
+/// The header is stripped, and nothing else, wherever it is split; bytes that only look like an optional header are
+/// echoed.
 #[test]
 fn a_header_comes_first_and_the_rest_is_echoed() {
     const LINE: &[u8] = b"PROXY TCP6 2001:db8::7 ::1 40000 7\r\n";
@@ -79,18 +81,18 @@ fn a_header_comes_first_and_the_rest_is_echoed() {
         (b"\r\n\r\n\0\r\nQUI", true, false),
     ];
     for seed in 0..SEEDS / 6 {
-        for (header, optional, is_carried) in cases {
+        for (header, optional, names_client) in cases {
             for mode in [ReadMode::Once, ReadMode::UntilShort, ReadMode::UntilWouldBlock] {
                 let storm = Storm::awaiting_proxy_header(seed, header, optional);
-                let proxied_source = storm.rage(mode);
-                let expected = is_carried.then(|| "[2001:db8::7]:40000".parse().unwrap());
+                let proxied_source = storm.run(mode);
+                let expected = names_client.then(|| "[2001:db8::7]:40000".parse().unwrap());
                 assert_eq!(proxied_source, expected, "seed {seed}, {mode:?}, {header:?}");
             }
         }
     }
 }
 
-/// A client and a connection in one thread, who take turns at random.
+/// A client and a connection in one thread, acting in random order.
 struct Storm {
     random: u64,
     settings: config::Listener,
@@ -100,13 +102,13 @@ struct Storm {
     connection: Connection,
     scratch: Vec<u8>,
     wait: Step,
-    /// Something has changed for the connection since it looked.
+    /// Edge-triggered readiness: something has changed for the connection since it last advanced.
     edge: bool,
     bytes: Vec<u8>,
     written: usize,
     closed: bool,
     echo: Vec<u8>,
-    /// How much of the bytes is for the connection alone.
+    /// Length of the PROXY header, which is not echoed.
     header: usize,
 }
 
@@ -115,7 +117,7 @@ impl Storm {
         Self::with(seed, "off")
     }
 
-    /// One in which `header` comes first. Where it is one it is not echoed.
+    /// A run in which `header` comes first. A valid one is not echoed.
     fn awaiting_proxy_header(seed: u64, header: &[u8], optional: bool) -> Self {
         let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
         let context =
@@ -160,7 +162,7 @@ impl Storm {
         }
         for end in [&storm.client, &storm.socket] {
             end.set_nonblocking(true).unwrap();
-            // The kernel makes more of it, but still little.
+            // The kernel rounds this up, but the buffer stays small.
             end.set_send_buffer_size(1).unwrap();
         }
         let (scratch, length) = (storm.size(), 4 * storm.size());
@@ -170,13 +172,13 @@ impl Storm {
         storm
     }
 
-    fn rage(mut self, mode: ReadMode) -> Option<SocketAddr> {
+    fn run(mut self, mode: ReadMode) -> Option<SocketAddr> {
         let seed = self.random;
         let mut stuck = 0;
         while !matches!(self.wait, Step::Closed(_)) {
             let moved = self.client_acts() | self.daemon_acts(mode);
             stuck = if moved { 0 } else { stuck + 1 };
-            // Every kind of action was tried many times.
+            // By now every kind of action has been tried many times.
             assert!(
                 stuck < 200,
                 "seed {seed}: {:?} after {} of {}",
@@ -194,7 +196,7 @@ impl Storm {
         self.connection.proxied_source()
     }
 
-    /// Whether the client could do what came to its mind.
+    /// One random action of the client; returns whether anything moved.
     fn client_acts(&mut self) -> bool {
         match self.next(3) {
             0 => self.client_reads(),
@@ -234,7 +236,7 @@ impl Storm {
         n > 0
     }
 
-    /// Lets the connection advance if it would be told to: by a level or by an edge.
+    /// Advances the connection if a poller would report it: level-triggered for `Once`, otherwise edge-triggered.
     fn daemon_acts(&mut self, mode: ReadMode) -> bool {
         let flags = match self.wait {
             Step::Closed(_) => return false,
@@ -242,13 +244,13 @@ impl Storm {
             Step::Readable => PollFlags::POLLIN,
             Step::Writable => PollFlags::POLLOUT,
         };
-        let told = match mode {
+        let is_reported = match mode {
             ReadMode::Once => {
                 poll(&mut [PollFd::new(self.socket.as_fd(), flags)], PollTimeout::ZERO) == Ok(1)
             }
             _ => std::mem::take(&mut self.edge),
         };
-        told && self.connection_advances(mode)
+        is_reported && self.connection_advances(mode)
     }
 
     fn connection_advances(&mut self, mode: ReadMode) -> bool {
@@ -263,7 +265,7 @@ impl Storm {
         self.connection.totals() != before || matches!(self.wait, Step::Closed(_))
     }
 
-    /// Mostly small, sometimes large.
+    /// A random size, mostly small.
     fn size(&mut self) -> usize {
         let most = [1, 16, 700, 5000, 40_000][self.next(5)];
         1 + self.next(most)

@@ -1,6 +1,6 @@
 //! The checksum of version 2: CRC-32C (Castagnoli), RFC 9260, appendix A.
 
-/// The polynomial, its bits in reverse.
+/// The polynomial, bit-reversed.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
 const TABLE: [u32; 256] = table();
@@ -21,7 +21,7 @@ const fn table() -> [u32; 256] {
     table
 }
 
-/// The checksum of all `parts` in a row.
+/// The checksum of the concatenated `parts`.
 pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     !bytes.fold(!0, |rest, byte| rest >> 8 ^ TABLE[usize::from(rest as u8 ^ byte)])

@@ -1,4 +1,4 @@
-//! Against another reader, on right, mutated and cut headers.
+//! Differential tests against another parser, with valid, mutated and truncated headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,10 +7,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 
-/// What the other reader makes of the same bytes; `None` where it was never asked to decide.
+/// What the other parser makes of the same bytes.
 fn other(bytes: &[u8]) -> Reading {
     let whole = |length, source| Reading::Whole { length, source };
-    // It has an opinion on what is to be ignored.
+    // The other parser interprets the part of a LOCAL header that is to be ignored.
     if let Some(&[0x20, _, high, low]) = bytes.get(12..16).filter(|_| bytes.starts_with(v2::SIGNATURE)) {
         let length = 16 + usize::from(u16::from_be_bytes([high, low]));
         return if bytes.len() < length { Reading::Part } else { whole(length, None) };
@@ -39,7 +39,8 @@ fn other(bytes: &[u8]) -> Reading {
                 }
                 _ => None,
             };
-            // It reads optional fields only when asked, has no checksums, and no limit but that of the length field.
+            // The other parser reads optional fields only on request, verifies no checksum, and has no limit but that
+            // of the length field.
             let fields = header.tlv_bytes().len();
             let too_many = header.addresses != Addresses::Unspecified && fields > 4096
                 || header.addresses == Addresses::Unspecified && header.length() > 4096;
@@ -57,7 +58,7 @@ fn other(bytes: &[u8]) -> Reading {
     }
 }
 
-/// A line of version 1, right or nearly so.
+/// A line of version 1, valid or nearly so.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let v4 =
         any::<(u32, u32)>().prop_map(|(a, b)| ("TCP4", Ipv4Addr::from(a).into(), Ipv4Addr::from(b).into()));
@@ -78,7 +79,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A header of version 2, right or nearly so.
+/// A header of version 2, valid or nearly so.
 fn binary() -> impl Strategy<Value = Vec<u8>> {
     let command = prop_oneof![9 => Just(0x21_u8), 3 => Just(0x20), 1 => any::<u8>()];
     let group = prop_oneof![9 => select(&[0x11_u8, 0x21, 0x31, 0x00, 0x12][..]), 1 => any::<u8>()];
@@ -99,13 +100,13 @@ fn binary() -> impl Strategy<Value = Vec<u8>> {
                 body.extend((value.len() as u16).to_be_bytes());
                 body.extend(value);
             }
-            let told = (body.len() as i32 + slip).clamp(0, 65_535) as u16;
-            [v2::SIGNATURE, &[command, group], &told.to_be_bytes(), &body].concat()
+            let declared = (body.len() as i32 + slip).clamp(0, 65_535) as u16;
+            [v2::SIGNATURE, &[command, group], &declared.to_be_bytes(), &body].concat()
         },
     )
 }
 
-/// What may follow, and a byte that is changed.
+/// Changes a byte of some headers, and appends payload.
 fn mutated(header: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let change = prop_oneof![3 => Just(None), 1 => any::<(prop::sample::Index, u8)>().prop_map(Some)];
     (header, change, vec(any::<u8>(), 0..6000)).prop_map(|(mut header, change, payload)| {
@@ -125,15 +126,16 @@ proptest! {
     fn another_reader_reads_the_same_lines(bytes in mutated(line())) {
         let (ours, other) = (read(&bytes), other(&bytes));
         match (ours, other) {
-            // It lets a sign pass in front of a port, takes the end of `UNKNOWN` lightly, and is content with half of what may
-            // come of a broken line.
+            // The other parser accepts a sign in front of a port, is lenient about the end of an `UNKNOWN` line, and
+            // calls some broken lines incomplete.
             (Reading::Broken | Reading::Absent, Reading::Whole { length, .. }) => {
                 let lenient = bytes[..length].contains(&b'+') || bytes.starts_with(b"PROXY UNKNOWN");
                 prop_assert!(lenient, "{:?}", ours);
             }
             (Reading::Broken | Reading::Absent, Reading::Part) => {}
             (Reading::Absent, Reading::Broken) => {}
-            // It refuses some parts early, and has an opinion on what follows `UNKNOWN`, which is to be ignored.
+            // The other parser refuses some partial lines early, and validates what follows `UNKNOWN`, which is to be
+            // ignored.
             (Reading::Part, Reading::Broken) => {}
             (Reading::Whole { source: None, .. }, Reading::Broken | Reading::Part) => {
                 prop_assert!(bytes.starts_with(b"PROXY UNKNOWN"));
@@ -147,15 +149,15 @@ proptest! {
         // Without the signature it is not this version.
         prop_assume!(bytes.starts_with(v2::SIGNATURE));
         match (read(&bytes), other(&bytes)) {
-            // Ours does not wait for the rest of a header that is too long.
+            // Our parser does not wait for the rest of a header that is too long.
             (Reading::Broken, Reading::Part) => prop_assert!(u16::from_be_bytes([bytes[14], bytes[15]]) > 4096),
-            // A changed byte may have made a field a checksum.
+            // A changed byte may have turned a field into a checksum.
             (Reading::Broken, Reading::Whole { length, .. }) => prop_assert!(bytes[16..length].contains(&3)),
             (ours, other) => prop_assert_eq!(ours, other),
         }
     }
 
-    /// Whatever has arrived of a header, it is called a part of one, never something else; with the last byte it is whole.
+    /// Every prefix of a header is a part of one; with its last byte it is complete.
     #[test]
     fn a_header_may_come_in_pieces(header in prop_oneof![line(), binary()]) {
         let whole = read(&header);
@@ -165,7 +167,7 @@ proptest! {
         }
     }
 
-    /// What is decided stays so, whatever follows.
+    /// More bytes never change a decision.
     #[test]
     fn a_decision_is_final(bytes in prop_oneof![mutated(line()), mutated(binary()), vec(any::<u8>(), 0..200)]) {
         let mut decided = None;
@@ -215,7 +217,7 @@ fn lines_are_read() {
     }
 }
 
-/// 107 bytes are a line, 108 are not, whether or not its end has come.
+/// 107 bytes are a valid line and 108 are not, whether or not the end of the line has arrived.
 #[test]
 fn lines_are_bounded() {
     let line = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16)).into_bytes();
@@ -225,7 +227,7 @@ fn lines_are_bounded() {
     assert_eq!(read(&line(200)[..107]), Reading::Broken);
 }
 
-/// A header of version 2 with these fields.
+/// A header of version 2 with these optional fields.
 fn header(group: u8, addresses: &[u8], fields: &[u8]) -> Vec<u8> {
     let length = (addresses.len() + fields.len()) as u16;
     [v2::SIGNATURE, &[0x21, group], &length.to_be_bytes(), addresses, fields].concat()
@@ -241,7 +243,7 @@ fn optional_fields_are_skipped_up_to_a_limit() {
     assert_eq!(read(&most), Reading::Whole { length: 16 + 12 + 4096, source });
     let more = header(0x11, &ADDRESSES, &fields(4094));
     assert_eq!(read(&more), Reading::Broken);
-    assert_eq!(read(&more[..16]), Reading::Broken, "it is told before they come");
+    assert_eq!(read(&more[..16]), Reading::Broken, "it is known before they come");
     for broken in [&[1][..], &[1, 0], &[1, 0, 1], &[3, 0, 3, 0, 0, 0]] {
         assert_eq!(read(&header(0x11, &ADDRESSES, broken)), Reading::Broken, "{broken:?}");
     }
@@ -265,15 +267,15 @@ fn a_checksum_is_verified() {
     for bit in 16 * 8..sound.len() * 8 {
         let mut damaged = sound.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        // In the kind of the field it is no checksum any more.
+        // A flipped bit in the field's type makes it a field other than a checksum.
         let is_kind = bit / 8 == at - 3;
         assert!(is_kind || !matches!(read(&damaged), Reading::Whole { .. }), "bit {bit}");
     }
 }
 
 #[test]
-fn a_proxy_that_speaks_for_itself_names_nobody() {
-    // Family and length are ignored, whatever they say.
+fn a_local_header_names_no_client() {
+    // The family is to be ignored, and so is what follows, whatever its length.
     for group in [0x00, 0x11, 0x13, 0x21, 0x31, 0x41, 0xff] {
         for length in [0, 1, 12, 36, 4097, 65_535] {
             let mut local = header(group, &vec![0xee; length], b"");

@@ -7,13 +7,13 @@ use std::{
 
 use super::Reading;
 
-/// What every such header begins with.
+/// The first bytes of every header of this version.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";
 
-/// No line is longer, its end included.
+/// The longest line in bytes, CR and LF included.
 const LONGEST: usize = 107;
 
-/// Reads bytes that begin with [`SIGNATURE`].
+/// Parses bytes that begin with [`SIGNATURE`].
 pub(super) fn read(bytes: &[u8]) -> Reading {
     let line = &bytes[..bytes.len().min(LONGEST)];
     let Some(end) = line.iter().position(|byte| *byte == b'\r') else {
@@ -29,20 +29,21 @@ pub(super) fn read(bytes: &[u8]) -> Reading {
     }
 }
 
-/// What stands between the signature and the end of the line; `None` if it is wrong.
+/// Parses what stands between the signature and the end of the line; `None` if it is invalid.
 fn source(text: &[u8]) -> Option<Option<SocketAddr>> {
     let text = std::str::from_utf8(text).ok()?;
     let (group, rest) = text.split_once(' ').unwrap_or((text, ""));
     match group {
         "TCP4" => addresses::<Ipv4Addr>(rest).map(Some),
         "TCP6" => addresses::<Ipv6Addr>(rest).map(Some),
-        // Whatever follows is to be ignored.
+        // The protocol says to ignore what follows.
         "UNKNOWN" => Some(None),
         _ => None,
     }
 }
 
-/// Four words with one space between: the first is the source, the third its port. The others must be right as well.
+/// Four fields separated by single spaces: source and destination address, source and destination port. All must be
+/// valid.
 fn addresses<A: FromStr + Into<IpAddr>>(text: &str) -> Option<SocketAddr> {
     let mut words = text.split(' ');
     let source: A = words.next()?.parse().ok()?;
@@ -52,7 +53,7 @@ fn addresses<A: FromStr + Into<IpAddr>>(text: &str) -> Option<SocketAddr> {
     words.next().is_none().then(|| SocketAddr::new(source.into(), port))
 }
 
-/// Digits without a sign and without zeros in front.
+/// A decimal number without sign and without leading zeros.
 fn port(word: &str) -> Option<u16> {
     let plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
     word.parse().ok().filter(|_| plain)

@@ -1,31 +1,32 @@
-//! Version 2, binary: a signature, four bytes that say what follows, addresses, and optional fields (TLVs).
+//! Version 2, binary: a signature, four bytes with command, family and length, addresses, and optional fields (TLVs).
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Reading, crc32c};
 
-/// What every such header begins with.
+/// The first bytes of every header of this version.
 pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Signature, command, family, length.
+/// Signature, command, family and length, in bytes.
 const FIXED: usize = 16;
-/// Two paths of a unix socket: the longest addresses.
+/// Two paths of a unix socket: the longest addresses, in bytes.
 const UNIX: usize = 216;
-/// Optional fields are skipped, but no more of them than this.
+/// Optional fields are skipped, but no more bytes of them than this.
 const MOST_FIELDS: usize = 4096;
 
-/// No header is longer. One of a connection of the proxy's own is skipped, whatever is in it; any other that we read is shorter.
+/// The longest header, in bytes. A LOCAL header is skipped whatever its length; every other header that we accept is
+/// shorter.
 pub(super) const LONGEST: usize = FIXED + u16::MAX as usize;
 
-/// The proxy speaks for itself: the family and all that follows are to be ignored, whatever they say (section 2.2).
+/// LOCAL: the proxy speaks for itself. The family and all that follows is to be ignored (section 2.2).
 const LOCAL: u8 = 0x20;
-/// It speaks for somebody else.
+/// PROXY: the connection is relayed for a client.
 const PROXY: u8 = 0x21;
 
-/// The optional field that holds a checksum of the whole header.
+/// The optional field with a checksum of the whole header.
 const CHECKSUM: u8 = 3;
 
-/// Reads bytes that begin with [`SIGNATURE`].
+/// Parses bytes that begin with [`SIGNATURE`].
 pub(super) fn read(bytes: &[u8]) -> Reading {
     let Some(&[command, group, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else { return Reading::Part };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
@@ -52,7 +53,7 @@ fn read_proxied(bytes: &[u8], group: u8, length: usize) -> Reading {
     }
 }
 
-/// How many bytes the addresses of a family take.
+/// Length of the addresses of a family, in bytes.
 fn addresses(group: u8) -> Option<usize> {
     if group & 0x0f > 2 {
         return None;
@@ -66,7 +67,7 @@ fn addresses(group: u8) -> Option<usize> {
     }
 }
 
-/// The source, if it is that of a stream of the internet: others mean nothing to rules and limits.
+/// The client's address, if it is that of a stream over IPv4 or IPv6: rules and limits know no others.
 fn source(group: u8, bytes: &[u8]) -> Option<SocketAddr> {
     let port = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     match group {
@@ -82,7 +83,7 @@ fn source(group: u8, bytes: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// Whether the optional fields, from `at` on, fill the header to its end, and the checksum, if there is one, is right.
+/// Whether the optional fields, from `at` on, fill the header exactly, and the checksum, if there is one, is right.
 fn are_sound(header: &[u8], mut at: usize) -> bool {
     while at < header.len() {
         let Some(&[kind, high, low]) = header.get(at..at + 3) else { return false };
@@ -90,7 +91,7 @@ fn are_sound(header: &[u8], mut at: usize) -> bool {
         let Some(bytes) = header.get(value.clone()) else { return false };
         if kind == CHECKSUM {
             let Ok(expected) = <[u8; 4]>::try_from(bytes) else { return false };
-            // It was taken with zeros in its own place.
+            // The checksum was computed with zeros in its own field.
             let parts = [&header[..value.start], &[0; 4], &header[value.end..]];
             if crc32c::checksum(&parts) != u32::from_be_bytes(expected) {
                 return false;
