@@ -1,5 +1,4 @@
-//! Admission: the one place that decides about somebody who was accepted. Whoever is refused is closed before any service
-//! runs.
+//! Admission: the one place that decides about an accepted client. A refused client is closed before any service runs.
 
 use std::{
     net::IpAddr,
@@ -26,14 +25,14 @@ use crate::{
 };
 
 impl ListenerContext {
-    /// What becomes of a client that was `accepted` after a request was claimed. The permit is taken by a guest only.
+    /// Decides about a client that was accepted with a reserved request. Only an admitted client uses up the permit.
     pub fn receive(
         &self,
         accepted: Result<(Socket, Peer), AcceptError>,
         permit: &mut Option<Permit>,
     ) -> Result<Admitted, AcceptError> {
         let admitted = accepted.map(|(socket, peer)| self.decide(socket, peer, permit));
-        // Who is refused is none of `max-requests`.
+        // A refused client does not count towards `max-requests`.
         self.slots.commit(1, usize::from(matches!(admitted, Ok(Admitted::Accepted(_)))));
         admitted
     }
@@ -43,7 +42,7 @@ impl ListenerContext {
             Ok(mut permit) => {
                 permit.open();
                 self.stats.served.fetch_add(1, Relaxed);
-                self.greet(&socket, &peer);
+                self.log_open(&socket, &peer);
                 Admitted::Accepted(Accepted { socket, peer, permit, opened: Instant::now() })
             }
             Err(reason) => match self.refuse_client(&socket, &peer, reason) {
@@ -53,14 +52,14 @@ impl ListenerContext {
         }
     }
 
-    /// Decides about a peer that was accepted, and takes the permit if it may stay.
+    /// Decides about an accepted peer, and takes the permit if it is admitted.
     pub fn admit(
         &self,
         socket: &Socket,
         peer: &Peer,
         permit: &mut Option<Permit>,
     ) -> Result<Permit, RefusalReason> {
-        // Of whom a proxy speaks is decided later.
+        // A proxied client is decided on later, when its address is known.
         let awaits_header = self.awaits_header(peer)?;
         match peer {
             Peer::Inet(_) if awaits_header => {}
@@ -72,7 +71,7 @@ impl ListenerContext {
         };
         if let Some(limits) = &self.limits {
             match self.limit(limits, socket, peer, awaits_header) {
-                Ok(place) => taken.hold(place),
+                Ok(slot) => taken.hold(slot),
                 Err(reason) => {
                     *permit = Some(taken);
                     return Err(reason);
@@ -82,7 +81,8 @@ impl ListenerContext {
         Ok(taken)
     }
 
-    /// What a connection takes of the limits: first of its source, so that one alone cannot use up those of the listener.
+    /// Charges a connection to the limits: first to those of its source, so that one source cannot use up those of the
+    /// listener.
     fn limit(
         &self,
         limits: &Limits,
@@ -94,23 +94,23 @@ impl ListenerContext {
         let source = match peer {
             _ if awaits_header => None,
             Peer::Inet(address) => Some(SourceKey::Ip(address.ip())),
-            // Who cannot be asked for is under the limits of the listener alone.
+            // A peer whose user is unknown is under the limits of the listener alone.
             _ => peer_user(socket).ok().map(SourceKey::User),
         };
-        let place = source.map_or(Ok(None), |source| limits.connect(source, now))?;
+        let slot = source.map_or(Ok(None), |source| limits.connect(source, now))?;
         limits.arrive(now)?;
-        Ok(place)
+        Ok(slot)
     }
 
-    /// Decides about a connection whose address a proxy tells of: `allow`, `deny` and the limits of its source. To be called once, when
-    /// the address is known; the place is given back when it is dropped.
+    /// Decides about a client whose address a PROXY header names: `allow`, `deny` and the limits of its source. To be
+    /// called once, when the address is known; the source slot is released on drop.
     pub fn admit_address(&self, source: IpAddr) -> Result<Option<SourceSlot>, RefusalReason> {
         self.judge(source)?;
         let limits = self.limits.as_ref();
         limits.map_or(Ok(None), |limits| limits.connect(SourceKey::Ip(source), clock::now()))
     }
 
-    /// Takes a datagram of so many bytes that came at `now` off what its source may send.
+    /// Charges a datagram of `bytes` bytes, received at `now` (nanoseconds), to its source.
     pub fn limit_datagram(
         &self,
         source: impl Into<IpAddr>,
@@ -120,19 +120,19 @@ impl ListenerContext {
         self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source.into(), bytes, now))
     }
 
-    /// Whether clients wait in the backlog while all places are taken; otherwise they are told.
+    /// Whether clients wait in the backlog while all slots are taken; otherwise they are refused.
     pub fn queues_when_full(&self) -> bool {
         self.settings.when_full == WhenFull::Wait
     }
 
-    /// Takes back what a process of a pool had open when it died.
+    /// Reclaims what a pool process had open when it died.
     pub fn reclaim(&self, worker: &PoolProcess) {
         self.stats.died.fetch_add(1, Relaxed);
         self.stats.open.fetch_sub(worker.open.swap(0, Relaxed), Relaxed);
         self.release_source(&worker.place);
     }
 
-    /// Takes back the place of a source that a process has told of in `place`: one more than its number.
+    /// Reclaims the source slot that a process recorded in `place`: its number plus one, or 0 for none.
     pub fn release_source(&self, place: &AtomicU32) {
         let place = place.swap(0, Relaxed);
         if let (Some(limits), Some(place)) = (&self.limits, place.checked_sub(1)) {
@@ -140,18 +140,18 @@ impl ListenerContext {
         }
     }
 
-    /// Whether an address may come in: `allow` and `deny`. For datagrams too, and for an address that a proxy tells of.
+    /// Checks an address against `allow` and `deny`: of a peer, of a datagram, or from a PROXY header.
     pub fn judge(&self, source: impl Into<IpAddr>) -> Result<(), RefusalReason> {
         self.rules.as_ref().map_or(Ok(()), |rules| rules.judge(source.into()).result())
     }
 
-    /// Whether the user at the other end of a unix socket may come in: `allow-users` and `allow-groups`.
+    /// Checks the user at the other end of a unix socket against `allow-users` and `allow-groups`.
     fn judge_user(&self, socket: &Socket) -> Result<(), RefusalReason> {
         let (users, groups) = (&self.settings.allow_users, &self.settings.allow_groups);
         if users.is_empty() && groups.is_empty() {
             return Ok(());
         }
-        // Who cannot be asked for is nobody we know.
+        // A peer whose user is unknown is on no list.
         let is_user = || peer_user(socket).is_ok_and(|user| users.iter().any(|owner| owner.id == user));
         let groups: Vec<u32> = groups.iter().map(|group| group.id).collect();
         let known = is_user() || peer_is_in(socket, &groups).unwrap_or(false);

@@ -1,4 +1,4 @@
-//! Those who come through a proxy: whose headers are believed, and who is let in once they have told whom they speak for.
+//! Clients behind a proxy: whose PROXY headers are trusted, and the admission of the clients that they name.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,14 +12,15 @@ use crate::{
 };
 
 impl ListenerContext {
-    /// A connection to a peer that was let in.
+    /// The connection of an admitted peer.
     pub fn connection(&self, peer: Peer) -> Connection {
         let awaiting_proxy_header = self.awaits_header(&peer).unwrap_or(false);
         let connection = Connection::new(&*self.service, peer);
         if awaiting_proxy_header { connection.awaiting_proxy_header(&self.context()) } else { connection }
     }
 
-    /// Whether a peer is to begin with the header of a proxy, or why it may not come without being one.
+    /// Whether the connection starts with a PROXY header; an error if the header is required and the peer is not
+    /// trusted.
     pub(super) fn awaits_header(&self, peer: &Peer) -> Result<bool, RefusalReason> {
         let is_needed = match self.settings.proxy_protocol {
             ProxyProtocol::Off => return Ok(false),
@@ -39,8 +40,8 @@ impl ListenerContext {
         }
     }
 
-    /// Decides about whom a connection is for, now that a proxy has told; a proxy that speaks for itself is meant itself. The
-    /// place of that source is to be kept as long as the connection.
+    /// Decides about the client after the header phase; a proxy that speaks for itself is judged by its own address.
+    /// The source slot must be kept as long as the connection.
     pub fn admit_proxied(&self, connection: &Connection) -> Result<Option<SourceSlot>, RefusalReason> {
         let proxied_source = connection.proxied_source().as_ref().map(SocketAddr::ip);
         proxied_source.or(address(connection.peer())).map_or(Ok(None), |source| self.admit_address(source))

@@ -1,11 +1,11 @@
-//! How long to wait before a process that died is started again.
+//! Back-off before a process that died is started again.
 
 use std::time::Duration;
 
-/// The first wait, and the longest.
+/// The first and the longest wait.
 const BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// Who lived so long did not die of its start: the next wait is short again.
+/// A process that lived this long did not fail at its start: the next wait is short again.
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Waits that double with every early death.

@@ -1,6 +1,6 @@
-//! One batch of datagrams: receive, guard, answer, send.
+//! One batch of datagrams: receive, filter, answer, send.
 //!
-//! Whoever receives also guards, so that no thread is woken and no process is forked for a datagram that is not answered.
+//! The receiver also filters, so that no thread is woken and no process is forked for a datagram that is not answered.
 
 use std::{
     io::{self, ErrorKind},
@@ -31,23 +31,23 @@ use crate::{
 };
 pub use answer::answer;
 
-/// The rest after a receive that failed for want of memory.
+/// Back-off after a receive that failed for lack of memory.
 const REST: Duration = Duration::from_millis(100);
 
-/// Where datagrams come in: what a [`crate::serve::context::Acceptor`] is to connections.
+/// Receives batches of datagrams for one worker: what a [`crate::serve::context::Acceptor`] is to connections.
 pub struct DatagramReceiver<'a> {
     context: &'a ListenerContext,
     listener_set: ListenerSet<'a>,
 }
 
-/// A batch of up to `size` datagrams that suits all of these sockets.
+/// A batch of up to `size` datagrams that suits all of `sockets`.
 pub fn batch<'l>(
     context: &ListenerContext,
     sockets: impl Iterator<Item = &'l Listener> + Clone,
     size: usize,
 ) -> io::Result<Batch> {
     let mut batch = Batch::new(size, sockets.clone().any(Listener::has_many_addresses))?;
-    // They are of one protocol.
+    // All sockets of a listener have one protocol.
     if let Some(socket) = sockets.clone().next()
         && context.settings.gso
         && size > 1
@@ -57,7 +57,7 @@ pub fn batch<'l>(
     Ok(batch)
 }
 
-/// Who sent a request, for people.
+/// The source of a request, as text.
 fn source(context: &ListenerContext, request: Request<'_>) -> String {
     match Peer::from(&request.source()) {
         Peer::Unnamed => "a socket without a name".to_owned(),
@@ -65,18 +65,18 @@ fn source(context: &ListenerContext, request: Request<'_>) -> String {
     }
 }
 
-/// What happened at the desk.
+/// The outcome of one receive.
 pub enum ReceiveOutcome<'a> {
     /// The batch holds datagrams from this socket.
     Batch(&'a Listener),
-    /// Nothing yet: a signal, or a datagram that went to somebody else.
+    /// None yet: a signal arrived, another worker was faster, or all of them were refused.
     Nothing,
-    /// Nothing comes any more.
+    /// The listener is closed.
     Closed,
 }
 
 impl<'a> DatagramReceiver<'a> {
-    /// A desk for `sockets`, see [`ListenerSet::new`].
+    /// A receiver for `sockets`, see [`ListenerSet::new`].
     pub fn new(
         context: &'a ListenerContext,
         sockets: Vec<&'a Listener>,
@@ -89,12 +89,12 @@ impl<'a> DatagramReceiver<'a> {
         })
     }
 
-    /// A batch of `size` that suits these sockets.
+    /// A batch of up to `size` datagrams that suits these sockets.
     pub fn batch(&self, size: usize) -> io::Result<Batch> {
         batch(self.context, self.listener_set.sockets(), size)
     }
 
-    /// Fills the batch, and tells from which socket. `None` when nothing comes any more.
+    /// Fills the batch, and returns the socket it is from. `None` once the listener is closed.
     pub fn receive(&mut self, batch: &mut Batch) -> Option<&'a Listener> {
         loop {
             match self.look(batch, &WaitOptions::default()) {
@@ -106,20 +106,20 @@ impl<'a> DatagramReceiver<'a> {
     }
 
     /// Waits for datagrams once.
-    pub fn look(&mut self, batch: &mut Batch, patience: &WaitOptions) -> ReceiveOutcome<'a> {
-        let listener = match self.listener_set.wait(patience) {
+    pub fn look(&mut self, batch: &mut Batch, options: &WaitOptions) -> ReceiveOutcome<'a> {
+        let listener = match self.listener_set.wait(options) {
             Ready::Socket(listener) => listener,
             Ready::Nothing => return ReceiveOutcome::Nothing,
             Ready::Closed => return ReceiveOutcome::Closed,
         };
         let waits = self.listener_set.blocks();
-        let taken = self.listener_set.call(|| take(self.context, listener, batch, waits));
+        let received = self.listener_set.call(|| take(self.context, listener, batch, waits));
         self.listener_set.leave();
-        match taken {
+        match received {
             Ok(0) => ReceiveOutcome::Nothing,
             Ok(_) if batch.is_all_refused() => ReceiveOutcome::Nothing,
             Ok(_) => ReceiveOutcome::Batch(listener),
-            // A socket that was blocking does not block any more: we were asked to stop, and all is answered.
+            // EAGAIN on a blocking socket: an interrupt made it non-blocking, and the socket is empty.
             Err(e) if e.kind() == ErrorKind::WouldBlock && self.listener_set.is_asked_to_stop() => {
                 ReceiveOutcome::Closed
             }
@@ -132,34 +132,35 @@ impl<'a> DatagramReceiver<'a> {
     }
 }
 
-/// Fills the batch from a socket, and counts; `wait`s for the first datagram where the socket blocks.
+/// Fills the batch from a socket, filters and counts; with `wait` and a blocking socket it waits for the first
+/// datagram.
 ///
 /// # Errors
-/// EINTR and EAGAIN, and what is wrong with the socket, or the kernel's memory; that is counted and logged.
+/// EINTR and EAGAIN; other errors of the socket, and a lack of kernel memory, which are counted and logged.
 pub fn take(
     context: &ListenerContext,
     listener: &Listener,
     batch: &mut Batch,
     wait: bool,
 ) -> io::Result<usize> {
-    let claimed = context.slots.reserve(batch.size());
-    if claimed == 0 {
+    let reserved = context.slots.reserve(batch.size());
+    if reserved == 0 {
         return Ok(0);
     }
-    let received = batch.receive(listener.as_fd(), claimed, wait);
-    let let_in = if received.is_ok() { admit::admit(context, listener, batch) } else { 0 };
-    context.slots.commit(claimed, let_in);
+    let received = batch.receive(listener.as_fd(), reserved, wait);
+    let admitted = if received.is_ok() { admit::admit(context, listener, batch) } else { 0 };
+    context.slots.commit(reserved, admitted);
     match &received {
-        Ok(_) => _ = context.stats.served.fetch_add(let_in as u64, Relaxed),
+        Ok(_) => _ = context.stats.served.fetch_add(admitted as u64, Relaxed),
         Err(e) if e.kind() == ErrorKind::Interrupted => {}
         Err(e) if e.kind() == ErrorKind::WouldBlock => {
-            // What woke us may have been the error queue: it is not to do so again.
+            // The error queue may have woken us (POLLERR): empty it, so that it does not do so again.
             if !wait {
-                hear_complaints(context, listener);
+                drain_error_queue(context, listener);
             }
         }
-        Err(error) if hears_complaints(context, listener) && error_queue::may_be_feedback(error) => {
-            hear_complaints(context, listener);
+        Err(error) if has_error_queue(context, listener) && error_queue::may_be_feedback(error) => {
+            drain_error_queue(context, listener);
             return Err(ErrorKind::Interrupted.into());
         }
         Err(error) => cannot_receive(context, listener, error),
@@ -167,14 +168,14 @@ pub fn take(
     received
 }
 
-/// Whether a socket is told what became of its answers.
-fn hears_complaints(context: &ListenerContext, listener: &Listener) -> bool {
+/// Whether the socket has an error queue, with ICMP errors about its answers.
+fn has_error_queue(context: &ListenerContext, listener: &Listener) -> bool {
     context.guard.is_some() && guard::wants_feedback(&context.settings, listener.place())
 }
 
-/// Empties the error queue of a socket that has one, and tells the guard who wants no answers.
-fn hear_complaints(context: &ListenerContext, listener: &Listener) {
-    if let Some(guard) = context.guard.as_ref().filter(|_| hears_complaints(context, listener)) {
+/// Empties the error queue of a socket that has one, and passes unreachable ports to the guard.
+fn drain_error_queue(context: &ListenerContext, listener: &Listener) {
+    if let Some(guard) = context.guard.as_ref().filter(|_| has_error_queue(context, listener)) {
         error_queue::drain(listener.as_fd(), |address, port| guard.on_port_unreachable(address, port));
     }
 }

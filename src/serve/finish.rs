@@ -1,4 +1,4 @@
-//! The beginning of a connection, told at level debug, and its end: counted, and told in one line of the log.
+//! The open of a connection, logged at level debug, and its close: counted, and logged in one line.
 
 use std::{fmt, time::Duration};
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl ListenerContext {
-    /// Logs that a connection begins.
-    pub(super) fn greet(&self, socket: &Socket, peer: &Peer) {
+    /// Logs that a connection was opened.
+    pub(super) fn log_open(&self, socket: &Socket, peer: &Peer) {
         if log_enabled!(Level::Debug) {
             let name = self.settings.name.as_str();
             let process = self.process_at(socket, Level::Debug);
@@ -28,13 +28,15 @@ impl ListenerContext {
         }
     }
 
-    /// Counts and logs the end of a connection.
-    pub fn log_close(&self, peer: &Peer, report: ConnectionSummary) {
-        self.count_end(report.end, || peer.source(self.settings.protocol, report.proxied_source).to_string());
-        self.tell_end(peer, report);
+    /// Counts and logs the close of a connection.
+    pub fn log_close(&self, peer: &Peer, summary: ConnectionSummary) {
+        self.count_end(summary.end, || {
+            peer.source(self.settings.protocol, summary.proxied_source).to_string()
+        });
+        self.tell_end(peer, summary);
     }
 
-    /// The first half of [`ListenerContext::log_close`]; `source` puts into words where the client came from.
+    /// The first half of [`ListenerContext::log_close`]; `source` formats the client's address.
     pub fn count_end(&self, end: CloseReason, source: impl FnOnce() -> String) {
         self.stats.ended(end);
         if let CloseReason::Refused(reason) = end {
@@ -42,25 +44,25 @@ impl ListenerContext {
         }
     }
 
-    /// Whether the log has a line for such an end.
+    /// Whether a close for this reason is logged at the current level.
     pub fn tells_end(&self, end: CloseReason) -> bool {
         level(end) <= log::max_level()
     }
 
-    /// The client of a unix socket, if the log has a line for such an end.
+    /// The process at the other end of a unix socket, if a close for this reason is logged.
     pub fn process_to_tell(&self, socket: &Socket, end: CloseReason) -> Option<PeerProcess> {
         self.process_at(socket, level(end))
     }
 
-    /// The client of a unix socket, if the log has lines of that level.
+    /// The process at the other end of a unix socket, if lines of this level are logged.
     pub(super) fn process_at(&self, socket: &Socket, level: Level) -> Option<PeerProcess> {
-        let is_told = self.settings.protocol == Protocol::Unix && level <= log::max_level();
-        is_told.then(|| peer_process(socket).ok()).flatten()
+        let is_logged = self.settings.protocol == Protocol::Unix && level <= log::max_level();
+        is_logged.then(|| peer_process(socket).ok()).flatten()
     }
 
     /// The second half of [`ListenerContext::log_close`], which may come later.
-    pub fn tell_end(&self, peer: &Peer, report: ConnectionSummary) {
-        let ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered } = report;
+    pub fn tell_end(&self, peer: &Peer, summary: ConnectionSummary) {
+        let ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered } = summary;
         let (received, sent) = (Decimal(received), Decimal(sent));
         let name = self.settings.name.as_str();
         let url = peer.source(self.settings.protocol, proxied_source).of(process);
@@ -101,7 +103,7 @@ impl fmt::Display for Open {
     }
 }
 
-/// How much an end matters.
+/// The log level of a close.
 fn level(end: CloseReason) -> Level {
     match end {
         CloseReason::Refused(_) => Level::Debug,

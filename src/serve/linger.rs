@@ -1,5 +1,5 @@
-//! Clients that were refused with a message, until they have read it: closing a socket that has unread input resets the connection,
-//! and the reset may overtake the message. Their number, their time and what they may send meanwhile are bounded.
+//! Refused clients that are still to read their message: closing a socket with unread input resets the connection, and
+//! the reset may overtake the message. Their number, their time and their input are bounded.
 
 use std::{
     collections::VecDeque,
@@ -16,13 +16,13 @@ use socket2::Socket;
 
 use crate::stream::connection::LINGER;
 
-/// So many linger at once, for each worker that accepts. Whoever comes beyond that is closed at once.
+/// Clients that may linger at once, for each worker that accepts. Further ones are closed at once.
 pub const MOST: usize = 64;
 
-/// Bytes that are read and thrown away for one client.
+/// Input in bytes that is discarded for one client, at most.
 const BYTES: usize = 1 << 20;
 
-/// Refused clients, in the order in which they came. All may stay equally long, so the first is due first.
+/// Refused clients, in the order of their arrival. All have the same time, so the first one expires first.
 #[derive(Default)]
 pub struct LingerList {
     clients: VecDeque<Refused>,
@@ -33,44 +33,44 @@ struct Refused {
     number: u32,
     socket: Socket,
     due: Instant,
-    /// Bytes that it may still send.
+    /// Input in bytes that may still be discarded.
     left: usize,
 }
 
 impl LingerList {
-    /// Whether there is no room for another one.
+    /// Whether there is no room for another client.
     pub fn is_full(&self) -> bool {
         self.clients.len() >= MOST
     }
 
-    /// Whether there is nobody.
+    /// Whether no client lingers.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
 
-    /// Takes a client whose sending side was shut down, and returns its number; closes it if there is no room.
+    /// Adds a client whose socket was half-closed, and returns its number; closes the socket if there is no room.
     pub fn add(&mut self, socket: Socket) -> Option<u32> {
         if self.is_full() {
             return None;
         }
         let number = self.next;
-        // Of so few none has the same number as another.
+        // Far fewer clients linger at once, so the numbers are unique.
         self.next = (number + 1) % (1 << 30);
         self.clients.push_back(Refused { number, socket, due: Instant::now() + LINGER, left: BYTES });
         Some(number)
     }
 
-    /// The numbers and sockets of all.
+    /// Numbers and sockets of all clients.
     pub fn sockets(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         self.clients.iter().map(|client| (client.number, client.socket.as_fd()))
     }
 
-    /// When the first of them is due.
+    /// When the first client expires.
     pub fn due(&self) -> Option<Instant> {
         self.clients.front().map(|client| client.due)
     }
 
-    /// Reads what a client has sent. Returns its socket, which is to be closed, if it has ended or sent too much.
+    /// Discards what a client has sent. Returns its socket, to be closed, if the client has closed or sent too much.
     pub fn read(&mut self, number: u32) -> Option<Socket> {
         let at = self.clients.iter().position(|client| client.number == number)?;
         if self.clients[at].goes_on() {
@@ -79,18 +79,18 @@ impl LingerList {
         self.clients.remove(at).map(|client| client.socket)
     }
 
-    /// The socket of one whose time is over.
+    /// The socket of a client that has expired, to be closed.
     pub fn expire(&mut self) -> Option<Socket> {
         self.due().filter(|due| *due <= Instant::now())?;
         self.take()
     }
 
-    /// The socket of any of them, which stays no longer.
+    /// The socket of any client, to be closed now.
     pub fn take(&mut self) -> Option<Socket> {
         self.clients.pop_front().map(|client| client.socket)
     }
 
-    /// Waits until all have read what they were told, or their time is over.
+    /// Waits until every client has closed or expired.
     pub fn finish(mut self) {
         while let Some(due) = self.due() {
             let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -106,11 +106,11 @@ impl LingerList {
 }
 
 impl Refused {
-    /// Throws away what has arrived; false if the client has ended, or has sent too much.
+    /// Discards what has arrived; false if the client has closed or sent too much.
     fn goes_on(&mut self) -> bool {
-        let mut thrown_away = [0; 4096];
+        let mut discarded = [0; 4096];
         loop {
-            match recv(self.socket.as_raw_fd(), &mut thrown_away, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.socket.as_raw_fd(), &mut discarded, MsgFlags::MSG_DONTWAIT) {
                 Ok(n) if n > 0 && n < self.left => self.left -= n,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return true,

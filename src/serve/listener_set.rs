@@ -1,7 +1,7 @@
-//! Which of a worker's sockets to look at next.
+//! The wait on the listening sockets of one worker.
 //!
-//! A worker with one socket needs no answer: it blocks in accept(2) or recvmmsg(2) itself, without a system call to ask
-//! first. With several, or where requests are counted, it polls (ppoll(2)) and its sockets do not block.
+//! A worker with one socket blocks in accept(2) or recvmmsg(2) itself, and saves the system call that waits. With
+//! several sockets, or where requests are counted, it waits in ppoll(2), and the sockets are non-blocking.
 
 use std::{
     io,
@@ -27,54 +27,55 @@ use crate::{
 
 pub use crate::serve::linger::{LingerList, MOST as MOST_LINGER};
 
-/// Who stops serves what has arrived already, but not for longer than this: where clients keep coming there is no last one.
+/// A worker that stops still serves what has arrived, but no longer than this: while clients keep coming there is no
+/// last one.
 pub const BACKLOG_DRAIN_TIME: Duration = Duration::from_millis(30);
 
-/// The rest after a wait that failed for want of kernel memory.
+/// Back-off after a wait that failed for lack of kernel memory.
 const REST: Duration = Duration::from_millis(10);
 
-/// So many descriptors are polled on the stack.
+/// Up to so many descriptors are polled from the stack.
 const FEW: usize = 8;
 
-/// The sockets that a worker waits at.
+/// The listening sockets of one worker.
 pub struct ListenerSet<'a> {
     sockets: Vec<&'a Listener>,
     slots: &'a ConnectionSlots,
     worker: &'a WorkerState<'a>,
-    /// The gate's end, then the sockets.
+    /// Readable when the listener closes; then the sockets.
     polled: Vec<PollFd<'a>>,
-    /// When what arrived before the end has had its time.
+    /// The deadline for what arrived before the stop.
     end: Option<Instant>,
-    /// Where the last one was found; the search goes on behind it, so that a busy socket does not starve the others.
+    /// The socket found last. The next search begins behind it, so that a busy socket does not starve the others.
     last: usize,
-    /// Those who were refused, and read why.
+    /// Refused clients that are still to read their message.
     lingering: LingerList,
-    /// Whether calls on the only socket wait by themselves.
+    /// Whether system calls on the only socket block.
     blocks: bool,
 }
 
-/// How long to wait, and for what else.
+/// How long to wait, and with which signals.
 #[derive(Default)]
 pub struct WaitOptions {
-    /// At most so long; `None` for ever.
+    /// The time-out; `None` waits for ever.
     pub time: Option<Duration>,
-    /// Signals that stay blocked while it waits; the others wake it. `None` leaves all as they are.
+    /// The signal mask while waiting: other signals wake the worker. `None` leaves the mask unchanged.
     pub blocked: Option<SigSet>,
 }
 
-/// What there is to do.
+/// The result of a wait.
 pub enum Ready<'a> {
-    /// Take what waits at this socket. It may be gone by then, or the socket blocks until it comes.
+    /// Accept or receive here. What was ready may be gone by then, or the socket may block until something arrives.
     Socket(&'a Listener),
-    /// Nothing yet: a signal arrived, or patience was at its end.
+    /// Nothing yet: a signal arrived, or the time-out is over.
     Nothing,
-    /// Nothing more.
+    /// The listener is closed.
     Closed,
 }
 
 impl<'a> ListenerSet<'a> {
-    /// Watches `sockets`. Who needs to be woken by signals, or has refused clients to look after, `polls` and does not block in a
-    /// call on a socket.
+    /// Waits on `sockets`. A worker that must be woken by signals, or that has refused clients to look after, `polls`:
+    /// it never blocks in a call on a socket.
     pub fn new(
         sockets: Vec<&'a Listener>,
         slots: &'a ConnectionSlots,
@@ -82,8 +83,9 @@ impl<'a> ListenerSet<'a> {
         polls: bool,
     ) -> io::Result<ListenerSet<'a>> {
         let blocks = sockets.len() == 1 && !slots.counts_requests() && !polls;
-        // All generations and processes that share a socket share this: only the one that serves it may say so. An event loop of
-        // the generation before would wait for a single client.
+        // All generations and processes with this socket share O_NONBLOCK (it belongs to the open file description), so
+        // only the generation that serves it may set it: otherwise an event loop of the previous generation would block
+        // in accept(2).
         sockets.iter().try_for_each(|socket| socket.set_nonblocking(!blocks))?;
         let mut polled = vec![PollFd::new(slots.closed(), PollFlags::POLLIN)];
         polled.extend(sockets.iter().map(|&s| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
@@ -99,34 +101,34 @@ impl<'a> ListenerSet<'a> {
         })
     }
 
-    /// The sockets that are watched.
+    /// The sockets of the set.
     pub fn sockets(&self) -> impl Iterator<Item = &'a Listener> + Clone {
         self.sockets.iter().copied()
     }
 
-    /// To be called when somebody came: until the next wait nobody is waited for here.
+    /// Call when something has arrived: until the next wait this worker does not wait for clients.
     pub fn leave(&self) {
         self.worker.end_wait();
     }
 
-    /// Takes in a client that was refused, until it has read why; closes it if there are too many. Only for who polls.
+    /// Keeps a refused client until it has read its message; closes it if there are too many. Only for sets that poll.
     pub fn linger(&mut self, socket: Socket) {
         if !self.blocks() {
             self.lingering.add(socket);
         }
     }
 
-    /// The refused clients that have not read why yet.
+    /// The refused clients that have not read their message yet.
     pub fn lingering(self) -> LingerList {
         self.lingering
     }
 
-    /// Whether calls on the socket wait by themselves.
+    /// Whether calls on the socket block.
     pub fn blocks(&self) -> bool {
         self.blocks
     }
 
-    /// Makes a `call` on a socket that is ready; an interrupt wakes it where it blocks.
+    /// Makes a `call` on a ready socket; where it blocks, an interrupt wakes it.
     pub fn call<T>(&self, call: impl FnOnce() -> T) -> T {
         match self.blocks {
             true => interrupt::with_fd_guard(self.sockets[0].as_fd(), call),
@@ -134,19 +136,19 @@ impl<'a> ListenerSet<'a> {
         }
     }
 
-    /// Whether a socket that blocked does not any more because this worker is to stop.
+    /// Whether a blocking socket has become non-blocking because this worker is to stop.
     ///
-    /// If it was meant for another process that shares the socket, it blocks again from now on.
+    /// If another process that shares the socket was meant, the socket blocks again from now on.
     pub fn is_asked_to_stop(&self) -> bool {
         if !self.blocks() || interrupt::is_interrupted() || self.slots.is_closed_for_all() {
             return self.blocks();
         }
-        // If that fails, the next call will tell why.
+        // If this fails, the next call reports why.
         let _ = self.sockets[0].set_nonblocking(false);
         false
     }
 
-    /// Whether enough time was given to what arrived before the end.
+    /// Whether the time for what arrived before the stop is over.
     fn is_over(&mut self, closed: bool) -> bool {
         if !closed {
             return false;
@@ -155,8 +157,8 @@ impl<'a> ListenerSet<'a> {
         end <= Instant::now()
     }
 
-    /// Waits for one of the sockets.
-    pub fn wait(&mut self, patience: &WaitOptions) -> Ready<'a> {
+    /// Waits until one of the sockets is ready.
+    pub fn wait(&mut self, options: &WaitOptions) -> Ready<'a> {
         self.worker.begin_wait();
         if self.slots.is_handed_over() {
             self.worker.end_wait();
@@ -176,26 +178,26 @@ impl<'a> ListenerSet<'a> {
         }
         let left = |due: Instant| due.saturating_duration_since(Instant::now());
         let (lingers, log) = (self.lingering.due().map(left), log.map(left));
-        let time = patience.time.into_iter().chain(lingers).chain(log).min().map(TimeSpec::from);
+        let time = options.time.into_iter().chain(lingers).chain(log).min().map(TimeSpec::from);
         let found = match lingers {
-            None => self.poll(time, patience.blocked),
-            Some(_) => self.poll_with_lingering(time, patience.blocked),
+            None => self.poll(time, options.blocked),
+            Some(_) => self.poll_with_lingering(time, options.blocked),
         };
         if log.is_some() {
             logging::catch_up();
         }
         let (closed, next) = match found {
             Ok((false, None)) | Err(Errno::EINTR) => return Ready::Nothing,
-            // Only a lack of kernel memory is left (poll(2)): after a rest the sockets will tell, one after the other.
+            // Only ENOMEM is left, poll(2): after the back-off, try the sockets one after the other.
             Err(_) => {
                 thread::sleep(REST);
                 self.last = (self.last + 1) % self.sockets.len();
                 return Ready::Socket(self.sockets[self.last]);
             }
-            Ok(told) => told,
+            Ok(ready) => ready,
         };
         if closed && self.slots.is_handed_over() {
-            // Who came at the same moment is not ours any more.
+            // Stale event: the socket already belongs to the next generation.
             self.worker.end_wait();
             return Ready::Closed;
         }
@@ -203,7 +205,7 @@ impl<'a> ListenerSet<'a> {
             return Ready::Closed;
         }
         match next {
-            // What came before the end is still served, but not more than `max-requests`.
+            // What arrived before the stop is still served, but not beyond `max-requests`.
             Some(i) if !self.slots.is_exhausted() => {
                 self.last = i;
                 Ready::Socket(self.sockets[i])
@@ -212,13 +214,14 @@ impl<'a> ListenerSet<'a> {
         }
     }
 
-    /// Polls once: whether the gate is closed, and a socket that is ready.
+    /// Polls once; returns whether the listener is closed, and a socket that is ready.
     fn poll(
         &mut self,
         time: Option<TimeSpec>,
         blocked: Option<SigSet>,
     ) -> nix::Result<(bool, Option<usize>)> {
-        // A copy on the stack, if it is short: in a process that forks, every other page that is written to must be copied.
+        // A copy on the stack, if it is short: in a process that forks, writing to any other page costs a copy
+        // (copy-on-write).
         let mut few: [_; FEW] =
             std::array::from_fn(|i| self.polled.get(i).unwrap_or(&self.polled[0]).clone());
         let polled = match few.get_mut(..self.polled.len()) {
@@ -229,7 +232,7 @@ impl<'a> ListenerSet<'a> {
         Ok(first_ready(polled, self.last))
     }
 
-    /// As [`ListenerSet::poll`], while refused clients read why.
+    /// As [`ListenerSet::poll`], while refused clients linger.
     fn poll_with_lingering(
         &mut self,
         time: Option<TimeSpec>,
@@ -240,19 +243,19 @@ impl<'a> ListenerSet<'a> {
             polled.push(fd.clone());
         }
         polled.extend(self.lingering.sockets().map(|(_, fd)| PollFd::new(fd, PollFlags::POLLIN)));
-        let happened = ppoll(&mut polled, time, blocked);
+        let result = ppoll(&mut polled, time, blocked);
         let (own, lingering) = polled.split_at(self.polled.len());
-        let told = happened.map(|_| first_ready(own, self.last));
-        let has_come = |fd: &PollFd<'_>| happened.is_ok() && fd.any().unwrap_or(true);
-        let come = lingering.iter().zip(self.lingering.sockets()).filter(|(fd, _)| has_come(fd));
-        let come: Vec<u32> = come.map(|(_, (number, _))| number).collect();
-        come.into_iter().for_each(|number| _ = self.lingering.read(number));
+        let ready = result.map(|_| first_ready(own, self.last));
+        let is_ready = |fd: &PollFd<'_>| result.is_ok() && fd.any().unwrap_or(true);
+        let ready_clients = lingering.iter().zip(self.lingering.sockets()).filter(|(fd, _)| is_ready(fd));
+        let numbers: Vec<u32> = ready_clients.map(|(_, (number, _))| number).collect();
+        numbers.into_iter().for_each(|number| _ = self.lingering.read(number));
         while self.lingering.expire().is_some() {}
-        told
+        ready
     }
 }
 
-/// Whether the first of these is ready, and which of the others, from the one behind `last` on.
+/// Whether the first descriptor is ready, and which of the others, searched from the one behind `last`.
 fn first_ready(polled: &[PollFd<'_>], last: usize) -> (bool, Option<usize>) {
     let closed = polled[0].any().unwrap_or(false);
     let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
@@ -260,12 +263,12 @@ fn first_ready(polled: &[PollFd<'_>], last: usize) -> (bool, Option<usize>) {
     (closed, (1..=count).map(|step| (last + step) % count).find(|&i| ready(&polled[i + 1])))
 }
 
-/// Waits for a signal as `patience` says, or until `event` is readable.
-pub fn pause(patience: &WaitOptions, event: Option<BorrowedFd<'_>>) {
+/// Waits for a signal as `options` say, or until `event` is readable.
+pub fn pause(options: &WaitOptions, event: Option<BorrowedFd<'_>>) {
     let mut polled = event.map(|event| [PollFd::new(event, PollFlags::POLLIN)]);
     let polled = polled.as_mut().map_or(&mut [][..], |polled| &mut polled[..]);
-    // Whatever ended it, the caller looks at everything anew.
-    if ppoll(polled, patience.time.map(TimeSpec::from), patience.blocked).is_err_and(|e| e != Errno::EINTR) {
+    // Whatever ended the wait, the caller checks everything anew.
+    if ppoll(polled, options.time.map(TimeSpec::from), options.blocked).is_err_and(|e| e != Errno::EINTR) {
         thread::sleep(REST);
     }
 }

@@ -1,7 +1,15 @@
-//! One listener at work, in whatever mode: its context, and what happens to each client and datagram.
+//! Room `serve`: one listener at work, in any mode.
 //!
-//! Comes in: a `Listener` and its settings. Goes out: accepted connections and batches of datagrams, admitted, counted and logged.
-//! Read `context`, then `listener_set`, `admit` and `refuse`, then `finish`; `datagram` is the same road for datagrams.
+//! In: the listening sockets of a listener, its settings, its rules and limits.
+//! Out: admitted connections, batches of admitted datagrams and their answers; refusals and closes, counted and logged.
+//!
+//! Read `context` first: `ListenerContext`, what serving needs, and `Acceptor`, which accepts. Then `listener_set`, the
+//! wait on the listening sockets; `admit`, `admit_proxied` and `refuse`, the decision about a client; `finish`, its
+//! close.
+//! `datagram` is the same road for datagrams; `unread` handles unix clients that do not read their answers.
+//! Beside the road: `startup` (all workers are ready before any accepts), `linger`, `shortage` and `backoff`.
+//!
+//! Whether a worker, a thread, a process or an event loop serves the client is decided above, in `modes`.
 
 mod admit;
 mod admit_proxied;

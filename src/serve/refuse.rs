@@ -1,4 +1,4 @@
-//! Refusing: counted by reason, told once per connection at level debug, and otherwise at most once a minute.
+//! Refusals: counted by reason, logged for each connection at level debug, and otherwise at most once a minute.
 
 use std::{net::Shutdown, os::fd::AsRawFd};
 
@@ -18,8 +18,8 @@ use crate::{
 };
 
 impl ListenerContext {
-    /// Refuses `count` connections or datagrams for one reason. The log tells of that reason at most once a minute, with a `source` as an example, which is
-    /// put into words only then.
+    /// Refuses `count` connections or datagrams for one reason. Each reason is logged at most once a minute, with one
+    /// `source` as an example, which is formatted only then.
     pub fn refuse(&self, reason: RefusalReason, count: u64, source: impl FnOnce() -> String) {
         self.stats.refuse(reason, count);
         if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
@@ -32,10 +32,11 @@ impl ListenerContext {
         }
     }
 
-    /// Refuses a connection. Where there are too many the peer is told, as `when-full` says; nobody else learns why. False if
-    /// the socket is to be closed at once, true if only when the peer has ended, so that it can read the message.
+    /// Refuses a connection. Only at a limit of open connections is the reason sent to the client, if `when-full` says so. False if
+    /// the socket is to be closed at once; true if only after the client has closed, so that it can read the message.
     pub(super) fn refuse_client(&self, socket: &Socket, peer: &Peer, reason: RefusalReason) -> bool {
-        let lingers = matches!(reason, RefusalReason::Full | RefusalReason::SourceFull) && self.tell(socket);
+        let lingers =
+            matches!(reason, RefusalReason::Full | RefusalReason::SourceFull) && self.send_refusal(socket);
         let (name, line) = (self.settings.name.as_str(), reason.line());
         let process = self.process_at(socket, Level::Debug);
         let url = peer.source(self.settings.protocol, None).of(process);
@@ -45,25 +46,26 @@ impl ListenerContext {
         );
         self.refuse(reason, 1, || match peer {
             Peer::Inet(_) => url.to_string(),
-            // Nearly all clients of a unix socket have no name.
+            // Nearly all clients of a unix socket are unnamed.
             _ => peer_user(socket).map_or_else(|_| url.to_string(), |user| format!("user {user}")),
         });
         lingers
     }
 
-    /// Says good-bye without waiting for anybody: what fits is sent, and what has come is read, because closing a socket that has
-    /// not been read resets the connection, and a reset may overtake the words. True if there are words, and more may come.
-    fn tell(&self, socket: &Socket) -> bool {
+    /// Sends the message and half-closes, without waiting. What has arrived is discarded: closing a socket with unread
+    /// input resets the connection, and the reset may overtake the message. True if a message was sent and more input
+    /// may arrive.
+    fn send_refusal(&self, socket: &Socket) -> bool {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let mut lingers = false;
         if self.settings.when_full == WhenFull::Message {
-            let words = format!("{}\n", self.settings.refusal);
-            lingers = send(socket.as_raw_fd(), words.as_bytes(), flags).is_ok();
+            let message = format!("{}\n", self.settings.refusal);
+            lingers = send(socket.as_raw_fd(), message.as_bytes(), flags).is_ok();
         }
         let _ = socket.shutdown(Shutdown::Write);
-        let mut thrown_away = [0; 4096];
+        let mut discarded = [0; 4096];
         for _ in 0..16 {
-            match recv(socket.as_raw_fd(), &mut thrown_away, flags) {
+            match recv(socket.as_raw_fd(), &mut discarded, flags) {
                 Ok(1..) => {}
                 Err(Errno::EAGAIN) => return lingers,
                 _ => return false,

@@ -1,4 +1,4 @@
-//! A shortage of descriptors or memory: told seldom, and waited for.
+//! Shortage of descriptors or memory: logged at a limited rate, answered by backing off.
 
 use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -7,7 +7,7 @@ use log::warn;
 use crate::report::logging::LogThrottle;
 use crate::serve::context::ListenerContext;
 
-/// How long to rest after a shortage: twice as long each time, up to a second.
+/// Back-off after a shortage: doubled each time, up to a second.
 pub struct Rest(Duration);
 
 impl Default for Rest {
@@ -25,7 +25,7 @@ impl Rest {
 }
 
 impl ListenerContext {
-    /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to rest.
+    /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to back off.
     pub fn exhausted(&self, what: &str, error: &io::Error, rest: &mut Rest) -> Duration {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         self.stats.exhausted.fetch_add(1, Relaxed);

@@ -1,6 +1,6 @@
-//! Where the workers of a listener meet the one that starts them: every worker makes what it needs, reports that it is prepared,
-//! and accepts clients only once it is told to begin. So a start, or a reload, that fails for want of descriptors, memory,
-//! threads or processes fails before anything has changed.
+//! The rendezvous of a listener's workers with the thread that starts them. Every worker allocates what it needs,
+//! reports that it is ready, and accepts clients only after the go-ahead. So a start, or a reload, that fails for lack
+//! of descriptors, memory, threads or processes fails before anything has changed.
 
 use std::{
     io,
@@ -9,82 +9,76 @@ use std::{
 
 /// The start of one listener.
 pub struct Startup {
-    state: Mutex<State>,
+    state: Mutex<StartState>,
     changed: Condvar,
-    /// In a process of its own: reports to the process that started it, and waits for its word.
+    /// In a worker process: reports to its parent, and waits for the go-ahead.
     elsewhere: Option<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
-struct State {
+struct StartState {
     /// Workers that have not reported yet.
     missing: usize,
-    phase: Phase,
+    phase: StartPhase,
     failure: Option<io::Error>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StartPhase {
     Preparing,
     Begun,
     GivenUp,
 }
 
 impl Startup {
-    /// The start of so many workers in this process.
+    /// A start of so many workers in this process.
     pub fn of(workers: usize) -> Startup {
-        Startup::new(workers, Phase::Preparing, None)
+        Startup::new(workers, StartPhase::Preparing, None)
     }
 
-    /// The start of a process that serves with one thread: `meet` reports to the process that started it, and returns whether
-    /// it is to begin.
+    /// The start of a process with one worker thread: `meet` reports to the parent, and returns whether to begin.
     pub fn elsewhere(meet: impl Fn() -> bool + Send + Sync + 'static) -> Startup {
-        Startup::new(1, Phase::Preparing, Some(Box::new(meet)))
+        Startup::new(1, StartPhase::Preparing, Some(Box::new(meet)))
     }
 
-    /// Nobody waits for these workers: they begin at once.
+    /// A start without rendezvous: the workers begin at once.
     pub fn begun() -> Startup {
-        Startup::new(0, Phase::Begun, None)
+        Startup::new(0, StartPhase::Begun, None)
     }
 
-    fn new(missing: usize, phase: Phase, elsewhere: Option<Box<dyn Fn() -> bool + Send + Sync>>) -> Startup {
-        let state = State { missing, phase, failure: None };
+    fn new(
+        missing: usize,
+        phase: StartPhase,
+        elsewhere: Option<Box<dyn Fn() -> bool + Send + Sync>>,
+    ) -> Startup {
+        let state = StartState { missing, phase, failure: None };
         Startup { state: Mutex::new(state), changed: Condvar::new(), elsewhere }
     }
 
-    /// To be called by each worker when it has all that it needs. Waits until it may begin; false if the start was given up.
+    /// Called by each worker when it has all it needs. Waits for the go-ahead; false if the start was given up.
     pub fn meet(&self) -> bool {
         let mut state = self.lock();
-        if state.phase == Phase::Preparing
+        if state.phase == StartPhase::Preparing
             && let Some(elsewhere) = &self.elsewhere
         {
-            state.phase = if elsewhere() { Phase::Begun } else { Phase::GivenUp };
+            state.phase = if elsewhere() { StartPhase::Begun } else { StartPhase::GivenUp };
         }
-        if state.phase == Phase::Preparing {
+        if state.phase == StartPhase::Preparing {
             state.missing = state.missing.saturating_sub(1);
             self.changed.notify_all();
         }
-        self.word(state)
-    }
-
-    /// As [`Startup::meet`], for a thread that is none of the workers.
-    pub fn wait_for_word(&self) -> bool {
-        self.word(self.lock())
-    }
-
-    fn word(&self, mut state: MutexGuard<'_, State>) -> bool {
-        while state.phase == Phase::Preparing {
+        while state.phase == StartPhase::Preparing {
             state = self.wait(state);
         }
-        state.phase == Phase::Begun
+        state.phase == StartPhase::Begun
     }
 
-    /// Waits until all workers are prepared.
+    /// Waits until all workers have reported.
     ///
     /// # Errors
-    /// What the first worker that failed has met.
+    /// The error of the first worker that failed.
     pub fn prepared(&self) -> io::Result<()> {
         let mut state = self.lock();
-        while state.missing > 0 && state.phase == Phase::Preparing {
+        while state.missing > 0 && state.phase == StartPhase::Preparing {
             state = self.wait(state);
         }
         state.failure.take().map_or(Ok(()), Err)
@@ -92,33 +86,34 @@ impl Startup {
 
     /// Lets all workers begin.
     pub fn begin(&self) {
-        self.enter(Phase::Begun, None);
+        self.enter(StartPhase::Begun, None);
     }
 
-    /// Sends all workers away, because one of them met an `error`, or the start of another listener failed.
+    /// Ends all workers before they begin, because one of them failed with `error`, or another listener failed to
+    /// start.
     pub fn give_up(&self, error: Option<io::Error>) {
-        self.enter(Phase::GivenUp, error);
+        self.enter(StartPhase::GivenUp, error);
     }
 
-    /// Whether the workers were told to begin.
+    /// Whether the workers were given the go-ahead.
     pub fn has_begun(&self) -> bool {
-        self.lock().phase == Phase::Begun
+        self.lock().phase == StartPhase::Begun
     }
 
-    fn enter(&self, phase: Phase, error: Option<io::Error>) {
+    fn enter(&self, phase: StartPhase, error: Option<io::Error>) {
         let mut state = self.lock();
-        if state.phase == Phase::Preparing {
+        if state.phase == StartPhase::Preparing {
             state.phase = phase;
             state.failure = error;
         }
         self.changed.notify_all();
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, StartState>) -> MutexGuard<'a, StartState> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StartState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_begins_before_all_are_prepared() {
+    fn no_worker_begins_before_all_are_prepared() {
         let startup = Startup::of(3);
         thread::scope(|scope| {
             let workers: Vec<_> = (0..3).map(|_| scope.spawn(|| startup.meet())).collect();
@@ -143,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_fails_sends_the_others_away() {
+    fn a_worker_that_fails_ends_the_others() {
         let startup = Startup::of(2);
         thread::scope(|scope| {
             let other = scope.spawn(|| startup.meet());

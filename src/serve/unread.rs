@@ -1,11 +1,13 @@
-//! Answers that unix clients have not read. They lie in the send buffer of our socket, so that a client that does not read would
-//! keep the answers of all others from being sent: the kernel bounds the queue of a client only while it is not connected to us.
+//! Answers that unix clients have not read. They count against the send buffer of our socket, so one client that does
+//! not read would block the answers of all others: the kernel bounds a client's queue only if the client is not
+//! connected to us.
 //!
-//! As long as there is room nothing is asked and nothing is noted. When the buffer is full it is enlarged once, and from then on
-//! each answer is asked for: it is sent to a client that has read what it was sent, as far as the kernel tells, and no more of the
-//! room is given to one than leaves as much again for others. When half of the usual buffer is free, all is as before.
+//! While there is room, nothing is checked and nothing is recorded. When the buffer is full it is enlarged once, and
+//! from then on every answer is checked: it is sent only to a client that has read what it was sent before, as far as
+//! the kernel tells, and no client gets more of the room than leaves as much again for others. When half of the usual
+//! buffer is free again, the checks end.
 //!
-//! The threads and processes of a listener share what is noted.
+//! The threads and processes of a listener share what is recorded.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -26,27 +28,29 @@ use crate::{
     },
 };
 
-/// Sockets whose room is told apart; a word for each is a page.
+/// Sockets whose room is kept apart; one word each makes one page.
 const SOCKETS: usize = 512;
-/// Clients that are told apart, by a keyed hash of their names.
+/// Clients that are kept apart, by a keyed hash of their names.
 const CLIENTS: usize = 1024;
-/// Bits for clients that were sent an empty answer, in words.
+/// Words of the bit set of clients that were sent an empty answer.
 const EMPTY: usize = 1024;
 
-/// A client may owe this part of the enlarged buffer before the kernel is asked whether it has read.
+/// This part of the enlarged buffer may be unread by one client before the kernel is asked whether it has read.
 const SHARE: usize = 32;
 
-/// The pause before the kernel is asked again about a client that has not read, in nanoseconds: doubled each time, up to the longest.
+/// The wait before the kernel is asked again about a client that has not read, in nanoseconds: doubled each time, up to
+/// the longest.
 const PAUSE: u64 = 5_000_000;
 const LONGEST_PAUSE: u64 = 160_000_000;
 
-/// What is noted of the clients of one listener.
+/// What is recorded about the clients of one listener.
 pub struct Unread {
     hash: RandomState,
-    /// The usual size of the buffer of a socket whose room is scarce; 0 otherwise.
+    /// The usual buffer size of a socket whose room is scarce, in bytes; otherwise 0.
     usual: SharedArray<AtomicU64>,
     clients: SharedArray<Client>,
-    /// Who was ever sent an empty answer: one that is first in a queue looks like an empty queue.
+    /// Clients that were ever sent an empty answer: a queue that begins with an empty datagram looks like an empty
+    /// queue.
     sent_empty: SharedArray<AtomicU64>,
 }
 
@@ -54,29 +58,29 @@ atomics! {
 /// A client, while room is scarce.
 #[repr(C)]
 struct Client {
-    /// The hash of its name and of the socket; 0 for nobody.
+    /// Hash of its name and the socket; 0 for a free entry.
     key: AtomicU64,
-    /// What it was sent since it had read all, in bytes of the kernel's memory.
+    /// Bytes of kernel memory that it was sent since it last had read everything.
     has_pending: AtomicU64,
-    /// How much was in use when the first of that was sent.
+    /// Bytes in use when the first of these was sent.
     level: AtomicU64,
-    /// Until when it is known not to have read, in nanoseconds.
+    /// Until then it is known not to have read, in nanoseconds.
     silent_until: AtomicU64,
-    /// The last pause.
+    /// The last wait, in nanoseconds.
     pause: AtomicU64,
 }
 }
 
-/// The room that one socket has for answers.
+/// The room for answers of one socket.
 pub struct AnswerRoom<'a> {
     unread: &'a Unread,
     socket: usize,
-    /// The first client that was not sent an answer.
+    /// The first client from which an answer was withheld.
     withheld: Option<Vec<u8>>,
 }
 
 impl Unread {
-    /// For a listener whose answers can fill its buffer: one of unix datagrams that answers.
+    /// For a listener whose answers can fill its buffer: a service that answers unix datagrams.
     pub fn of(listener: &config::Listener) -> io::Result<Option<Unread>> {
         if listener.protocol != Protocol::UnixDatagram || listener.service == ServiceKind::Discard {
             return Ok(None);
@@ -89,7 +93,7 @@ impl Unread {
         }))
     }
 
-    /// The room of one of its sockets.
+    /// The room of one of the listener's sockets.
     pub fn room(&self, listener: &Listener) -> AnswerRoom<'_> {
         AnswerRoom { unread: self, socket: listener.address().number() as usize % SOCKETS, withheld: None }
     }
@@ -103,9 +107,9 @@ impl SendRoom for AnswerRoom<'_> {
         }
         let is_scarce = send_buffer::used(&fd).is_ok_and(|used| used > usual / 2);
         if !is_scarce && self.usual().swap(0, Relaxed) != 0 {
-            // What is noted is about what has been read.
+            // What is recorded is about answers that have been read.
             self.unread.clients.iter().for_each(|client| client.key.store(0, Relaxed));
-            // It stays large if that fails.
+            // If this fails, the buffer stays large.
             let _ = send_buffer::restore(&fd, usual);
         }
         is_scarce
@@ -117,7 +121,7 @@ impl SendRoom for AnswerRoom<'_> {
             return false;
         }
         if self.usual().compare_exchange(0, size as u64, Relaxed, Relaxed).is_ok() {
-            // Without more room nobody is answered, as before.
+            // If this fails there is no more room than before, and no client is answered.
             let _ = send_buffer::enlarge(&fd, size);
         }
         true
@@ -167,7 +171,7 @@ impl AnswerRoom<'_> {
             return false;
         }
         client.pause.store(0, Relaxed);
-        // A client that has shown that it reads may have what newcomers leave.
+        // A client that has proved that it reads may also use the room that is kept for new clients.
         let admitted = cost <= if is_reader { free } else { free / 2 };
         client.has_pending.store(if admitted { cost as u64 } else { 0 }, Relaxed);
         client.level.store(used as u64, Relaxed);
@@ -186,7 +190,7 @@ impl AnswerRoom<'_> {
         (&self.unread.sent_empty[(key >> 6) as usize % EMPTY], 1 << (key % 64))
     }
 
-    /// The place of a client; none if another one has it that owes something.
+    /// The entry of a client; `None` if another client that has not read everything has it.
     fn client(&self, key: u64) -> Option<&Client> {
         let client = &self.unread.clients[(key >> 32) as usize % CLIENTS];
         let there = client.key.load(Relaxed);
@@ -203,8 +207,8 @@ impl AnswerRoom<'_> {
         Some(client)
     }
 
-    /// Whether a client has read all that it was sent. Where the kernel does not show its queue, or an empty datagram may be first in
-    /// it, what is in use says whether it `may_have_read`.
+    /// Whether a client has read all that it was sent. Where the kernel does not show its queue, or an empty datagram
+    /// may come first in it, the buffer in use says whether it `may_have_read`.
     fn has_read(&self, name: &[u8], key: u64, may_have_read: bool) -> bool {
         let (word, bit) = self.bit(key);
         match unix_diag::first_unread(name) {
@@ -215,8 +219,8 @@ impl AnswerRoom<'_> {
     }
 }
 
-/// What a datagram takes of the kernel's memory, or a little more: buffers come in powers of two, and what does not fit a large one
-/// in pages.
+/// Kernel memory that a datagram takes, in bytes, or a little more: buffers come in powers of two, and what exceeds a
+/// large one in pages.
 fn cost(length: usize) -> usize {
     const LINEAR: usize = 16 << 10;
     if length < LINEAR { (length + 512).next_power_of_two() + 512 } else { length + LINEAR / 2 }

@@ -1,4 +1,4 @@
-//! A service that panics.
+//! A service that panics, and the drain deadline of a busy connection.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ use crate::{
     service::{Next, Session, SessionEvent},
 };
 
-/// Echoes, but is afraid of one word.
+/// Echoes, but panics at one message.
 struct Fragile;
 
 impl Service for Fragile {
@@ -36,7 +36,7 @@ impl Session for Fragile {
     }
 }
 
-/// Takes its time over each message.
+/// Takes a millisecond for each message.
 struct Slow;
 
 impl Service for Slow {
@@ -56,7 +56,7 @@ impl Session for Slow {
     }
 }
 
-/// A client that sends faster than it is served never lets the conversation wait.
+/// A client that sends faster than it is served never lets the connection wait.
 #[test]
 fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
     crate::sys::interrupt::on(crate::sys::interrupt::SIGNAL);
@@ -69,7 +69,7 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             let block = vec![0; 1 << 20];
-            // Long enough to fail where it is not cut.
+            // Long enough that the test fails if the connection is not cut.
             let end = Instant::now() + Duration::from_secs(20);
             while end > Instant::now() && (&ours).write_all(&block).is_ok() {}
             is_served.load(Relaxed)
@@ -104,9 +104,9 @@ fn a_panic_costs_one_connection() {
     let mut context = context();
     context.service = Box::new(Fragile);
     let mut scratch = [0; 64];
-    let mut converse = |word: &[u8]| {
+    let mut echo = |message: &[u8]| {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ours.write_all(word).unwrap();
+        ours.write_all(message).unwrap();
         ours.shutdown(Shutdown::Write).unwrap();
         let socket = Socket::from(OwnedFd::from(theirs));
         let mut permit = context.slots.acquire().unwrap();
@@ -116,8 +116,8 @@ fn a_panic_costs_one_connection() {
         ours.read_to_end(&mut answer).unwrap();
         (answer, [&context.stats.died, &context.stats.open].map(|count| count.load(Relaxed)))
     };
-    assert_eq!(converse(b"hello"), (b"hello".to_vec(), [0, 0]));
-    assert_eq!(converse(b"boo"), (Vec::new(), [1, 0]));
-    assert_eq!(converse(b"again"), (b"again".to_vec(), [1, 0]));
+    assert_eq!(echo(b"hello"), (b"hello".to_vec(), [0, 0]));
+    assert_eq!(echo(b"boo"), (Vec::new(), [1, 0]));
+    assert_eq!(echo(b"again"), (b"again".to_vec(), [1, 0]));
     assert_eq!(context.stats.errors.load(Relaxed), 1);
 }

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Answers all datagrams of a batch that were let in, and sends the answers.
+/// Answers the admitted datagrams of a batch.
 pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch) {
     if context.settings.payload != Payload::Off || log_enabled!(Level::Debug) {
         show(context, batch);
@@ -33,31 +33,31 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
             None
         })
     };
-    // A service that panics loses one datagram, not the batch.
+    // A panic of the service costs one datagram, not the batch.
     while catch_unwind(AssertUnwindSafe(|| batch.answer(make))).is_err() {
         context.stats.died.fetch_add(1, Relaxed);
         context.stats.errors.fetch_add(1, Relaxed);
         error!("listener \"{}\": the service panicked; one datagram is lost", context.settings.name);
     }
     let mut room = context.unread.as_ref().map(|unread| unread.room(listener));
-    let is_interrupted = room.as_mut().map(|room| room as &mut dyn SendRoom);
-    let sent = batch.send(listener.as_fd(), super::hears_complaints(context, listener), is_interrupted);
+    let send_room = room.as_mut().map(|room| room as &mut dyn SendRoom);
+    let sent = batch.send(listener.as_fd(), super::has_error_queue(context, listener), send_room);
     context.stats.sent(sent.bytes);
     if sent.has_feedback {
-        super::hear_complaints(context, listener);
+        super::drain_error_queue(context, listener);
     }
     if let Some(peer) = room.as_ref().and_then(AnswerRoom::withheld_from) {
         context
             .refuse(RefusalReason::Unread, sent.withheld, || peer.url(context.settings.protocol).to_string());
     }
     if sent.error != 0 {
-        tell_unsent(context, listener, &sent);
+        log_unsent(context, listener, &sent);
     }
 }
 
-/// Counts the answers that could not be sent, and tells why the last of them could not, once a minute for each reason.
+/// Counts the answers that could not be sent, and logs why the last one failed, once a minute for each reason.
 #[cold]
-fn tell_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
+fn log_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
     let (stats, &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. }) =
         (&context.stats, sent);
     stats.dropped.fetch_add(dropped, Relaxed);
@@ -81,8 +81,9 @@ fn tell_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
     }
 }
 
-/// Makes the answer to a datagram, and returns its length. One that is longer than its request would let whoever forges a source
-/// address aim more at the victim than he spends himself. It is not sent short either, which would be wrong.
+/// Makes the answer to a datagram, and returns its length. An answer longer than its request is refused: a client that
+/// forges its source address could use it to amplify an attack. It is not truncated either, which would be a wrong
+/// answer.
 pub(super) fn reply(
     service: &dyn Service,
     buffer: &mut [u8],
@@ -95,7 +96,7 @@ pub(super) fn reply(
     }
 }
 
-/// Shows what is to be answered.
+/// Logs the requests that are answered.
 #[cold]
 fn show(context: &ListenerContext, batch: &Batch) {
     let (name, payload) = (context.settings.name.as_str(), context.settings.payload);

@@ -1,4 +1,4 @@
-//! A batch with a service that panics; answers and their length.
+//! A service that panics at a datagram of a batch; the length of answers.
 
 use std::{net::UdpSocket, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     sys::shared::Shared,
 };
 
-/// Echoes, but is afraid of one word.
+/// Echoes, but panics at one message.
 struct Fragile;
 
 impl Service for Fragile {
