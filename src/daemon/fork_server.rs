@@ -281,14 +281,14 @@ impl ForkServer {
 
     /// Asks the process for a sign of life.
     pub fn ask(&self) {
-        self.stats.asked.fetch_add(1, Relaxed);
+        self.stats.pings.fetch_add(1, Relaxed);
         self.signal(Signal::SIGWINCH);
     }
 
     /// Whether it has answered, or there is none at the moment: it is started again by itself.
     pub fn has_answered(&self) -> bool {
-        let answered = self.stats.answered.load(Relaxed) == self.stats.asked.load(Relaxed);
-        answered || self.process.is_none()
+        let acknowledged = self.stats.acknowledged.load(Relaxed) == self.stats.pings.load(Relaxed);
+        acknowledged || self.process.is_none()
     }
 
     fn signal(&self, signal: Signal) {

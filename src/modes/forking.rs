@@ -98,7 +98,7 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
     let mut stopping = false;
     let mut all_left = false;
     loop {
-        context.stats.answer();
+        context.stats.acknowledge();
         if group.is_told_to_hand_over() && !all_left {
             context.slots.hand_over();
             // A busy worker sees the hand-over once its connection has closed; only idle ones must be woken.

@@ -40,7 +40,7 @@ impl Report {
     pub fn failed(mut self, failure: Failure) -> Failure {
         let _ = self.0.write_all(&[failure.exit as u8, u8::from(failure.is_cited())]);
         let _ = self.0.write_all(failure.message.as_bytes());
-        failure.told()
+        failure.without_message()
     }
 }
 

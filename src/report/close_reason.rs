@@ -1,4 +1,4 @@
-//! Why a connection ended.
+//! Why a connection was closed.
 
 use std::{
     fmt,
@@ -7,28 +7,28 @@ use std::{
 
 use crate::report::refusal_reason::RefusalReason;
 
-/// Why a connection ended.
+/// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The peer sent its end of file, and was sent all that it is owed.
+    /// The peer sent its end of file, and all that was pending has been sent to it.
     PeerClosed,
-    /// The service had said all it has to say.
+    /// The service has sent its whole answer.
     ServiceClosed,
-    /// The daemon stops.
+    /// The daemon is stopping.
     Stopped,
-    /// Its listener was removed, and `drain-timeout` is over.
+    /// The listener was removed, and `drain-timeout` is over.
     DrainTimeout,
-    /// Nothing had moved for `idle-timeout`.
+    /// No byte has moved for `idle-timeout`.
     IdleTimeout,
-    /// It was open for `max-lifetime`.
+    /// The connection was open for `max-lifetime`.
     MaxLifetime,
-    /// It had sent `max-bytes`, and they were answered.
+    /// The peer sent `max-bytes`, and they were answered.
     MaxBytes,
-    /// It was not let in: it came through a proxy that told something wrong, or of somebody who may not.
+    /// Refused after accept: the PROXY header is invalid, or the client that it names is refused.
     Refused(RefusalReason),
     /// The peer reset the connection.
     PeerReset,
-    /// A system call failed with this error number.
+    /// A system call failed with this errno.
     Io(i32),
     /// The service panicked.
     Panicked,
@@ -36,7 +36,7 @@ pub enum CloseReason {
     LoopFailed,
     /// The process that served it was killed by this signal.
     Killed(i32),
-    /// The process that served it ended and said nothing.
+    /// The process that served it ended without a report.
     ChildExited,
 }
 

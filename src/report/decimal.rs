@@ -1,9 +1,9 @@
-//! Numbers and times for lines that are written for each connection: half of such a line is digits, and the formatter of the
-//! standard library looks for width, sign and fill at each of them.
+//! Numbers and durations for lines that are written for each connection. Half of such a line is digits, and std's formatter
+//! checks width, sign and fill for each number.
 
 use std::{fmt, time::Duration};
 
-/// Displays a number in decimal, as it is: width, fill and sign of the format are not heeded.
+/// Displays a number in decimal. Ignores width, fill and sign of the format.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal<N>(pub N);
 
@@ -13,8 +13,8 @@ impl<N: itoa::Integer + Copy> fmt::Display for Decimal<N> {
     }
 }
 
-/// A time for people: in the largest unit of which it is at least one, to a thousandth of it. Written as in the configuration, and
-/// so in ASCII.
+/// Displays a duration for people: three decimals of the largest unit that fits, in ASCII and in the notation of the
+/// configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct HumanDuration(pub Duration);
 
@@ -44,15 +44,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_told_in_a_unit_that_suits_it() {
-        let told = |nanos| HumanDuration(Duration::from_nanos(nanos)).to_string();
-        assert_eq!(told(0), "0.000us");
-        assert_eq!(told(285_334), "285.334us");
-        assert_eq!(told(999_999), "999.999us");
-        assert_eq!(told(1_000_000), "1.000ms");
-        assert_eq!(told(20_050_999), "20.050ms");
-        assert_eq!(told(5_000_000_000), "5.000s");
-        assert_eq!(told(86_400_000_000_000), "86400.000s");
+    fn a_duration_is_shown_in_the_largest_unit_that_fits() {
+        let shown = |nanos| HumanDuration(Duration::from_nanos(nanos)).to_string();
+        assert_eq!(shown(0), "0.000us");
+        assert_eq!(shown(285_334), "285.334us");
+        assert_eq!(shown(999_999), "999.999us");
+        assert_eq!(shown(1_000_000), "1.000ms");
+        assert_eq!(shown(20_050_999), "20.050ms");
+        assert_eq!(shown(5_000_000_000), "5.000s");
+        assert_eq!(shown(86_400_000_000_000), "86400.000s");
         assert_eq!(HumanDuration(Duration::MAX).to_string(), "18446744073709551.615s");
     }
 }

@@ -1,46 +1,46 @@
-//! The way out when the daemon cannot go on: what to print, and the exit code of sysexits(3) that tells a script or the
-//! service manager which kind of failure it was.
+//! Fatal errors: the message to print, and the exit code of sysexits(3) by which a script or the service manager recognises the
+//! kind of failure.
 
 use std::{error::Error, fmt, process::ExitCode};
 
 use crate::config::{ConfigError, ErrorKind};
 
-/// Why the daemon ends; `main` prints it once and exits with its code.
+/// Why the daemon ends. `main` prints the message once and exits with the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind of failure.
     pub exit: Exit,
-    /// For people: `cannot <do what> <which>: <what happened>; <cure>`, or several lines where a file is cited.
+    /// For people: `cannot <do what> <which>: <what happened>; <help>`, or several lines if a file is cited.
     pub message: String,
-    /// The same without colour, where it may have some.
+    /// The message without colours, if it may have some.
     plain: Option<String>,
     cited: bool,
 }
 
 impl Failure {
-    /// A failure of the kind `exit`.
+    /// A failure of kind `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Failure { exit, message: message.into(), plain: None, cited: false }
     }
 }
 
 impl Failure {
-    /// The same as one that cites a file.
+    /// Marks the message as one that cites a file.
     pub fn cited(self) -> Self {
         Failure { cited: true, ..self }
     }
 
-    /// The same as one that was told already: only its exit code is left.
-    pub fn told(self) -> Self {
+    /// Drops the message, which another process prints; the exit code remains.
+    pub fn without_message(self) -> Self {
         Failure { message: String::new(), plain: None, ..self }
     }
 
-    /// The message without colour, for the log.
+    /// The message without colours, for the log.
     pub fn plain(&self) -> &str {
         self.plain.as_deref().unwrap_or(&self.message)
     }
 
-    /// Whether the message cites a file, and begins with `error: ` as a compiler's would.
+    /// Whether the message cites a file, and starts with `error: ` like a compiler's.
     pub fn is_cited(&self) -> bool {
         self.cited
     }
@@ -73,22 +73,22 @@ impl Error for Failure {}
 pub enum Exit {
     /// The command line is wrong.
     Usage = 64,
-    /// A file that was named does not exist or cannot be read.
+    /// A file that was named does not exist or is not readable.
     NoInput = 66,
-    /// An address cannot be bound, or the system lacks what is needed.
+    /// An address cannot be bound, or the system lacks something that is needed.
     Unavailable = 69,
-    /// A fault of the daemon itself (`EX_SOFTWARE`).
+    /// An internal error of the daemon (`EX_SOFTWARE`).
     Internal = 70,
     /// Another process is in the way, and may be gone later.
     TryAgain = 75,
-    /// The user may not do this.
+    /// The user lacks a permission.
     NoPermission = 77,
     /// The configuration is wrong.
     Config = 78,
 }
 
 impl Exit {
-    /// The kind of failure that has this code.
+    /// The kind of failure with this exit code.
     pub fn from_code(code: u8) -> Option<Exit> {
         use Exit::{Config, Internal, NoInput, NoPermission, TryAgain, Unavailable, Usage};
         let all = [Usage, NoInput, Unavailable, Internal, TryAgain, NoPermission, Config];
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_shown_by_its_message_alone() {
+    fn a_failure_is_displayed_as_its_message() {
         let failure = Failure::new(Exit::Unavailable, "cannot bind tcp://127.0.0.1:7: in use");
         assert_eq!(failure.to_string(), "cannot bind tcp://127.0.0.1:7: in use");
     }

@@ -1,5 +1,5 @@
-//! What is written about what happens: lines for people or one JSON object a line, never more than one line an event,
-//! and nothing in it that acts on a terminal. Nobody waits for a log: see `outlet`.
+//! The log: one line for each event, as text or as a JSON object, with nothing in it that controls a terminal. No thread waits
+//! for a log: see `outlet`.
 
 use std::{
     io::{self, Write as _},
@@ -39,13 +39,13 @@ use target::cannot_log;
 pub use target::{check, missing};
 pub use text::dated;
 
-/// The log that is in effect; a reload puts another one in its place.
+/// The log in effect. A reload replaces it.
 static CURRENT: RwLock<Option<PreparedLog>> = RwLock::new(None);
 
-/// Whether this process serves for another one that waits for it.
+/// Whether this process is a forked worker, which has no supervisor thread to look after its log.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// What the macros of `log` know: hands every record to the log that is in effect.
+/// The logger behind the macros of `log`: passes every record to the log in effect.
 struct Current;
 
 impl log::Log for Current {
@@ -55,7 +55,7 @@ impl log::Log for Current {
 
     fn log(&self, record: &Record<'_>) {
         if let Some(log) = read().as_ref() {
-            log.tell_lost();
+            log.report_lost();
             log.logger.log(record);
         }
     }
@@ -67,20 +67,20 @@ fn read() -> RwLockReadGuard<'static, Option<PreparedLog>> {
     CURRENT.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes the macros of `log` write as `log` says; may be called again.
+/// Makes the macros of `log` write as `log` configures. May be called again.
 ///
 /// # Errors
-/// If its target cannot be opened; then nothing has changed.
+/// If the target cannot be opened; nothing has changed then.
 pub fn install(log: &Log) -> Result<(), Failure> {
     open(log, sink::Datagrams::syslog_or_none).map(PreparedLog::install)
 }
 
-/// A log that is ready to be installed.
+/// A log with an open target, ready to be installed.
 pub struct PreparedLog {
     logger: env_logger::Logger,
     target: LogTarget,
     outlet: Arc<Outlet>,
-    /// Whether it is a file of ours, and not a stream that the process was started with.
+    /// Whether the target is a file that the daemon opened, rather than a stream that it was started with.
     own_file: bool,
 }
 
@@ -90,12 +90,12 @@ pub fn prepare(log: &Log) -> Result<PreparedLog, Failure> {
 }
 
 fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<PreparedLog, Failure> {
-    // Whatever the target is: what is still said on standard error keeps nobody waiting, either.
+    // Always, whatever the target is: other output on standard error must not block either.
     let stderr = stderr::outlet();
     let on_stderr = matches!(log.target, LogTarget::Auto | LogTarget::Stderr);
-    // Those that wait for room there are not lost by a reload.
-    let again = || read().as_ref().filter(|old| old.target == log.target).map(|old| Arc::clone(&old.outlet));
-    let datagrams = |socket| again().unwrap_or_else(|| Arc::new(Outlet::new(Target::Datagrams(socket))));
+    // A reload keeps the outlet, and with it the lines in its backlog.
+    let reused = || read().as_ref().filter(|old| old.target == log.target).map(|old| Arc::clone(&old.outlet));
+    let datagrams = |socket| reused().unwrap_or_else(|| Arc::new(Outlet::new(Target::Datagrams(socket))));
     let mut own_file = false;
     let outlet = match log.target {
         LogTarget::Auto | LogTarget::Stderr => Arc::clone(stderr),
@@ -113,7 +113,7 @@ fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepar
     };
     let mut builder = Builder::new();
     builder.filter_level(filter(log.level));
-    // "Always" leaves lines as they are: where there is no style in them it would be looked for in every byte.
+    // `Always` writes lines unchanged. With the other styles env_logger searches every byte for escape sequences.
     builder.write_style(WriteStyle::Always);
     builder.target(env_logger::Target::Pipe(Box::new(Lines(Arc::clone(&outlet)))));
     let format = log.format;
@@ -133,7 +133,7 @@ fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepar
 }
 
 impl PreparedLog {
-    /// Puts it in the place of the log before.
+    /// Replaces the log in effect.
     pub fn install(self) {
         log::set_max_level(self.logger.filter());
         let mut current = CURRENT.write().unwrap_or_else(PoisonError::into_inner);
@@ -141,17 +141,17 @@ impl PreparedLog {
             old.outlet.retire();
         }
         *current = Some(self);
-        // It is there already where this is not the first call.
+        // Fails if it has been set by an earlier call.
         let _ = log::set_logger(&Current);
     }
 
-    /// Tells of lines that found no room, once there is room again.
-    fn tell_lost(&self) {
-        if outlet::lost().load(Relaxed) == 0 || !self.outlet.catch_up() || !self.outlet.may_tell() {
+    /// Logs how many lines were lost, once there is room again.
+    fn report_lost(&self) {
+        if outlet::lost().load(Relaxed) == 0 || !self.outlet.catch_up() || !self.outlet.can_report_lost() {
             return;
         }
         let lost = outlet::lost().swap(0, Relaxed);
-        // Also where nothing but errors is logged: some of those may be among them.
+        // Even if only errors are logged: some of the lost lines may have been errors.
         if let (Some(most), 1..) = (self.logger.filter().to_level(), lost) {
             let what = if lost == 1 { "1 line was lost" } else { &format!("{lost} lines were lost") };
             let args = format_args!("the log had no room: {what}");
@@ -162,22 +162,22 @@ impl PreparedLog {
     }
 }
 
-/// When [`catch_up`] has something to do, if it has.
+/// When to call [`catch_up`] next, if anything is pending.
 pub fn due() -> Option<Instant> {
     outlet::is_behind().then(|| read().as_ref().map(|log| log.outlet.due())).flatten()
 }
 
-/// Writes lines that have found no room, if there is room now. To be called when it is [due].
+/// Writes pending lines if there is room. To be called when it is [due].
 pub fn catch_up() {
     if outlet::is_behind()
         && let Some(log) = read().as_ref()
     {
         log.outlet.catch_up();
-        log.tell_lost();
+        log.report_lost();
     }
 }
 
-/// Has this process, a worker that was forked, keep what finds no room and catch up; otherwise it is lost at once.
+/// Gives this forked worker a backlog of its own. Otherwise it loses lines that find no room at once.
 pub fn keep_lines() {
     if let Some(log) = read().as_ref() {
         log.outlet.adopt();
@@ -185,53 +185,53 @@ pub fn keep_lines() {
     }
 }
 
-/// As [`due`], for who waits at sockets: elsewhere another thread looks after the log.
+/// Like [`due`], for a worker that waits on sockets. In the daemon's process the supervisor looks after the log.
 pub fn due_in_worker() -> Option<Instant> {
     if IS_WORKER.load(Relaxed) { due() } else { None }
 }
 
-/// Writes what is left at the end of the process; a slow reader is given a moment.
+/// Writes pending lines at the end of the process, and waits briefly for a slow reader.
 pub fn finish() {
     if outlet::is_behind()
         && let Some(log) = read().as_ref()
     {
         log.outlet.finish();
-        log.tell_lost();
+        log.report_lost();
     }
 }
 
-/// Gives the log file that is open, if there is one, to those who are to open it again when it was rotated.
+/// Changes the owner of the open log file, if there is one, to the user that has to reopen it after a rotation.
 pub fn give_file(user: Uid, group: Gid) -> io::Result<()> {
     let log = read();
     match log.as_ref().filter(|log| log.own_file).and_then(|log| log.outlet.file()) {
-        // By the descriptor: at the path there may be another file by now.
+        // fchown(2): the path may name another file by now.
         Some(file) => Ok(fchown(file, Some(user), Some(group))?),
         None => Ok(()),
     }
 }
 
-/// Makes a panic, which ends one connection at most, a line of the log like any other.
+/// Logs a panic like any other error. A panic ends one connection at most.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }
 
-/// Lets one event pass in each interval, and counts the others. For a line about a fault that comes back thousands of
-/// times a second as long as its cause lasts.
+/// Lets one event pass per interval and counts the others. For lines about an error that recurs thousands of times a second while
+/// its cause lasts.
 #[derive(Debug)]
 pub struct LogThrottle {
     interval: Duration,
-    /// When the next event may pass, in milliseconds of the process's life.
+    /// The earliest time of the next event, in milliseconds since the first call.
     next: AtomicU64,
     suppressed: AtomicU64,
 }
 
 impl LogThrottle {
-    /// Lets the first event pass, then one in each `interval`.
+    /// Lets the first event pass, then one per `interval`.
     pub const fn new(interval: Duration) -> Self {
         LogThrottle { interval, next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
-    /// Whether this event may pass; if so, how many did not since the last one that did.
+    /// Whether this event passes. If so, returns the number of events suppressed since the last one that passed.
     pub fn allow(&self) -> Option<u64> {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         self.allow_at(START.elapsed())
@@ -240,7 +240,7 @@ impl LogThrottle {
     fn allow_at(&self, now: Duration) -> Option<u64> {
         let next = self.next.load(Relaxed);
         let later = millis(now.saturating_add(self.interval));
-        // Of threads that come at the same moment, the one whose exchange succeeds passes.
+        // Of several threads at the same moment, the one whose exchange succeeds passes.
         let passes = millis(now) >= next && self.next.compare_exchange(next, later, Relaxed, Relaxed).is_ok();
         if !passes {
             self.suppressed.fetch_add(1, Relaxed);
@@ -264,7 +264,7 @@ fn filter(level: LogLevel) -> LevelFilter {
     }
 }
 
-/// The message says all that the key-values say, so people are not shown them again.
+/// People get the message only: it contains all that the key-values do.
 fn write_plain(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     text::write_time(out)?;
     text::with_message(*record.args(), |message| {

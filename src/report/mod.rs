@@ -1,7 +1,11 @@
-//! What is counted and written: statistics, the reasons of a close and of a refusal, and the log.
+//! What is counted and what is written: counters, the reasons of a close and of a refusal, failures, and the log.
 //!
-//! Comes in: events of connections, datagrams and listeners. Goes out: lines of the log and the line of state on SIGUSR1.
-//! Read `stats`, then `close_reason` and `refusal_reason`, then `logging`. Nothing in here waits for a reader of the log.
+//! In: events of connections, datagrams and listeners. Out: log lines, the status line of SIGUSR1, and the message and exit code
+//! of a failed start. Nothing in this room waits for a reader of the log.
+//!
+//! Reading order: `stats` with `counters`, `close_reason` and `refusal_reason`, `error`, then `logging`: `text` and `json` (how a
+//! line looks), `sink`, `stderr` and `target` (where it goes), `outlet` (what happens if there is no room for it). `decimal` and
+//! `payload` format numbers and client data, `regular_file` opens files safely.
 
 pub mod close_reason;
 pub mod decimal;

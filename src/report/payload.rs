@@ -1,15 +1,14 @@
-//! How the log shows what a client wrote (`payload = "text"` or `"hex"`). The client chooses these bytes, so nothing in
-//! them may act on the log: no line break forges an entry, no escape sequence colours a terminal, no direction mark
-//! turns a line around.
+//! How the log shows client data (`payload = "text"` or `"hex"`). The client chooses these bytes, so they are escaped: no line
+//! break can forge a log line, no escape sequence can control the terminal, and no direction mark can reorder the text.
 
 use std::fmt::{self, Write};
 
 use crate::config::Payload;
 
-/// As many bytes of a message are shown; its whole length is always told.
+/// Bytes of a message that are shown. Its total length is always given.
 const SHOWN: usize = 256;
 
-/// One message, displayed as `wrote 12 bytes: "hello world\n"` or `wrote 5 bytes: 68 65 6c 6c 6f`.
+/// A message, displayed as `wrote 12 bytes: "hello world\n"` or `wrote 5 bytes: 68 65 6c 6c 6f`.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a> {
     bytes: &'a [u8],
@@ -17,7 +16,7 @@ pub struct Escaped<'a> {
 }
 
 impl<'a> Escaped<'a> {
-    /// Shows `bytes` in the way of `how`; [`Payload::Off`] tells their number only.
+    /// Displays `bytes` as `how` selects; [`Payload::Off`] gives their number only.
     pub fn new(bytes: &'a [u8], how: Payload) -> Self {
         Escaped { bytes, how }
     }
@@ -39,10 +38,10 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether `c` is shown as it is: no control or format character, no line end, no space but the plain one, and nothing
-/// that joins the character before it.
+/// Whether `c` is shown unescaped: no control or format character, no line separator, no space other than U+0020, and no
+/// combining character.
 pub(crate) fn is_printable(c: char) -> bool {
-    // The escape of a character that needs none is the character.
+    // escape_debug() returns a character that needs no escape as it is.
     matches!(c, ' '..='~') || c.escape_debug().len() == 1
 }
 
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_act_on_the_log_is_escaped() {
+    fn control_characters_are_escaped() {
         for (message, shown) in [
             ("\" \\", r#"\" \\"#),
             ("\r\n\t\0\x1b[31m\x7f", r"\r\n\t\0\u{1b}[31m\u{7f}"),
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_and_its_length_told() {
+    fn a_long_message_is_cut_and_its_length_given() {
         let whole = text([b'a'; 256]);
         assert_eq!(whole.matches('a').count(), 256);
         assert!(whole.ends_with("a\""));
@@ -124,26 +123,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_act_on_the_log(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn no_bytes_leave_a_control_character(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(text(&bytes).chars().all(is_harmless));
             prop_assert!(hex(&bytes).chars().all(is_harmless));
         }
 
         #[test]
-        fn no_characters_act_on_the_log(message in prop::collection::vec(any::<char>(), 0..200)) {
+        fn no_characters_leave_a_control_character(message in prop::collection::vec(any::<char>(), 0..200)) {
             let message: String = message.into_iter().collect();
             prop_assert!(text(&message).chars().all(is_harmless));
         }
     }
 
     #[test]
-    fn no_single_character_acts_on_the_log() {
+    fn no_single_character_is_left_as_a_control_character() {
         for c in '\0'..=char::MAX {
             assert!(is_harmless(c) || !is_printable(c), "{:?}", c as u32);
         }
     }
 
-    /// Written out here, so that the code under test cannot be its own witness.
+    /// An independent list, so that the test does not depend on the code under test.
     fn is_harmless(c: char) -> bool {
         !c.is_control()
             && !matches!(

@@ -1,11 +1,11 @@
-//! Why somebody is refused: a word for counters and scripts, and a line for people. There is one list of them for all
-//! stations, in the order in which they are passed, so that every refusal is counted and told in the same way.
+//! Why a client is refused: a keyword for counters and scripts, and a sentence for people. One list for all checks, in the order
+//! in which they are made, so that every refusal is counted and logged in the same way.
 
 use std::fmt;
 
-/// Defines [`RefusalReason`] and its words together, so that no list of them can forget one.
+/// Defines [`RefusalReason`] together with its texts, so that none can be missing.
 macro_rules! reasons {
-    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $cure:literal;)*) => {
+    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $help:literal;)*) => {
         /// Why a connection or a datagram is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
@@ -14,10 +14,10 @@ macro_rules! reasons {
         }
 
         impl RefusalReason {
-            /// All of them, in the order of their numbers.
+            /// All reasons, in the order of their numbers.
             pub const ALL: [RefusalReason; [$($word),*].len()] = [$(RefusalReason::$name),*];
 
-            /// The word that counters and scripts know it by.
+            /// The keyword for counters and scripts.
             pub fn word(self) -> &'static str {
                 match self { $(RefusalReason::$name => $word,)* }
             }
@@ -27,85 +27,85 @@ macro_rules! reasons {
                 match self { $(RefusalReason::$name => $line,)* }
             }
 
-            /// What lets such a one in, for the administrator.
-            pub fn cure(self) -> &'static str {
-                match self { $(RefusalReason::$name => $cure,)* }
+            /// What the administrator can change to admit such a client.
+            pub fn help(self) -> &'static str {
+                match self { $(RefusalReason::$name => $help,)* }
             }
         }
     };
 }
 
 reasons! {
-    // Who.
+    // By identity.
     /// Its address is in `deny`.
     Denied = "denied", "its address is in `deny`",
         "take it out of `deny` to let it in";
-    /// There is an `allow`, and its address is not in it.
+    /// `allow` is set, and its address is not in it.
     NotAllowed = "not-allowed", "its address is not in `allow`",
         "add it to `allow` to let it in";
     /// Its user is in neither `allow-users` nor `allow-groups`.
     User = "user", "its user is neither in `allow-users` nor in `allow-groups`",
         "add it to one of them to let it in";
-    // How many.
-    /// `max-connections` are open, and the listener does not let clients wait.
+    // By number.
+    /// `max-connections` are open, and clients are not queued (`when-full`).
     Full = "full", "`max-connections` are open",
         "raise `max-connections`, or let clients wait by `when-full`";
     /// Its source has `max-connections-per-source` open.
     SourceFull = "source-full", "its source has `max-connections-per-source` open",
         "raise `max-connections-per-source`";
-    // How fast.
+    // By rate.
     /// The listener is over its `connection-rate`.
     ConnectionRate = "connection-rate", "more came than `connection-rate` lets in",
         "raise `connection-rate`";
     /// Its source is over its `rate-per-source`.
     Rate = "rate", "its source came over `rate-per-source`",
         "raise `rate-per-source`";
-    /// Its source was over its rate, or answered the same for too long, a short while ago.
+    /// Its source exceeded its rate within the last `cool-down`.
     CoolDown = "cool-down", "its source was refused a short while ago and has to cool down",
         "raise `rate-per-source`, or shorten `cool-down`";
-    // The header of a proxy.
-    /// It sent no header of the PROXY protocol, or one that cannot be read.
+    // By PROXY header.
+    /// It sent no PROXY header, or an invalid one.
     ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read",
         "have the proxy send one, or set `proxy-protocol` to optional or off";
-    /// Its PROXY header did not come in time.
+    /// Its PROXY header did not arrive within `proxy-header-timeout`.
     ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time",
         "raise `proxy-header-timeout`, or have the proxy send one";
-    /// It is none of the `trusted-proxies`.
+    /// It is not one of the `trusted-proxies`.
     UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`",
         "add it to `trusted-proxies` if it is a proxy";
-    // Descriptors.
-    /// `select` cannot watch a descriptor of so high a number.
+    // By descriptor.
+    /// `select` cannot watch a descriptor with such a high number.
     Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number",
         "lower `max-connections`, or use mode epoll";
     // Datagrams.
-    /// Its source cannot be answered: it has no name, or port 0.
+    /// Its source cannot be answered: a unix socket without a name, or port 0.
     Unanswerable = "unanswerable", "its source cannot be answered",
         "have the client bind an address of its own to get an answer";
-    /// Its source is an address that nobody sends from.
+    /// Its source address is one that no host sends from.
     SourceAddress = "source-address", "its source is an address that nobody sends from",
         "`trusted` lifts it for loopback addresses";
-    /// It was sent to many at once: to a broadcast or multicast address.
+    /// Its destination is a broadcast or multicast address.
     DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address",
         "`allow-multicast` lifts it";
-    /// Its source is a port of our own.
+    /// Its source is one of the daemon's own listeners.
     OwnListener = "own-listener", "its source is a listener of our own",
         "two listeners would answer each other for ever; send from another port";
-    /// Its source is a port where something sits that would answer the answer.
+    /// Its source port belongs to a service that would answer the answer.
     SourcePort = "source-port", "its source port is in `deny-source-ports`",
         "have it send from another port, or take that one out of `deny-source-ports`; if it is one of echod's own, name its network in `trusted`";
-    /// Its source is a port that is answered seldom, and too many came from such ones.
+    /// Its source port is one that is answered at a limited rate only, and the rate is exceeded.
     Throttled = "throttled", "too many came from source ports that are answered seldom",
         "have it send from another port, or take \"reflectors\" out of `deny-source-ports`";
-    /// Its answer would be longer than it is.
+    /// The answer would be longer than the request.
     Amplifying = "amplifying", "the answer would be longer than the request",
         "have it send longer requests, or set `allow-amplification`";
-    /// Its source was answered again and again without a pause.
+    /// Its source got `loop-breaker` answers without a pause.
     LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
         "add it to `trusted` if it is no server that answers too";
-    /// Its source has told that it wants none of our answers.
+    /// Its source rejects the answers (ICMP port unreachable).
     Victim = "victim", "its source refuses our answers (port unreachable)",
         "add it to `trusted` if it is a tool that sends without a socket";
-    /// Its source does not read what it was sent, and room for answers is scarce.
+    /// Its source does not read its answers, and room in the send buffer is scarce.
     Unread = "unread", "its source does not read our answers, which fill the send buffer",
         "have it read them, or raise `send-buffer`";
 }
@@ -121,15 +121,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_number_and_a_word_of_its_own() {
-        let mut words = Vec::new();
+    fn each_reason_has_its_number_and_a_unique_keyword() {
+        let mut seen = Vec::new();
         for (number, reason) in RefusalReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number);
             let word = reason.word();
             assert!(word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{word}");
-            assert!(!words.contains(&word), "{word} twice");
-            words.push(word);
-            assert!(!reason.line().is_empty() && !reason.cure().is_empty(), "{word}");
+            assert!(!seen.contains(&word), "{word} twice");
+            seen.push(word);
+            assert!(!reason.line().is_empty() && !reason.help().is_empty(), "{word}");
         }
     }
 }

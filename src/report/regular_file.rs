@@ -1,5 +1,5 @@
-//! Opening a file whose name is in the configuration, in a directory where another user may have put something else. The process
-//! that opens it may be root, so the name must not lead it to another file.
+//! Opening a file that the configuration names, in a directory where another user may have placed something else. The process may
+//! be root, so the path must not lead it to another file.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -8,29 +8,29 @@ use std::{
     path::Path,
 };
 
-/// Opens the regular file at `path` as `options` say. The last part of the path is no link to follow, and the call never waits,
-/// as it would at a FIFO without a reader.
+/// Opens the regular file at `path` with `options`. Does not follow a symbolic link in the last component, and does not block, as
+/// it would on a FIFO without a reader.
 ///
 /// # Errors
-/// Says what is there if it is not a regular file, or one that has another name as well.
+/// If the file is not a regular file, or has a further hard link; the message names what it is.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Before the call: opening a device may act on it.
+    // Checks first, because opening a device can have side effects.
     check(path)?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = options.custom_flags(flags).open(path)?;
-    suits(&file.metadata()?)?;
+    check_metadata(&file.metadata()?)?;
     Ok(file)
 }
 
-/// Whether [`open`] would take what is at `path`. Nothing there, or a directory that cannot be looked into, is no error.
+/// Whether [`open`] would accept the file at `path`. A missing file and a directory without search permission are no errors.
 ///
 /// # Errors
-/// As [`open`] has them.
+/// As [`open`].
 pub fn check(path: &Path) -> io::Result<()> {
-    fs::symlink_metadata(path).map_or(Ok(()), |found| suits(&found))
+    fs::symlink_metadata(path).map_or(Ok(()), |found| check_metadata(&found))
 }
 
-fn suits(found: &Metadata) -> io::Result<()> {
+fn check_metadata(found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     let what = match () {
         () if kind.is_symlink() => "a symbolic link, which is not followed",
@@ -38,7 +38,7 @@ fn suits(found: &Metadata) -> io::Result<()> {
         () if kind.is_fifo() => "a FIFO",
         () if kind.is_socket() => "a socket",
         () if !kind.is_file() => "a device",
-        // A second name may be in a directory where its owner did not put it.
+        // The other link may be in a directory that its owner did not choose.
         () if found.nlink() > 1 => "a file that has another name as well (a hard link)",
         () => return Ok(()),
     };

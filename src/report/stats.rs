@@ -1,4 +1,4 @@
-//! Counters of one listener, in memory that all its threads and processes share.
+//! The counters of one listener, in memory that all its threads and processes share.
 
 use std::{
     cell::Cell,
@@ -17,18 +17,18 @@ use crate::{
 
 mod counters;
 
-/// How many places bytes are counted in, so that threads on different cores seldom write the same cache line.
+/// The number of byte counters, so that threads on different cores rarely write to the same cache line.
 const SHARDS: usize = 16;
 
-/// How long the log is silent after it has told of refusals for one reason, in nanoseconds.
+/// The interval between two log lines about refusals for one reason, in nanoseconds.
 const MINUTE: u64 = 60_000_000_000;
 
 thread_local! {
-    /// The shard of this thread, and of the processes that it forks from now on.
+    /// The shard of this thread. Processes that it forks inherit it.
     static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Has this process count in another shard than those with other numbers, as far as there are enough.
+/// Makes this process count in shard `number`, modulo the number of shards.
 pub fn use_shard(number: usize) {
     MINE.set(number % SHARDS);
 }
@@ -37,73 +37,73 @@ atomics! {
 /// What happened on one listener since it was bound.
 #[repr(C)]
 pub struct Stats {
-    /// Connections that are open now, and datagrams that are being answered by a thread or process of their own.
+    /// Open connections, and datagrams that a thread or process of its own is answering.
     pub open: AtomicU32,
-    /// Processes that ended without having been asked to, and threads or processes whose service panicked.
+    /// Processes that ended unasked, and threads or processes whose service panicked.
     pub died: AtomicU32,
-    /// Connections and datagrams that were served, or are being served.
+    /// Connections and datagrams admitted.
     pub served: AtomicU64,
-    /// Requests of `max-requests` that somebody waits for or has taken.
+    /// Requests of `max-requests` that are reserved by a waiting worker or committed.
     pub claimed: AtomicU64,
-    /// Requests of `max-requests` that were taken.
+    /// Requests of `max-requests` that are committed.
     pub taken: AtomicU64,
     /// Connections that the peer reset.
     pub resets: AtomicU64,
-    /// Connections that were ended by `idle-timeout`.
+    /// Connections closed by `idle-timeout`.
     pub idle_timeout: AtomicU64,
-    /// Connections that were ended by `max-lifetime`.
+    /// Connections closed by `max-lifetime`.
     pub max_lifetime: AtomicU64,
-    /// Connections that were ended by `max-bytes`.
+    /// Connections closed by `max-bytes`.
     pub max_bytes: AtomicU64,
-    /// Connections that were cut because their listener was removed.
+    /// Connections cut because their listener was removed.
     pub cut: AtomicU64,
-    /// Calls that failed in a way that is neither the peer's doing nor a shortage.
+    /// Failed system calls, unless the peer or a shortage caused the failure.
     pub errors: AtomicU64,
-    /// Times that accepting had to rest for want of descriptors or memory.
+    /// Times that accepting paused for lack of descriptors or memory.
     pub exhausted: AtomicU64,
-    /// Datagrams that were longer than any buffer, dropped.
+    /// Datagrams dropped because they exceeded the buffer.
     pub truncated: AtomicU64,
     /// Answers dropped because the receiver's queue was full.
     pub dropped: AtomicU64,
-    /// Answers that a rule of the packet filter forbade.
+    /// Answers that the packet filter forbade.
     pub forbidden: AtomicU64,
-    /// Answers to where no route leads.
+    /// Answers to an address without a route.
     pub unreachable: AtomicU64,
-    /// Answers that were too long for their way.
+    /// Answers longer than the path allows.
     pub oversize: AtomicU64,
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: AtomicU64,
     refusals: [Refusals; RefusalReason::ALL.len()],
-    /// When the log may tell again of answers that could not be sent, by their kind, in nanoseconds of the machine's clock.
-    unsent_silent_until: [AtomicU64; 5],
-    /// How often the process of a forking listener was asked for a sign of life.
-    pub asked: AtomicU32,
-    /// To which of these questions it has answered last.
-    pub answered: AtomicU32,
-    /// What the daemon has ordered the process of a forking listener to do, see [`Order`].
+    /// The earliest time of the next log line about answers that could not be sent, by kind, in nanoseconds of `CLOCK_MONOTONIC`.
+    unsent_next_log: [AtomicU64; 5],
+    /// The number of pings sent to the process of a forking listener.
+    pub pings: AtomicU32,
+    /// The number of the last ping that it acknowledged.
+    pub acknowledged: AtomicU32,
+    /// The orders to the process of a forking listener, see [`Order`].
     orders: AtomicU32,
     shards: [Shard; SHARDS],
 }
 }
 
-/// What the daemon may order the process of a forking listener to do, by a signal that tells it to look here.
+/// An order to the process of a forking listener. A signal tells it to look here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// To end.
+    /// Stop.
     Stop = 1,
-    /// To leave its sockets to another generation.
+    /// Leave the sockets to the next generation.
     HandOver = 2,
 }
 
 atomics! {
-/// What was refused for one reason.
+/// Refusals for one reason.
 #[repr(C)]
 struct Refusals {
     count: AtomicU64,
-    /// How many of them the log has told of.
-    told: AtomicU64,
-    /// When it may tell again, in nanoseconds of the machine's clock.
-    silent_until: AtomicU64,
+    /// How many of them the log has reported.
+    logged: AtomicU64,
+    /// The earliest time of the next log line, in nanoseconds of `CLOCK_MONOTONIC`.
+    next_log: AtomicU64,
 }
 }
 
@@ -116,27 +116,27 @@ struct Shard {
 }
 
 impl Stats {
-    /// Orders the process of a forking listener to do something, before it is signalled.
+    /// Gives an order to the process of a forking listener. The caller signals it afterwards.
     pub fn order(&self, order: Order) {
         self.orders.fetch_or(order as u32, SeqCst);
     }
 
-    /// Whether the daemon has ordered that.
+    /// Whether this order was given.
     pub fn is_ordered(&self, order: Order) -> bool {
         self.orders.load(SeqCst) & order as u32 != 0
     }
 
-    /// Counts bytes that arrived.
+    /// Counts received bytes.
     pub fn received(&self, bytes: usize) {
         self.shard().received.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Counts bytes that were sent.
+    /// Counts sent bytes.
     pub fn sent(&self, bytes: u64) {
         self.shard().sent.fetch_add(bytes, Relaxed);
     }
 
-    /// Counts a connection that ended.
+    /// Counts a connection that was closed.
     pub fn ended(&self, end: CloseReason) {
         match end {
             CloseReason::PeerReset => self.resets.fetch_add(1, Relaxed),
@@ -152,52 +152,52 @@ impl Stats {
                 self.died.fetch_add(1, Relaxed);
                 self.errors.fetch_add(1, Relaxed)
             }
-            // Counted by its reason.
+            // Counted by `refuse`.
             CloseReason::Refused(_) => 0,
             CloseReason::PeerClosed | CloseReason::ServiceClosed | CloseReason::Stopped => 0,
         };
     }
 
-    /// Counts `count` connections or datagrams that were refused.
+    /// Counts `count` refused connections or datagrams.
     pub fn refuse(&self, reason: RefusalReason, count: u64) {
         self.refusals[reason as usize].count.fetch_add(count, Relaxed);
     }
 
-    /// How many were refused for that reason.
+    /// The number refused for `reason`.
     pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refusals[reason as usize].count.load(Relaxed)
     }
 
-    /// Whether the log may tell of refusals for that reason now, and if so, of how many that it has not told of yet. Once a
-    /// minute: whoever is refused could provoke a line at will. All threads and processes of the listener share the minute.
-    pub fn tell_refusals(&self, reason: RefusalReason, now: u64) -> Option<u64> {
-        let Refusals { count, told, silent_until } = &self.refusals[reason as usize];
-        let until = silent_until.load(Relaxed);
-        // Of those that come at the same moment, the one whose exchange succeeds tells.
-        let tells =
-            now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok();
+    /// Returns the number of refusals that the log has not reported, if it may report them now: once a minute for each reason,
+    /// because the refused client could otherwise fill the log. All threads and processes of the listener share the minute.
+    pub fn refusals_to_log(&self, reason: RefusalReason, now: u64) -> Option<u64> {
+        let Refusals { count, logged, next_log } = &self.refusals[reason as usize];
+        let until = next_log.load(Relaxed);
+        // Of several threads at the same moment, the one whose exchange succeeds reports.
+        let may_log =
+            now >= until && next_log.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok();
         let all = count.load(Relaxed);
-        tells.then(|| all.saturating_sub(told.swap(all, Relaxed)))
+        may_log.then(|| all.saturating_sub(logged.swap(all, Relaxed)))
     }
 
-    /// Whether the log may tell now of answers that could not be sent for a reason of this kind, once a minute.
-    pub fn tells_unsent(&self, kind: usize, now: u64) -> bool {
-        self.unsent_silent_until.get(kind).is_some_and(|silent_until| {
-            let until = silent_until.load(Relaxed);
-            now >= until && silent_until.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok()
+    /// Whether the log may report answers that could not be sent, once a minute for each `kind`.
+    pub fn may_log_unsent(&self, kind: usize, now: u64) -> bool {
+        self.unsent_next_log.get(kind).is_some_and(|next_log| {
+            let until = next_log.load(Relaxed);
+            now >= until && next_log.compare_exchange(until, now + MINUTE, Relaxed, Relaxed).is_ok()
         })
     }
 
-    /// A number that changes whenever somebody is accepted or a datagram is received, refused or not.
+    /// A number that changes with every arrival, admitted or refused.
     pub fn arrived(&self) -> u64 {
         self.all_refused().wrapping_add(self.served.load(Relaxed))
     }
 
-    /// Says that this process is alive, if it was asked.
-    pub fn answer(&self) {
-        let asked = self.asked.load(Relaxed);
-        if self.answered.load(Relaxed) != asked {
-            self.answered.store(asked, Relaxed);
+    /// Acknowledges a ping, if there is one.
+    pub fn acknowledge(&self) {
+        let pings = self.pings.load(Relaxed);
+        if self.acknowledged.load(Relaxed) != pings {
+            self.acknowledged.store(pings, Relaxed);
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     use crate::sys::shared::Shared;
 
     #[test]
-    fn the_state_names_the_reasons_that_there_were() {
+    fn the_status_line_names_the_reasons_that_occurred() {
         let stats = Shared::<Stats>::new().unwrap();
         let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, idle-timeout 0, \
                     max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, forbidden 0, \
@@ -245,21 +245,21 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_once_a_minute_with_their_count() {
+    fn refusals_are_logged_once_a_minute_with_their_count() {
         let stats = Shared::<Stats>::new().unwrap();
-        let tell = |count, now| {
+        let log = |count, now| {
             stats.refuse(RefusalReason::Rate, count);
-            stats.tell_refusals(RefusalReason::Rate, now)
+            stats.refusals_to_log(RefusalReason::Rate, now)
         };
-        assert_eq!(tell(1, 5), Some(1));
-        assert_eq!(tell(1000, 6), None);
-        assert_eq!(tell(1, 4 + MINUTE), None);
+        assert_eq!(log(1, 5), Some(1));
+        assert_eq!(log(1000, 6), None);
+        assert_eq!(log(1, 4 + MINUTE), None);
         assert_eq!(
-            stats.tell_refusals(RefusalReason::Denied, 7),
+            stats.refusals_to_log(RefusalReason::Denied, 7),
             Some(0),
             "each reason has a minute of its own"
         );
-        assert_eq!(tell(1, 5 + MINUTE), Some(1002));
-        assert_eq!(tell(1, 5 + 2 * MINUTE), Some(1));
+        assert_eq!(log(1, 5 + MINUTE), Some(1002));
+        assert_eq!(log(1, 5 + 2 * MINUTE), Some(1));
     }
 }

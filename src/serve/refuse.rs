@@ -22,9 +22,9 @@ impl ListenerContext {
     /// `source` as an example, which is formatted only then.
     pub fn refuse(&self, reason: RefusalReason, count: u64, source: impl FnOnce() -> String) {
         self.stats.refuse(reason, count);
-        if let Some(count) = self.stats.tell_refusals(reason, clock::now()) {
+        if let Some(count) = self.stats.refusals_to_log(reason, clock::now()) {
             let name = self.settings.name.as_str();
-            let (line, source, cure) = (reason.line(), source(), reason.cure());
+            let (line, source, cure) = (reason.line(), source(), reason.help());
             warn!(
                 listener = name, reason = reason.word(), source = source.as_str();
                 "listener \"{name}\": {count} refused ({reason}): {line}, the last from {source}; {cure}"

@@ -240,7 +240,7 @@ impl<'a> ForkPerRequest<'a> {
 
     /// Acts on signals: stop, hand-over, children that ended.
     fn handle_signals(&mut self) {
-        self.context.stats.answer();
+        self.context.stats.acknowledge();
         logging::catch_up();
         self.forked += 1;
         if self.forked.is_multiple_of(SIGNAL_INTERVAL) {

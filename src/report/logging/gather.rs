@@ -1,4 +1,4 @@
-//! Lines that a thread writes together: what happened in one turn of an event loop takes one system call, not one a line.
+//! Buffers the lines of a thread: the lines of one turn of an event loop take one write(2) instead of one each.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,30 +10,30 @@ use std::{
 use super::outlet::{Outlet, PIECE};
 
 thread_local! {
-    /// What this thread has gathered, if it does.
-    static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
+    /// The buffered lines of this thread, while a [`LineBuffer`] exists.
+    static BUFFERED: RefCell<Option<Buffered>> = const { RefCell::new(None) };
 
-    /// Whether its next line says how many were lost.
+    /// Whether the next line of this thread reports lost lines.
     static IS_NOTICE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lines that wait for others, and where they go: a reload may have changed that for those that follow.
-struct Gathered {
+/// Buffered lines with their target. A reload may change the target of the lines that follow.
+struct Buffered {
     lines: Vec<u8>,
     outlet: Option<Arc<Outlet>>,
 }
 
-impl Gathered {
+impl Buffered {
     fn add(&mut self, outlet: &Arc<Outlet>, line: &[u8]) {
         let is_other = self.outlet.as_ref().is_none_or(|other| !Arc::ptr_eq(other, outlet));
         if is_other || self.lines.len() + line.len() > PIECE {
-            self.release();
+            self.flush();
             self.outlet = Some(Arc::clone(outlet));
         }
         self.lines.extend_from_slice(line);
     }
 
-    fn release(&mut self) {
+    fn flush(&mut self) {
         if let Some(outlet) = self.outlet.as_ref().filter(|_| !self.lines.is_empty()) {
             outlet.write(&self.lines);
         }
@@ -41,10 +41,10 @@ impl Gathered {
     }
 }
 
-/// Writes a line to an outlet, or to what its thread gathers.
+/// Writes lines to an outlet, or to the buffer of the thread.
 pub(super) struct Lines(pub(super) Arc<Outlet>);
 
-/// Has `log` write a line that must not be lost, because it says how many were.
+/// Runs `log`, whose line is not lost, because it reports how many others were.
 pub(super) fn as_notice(log: impl FnOnce()) {
     IS_NOTICE.set(true);
     log();
@@ -54,14 +54,14 @@ pub(super) fn as_notice(log: impl FnOnce()) {
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if IS_NOTICE.get() {
-            GATHERED.with_borrow_mut(|gathered| gathered.iter_mut().for_each(Gathered::release));
+            BUFFERED.with_borrow_mut(|buffered| buffered.iter_mut().for_each(Buffered::flush));
             self.0.write_notice(line);
             return Ok(line.len());
         }
-        GATHERED.with_borrow_mut(|gathered| match gathered {
-            Some(gathered) if self.0.is_stream() => gathered.add(&self.0, line),
-            Some(gathered) => {
-                gathered.release();
+        BUFFERED.with_borrow_mut(|buffered| match buffered {
+            Some(buffered) if self.0.is_stream() => buffered.add(&self.0, line),
+            Some(buffered) => {
+                buffered.flush();
                 self.0.write(line);
             }
             None => self.0.write(line),
@@ -74,29 +74,29 @@ impl Write for Lines {
     }
 }
 
-/// While it lives, the lines of this thread wait until they are [written](Gathering::write).
+/// While it exists, the lines of this thread are buffered until [`LineBuffer::write`].
 pub struct LineBuffer {
-    /// It is this thread's.
+    /// Not `Send`: the buffer is thread-local.
     here: PhantomData<*const ()>,
 }
 
 impl LineBuffer {
-    /// Begins to gather.
+    /// Starts buffering.
     pub fn begin() -> LineBuffer {
-        GATHERED.set(Some(Gathered { lines: Vec::with_capacity(PIECE), outlet: None }));
+        BUFFERED.set(Some(Buffered { lines: Vec::with_capacity(PIECE), outlet: None }));
         LineBuffer { here: PhantomData }
     }
 
-    /// Writes what was gathered. To be called before waiting for anything.
+    /// Writes the buffered lines. To be called before each wait.
     pub fn write(&self) {
-        GATHERED.with_borrow_mut(|gathered| gathered.iter_mut().for_each(Gathered::release));
+        BUFFERED.with_borrow_mut(|buffered| buffered.iter_mut().for_each(Buffered::flush));
     }
 }
 
 impl Drop for LineBuffer {
     fn drop(&mut self) {
         self.write();
-        GATHERED.set(None);
+        BUFFERED.set(None);
     }
 }
 
@@ -108,24 +108,24 @@ mod tests {
     use crate::report::logging::outlet::Target;
 
     #[test]
-    fn lines_wait_until_there_is_a_piece_of_them() {
+    fn lines_are_buffered_up_to_a_piece() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let written = || std::fs::read(&path).unwrap().len();
         let lines = |path| Lines(Arc::new(Outlet::new(Target::File(File::create(path).unwrap()))));
         let mut first = lines(&path);
         first.write_all(&[b'a'; 100]).unwrap();
         assert_eq!(written(), 100);
-        let gathering = LineBuffer::begin();
+        let buffer = LineBuffer::begin();
         first.write_all(&[b'b'; 4000]).unwrap();
         assert_eq!(written(), 100);
         first.write_all(&[b'c'; 97]).unwrap();
         assert_eq!(written(), 4100);
-        // Those that were gathered before the target changed are not lost with it.
+        // Lines that were buffered before the target changed are written to the old target.
         let other = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let mut second = lines(&other);
         second.write_all(b"elsewhere").unwrap();
         assert_eq!(written(), 4197);
-        drop(gathering);
+        drop(buffer);
         assert_eq!(std::fs::read(&other).unwrap(), b"elsewhere");
         first.write_all(&[b'd'; 10]).unwrap();
         assert_eq!(written(), 4207);

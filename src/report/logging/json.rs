@@ -1,4 +1,4 @@
-//! A line as one JSON object.
+//! A log line as one JSON object.
 
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::report::payload::is_printable;
 
-/// The shape of a JSON line; every key-value of the record is a field of its own.
+/// A JSON line; every key-value of the record becomes a field.
 #[derive(Serialize)]
 struct Line {
     time: String,
@@ -45,8 +45,8 @@ pub(super) fn json_line(time: String, record: &Record<'_>) -> io::Result<String>
     Ok(escape_in_json(&json))
 }
 
-/// JSON escapes control characters below space by itself, but lets pass the others that act on a terminal. They stand
-/// in strings only, where `\u` means the same.
+/// Escapes the characters that control a terminal and that JSON leaves alone. They occur only in strings, where `\u` is
+/// equivalent.
 fn escape_in_json(json: &str) -> String {
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {

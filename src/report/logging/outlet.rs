@@ -1,6 +1,6 @@
-//! Where lines go when they are made. No write waits: what finds no room is kept here up to a limit, in order, and written as soon as
-//! there is room; what is beyond the limit is lost, counted, and told of. So a log that nobody reads stops neither a worker nor
-//! the supervisor.
+//! Where finished lines go. No write blocks. Lines that find no room are put into a backlog of limited size, in order, and
+//! written when there is room. Lines beyond the limit are lost, counted, and reported. So a reader that stops reading the log
+//! stops neither a worker nor the supervisor.
 
 use std::{
     collections::VecDeque,
@@ -17,39 +17,39 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{sink::Datagrams, stderr::Means};
+use super::{sink::Datagrams, stderr::WriteMethod};
 use crate::sys::shared::SharedArray;
 
-/// As much as a pipe takes in one piece, among the lines of other processes (pipe(7), `PIPE_BUF`).
+/// The size up to which a write to a pipe is atomic (pipe(7), `PIPE_BUF`), so that lines of several processes do not mix.
 pub(super) const PIECE: usize = 4096;
 
-/// So many bytes are kept for a log that has no room: some thousand lines, the burst of a second for a reader that is only slow.
-const KEPT: usize = 256 << 10;
+/// The limit of the backlog in bytes: some thousand lines, or what a slow reader falls behind in a busy second.
+const BACKLOG_LIMIT: usize = 256 << 10;
 
-/// The first and the longest rest between two tries to write what is kept.
-const REST: Duration = Duration::from_millis(5);
-const LONGEST_REST: Duration = Duration::from_millis(500);
+/// The first and the longest back-off between attempts to write the backlog.
+const FIRST_BACKOFF: Duration = Duration::from_millis(5);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(500);
 
 /// How long the end of a process may wait for a slow reader.
-const LAST: Duration = Duration::from_millis(200);
+const FINISH_TIME: Duration = Duration::from_millis(200);
 
-/// Lines that found no room and are not told of yet, of this process and those that it forks.
+/// The number of lines lost and not reported yet, shared with forked processes.
 static LOST: LazyLock<Lost> =
     LazyLock::new(|| SharedArray::new(1).map_or_else(|_| Lost::Own(AtomicU64::new(0)), Lost::Shared));
 
-/// Whether anything is kept in this process.
+/// Whether this process has a backlog.
 static BEHIND: AtomicBool = AtomicBool::new(false);
 
-/// What is to be done when something is kept, so that somebody tries again.
+/// Called when a backlog begins, so that a thread retries.
 static ON_BEHIND: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 enum Lost {
     Shared(SharedArray<AtomicU64>),
-    /// Without memory to share each process counts for itself.
+    /// Without shared memory each process counts its own.
     Own(AtomicU64),
 }
 
-/// How many lines were lost since that was told last.
+/// The number of lines lost since the last report.
 pub(super) fn lost() -> &'static AtomicU64 {
     match &*LOST {
         Lost::Shared(slots) => &slots[0],
@@ -57,25 +57,25 @@ pub(super) fn lost() -> &'static AtomicU64 {
     }
 }
 
-/// Whether lines are kept, or lost ones are to be told of.
+/// Whether there is a backlog, or lost lines to report.
 pub(super) fn is_behind() -> bool {
     BEHIND.load(Acquire) || lost().load(Relaxed) > 0
 }
 
-/// Has `wake` called when a line finds no room while none was kept. It may be called by any thread, and must not log.
+/// Sets the function to call when a line finds no room. Any thread may call it, and it must not log.
 pub fn when_behind(wake: impl Fn() + Send + Sync + 'static) {
-    // It is set once, when the supervisor begins.
+    // Called once, when the supervisor starts.
     let _ = ON_BEHIND.set(Box::new(wake));
 }
 
 /// What lines are written to.
 pub(super) enum Target {
-    Stderr(Means),
+    Stderr(WriteMethod),
     File(File),
     Datagrams(Datagrams),
 }
 
-/// A target, and the lines that wait for room there.
+/// A target with its backlog.
 pub(super) struct Outlet {
     target: Target,
     backlog: Mutex<Backlog>,
@@ -84,19 +84,19 @@ pub(super) struct Outlet {
 struct Backlog {
     pieces: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The process that tries again. What it keeps is not for the processes that it forks.
+    /// The process that retries. A forked process drops what it has copied of its parent's backlog.
     owner: u32,
-    /// Whether other lines go elsewhere by now.
+    /// Whether a reload has replaced this outlet.
     retired: bool,
-    rest: Duration,
+    backoff: Duration,
     due: Instant,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 enum WriteOutcome {
     Wrote(usize),
     NoRoom,
-    /// Nobody will ever take it.
+    /// A retry would fail too.
     Failed,
 }
 
@@ -104,7 +104,7 @@ impl Target {
     fn write(&self, bytes: &[u8]) -> WriteOutcome {
         loop {
             let written = match self {
-                Target::Stderr(means) => means.write(bytes),
+                Target::Stderr(method) => method.write(bytes),
                 Target::File(file) => (&*file).write(bytes),
                 Target::Datagrams(socket) => socket.send(bytes),
             };
@@ -123,7 +123,7 @@ impl Target {
             | ErrorKind::OutOfMemory
             | ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded => true,
-            // The log daemon may be started again.
+            // The log daemon may be restarting.
             ErrorKind::ConnectionRefused | ErrorKind::NotFound => matches!(self, Target::Datagrams(_)),
             _ => error.raw_os_error() == Some(libc::ENOBUFS),
         }
@@ -132,20 +132,20 @@ impl Target {
 
 impl Outlet {
     pub(super) fn new(target: Target) -> Outlet {
-        // Forked processes share the count only if it was there before them.
+        // Forked processes share the counter only if it exists before they are forked.
         LazyLock::force(&LOST);
         let backlog = Backlog {
             pieces: VecDeque::new(),
             bytes: 0,
             owner: std::process::id(),
             retired: false,
-            rest: REST,
+            backoff: FIRST_BACKOFF,
             due: Instant::now(),
         };
         Outlet { target, backlog: Mutex::new(backlog) }
     }
 
-    /// The file, if it is one.
+    /// The file, if the target is one.
     pub(super) fn file(&self) -> Option<&File> {
         match &self.target {
             Target::File(file) => Some(file),
@@ -153,39 +153,39 @@ impl Outlet {
         }
     }
 
-    /// Whether lines may be written several at a time.
+    /// Whether one write may hold several lines.
     pub(super) fn is_stream(&self) -> bool {
         !matches!(self.target, Target::Datagrams(_))
     }
 
-    /// Writes whole lines, or keeps them, or counts them as lost.
+    /// Writes whole lines, puts them into the backlog, or counts them as lost.
     pub(super) fn write(&self, lines: &[u8]) {
-        self.write_or_keep(lines, false);
+        self.write_or_queue(lines, false);
     }
 
-    /// Writes a line, or keeps it in any case.
+    /// Writes a line, or puts it into the backlog whatever its size.
     pub(super) fn write_notice(&self, line: &[u8]) {
-        self.write_or_keep(line, true);
+        self.write_or_queue(line, true);
     }
 
-    fn write_or_keep(&self, lines: &[u8], in_any_case: bool) {
+    fn write_or_queue(&self, lines: &[u8], in_any_case: bool) {
         let mut backlog = self.lock();
         if !self.flush(&mut backlog) {
-            return self.keep(&mut backlog, lines, in_any_case);
+            return self.queue(&mut backlog, lines, in_any_case);
         }
         match self.target.write(lines) {
-            WriteOutcome::Wrote(n) if n < lines.len() => self.keep(&mut backlog, &lines[n..], true),
-            WriteOutcome::NoRoom => self.keep(&mut backlog, lines, in_any_case),
+            WriteOutcome::Wrote(n) if n < lines.len() => self.queue(&mut backlog, &lines[n..], true),
+            WriteOutcome::NoRoom => self.queue(&mut backlog, lines, in_any_case),
             WriteOutcome::Wrote(_) | WriteOutcome::Failed => return,
         }
         drop(backlog);
-        // Whoever tries again may have seen a moment ago that nothing was kept any more.
+        // Not only for the first line: the thread that retries may have found the backlog empty a moment ago.
         if let Some(wake) = ON_BEHIND.get() {
             wake();
         }
     }
 
-    /// Writes what is kept, if it is time to try that again; whether nothing is left.
+    /// Writes the backlog if the back-off is over, and returns whether it is empty.
     pub(super) fn catch_up(&self) -> bool {
         let mut backlog = self.lock();
         if backlog.due > Instant::now() {
@@ -194,33 +194,33 @@ impl Outlet {
         self.flush(&mut backlog)
     }
 
-    /// When to try again.
+    /// The time of the next attempt.
     pub(super) fn due(&self) -> Instant {
         self.lock().due
     }
 
-    /// Whether lines that were lost can be told of: by this process, and now.
-    pub(super) fn may_tell(&self) -> bool {
+    /// Whether this process can report lost lines now.
+    pub(super) fn can_report_lost(&self) -> bool {
         let backlog = self.lock();
         backlog.pieces.is_empty() && backlog.owner == std::process::id()
     }
 
-    /// Writes what is kept; waits a little while for a slow reader.
+    /// Writes the backlog, and waits briefly for a slow reader.
     pub(super) fn finish(&self) {
-        let end = Instant::now() + LAST;
+        let end = Instant::now() + FINISH_TIME;
         while !self.flush(&mut self.lock()) && Instant::now() < end {
-            thread::sleep(REST);
+            thread::sleep(FIRST_BACKOFF);
         }
     }
 
-    /// Has this process, which was forked, try again by itself.
+    /// Gives this forked process a backlog of its own.
     pub(super) fn adopt(&self) {
         let mut backlog = self.lock();
         backlog.clear();
         backlog.owner = std::process::id();
     }
 
-    /// Nobody tries again from now on. What finds no room is told as lost by the log that follows.
+    /// Ends the retries. The lines left in the backlog count as lost, and the next log reports them.
     pub(super) fn retire(&self) {
         let mut backlog = self.lock();
         if !self.flush(&mut backlog) {
@@ -231,13 +231,13 @@ impl Outlet {
         backlog.retired = true;
     }
 
-    /// Writes what is kept; whether nothing is left.
+    /// Writes the backlog, and returns whether it is empty.
     fn flush(&self, backlog: &mut Backlog) -> bool {
         if backlog.pieces.is_empty() {
             return true;
         }
         if backlog.owner != std::process::id() {
-            // The one that this was forked from writes it.
+            // A copy of the parent's backlog, which the parent writes.
             backlog.clear();
             return true;
         }
@@ -256,8 +256,8 @@ impl Outlet {
             }
             moved = true;
         }
-        backlog.rest = if moved { REST } else { (backlog.rest * 2).min(LONGEST_REST) };
-        backlog.due = Instant::now() + backlog.rest;
+        backlog.backoff = if moved { FIRST_BACKOFF } else { (backlog.backoff * 2).min(LONGEST_BACKOFF) };
+        backlog.due = Instant::now() + backlog.backoff;
         let empty = backlog.pieces.is_empty();
         if empty {
             backlog.clear();
@@ -265,17 +265,18 @@ impl Outlet {
         empty
     }
 
-    /// Keeps lines, in any case those that are begun already. Once some are lost the others are too, until that could be told: their order
-    /// stays, and a reader that is always late is not told after every line.
-    fn keep(&self, backlog: &mut Backlog, lines: &[u8], in_any_case: bool) {
-        let has_room = backlog.bytes + lines.len() <= KEPT && lost().load(Relaxed) == 0;
-        let tries_again = backlog.owner == std::process::id() && !backlog.retired;
-        if !tries_again || !(has_room || in_any_case) {
+    /// Adds lines to the backlog; with `in_any_case` even beyond the limit, as for the rest of a line that was begun. After a
+    /// loss all further lines are lost too until that is reported: this keeps the order, and a reader that is always late gets no
+    /// report after every line.
+    fn queue(&self, backlog: &mut Backlog, lines: &[u8], in_any_case: bool) {
+        let has_room = backlog.bytes + lines.len() <= BACKLOG_LIMIT && lost().load(Relaxed) == 0;
+        let is_retried = backlog.owner == std::process::id() && !backlog.retired;
+        if !is_retried || !(has_room || in_any_case) {
             lost().fetch_add(self.count(lines), Relaxed);
             return;
         }
         if backlog.pieces.is_empty() {
-            (backlog.rest, backlog.due) = (REST, Instant::now() + REST);
+            (backlog.backoff, backlog.due) = (FIRST_BACKOFF, Instant::now() + FIRST_BACKOFF);
         }
         backlog.bytes += lines.len();
         match backlog.pieces.back_mut() {

@@ -1,4 +1,4 @@
-//! Where log lines go, other than standard error: a file, the syslog daemon, or the journal; and how a line looks there.
+//! Targets other than standard error (a file, the syslog daemon, the journal), and the format of a line in each.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,21 +16,21 @@ use super::{
 };
 use crate::{config::LogFormat, report::regular_file, sys::local_time};
 
-/// Where the syslog daemon listens, syslog(3).
+/// The socket of the syslog daemon (syslog(3)).
 const SYSLOG: &str = "/dev/log";
 
-/// Where the journal listens for its own protocol.
+/// The socket of the journal's native protocol.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
 /// The facility `daemon` of syslog(3).
 const DAEMON: u8 = 3 << 3;
 
-/// Opens a log file to append to it; made for its owner to write and its group to read.
+/// Opens a log file for appending. A new file is writable for its owner and readable for its group.
 pub(super) fn file(path: &Path) -> io::Result<File> {
     regular_file::open(path, OpenOptions::new().append(true).create(true).mode(0o640))
 }
 
-/// Sends each line as a datagram.
+/// Sends each line as one datagram.
 pub(super) struct Datagrams {
     socket: UnixDatagram,
     to: &'static str,
@@ -41,7 +41,7 @@ impl Datagrams {
         Self::to(SYSLOG)
     }
 
-    /// For a start: the daemon of syslog may be started later.
+    /// Without a check, for a start: the syslog daemon may start later.
     pub(super) fn syslog_or_none() -> io::Result<Datagrams> {
         Self::unconnected(SYSLOG)
     }
@@ -52,7 +52,7 @@ impl Datagrams {
 
     fn to(to: &'static str) -> io::Result<Datagrams> {
         let datagrams = Self::unconnected(to)?;
-        // Connected for a moment, to see whether anybody is there; addressed each time, because they may be started again.
+        // Connects another socket, to check that the daemon listens. Lines are sent with an address, because it may be restarted.
         UnixDatagram::unbound()?
             .connect(to)
             .map_err(|error| io::Error::new(error.kind(), format!("{to}: {error}")))?;
@@ -70,7 +70,7 @@ impl Datagrams {
     }
 }
 
-/// A line of syslog as RFC 3164 has it, without the name of the machine, which the local daemon knows.
+/// A syslog line of RFC 3164 without the host name, which the local daemon adds.
 pub(super) fn write_syslog(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -84,7 +84,7 @@ pub(super) fn write_syslog(out: &mut Formatter, record: &Record<'_>, format: Log
     write_body(out, record, format)
 }
 
-/// The journal's own protocol: a field a line. No message of ours has a line end in it.
+/// The journal's native protocol: one field per line. A message contains no line end.
 pub(super) fn write_journal(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     writeln!(out, "PRIORITY={}\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod", severity(record.level()))?;
     if let Some(listener) = record.key_values().get("listener".into()) {
@@ -95,8 +95,7 @@ pub(super) fn write_journal(out: &mut Formatter, record: &Record<'_>, format: Lo
     writeln!(out)
 }
 
-/// A line to a standard error that is the journal's: it has a clock of its own, and takes the priority from the beginning
-/// (sd-daemon(3)).
+/// A line for a standard error that is the journal's: without time stamp, and with the priority as a prefix (sd-daemon(3)).
 pub(super) fn write_prefixed(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     write!(out, "<{}>", severity(record.level()))?;
     write_body(out, record, format)?;

@@ -1,9 +1,8 @@
-//! Standard error, written to without ever waiting for its reader.
+//! Standard error, written without waiting for its reader.
 //!
-//! A pipe or a terminal is opened once more, without blocking, and takes the place of descriptor 2: the open file description
-//! that other programs share stays as it is. A socket cannot be opened again, but send(2) has a flag for each call. Where opening
-//! fails (no /proc, or the pipe belongs to another user, as in many containers) pwritev2(2) has a flag, too; a kernel before
-//! Linux 6.4 is asked by poll(2) for room first.
+//! A pipe or a terminal is reopened with `O_NONBLOCK` as descriptor 2. The open file description that other programs share stays
+//! blocking. A socket cannot be reopened, but send(2) has MSG_DONTWAIT. If reopening fails (no /proc, or the pipe of another
+//! user, as in many containers), pwritev2(2) has RWF_NOWAIT; on a kernel before Linux 6.4, poll(2) checks for room first.
 
 use std::{
     fs::OpenOptions,
@@ -29,49 +28,49 @@ use super::{
     sink::severity,
 };
 
-/// Set once lines are written without waiting.
+/// Set by the first call of [`outlet`].
 static OUTLET: OnceLock<Arc<Outlet>> = OnceLock::new();
 
-/// How a write to standard error returns at once.
+/// How a write to standard error avoids blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Means {
-    /// write(2): it does not block, or is a file.
+pub(super) enum WriteMethod {
+    /// write(2): the descriptor is non-blocking, or a file.
     Plain,
-    /// send(2).
+    /// send(2) with MSG_DONTWAIT.
     Socket,
-    /// pwritev2(2), or poll(2) before write(2).
+    /// pwritev2(2) with RWF_NOWAIT, or poll(2) before write(2).
     Careful,
 }
 
-/// Standard error as the target of a log. From the first call on no write to descriptor 2 waits, whoever makes it. To be called first
-/// before root is given up and the sandbox is entered, which may take the right to open it again.
+/// Standard error as a log target. After the first call no write to descriptor 2 blocks. The first call must precede giving up
+/// root and entering the sandbox, either of which may deny the reopening.
 pub(super) fn outlet() -> &'static Arc<Outlet> {
-    OUTLET.get_or_init(|| Arc::new(Outlet::new(Target::Stderr(Means::find()))))
+    OUTLET.get_or_init(|| Arc::new(Outlet::new(Target::Stderr(WriteMethod::find()))))
 }
 
-impl Means {
-    fn find() -> Means {
+impl WriteMethod {
+    fn find() -> WriteMethod {
         let kind = fstat(io::stderr()).map_or(0, |stat| stat.st_mode) & SFlag::S_IFMT.bits();
         if kind == SFlag::S_IFSOCK.bits() {
-            return Means::Socket;
+            return WriteMethod::Socket;
         }
         if kind != SFlag::S_IFIFO.bits() && !io::stderr().is_terminal() {
-            return Means::Plain;
+            return WriteMethod::Plain;
         }
-        // A process of a forking listener inherits what the daemon has opened.
+        // The process of a forking listener inherits the descriptor that the daemon reopened.
         let flags = fcntl(io::stderr(), FcntlArg::F_GETFL).unwrap_or(0);
-        match OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK) || open_again().is_ok() {
-            true => Means::Plain,
-            false => Means::Careful,
+        match OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK) || reopen().is_ok() {
+            true => WriteMethod::Plain,
+            false => WriteMethod::Careful,
         }
     }
 
     /// Writes as much as there is room for.
     pub(super) fn write(self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Means::Plain => io::stderr().write(bytes),
-            Means::Socket => Ok(send(io::stderr(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
-            Means::Careful => {
+            WriteMethod::Plain => io::stderr().write(bytes),
+            WriteMethod::Socket => Ok(send(io::stderr(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+            WriteMethod::Careful => {
                 match pwritev2(io::stderr(), &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
                     Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => write_if_writable(bytes),
                     written => Ok(written?),
@@ -81,13 +80,13 @@ impl Means {
     }
 }
 
-fn open_again() -> io::Result<()> {
+fn reopen() -> io::Result<()> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let again = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2")?;
-    Ok(dup2_stderr(again)?)
+    let reopened = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2")?;
+    Ok(dup2_stderr(reopened)?)
 }
 
-/// A pipe that is writable has room for a piece.
+/// A writable pipe has room for `PIPE_BUF` bytes.
 fn write_if_writable(bytes: &[u8]) -> io::Result<usize> {
     let stderr = io::stderr();
     let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&stderr), PollFlags::POLLOUT)];
@@ -97,14 +96,14 @@ fn write_if_writable(bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Whether standard error is the journal's: `JOURNAL_STREAM` of systemd.exec(5) names its device and inode.
+/// Whether standard error is connected to the journal: `JOURNAL_STREAM` (systemd.exec(5)) contains its device and inode.
 pub fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     let own = fstat(io::stderr()).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino));
     own.is_ok_and(|own| own == stream)
 }
 
-/// Prints to standard error why the daemon cannot go on: in the journal these lines are errors, like those of the log.
+/// Prints a fatal error to standard error. In the journal its lines have the priority of errors.
 pub fn print_error(text: &str) {
     let mut text = if stderr_is_journal() { prefixed(text, Level::Error) } else { text.to_owned() };
     text.push('\n');
@@ -113,7 +112,7 @@ pub fn print_error(text: &str) {
             outlet.write(text.as_bytes());
             outlet.finish();
         }
-        // Before there is a log nobody else is kept waiting. Without a standard error there is nobody to tell.
+        // Before there is a log, a blocking write delays only this process. A failure cannot be reported anywhere.
         None => _ = io::stderr().write_all(text.as_bytes()),
     }
 }
@@ -123,8 +122,8 @@ fn prefixed(text: &str, level: Level) -> String {
     lines.join("\n")
 }
 
-/// Whether lines on standard error are to be coloured: on a terminal that can show it, unless the environment says otherwise
-/// (no-color.org, bixense.com/clicolors).
+/// Whether to colour lines on standard error: on a terminal that supports it, unless the environment forbids it (no-color.org,
+/// bixense.com/clicolors).
 pub(super) fn takes_colours() -> bool {
     let is = |key: &str, wanted: fn(&str) -> bool| {
         std::env::var_os(key).is_some_and(|value| value.to_str().is_none_or(wanted))

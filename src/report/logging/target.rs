@@ -1,4 +1,4 @@
-//! What is said of the target of a log before it is opened, and when it cannot be.
+//! Opening and checking the target of a log.
 
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// A stream that the process was started with, and not a file of ours: a pipe or a terminal as well, and never given to another user.
+/// A standard stream, as opposed to a file that the daemon opens: it may be a pipe or a terminal, and its owner is never changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standard {
     Output,
     Error,
 }
 
-/// The stream that `path` is a name of.
+/// The standard stream that `path` names.
 fn standard(path: &Path) -> Option<Standard> {
     let is = |name: &str| path == Path::new(name);
     match () {
@@ -31,12 +31,12 @@ fn standard(path: &Path) -> Option<Standard> {
     }
 }
 
-/// Opens what target `file` names; says whether it is a file of ours.
+/// Opens the path of target `file`. Also returns whether it is a file of the daemon's own, rather than a standard stream.
 pub(super) fn open(path: &Path) -> io::Result<(Arc<Outlet>, bool)> {
     let (file, own) = match standard(path) {
         Some(Standard::Error) => return Ok((Arc::clone(stderr::outlet()), false)),
         Some(Standard::Output) => {
-            // Opened again, because others who share what is open now expect it to block.
+            // Reopened: other processes that share the open file description expect it to block.
             let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
             (OpenOptions::new().append(true).custom_flags(flags).open("/proc/self/fd/1")?, false)
         }
@@ -45,7 +45,7 @@ pub(super) fn open(path: &Path) -> io::Result<(Arc<Outlet>, bool)> {
     Ok((Arc::new(Outlet::new(Target::File(file))), own))
 }
 
-/// What to say before a start of a target that is not there, and may come later.
+/// A warning for a start whose target is not available yet.
 pub fn missing(log: &Log) -> Option<String> {
     let error = (log.target == LogTarget::Syslog).then(sink::Datagrams::syslog)?.err()?;
     Some(format!(
@@ -53,7 +53,7 @@ pub fn missing(log: &Log) -> Option<String> {
     ))
 }
 
-/// Says of a log file that exists and cannot be one, without opening it.
+/// Checks a log file without opening it: if it exists, it must be usable.
 pub fn check(log: &Log) -> Result<(), Failure> {
     let (LogTarget::File, Some(path)) = (log.target, &log.file) else { return Ok(()) };
     if standard(path).is_some() {

@@ -1,4 +1,4 @@
-//! The text of a line, made in memory that each thread keeps: a daemon writes one for each connection.
+//! The text of a line, formatted in memory that each thread reuses: the daemon may write a line for each connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -15,17 +15,17 @@ thread_local! {
     static MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
     static TIME: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
 
-    /// How long ago that was what a line tells of.
+    /// The age of the event that the line reports.
     static AGO: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// Hands over the message, in which every character that could act on the log is escaped. Messages cite names and
-/// addresses that others have chosen, such as the path of a unix peer.
+/// Passes the message to `then`, with control characters escaped. Messages contain names and addresses that clients choose, such
+/// as the path of a unix peer.
 pub(super) fn with_message<T>(message: fmt::Arguments<'_>, then: impl FnOnce(&str) -> T) -> T {
-    // Taken out meanwhile, should the text of a value log something itself.
+    // Taken out meanwhile, because formatting a value may log.
     let mut line = MESSAGE.take();
     line.clear();
-    // Writing to a String fails only if a value refuses to be shown; what it has said so far is the line then.
+    // Writing to a String fails only if a value's `Display` does. The line then ends there.
     let _ = line.write_fmt(message);
     if !is_plain(&line) {
         line = escaped(&line);
@@ -35,31 +35,31 @@ pub(super) fn with_message<T>(message: fmt::Arguments<'_>, then: impl FnOnce(&st
     result
 }
 
-/// Has `log` write lines about something that happened so long ago.
+/// Runs `log`, whose lines report an event that happened `ago`.
 pub fn dated(ago: Duration, log: impl FnOnce()) {
     AGO.set(ago);
     log();
     AGO.set(Duration::ZERO);
 }
 
-/// Writes when it happened, to the millisecond. The rest is put into words once in each second.
+/// Writes the time of the event with milliseconds. All but the milliseconds is formatted once a second.
 pub(super) fn write_time(out: &mut impl io::Write) -> io::Result<()> {
     let (second, millisecond) = clock::utc(AGO.get());
-    TIME.with_borrow_mut(|(known, words)| {
-        if *known != second || words.is_empty() {
-            *known = second;
-            words.clear();
+    TIME.with_borrow_mut(|(formatted_second, text)| {
+        if *formatted_second != second || text.is_empty() {
+            *formatted_second = second;
+            text.clear();
             let time = jiff::Timestamp::from_second(second).unwrap_or_default();
             // Writing to a String cannot fail.
-            let _ = write!(words, "{}", time.strftime("%Y-%m-%dT%H:%M:%S."));
+            let _ = write!(text, "{}", time.strftime("%Y-%m-%dT%H:%M:%S."));
         }
-        out.write_all(words.as_bytes())
+        out.write_all(text.as_bytes())
     })?;
     let digit = |place: u16| b'0' + (millisecond / place % 10) as u8;
     out.write_all(&[digit(100), digit(10), digit(1), b'Z'])
 }
 
-/// As [`write_time`], for a field of its own.
+/// The output of [`write_time`], as a JSON field.
 pub(super) fn time() -> String {
     let mut time = Vec::with_capacity(24);
     // Writing to a vector cannot fail, and it is ASCII.
@@ -67,7 +67,7 @@ pub(super) fn time() -> String {
     String::from_utf8(time).unwrap_or_default()
 }
 
-/// The name of a level, as wide as the widest.
+/// The name of a level, padded to the longest.
 pub(super) fn level(level: Level) -> &'static str {
     match level {
         Level::Error => "ERROR",
@@ -78,7 +78,7 @@ pub(super) fn level(level: Level) -> &'static str {
     }
 }
 
-/// Whether a text is printable ASCII. Looks at all of it, many bytes at a time.
+/// Whether a text is printable ASCII. Branch-free, so that the compiler vectorises the loop.
 fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_to_the_millisecond_and_may_be_in_the_past() {
+    fn a_time_has_milliseconds_and_may_be_in_the_past() {
         let moment = || time().parse::<jiff::Timestamp>().expect("a time");
         let (before, now, after) = (jiff::Timestamp::now(), moment(), jiff::Timestamp::now());
         assert!(before.as_millisecond() <= now.as_millisecond() && now <= after, "{before} {now} {after}");
@@ -125,12 +125,12 @@ mod tests {
 
     #[test]
     fn a_value_may_log_while_it_is_shown() {
-        struct Chatty;
-        impl std::fmt::Display for Chatty {
+        struct LogsInside;
+        impl std::fmt::Display for LogsInside {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&message("inner"))
             }
         }
-        assert_eq!(with_message(format_args!("outer {Chatty} end"), str::to_owned), "outer inner end");
+        assert_eq!(with_message(format_args!("outer {LogsInside} end"), str::to_owned), "outer inner end");
     }
 }

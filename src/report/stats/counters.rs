@@ -1,12 +1,12 @@
-//! What the line of SIGUSR1 shows: the counters of a listener by name, then what was refused by its reason.
+//! The status line that SIGUSR1 logs for a listener: its counters by name, then its refusals by reason.
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
 use super::{RefusalReason, Stats};
 
-/// A counter of the line that SIGUSR1 logs for each listener.
+/// A counter of the status line.
 pub struct Counter {
-    /// Its name there.
+    /// Its name.
     pub word: &'static str,
     /// What it counts.
     pub about: &'static str,
@@ -14,7 +14,7 @@ pub struct Counter {
     value: fn(&Stats) -> u64,
 }
 
-/// The counters of that line, in its order; the reference of counters is made from them.
+/// All counters, in the order of the status line. The reference of counters is generated from them.
 pub const COUNTERS: [Counter; 18] = {
     const fn count(word: &'static str, value: fn(&Stats) -> u64, about: &'static str) -> Counter {
         Counter { word, about, unit: "", value }
@@ -106,7 +106,7 @@ pub const COUNTERS: [Counter; 18] = {
     ]
 };
 
-/// The state of a listener in one line, as SIGUSR1 logs it.
+/// The status line, as SIGUSR1 logs it.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, Counter { word, unit, value, .. }) in COUNTERS.iter().enumerate() {
@@ -114,7 +114,7 @@ impl fmt::Display for Stats {
             write!(f, "{comma}{word} {}{unit}", value(self))?;
         }
         let refused = RefusalReason::ALL.map(|reason| (reason, self.refused(reason)));
-        let mut happened = refused.into_iter().filter(|(_, count)| *count > 0);
-        happened.try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+        let mut occurred = refused.into_iter().filter(|(_, count)| *count > 0);
+        occurred.try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
     }
 }

@@ -74,7 +74,7 @@ fn log_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
         libc::EMSGSIZE => (3, oversize, "; they are too long for their way"),
         _ => (4, failed, ""),
     };
-    if stats.tells_unsent(kind, clock::now()) {
+    if stats.may_log_unsent(kind, clock::now()) {
         let (name, error) = (context.settings.name.as_str(), io::Error::from_raw_os_error(error));
         let (url, s) = (listener.url(), if count == 1 { "" } else { "s" });
         warn!(listener = name; "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}");

@@ -75,7 +75,7 @@ pub(super) fn counters_and_reasons() -> String {
          at most once a minute, with one source as an example.\n\n| reason | what was refused | what lifts it |\n|---|---|---|\n",
     );
     for reason in RefusalReason::ALL {
-        let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.line(), reason.cure());
+        let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.line(), reason.help());
     }
     page
 }
