@@ -1,4 +1,4 @@
-//! What the supervisor is told by the threads around it.
+//! Events that threads send to the supervisor.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use crate::{config::Loaded, report::error::Failure, socket::listener::HostNames}
 pub enum SupervisorEvent {
     /// A signal arrived.
     Signal(i32),
-    /// Lines of the log have found no room.
+    /// Log lines are queued, because their output is full.
     LogBehind,
-    /// The threads of the station of this number have ended.
+    /// The threads of the running listener with this number have ended.
     Ended(usize, io::Result<()>),
-    /// The configuration was read for the reload of this number, and the names in it were looked up.
+    /// The configuration was read for the reload with this number, and its host names were looked up.
     Read(usize, Box<Result<(Loaded, HostNames), Failure>>),
 }

@@ -1,6 +1,6 @@
-//! A forking listener lives in a process of its own that never has a second thread, because fork(2) is sound only
-//! there. The daemon starts itself again with [`FLAG`] and hands over descriptors: the settings, the counters, pipes to
-//! say that it is ready and to be told to begin, and the listening sockets. This file is the daemon's end, `process` the other one.
+//! The daemon's end of the process of a forking listener. fork(2) is safe only in a process that never has a second thread,
+//! so the daemon executes itself again with [`FLAG`] and passes descriptors: the settings, the counters, a pipe for the
+//! status, a pipe for the command to begin, the table of own ports, and the listening sockets. `process` is the other end.
 
 use std::{
     fs::File,
@@ -40,26 +40,26 @@ mod ready;
 pub use process::main;
 use ready::await_ready;
 
-/// The hidden first argument of such a process; the daemon's process id and a list of descriptors follow.
+/// Hidden first argument of such a process; the daemon's process id and the list of descriptors follow.
 pub const FLAG: &str = "--fork-server";
 
-/// What such a process says: that it is prepared to serve, and that it accepts nobody any more.
+/// Status of the process: prepared to serve; no longer accepting.
 const READY: &[u8; 1] = b"R";
 const LEFT: &[u8; 1] = b"L";
 
-/// What it is told once it is ready: to begin.
+/// Command of the daemon to a process that is ready: begin.
 const BEGIN: &[u8; 1] = b"B";
 
-/// What is handed over as text.
+/// Settings, passed as JSON.
 #[derive(Serialize, Deserialize)]
-struct Orders {
+struct ServerSettings {
     log: config::Log,
     listener: config::Listener,
-    /// Whose each of the sockets is.
+    /// Owner of each socket.
     owner: Vec<SocketOwner>,
 }
 
-/// The daemon's end: starts the process, and starts it again should it die.
+/// The daemon's end: starts the process, and restarts it when it dies.
 pub struct ForkServer {
     name: String,
     orders: File,
@@ -71,16 +71,16 @@ pub struct ForkServer {
     begun: bool,
     stopping: bool,
     cut: bool,
-    /// Where it says that it is ready, and that it has left the door.
-    said: Option<File>,
-    /// Where it is told to begin.
-    word: Option<File>,
+    /// Read end of the status pipe.
+    status: Option<File>,
+    /// Write end of the pipe for the command to begin.
+    command: Option<File>,
     requests: u64,
 }
 
 impl ForkServer {
-    /// Starts the process, which serves once [`ForkServer::begin`] says so. To be called by the main thread, which lives as long as the
-    /// daemon does: the kernel kills the process when the thread that started it ends.
+    /// Starts the process, which serves once [`ForkServer::begin`] was called. Only for the main thread: the kernel kills the
+    /// process when the thread that started it ends (PR_SET_PDEATHSIG).
     pub fn start(
         log: &config::Log,
         listener: &config::Listener,
@@ -88,10 +88,10 @@ impl ForkServer {
         sockets: Vec<Listener>,
     ) -> io::Result<ForkServer> {
         let mut orders = File::from(memfd_create(c"echod-orders", MFdFlags::MFD_CLOEXEC)?);
-        // Those that event loops had before a reload or a restart are served as well.
+        // SO_REUSEPORT siblings of earlier event loops, before a reload or a restart, are served as well.
         let owner =
             sockets.iter().flat_map(|listener| listener.sockets().map(|_| listener.owner())).collect();
-        let text = Orders { log: log.clone(), listener: listener.clone(), owner };
+        let text = ServerSettings { log: log.clone(), listener: listener.clone(), owner };
         serde_json::to_writer(&mut orders, &text)?;
         let mut server = ForkServer {
             name: listener.name.clone(),
@@ -104,32 +104,32 @@ impl ForkServer {
             begun: false,
             stopping: false,
             cut: false,
-            said: None,
-            word: None,
+            status: None,
+            command: None,
             requests: listener.max_requests,
         };
         server.launch()?;
         Ok(server)
     }
 
-    /// Waits until the process has all that it needs to serve.
+    /// Waits until the process is prepared to serve.
     pub fn wait(&mut self) -> io::Result<()> {
-        let Some(said) = &mut self.said else { return Ok(()) };
-        await_ready(said)
+        let Some(status) = &mut self.status else { return Ok(()) };
+        await_ready(status)
     }
 
-    /// Lets the process serve.
+    /// Tells the process to serve.
     pub fn begin(&mut self) {
         self.begun = true;
-        self.say_begin();
+        self.send_begin();
     }
 
-    fn say_begin(&mut self) {
-        // If it has died there is nobody to tell, and another one is started.
-        self.word.take().into_iter().for_each(|mut word| _ = word.write_all(BEGIN));
+    fn send_begin(&mut self) {
+        // If the process has died, the write fails, and another one is started.
+        self.command.take().into_iter().for_each(|mut command| _ = command.write_all(BEGIN));
     }
 
-    /// Ends a process that was not told to begin.
+    /// Kills a process that was not told to begin.
     pub fn give_up(&mut self) {
         self.cut();
         if let Some((mut process, _)) = self.process.take() {
@@ -137,7 +137,8 @@ impl ForkServer {
         }
     }
 
-    /// Tells the process to answer what has arrived, and to end. What waits at its sockets is `left` to those who have them next.
+    /// Tells the process to answer what has arrived, and to end. With `left`, the backlog is left to the process that has the
+    /// sockets next.
     pub fn stop(&mut self, left: bool) {
         if left {
             self.order(Order::HandOver);
@@ -148,7 +149,7 @@ impl ForkServer {
         self.order(Order::Stop);
     }
 
-    /// Tells the process that its sockets are another generation's: it accepts nobody any more, and ends with its last client.
+    /// Tells the process that another generation has its sockets: it accepts no more, and ends with its last connection.
     pub fn hand_over(&mut self) {
         self.stopping = true;
         self.due = None;
@@ -156,7 +157,7 @@ impl ForkServer {
         self.order(Order::HandOver);
     }
 
-    /// The signal alone is no order: anybody may send one.
+    /// Stores the order in shared memory, then sends the signal. A signal alone may come from any process.
     fn order(&self, order: Order) {
         self.stats.order(order);
         self.signal(match order {
@@ -165,22 +166,22 @@ impl ForkServer {
         });
     }
 
-    /// Waits until nobody accepts there any more; false if that takes until after `end`.
+    /// Waits until the process accepts no more; false if that takes until after `end`.
     pub fn has_left(&mut self, end: Instant) -> bool {
-        let Some(said) = self.said.as_mut().filter(|_| self.process.is_some()) else { return true };
+        let Some(status) = self.status.as_mut().filter(|_| self.process.is_some()) else { return true };
         loop {
             let left = end.saturating_duration_since(Instant::now()).as_millis();
-            let mut polled = [PollFd::new(said.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(status.as_fd(), PollFlags::POLLIN)];
             match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
                 Err(Errno::EINTR) => continue,
                 Ok(0) | Err(_) => return false,
                 Ok(_) => {}
             }
-            // Perhaps it says first that it was started again and is ready. Its end says that it has left, too.
-            let mut word = [0];
-            match said.read(&mut word) {
+            // READY of a restarted process may come first. End of file means that it has ended, so it accepts no more.
+            let mut report = [0];
+            match status.read(&mut report) {
                 Ok(0) => return true,
-                Ok(_) if word == *LEFT => return true,
+                Ok(_) if report == *LEFT => return true,
                 _ => {}
             }
         }
@@ -191,19 +192,19 @@ impl ForkServer {
         &self.sockets
     }
 
-    /// Closes the sockets: nobody is to wait in them.
+    /// Closes the daemon's copies, so that no client waits in their backlog.
     pub fn close(&mut self) {
         self.sockets.clear();
     }
 
-    /// Ends the process and all its children at once.
+    /// Kills the process; all its children die with it.
     pub fn cut(&mut self) {
         self.cut = true;
         self.signal(Signal::SIGKILL);
     }
 
-    /// Looks after the process: to be called when a child has ended, and at [`ForkServer::due`]. True once it has ended
-    /// for good.
+    /// Reaps the process, and restarts it when due. To be called when a child has ended, and at [`ForkServer::due`]. True
+    /// once it has ended for good.
     pub fn reap_and_restart(&mut self) -> bool {
         if let Some((process, since)) = &mut self.process
             && let Ok(Some(status)) = process.try_wait()
@@ -213,7 +214,7 @@ impl ForkServer {
             let name = &self.name;
             if self.stopping && !self.cut && !status.success() {
                 warn!("listener \"{name}\": its process was lost ({status}), and its connections with it");
-                self.died();
+                self.count_loss();
             }
             if self.stopping || (status.success() && self.is_exhausted()) {
                 return true;
@@ -222,7 +223,7 @@ impl ForkServer {
             warn!(
                 "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
             );
-            self.died();
+            self.count_loss();
             self.due = Some(Instant::now() + wait);
         }
         if self.due.is_some_and(|due| due <= Instant::now()) {
@@ -239,37 +240,38 @@ impl ForkServer {
         self.stopping && self.process.is_none()
     }
 
-    /// Whether its success is the end of `max-requests`.
+    /// Whether it exited because `max-requests` were served.
     fn is_exhausted(&self) -> bool {
         self.requests > 0 && self.stats.taken.load(Relaxed) >= self.requests
     }
 
-    /// When the process is to be started again.
+    /// When the process is to be restarted.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What was open has died with it.
-    fn died(&self) {
+    /// Counts the loss of the process: its connections died with it.
+    fn count_loss(&self) {
         self.stats.open.store(0, Relaxed);
         self.stats.died.fetch_add(1, Relaxed);
     }
 
     fn launch(&mut self) -> io::Result<()> {
         self.orders.rewind()?;
-        let ((said, say), (told, tell)) = (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
+        let ((status, status_inherited), (command_inherited, command)) =
+            (pipe2(OFlag::O_CLOEXEC)?, pipe2(OFlag::O_CLOEXEC)?);
         let mut handed = vec![
             self.orders.as_fd(),
             self.stats.as_fd(),
-            say.as_fd(),
-            told.as_fd(),
+            status_inherited.as_fd(),
+            command_inherited.as_fd(),
             guard::own_ports()?.as_fd(),
         ];
         handed.extend(self.sockets.iter().flat_map(Listener::sockets).map(AsFd::as_fd));
         self.process = Some((spawn(FLAG, &handed)?, Instant::now()));
-        (self.said, self.word) = (Some(said.into()), Some(tell.into()));
+        (self.status, self.command) = (Some(status.into()), Some(command.into()));
         if self.begun {
-            self.say_begin();
+            self.send_begin();
         }
         Ok(())
     }
@@ -279,14 +281,14 @@ impl ForkServer {
         self.process.as_ref().map(|(process, _)| Pid::from_raw(process.id().cast_signed()))
     }
 
-    /// Asks the process for a sign of life.
-    pub fn ask(&self) {
+    /// Pings the process.
+    pub fn ping(&self) {
         self.stats.pings.fetch_add(1, Relaxed);
         self.signal(Signal::SIGWINCH);
     }
 
-    /// Whether it has answered, or there is none at the moment: it is started again by itself.
-    pub fn has_answered(&self) -> bool {
+    /// Whether it has acknowledged the last ping, or is being restarted.
+    pub fn has_acknowledged(&self) -> bool {
         let acknowledged = self.stats.acknowledged.load(Relaxed) == self.stats.pings.load(Relaxed);
         acknowledged || self.process.is_none()
     }

@@ -1,5 +1,5 @@
-//! A generation: what one reading of the configuration made of the listeners. The first is bound at start; a reload makes
-//! the next one, which keeps what has not changed and takes over the sockets of what has.
+//! A generation: the listeners that one reading of the configuration yields. The first is bound at start. A reload makes the
+//! next one, which keeps unchanged listeners and adopts the sockets of changed ones.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,10 +31,10 @@ mod whole;
 
 use crate::daemon::generation::socket_pool::SocketPool;
 
-/// How long those at the door may take to leave it. They take a millisecond, unless the machine is very busy.
+/// How long workers of the old generation may take to stop accepting: a millisecond, unless the machine is very busy.
 const TO_LEAVE: Duration = Duration::from_secs(5);
 
-/// Reads what is to be served.
+/// Reads the configuration, with the log options of the command line and the environment.
 pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
     let mut loaded = config::load(&cli.inputs(), environment)?;
     let level = std::env::var("ECHOD_LOG").ok();
@@ -43,27 +43,28 @@ pub fn load(cli: &Cli, environment: &Environment) -> Result<Loaded, Failure> {
 }
 
 /// Listeners that have their sockets and are not served yet.
-pub struct Bound {
+pub struct ListenerPlan {
     listeners: Vec<(config::Listener, Vec<Listener>)>,
-    /// The numbers of the stations that go on as they are.
+    /// Numbers of the running listeners that stay as they are.
     kept: HashSet<usize>,
-    /// The numbers of the stations whose sockets are among them.
+    /// Numbers of the running listeners whose sockets the new ones get.
     inherited: HashSet<usize>,
-    /// What these stations have besides, at addresses that are not served any more: each listener as it was.
+    /// Sockets of those at addresses that are no longer served, with the old settings.
     left: Vec<(config::Listener, Vec<Listener>)>,
-    /// What was passed and no listener wants.
+    /// Passed sockets that no listener wants.
     unwanted: Vec<Listener>,
 }
 
-impl Bound {
-    /// Sockets for all listeners of the first generation: passed by the service manager, by name first (whoever is named is
-    /// not to lose its socket to one that has its address), kept from the daemon before, or bound.
+impl ListenerPlan {
+    /// Sockets for all listeners of the first generation: passed by the service manager, stored by the previous daemon, or
+    /// bound. A passed socket is claimed by name first: a listener that is named must not lose its socket to one that has its
+    /// address.
     pub fn first(
         config: &Config,
         mut passed: Passed,
         store: &mut FdStore,
         notes: &mut Vec<String>,
-    ) -> Result<Bound, Failure> {
+    ) -> Result<ListenerPlan, Failure> {
         let were_passed = passed.adopt(notes);
         let named: io::Result<Vec<_>> =
             config.listeners.iter().map(|settings| passed.named(settings)).collect();
@@ -94,7 +95,7 @@ impl Bound {
         let free = places(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
         notes.extend(free.map(|(settings, site)| notes::not_passed(settings, &site.place)));
         let kept_before = kept.taken();
-        // Before the first is bound: what is closed may be in its way.
+        // Before the first bind: a socket that is closed here may occupy its address.
         let patience = kept.close(store);
         let mut listeners = Vec::new();
         for ((settings, named), sites) in config.listeners.iter().zip(named).zip(sites) {
@@ -106,15 +107,15 @@ impl Bound {
         let unwanted = passed.rest();
         notes.extend(unwanted.iter().map(notes::unwanted));
         let (kept, inherited) = (HashSet::new(), HashSet::new());
-        let bound = Bound { listeners, kept, inherited, left: Vec::new(), unwanted };
-        let mut bound = bound.not_empty(false)?;
-        notes.extend(notes::not_kept(&bound.listeners, kept_before, store.room()));
-        bound.assign_store_slots(store.room(), store.room(), notes);
-        Ok(bound)
+        let plan = ListenerPlan { listeners, kept, inherited, left: Vec::new(), unwanted };
+        let mut plan = plan.not_empty(false)?;
+        notes.extend(notes::not_kept(&plan.listeners, kept_before, store.room()));
+        plan.assign_store_slots(store.room(), store.room(), notes);
+        Ok(plan)
     }
 
-    /// Says which sockets of our own the service manager is to keep, where it has `room` left of so many `places`: all of a listener,
-    /// or none.
+    /// Decides which of our own sockets the service manager stores: all of a listener or none. `places` is the capacity of
+    /// its store, of which `room` is left.
     fn assign_store_slots(&mut self, mut room: usize, places: usize, notes: &mut Vec<String>) {
         let mut left_out = 0;
         for (_, sockets) in &mut self.listeners {
@@ -137,15 +138,15 @@ impl Bound {
         }
     }
 
-    /// Sockets for the listeners of the next generation that are not served as `config` says: those that `running_listeners` have at
-    /// the same place, or new ones. Nothing has changed yet when this fails. The service manager keeps as many as it has `places` for.
+    /// Sockets for the listeners that are not yet served as `config` says: those that `running_listeners` have at the same
+    /// address, or new ones. On failure nothing has changed. The service manager stores up to `places` sockets.
     pub fn next(
         config: &Config,
         names: &HostNames,
         (running_listeners, parked): (&[RunningListener], &Parked),
         places: usize,
         notes: &mut Vec<String>,
-    ) -> Result<Bound, Failure> {
+    ) -> Result<ListenerPlan, Failure> {
         let current: HashMap<&str, &RunningListener> = running_listeners
             .iter()
             .filter(|running| !running.is_superseded())
@@ -165,11 +166,10 @@ impl Bound {
             kept.extend(is_same(settings).filter(whole).map(RunningListener::number));
         }
         let stays = |name: &str| current.get(name).is_some_and(|running| kept.contains(&running.number()));
-        let mut offers =
-            SocketPool::new(running_listeners, parked, |running| kept.contains(&running.number()));
+        let mut pool = SocketPool::new(running_listeners, parked, |running| kept.contains(&running.number()));
         let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !stays(&settings.name)) {
-            let named = offers.named(settings).map_err(|error| {
+            let named = pool.named(settings).map_err(|error| {
                 let name = &settings.name;
                 Failure::new(
                     Exit::Unavailable,
@@ -177,11 +177,11 @@ impl Bound {
                 )
             })?;
             let mut sites = if named.is_empty() { listener::sites(settings, names)? } else { Vec::new() };
-            sites.iter_mut().for_each(|site| site.adopt(|place| offers.at(settings, place)));
-            sites.iter_mut().for_each(|site| site.adopt(|place| offers.beyond(settings, place)));
+            sites.iter_mut().for_each(|site| site.adopt(|place| pool.at(settings, place)));
+            sites.iter_mut().for_each(|site| site.adopt(|place| pool.beyond(settings, place)));
             listener::merge(&mut sites);
             if let Some(running) = is_same(settings) {
-                // The others are served now, and are not to be lost with what could not be had before either.
+                // The listener is served without this address now: failing to bind it must not end those it has.
                 let had = |place: &Peer| running.sockets().iter().any(|socket| socket.is_at(place));
                 sites.iter_mut().filter(|site| !had(&site.place)).for_each(Site::spare);
             }
@@ -189,26 +189,26 @@ impl Bound {
         }
         let mut listeners = Vec::new();
         for (settings, named, mut sites) in wanted {
-            sites.iter_mut().for_each(|site| site.replace(|place| offers.before(settings, place)));
+            sites.iter_mut().for_each(|site| site.replace(|place| pool.before(settings, place)));
             let bound = listener::bind(settings, sites, Duration::ZERO, notes)?;
             listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
         let cannot_keep = |error| {
             Failure::new(Exit::Unavailable, format!("cannot keep the sockets that are to be closed: {error}"))
         };
-        let (left, unwanted) = (offers.left().map_err(cannot_keep)?, offers.rest().map_err(cannot_keep)?);
+        let (left, unwanted) = (pool.left().map_err(cannot_keep)?, pool.rest().map_err(cannot_keep)?);
         let is_new = |socket: &&Listener| !parked.has(socket);
         notes.extend(unwanted.iter().filter(is_new).map(notes::unwanted));
         let stay = current.values().filter(|running| kept.contains(&running.number()));
         let stay = stay.flat_map(|running| running.sockets_to_store()).count();
         let others = !kept.is_empty();
-        let bound = Bound { listeners, kept, inherited: offers.inherited, left, unwanted };
-        let mut bound = bound.not_empty(others)?;
-        bound.assign_store_slots(places.saturating_sub(stay), places, notes);
-        Ok(bound)
+        let plan = ListenerPlan { listeners, kept, inherited: pool.inherited, left, unwanted };
+        let mut plan = plan.not_empty(others)?;
+        plan.assign_store_slots(places.saturating_sub(stay), places, notes);
+        Ok(plan)
     }
 
-    fn not_empty(mut self, others: bool) -> Result<Bound, Failure> {
+    fn not_empty(mut self, others: bool) -> Result<ListenerPlan, Failure> {
         self.listeners.retain(|(_, sockets)| !sockets.is_empty());
         if self.listeners.is_empty() && !others {
             let text = "nothing to serve: this machine has none of the optional addresses; see the log, or add a listener";
@@ -217,19 +217,19 @@ impl Bound {
         Ok(self)
     }
 
-    /// What was passed and no listener wants now.
+    /// Takes the passed sockets that no listener wants.
     pub fn take_unwanted(&mut self) -> Vec<Listener> {
         std::mem::take(&mut self.unwanted)
     }
 
-    /// Makes all that it takes to serve them, for the new generation to begin. What was made is undone if one fails.
+    /// Prepares the next generation: threads, processes, buffers. If one listener fails, all that were prepared are undone.
     pub fn prepare(
         self,
         log: &config::Log,
         number: &mut usize,
         events: &Sender<SupervisorEvent>,
     ) -> Result<PreparedListeners, Failure> {
-        let Bound { listeners, kept, inherited, left, .. } = self;
+        let ListenerPlan { listeners, kept, inherited, left, .. } = self;
         let mut prepared =
             PreparedListeners { running_listeners: Vec::new(), closing: Vec::new(), kept, inherited };
         let count = listeners.len();
@@ -239,7 +239,7 @@ impl Bound {
             let list = if index < count { &mut prepared.running_listeners } else { &mut prepared.closing };
             list.push(running);
         }
-        // They have prepared themselves side by side.
+        // They prepare in parallel.
         for running in prepared.running_listeners.iter_mut().chain(&mut prepared.closing) {
             running.wait_until_prepared()?;
         }
@@ -247,24 +247,24 @@ impl Bound {
     }
 }
 
-/// Stations that have all they need, and do not serve yet. Dropped, they undo themselves.
+/// Listeners that are prepared and do not serve yet. Dropping them undoes the preparation.
 pub struct PreparedListeners {
     running_listeners: Vec<RunningListener>,
-    /// At addresses that are not served any more, for those who have come there by now.
+    /// Serve the last clients at addresses that are no longer served.
     closing: Vec<RunningListener>,
     kept: HashSet<usize>,
     inherited: HashSet<usize>,
 }
 
 impl PreparedListeners {
-    /// Takes over the sockets and the files that are another generation's until now, and serves, until the end or for `patience`
-    /// at addresses that are not served any more.
+    /// Adopts the sockets and socket files of the previous generation, and starts to serve. At addresses that are no longer
+    /// served, only the clients that wait there are served, for `patience` at most.
     pub fn begin(
         mut self,
         running_listeners: &mut [RunningListener],
         patience: Duration,
     ) -> Vec<RunningListener> {
-        // Others that are not served any more may share a port with a new one, which listens from here on.
+        // From here on new listeners listen; they may share a port with sockets that are no longer served.
         let is_reload = !running_listeners.is_empty();
         let mut successors: Vec<&mut RunningListener> = running_listeners
             .iter_mut()
@@ -281,7 +281,7 @@ impl PreparedListeners {
             running.take_files(|path| successors.iter_mut().find_map(|handover| handover.take_file(path)));
             running.begin();
         }
-        // What is left is of addresses that are not served any more.
+        // The remaining files belong to addresses that are no longer served.
         successors.into_iter().for_each(|running| running.remove_files());
         for running in &mut self.closing {
             running.begin();
@@ -299,8 +299,8 @@ impl Drop for PreparedListeners {
     }
 }
 
-/// What a reload ends: those whose sockets another one has hand them over and serve their clients on, those that nobody
-/// wants any more stop, within `drain-timeout`.
+/// Ends what a reload replaces: a listener whose sockets are inherited hands them over and serves its connections on; one
+/// that is no longer configured stops within `drain-timeout`.
 pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: &PreparedListeners) {
     let goes = |running: &&mut RunningListener| {
         let is_served = !running.is_superseded() && !running.has_failed() && !running.has_ended();
@@ -314,7 +314,7 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
             running.retire(config.daemon.drain_timeout);
         }
     }
-    // For all of them together.
+    // One deadline for all of them.
     let end = Instant::now() + TO_LEAVE;
     for running in running_listeners.iter_mut().filter(|running| next.inherited.contains(&running.number())) {
         if !running.has_left(end) {
@@ -323,7 +323,7 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
     }
 }
 
-/// Every site, with the listener it is of.
+/// Every site, with its listener.
 fn places<'a>(
     config: &'a Config,
     sites: &'a mut [Vec<Site<'static>>],

@@ -1,6 +1,6 @@
-//! Sockets that the service manager passed and that no listener wants at the moment. They are not closed: the manager keeps its copy
-//! all the same, so clients would wait for nothing and nobody could bind the address. A reload gives them back to the listener
-//! that asks for them. Meanwhile streams are ended as soon as they come, and datagrams are dropped.
+//! Passed sockets that no listener wants at the moment. Closing them would not help: the service manager keeps its copy, so
+//! clients would wait in the backlog, and the address would stay taken. Instead a thread closes connections as they arrive
+//! and drops datagrams. A reload gives the sockets back to a listener that asks for them.
 
 use std::{
     io::ErrorKind,
@@ -24,19 +24,19 @@ use crate::{
     sys::error_queue,
 };
 
-/// Those who are here when a listener gives up a socket are served by it. So long it may take.
+/// How long the listener that gave up a socket may take to serve its backlog.
 const BACKLOG_DRAIN_TIME: Duration = Duration::from_millis(100);
 
-/// The rest after a failure, as for want of descriptors.
+/// Back-off after a failure, such as a shortage of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// So many datagrams are dropped in one go.
+/// Datagrams dropped in one turn.
 const MOST: usize = 1000;
 
-/// What a thread on the smallest stack takes for this.
+/// Stack of the thread, in bytes.
 const STACK: usize = 64 << 10;
 
-/// All parked sockets, and the thread that turns clients away.
+/// The parked sockets, and the thread that refuses their clients.
 #[derive(Default)]
 pub struct Parked {
     sockets: Vec<Listener>,
@@ -44,21 +44,21 @@ pub struct Parked {
 }
 
 impl Parked {
-    /// The sockets.
+    /// All parked sockets.
     pub fn sockets(&self) -> &[Listener] {
         &self.sockets
     }
 
-    /// Whether this socket is among them.
+    /// Whether `socket` is parked.
     pub fn has(&self, socket: &Listener) -> bool {
         let (name, protocol) = (socket.passed_name(), socket.protocol());
         let is_it = |other: &Listener| other.passed_name() == name && other.address() == socket.address();
         self.sockets.iter().any(|other| other.protocol() == protocol && is_it(other))
     }
 
-    /// Parks these, and no others any more.
+    /// Replaces the parked sockets.
     pub fn set(&mut self, sockets: Vec<Listener>) {
-        self.rest();
+        self.stop_refusing();
         self.sockets = sockets;
         let clones: Result<Vec<_>, _> = self.sockets.iter().map(Listener::try_clone).collect();
         let started = clones.and_then(|sockets| {
@@ -66,8 +66,8 @@ impl Parked {
                 return Ok(None);
             }
             let end = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-            let told = end.as_fd().try_clone_to_owned()?;
-            let refuse = move || refuse_all(&told, sockets);
+            let end_event = end.as_fd().try_clone_to_owned()?;
+            let refuse = move || refuse_all(&end_event, sockets);
             Ok(Some((end, thread::Builder::new().stack_size(STACK).spawn(refuse)?)))
         });
         match started {
@@ -78,10 +78,10 @@ impl Parked {
         }
     }
 
-    /// Leaves clients where they are: from now on they wait.
-    pub fn rest(&mut self) {
+    /// Stops to refuse: from now on clients wait in the backlog.
+    pub fn stop_refusing(&mut self) {
         if let Some((end, thread)) = self.thread.take() {
-            // A counter that is written once has room for that; a thread that has panicked has ended.
+            // The write cannot fail on an empty counter, and a thread that has panicked has ended.
             let _ = end.write(1);
             let _ = thread.join();
         }
@@ -90,11 +90,11 @@ impl Parked {
 
 impl Drop for Parked {
     fn drop(&mut self) {
-        self.rest();
+        self.stop_refusing();
     }
 }
 
-/// Turns everybody away until `end` can be read.
+/// Refuses all clients until `end` is readable.
 fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
     let mut pause = Some(BACKLOG_DRAIN_TIME);
     loop {
@@ -104,7 +104,7 @@ fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
         let time = pause.take().and_then(|pause| PollTimeout::try_from(pause).ok());
         match poll(&mut polled, time.unwrap_or(PollTimeout::NONE)) {
             Ok(0) => {
-                // Whoever served them may have left them otherwise. The next one sets this as it likes.
+                // The listener may have left them blocking; the next one sets the mode it needs.
                 sockets.retain(|socket| socket.set_nonblocking(true).is_ok());
                 continue;
             }
@@ -132,19 +132,20 @@ fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
                     pause = Some(REST);
                     true
                 }
-                // Another process has shut it down.
+                // Another process has shut the socket down.
                 Err(_) => false,
             }
         });
     }
 }
 
-/// Ends one connection, or drops the datagrams that have come.
+/// Closes one connection, or drops the datagrams that have arrived.
 fn refuse(socket: &Listener) -> Result<(), ErrorKind> {
     if socket.protocol().is_stream() {
         return match socket.accept_nonblocking() {
             Ok((client, _)) => {
-                // The client is not to take it for an answer. Of a unix socket the kernel does not heed this.
+                // A reset, so that the client does not take the close for an answer. The kernel ignores this on a unix
+                // socket.
                 let _ = client.set_linger(Some(Duration::ZERO));
                 Ok(())
             }
@@ -155,9 +156,9 @@ fn refuse(socket: &Listener) -> Result<(), ErrorKind> {
     }
     let fd = socket.as_fd();
     let is_dropped = |_: &usize| recv(fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT).is_ok();
-    // Where they come without an end, others want to be refused, too.
+    // Bounded, so that a flood at one socket does not starve the others.
     _ = (0..MOST).take_while(is_dropped).count();
-    // It makes the socket readable for ever, otherwise.
+    // Pending errors would keep the socket readable.
     error_queue::drain(fd, |_, _| {});
     Ok(())
 }

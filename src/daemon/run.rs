@@ -1,4 +1,4 @@
-//! The order of life: read, bind, start, be ready, wait, drain, end.
+//! The order of life: read, bind, start, be ready, supervise, drain, end.
 
 use std::{
     fs::File,
@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Environment, Loaded, LogTarget},
     daemon::{
         event::SupervisorEvent,
-        generation::{Bound, load},
+        generation::{ListenerPlan, load},
         parked::Parked,
         supervisor::Supervisor,
     },
@@ -46,7 +46,7 @@ use crate::{
     sys::{code, room, worker_state},
 };
 
-/// Does what the command line says, until it is done or a signal ends it.
+/// Executes the command line, until it is done or a signal ends it.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     if let Some(Command::Explain(question)) = &cli.command {
         let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
@@ -65,7 +65,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         check_hosts(&config, &mut notes)?;
     }
     if cli.check || cli.print_config {
-        // Without a standard error there is nobody to tell.
+        // A closed standard error is no reason to fail.
         notes.iter().for_each(|note| _ = writeln!(io::stderr(), "echod: {note}"));
     }
     if cli.check {
@@ -82,7 +82,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     if cli.daemonize {
         Passed::close_others();
     }
-    // Before a descriptor of ours could have the number of one that was announced and is not there.
+    // Claim the passed descriptors before one of ours can take the number of one that was announced but is missing.
     let passed = Passed::from_environment(&mut notes);
     modes::resolve_fallbacks(&mut config, &mut notes)?;
     if !cli.daemonize {
@@ -101,7 +101,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-/// Looks up the host names of a configuration that is only checked. One that cannot be found here may be found where it is served.
+/// Looks up the host names for `--check`. One that is unknown here may be known on the machine that serves it.
 fn check_hosts(config: &Config, notes: &mut Vec<String>) -> Result<(), Failure> {
     let names = HostNames::look_up(&config.listeners, || false).unwrap_or_default();
     for settings in &config.listeners {
@@ -123,7 +123,7 @@ fn serve(
     signals::block().map_err(internal)?;
     room::save_address_space();
     match start(cli, config, files, passed, notes, report) {
-        // Whatever that was in the middle of has been undone.
+        // The start that was interrupted has undone itself.
         Err(_) if signals::is_stop_pending() => {
             let text = "told to stop before anything was served";
             match report {
@@ -138,7 +138,7 @@ fn serve(
     }
 }
 
-/// All from the first lock to the last client.
+/// Runs the daemon from the pid file to the last connection.
 fn start(
     cli: &Cli,
     config: Config,
@@ -147,9 +147,9 @@ fn start(
     mut notes: Vec<String>,
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
-    // What standard output becomes when all is announced: later there may be no descriptor for it.
-    let nothing = cli.announce.then(|| File::options().write(true).open("/dev/null")).transpose();
-    let nothing = nothing.map_err(|error| {
+    // Replaces standard output after the announcement. Opened now: later, descriptors may be short.
+    let dev_null = cli.announce.then(|| File::options().write(true).open("/dev/null")).transpose();
+    let dev_null = dev_null.map_err(|error| {
         Failure::new(Exit::Unavailable, format!("cannot open /dev/null: {error}; --announce needs it"))
     })?;
     let _pid_file = config.daemon.pid_file.as_deref().map(PidFile::take).transpose()?;
@@ -161,45 +161,45 @@ fn start(
         worker_state::enable_pings();
     }
     use_all_descriptors(&config);
-    // Processes that are started later share it, too.
+    // Created now, so that fork servers started later share it.
     guard::own_ports().map_err(|error| {
         Failure::new(
             Exit::Unavailable,
             format!("cannot share memory with the processes of listeners: {error}"),
         )
     })?;
-    let mut bound = Bound::first(&config, passed, &mut store, &mut notes)?;
+    let mut plan = ListenerPlan::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
-    privileges::give_up(&config, bound.public().as_deref(), bound.inet(), &bound.files())?;
+    privileges::give_up(&config, plan.public().as_deref(), plan.inet(), &plan.files())?;
     let sandbox = Sandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
     let behind = events.clone();
-    // Nobody listens any more once the daemon ends.
+    // A send fails only once the supervisor has ended.
     logging::when_behind(move || _ = behind.send(SupervisorEvent::LogBehind));
     let mut parked = Parked::default();
-    parked.set(bound.take_unwanted());
-    let (words, announced) = (bound.words(), announcements(&bound));
+    parked.set(plan.take_unwanted());
+    let (log_lines, announced) = (plan.log_lines(), announcements(&plan));
     let mut number = 0;
-    let prepared = bound.prepare(&config.log, &mut number, &events)?;
+    let prepared = plan.prepare(&config.log, &mut number, &events)?;
     let running_listeners = prepared.begin(&mut [], Duration::ZERO);
     signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
-    words.iter().for_each(|line| info!("{line}"));
-    if let Some(nothing) = nothing
-        && let Err(error) = say(&announced, nothing)
+    log_lines.iter().for_each(|line| info!("{line}"));
+    if let Some(dev_null) = dev_null
+        && let Err(error) = announce(&announced, dev_null)
     {
         warn!("cannot announce the sockets on standard output: {error}");
     }
     if let Some(report) = report.take() {
         report.ready();
     }
-    // It takes a little memory more if that fails.
+    // Failure costs only memory.
     let _ = code::forget();
     let to_manager = (manager, store);
     Supervisor::new(cli, config, sandbox, (running_listeners, parked), number, (events, inbox), to_manager)
         .run()
 }
 
-/// A bound socket, as `--announce` prints it.
+/// A bound socket in the output of `--announce`.
 #[derive(Serialize)]
 struct Announcement {
     name: String,
@@ -210,9 +210,9 @@ struct Announcement {
     service: String,
 }
 
-fn announcements(bound: &Bound) -> Vec<Announcement> {
+fn announcements(plan: &ListenerPlan) -> Vec<Announcement> {
     let mut announced = Vec::new();
-    for (settings, sockets) in bound.listeners() {
+    for (settings, sockets) in plan.listeners() {
         announced.extend(sockets.iter().map(|socket| Announcement {
             name: settings.name.clone(),
             url: socket.url().to_string(),
@@ -225,15 +225,15 @@ fn announcements(bound: &Bound) -> Vec<Announcement> {
     announced
 }
 
-/// Prints a line of JSON for each socket, then closes standard output: its end says that all are served.
-fn say(announced: &[Announcement], nothing: File) -> io::Result<()> {
+/// Prints a line of JSON for each socket, then closes standard output: end of file says that all are served.
+fn announce(announced: &[Announcement], dev_null: File) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for socket in announced {
         serde_json::to_writer(&mut out, socket)?;
         out.write_all(b"\n")?;
     }
     out.flush()?;
-    nix::unistd::dup2_stdout(nothing)?;
+    nix::unistd::dup2_stdout(dev_null)?;
     Ok(())
 }
 
@@ -241,7 +241,7 @@ fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match printed {
-        // Who closed the pipe has read enough.
+        // EPIPE: the reader has seen enough.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Internal, format!("cannot write to standard output: {error}")))
         }

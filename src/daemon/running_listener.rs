@@ -1,4 +1,4 @@
-//! A listener that is being served: by threads of this process, or by a process of its own.
+//! A listener that is being served, by threads of this process or by a process of its own, as the supervisor sees it.
 
 use std::{
     path::Path,
@@ -31,10 +31,10 @@ mod start;
 pub use handover::Handover;
 use last_clients::LastClients;
 
-/// Stack of a thread that accepts or serves datagrams, in bytes; only what is touched takes memory.
+/// Stack of a thread that accepts or serves datagrams, in bytes; only touched pages take memory.
 const STACK: usize = 256 << 10;
 
-/// One listener in service.
+/// A running listener.
 pub struct RunningListener {
     number: usize,
     settings: config::Listener,
@@ -43,25 +43,26 @@ pub struct RunningListener {
     files: Vec<SocketFile>,
     how: How,
     ended: bool,
-    /// Whether it has ended because of a failure.
+    /// Whether a failure ended it.
     failed: bool,
     superseded: bool,
-    /// Whether its sockets are kept for others while it stops.
+    /// Whether its sockets are left to another process at the stop.
     leaves: bool,
     /// When its process is killed, if it has not ended by then.
     cut: Option<Instant>,
-    /// Of one that serves the last clients of an address.
+    /// Set while it serves the last clients of an address.
     last: Option<LastClients>,
 }
 
 enum How {
-    /// The sockets once more are for another generation.
+    /// The sockets are clones, for the next generation.
     Threads(Arc<ListenerContext>, Vec<Listener>, JoinHandle<()>),
     Process(ForkServer),
 }
 
 impl RunningListener {
-    /// Stops: no new clients, what has arrived is answered. What waits at its sockets is answered, too, or left to an heir.
+    /// Stops: accepts no new clients, and answers what has arrived. The backlog is served too, unless `handover` leaves the
+    /// sockets to another process.
     pub fn stop(&mut self, handover: Handover) {
         let is_left = |socket: &Listener| match socket.owner() {
             SocketOwner::Own => false,
@@ -71,7 +72,7 @@ impl RunningListener {
         self.last = None;
         self.leaves = !self.superseded && self.sockets().iter().all(is_left);
         if !self.leaves {
-            // First of all nobody is to find it any more.
+            // First, so that clients no longer find a socket that is about to close.
             self.remove_files();
         }
         self.count_undelivered();
@@ -87,7 +88,7 @@ impl RunningListener {
         }
     }
 
-    /// Leaves the sockets to another generation: whoever is served is served on, nobody new is accepted.
+    /// Leaves the sockets to another generation: existing connections are served on, no new ones are accepted.
     pub fn hand_over(&mut self) {
         self.superseded = true;
         match &mut self.how {
@@ -99,7 +100,7 @@ impl RunningListener {
         }
     }
 
-    /// Waits until nobody accepts here any more; false if that takes until after `end`.
+    /// Waits until no worker accepts any more; false if that takes until after `end`.
     pub fn has_left(&mut self, end: Instant) -> bool {
         let context = match &mut self.how {
             How::Process(server) => return server.has_left(end),
@@ -109,13 +110,13 @@ impl RunningListener {
             if self.ended || Instant::now() > end {
                 return self.ended;
             }
-            // A nudge may come a moment too early; then there is another one.
+            // A wake-up just before the worker blocks is lost; the next one reaches it.
             thread::sleep(Duration::from_millis(1));
         }
         true
     }
 
-    /// Stops it, once, because nobody asks for it any more. Whoever is still there after `patience` is cut.
+    /// Stops a listener that is no longer configured. Connections that are left after `patience` are cut.
     pub fn retire(&mut self, patience: Duration) {
         self.superseded = true;
         let end = Instant::now() + patience;
@@ -123,17 +124,17 @@ impl RunningListener {
             How::Threads(context, ..) => _ = context.cut.set(end),
             How::Process(_) => self.cut = Some(end),
         }
-        // Then who is here can be served to the last of them.
+        // Keep new clients away, so that the backlog can be served to its end.
         self.sockets().iter().for_each(Listener::keep_clients_away);
         self.stop(Handover::None);
     }
 
-    /// How many of its connections were cut.
+    /// Number of connections that were cut.
     pub fn count_cut(&self) -> u64 {
         self.stats.cut.load(Relaxed)
     }
 
-    /// Whether another generation has taken its place, or it was removed from the configuration.
+    /// Whether another generation has replaced it, or it was removed from the configuration.
     pub fn is_superseded(&self) -> bool {
         self.superseded
     }
@@ -146,13 +147,13 @@ impl RunningListener {
         }
     }
 
-    /// The file of its socket at `path`, for another generation.
+    /// Hands over the file of its socket at `path` to another generation.
     pub fn take_file(&mut self, path: &Path) -> Option<SocketFile> {
         let found = self.files.iter().position(|file| file.is_at(path))?;
         Some(self.files.swap_remove(found))
     }
 
-    /// Which file its socket at `path` has.
+    /// Identity of the file of its socket at `path`.
     pub fn file(&self, path: &Path) -> Option<FileId> {
         self.files.iter().find(|file| file.is_at(path)).map(SocketFile::id)
     }
@@ -163,12 +164,12 @@ impl RunningListener {
         self.files.clear();
     }
 
-    /// Says whether the files of its sockets stay when this daemon ends.
+    /// Whether to keep socket files on disk at exit, for a restart that inherits the sockets.
     pub fn leave_files(&mut self, stay: bool) {
         self.files.iter_mut().for_each(|file| file.stay(stay));
     }
 
-    /// What the service manager is to keep over a restart: each with the name that the next daemon knows it by.
+    /// Sockets for the service manager's fd store, each under the name by which the next daemon finds it.
     pub fn sockets_to_store(&self) -> impl Iterator<Item = (FdName, &Socket)> {
         let is_served = !self.ended && !self.superseded;
         let kept =
@@ -178,38 +179,38 @@ impl RunningListener {
                 Peer::Path(path) => self.file(path),
                 _ => None,
             };
-            let label = move |socket| Some((FdName::new(socket, file, self.name()).ok()?, socket));
-            listener.sockets().filter_map(label)
+            let named = move |socket| Some((FdName::new(socket, file, self.name()).ok()?, socket));
+            listener.sockets().filter_map(named)
         })
     }
 
-    /// Whether it serves as these settings say. (A process of its own also logs as it was told: it is replaced
-    /// where a log file is to be opened again.)
+    /// Whether it serves by these settings. A process of its own also holds the log settings, and is replaced so that it
+    /// reopens a log file.
     pub fn is_as(&self, settings: &config::Listener, log: &config::Log) -> bool {
         let logs_as = || self.log == *log && log.target != config::LogTarget::File;
         self.settings == *settings && (self.settings.mode != Mode::Forking || logs_as())
     }
 
-    /// What the configuration says of it.
+    /// Its settings.
     pub fn settings(&self) -> &config::Listener {
         &self.settings
     }
 
-    /// The number by which it is told of.
+    /// Its number in [`SupervisorEvent`](crate::daemon::event::SupervisorEvent)s.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// Ends everything at once. Threads end with the daemon.
+    /// Kills its process at once. Threads end with the daemon.
     pub fn cut(&mut self) {
         if let How::Process(server) = &mut self.how {
             server.cut();
         }
     }
 
-    /// Looks after the process of a forking listener.
+    /// Reaps and restarts the process of a forking listener, and checks for last clients.
     pub fn reap_and_restart(&mut self) {
-        self.look_for_last_clients();
+        self.check_last_clients();
         let How::Process(server) = &mut self.how else { return };
         if server.reap_and_restart() {
             self.end();
@@ -220,7 +221,7 @@ impl RunningListener {
         }
     }
 
-    /// When it wants to be tended next.
+    /// When [`RunningListener::reap_and_restart`] is due.
     pub fn due(&self) -> Option<Instant> {
         let last = self.last.as_ref().map(LastClients::due);
         match &self.how {
@@ -229,20 +230,20 @@ impl RunningListener {
         }
     }
 
-    /// Asks those who serve it for a sign of life.
-    pub fn ask(&self) {
+    /// Pings its workers.
+    pub fn ping(&self) {
         match &self.how {
             How::Threads(context, ..) => context.worker_states.ping(),
-            How::Process(server) => server.ask(),
+            How::Process(server) => server.ping(),
         }
     }
 
-    /// Whether they have given it.
-    pub fn has_answered(&self) -> bool {
+    /// Whether all workers have acknowledged the last ping.
+    pub fn has_acknowledged(&self) -> bool {
         self.ended
             || match &self.how {
                 How::Threads(context, ..) => context.worker_states.have_acknowledged(),
-                How::Process(server) => server.has_answered(),
+                How::Process(server) => server.has_acknowledged(),
             }
     }
 
@@ -265,24 +266,24 @@ impl RunningListener {
         self.ended
     }
 
-    /// Notes that a failure has ended it.
+    /// Marks it as ended by a failure.
     pub fn fail(&mut self) {
         self.failed = true;
         self.end();
     }
 
-    /// Whether a failure has ended it.
+    /// Whether a failure ended it.
     pub fn has_failed(&self) -> bool {
         self.failed
     }
 
-    /// What the log calls it.
+    /// Its name in the configuration and the log.
     pub fn name(&self) -> &str {
         &self.settings.name
     }
 
-    /// Asks the kernel how many datagrams it dropped before they could be received. It counts them itself, so asking when somebody
-    /// wants to know is enough.
+    /// Reads how many datagrams the kernel dropped before they could be received. The kernel counts them, so reading on
+    /// demand suffices.
     pub fn count_undelivered(&self) {
         let sockets = match &self.how {
             How::Threads(_, kept, _) => kept,
@@ -295,12 +296,12 @@ impl RunningListener {
         }
     }
 
-    /// What happened so far.
+    /// Its counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Connections that are open.
+    /// Number of open connections.
     pub fn open(&self) -> u32 {
         self.stats.open.load(Relaxed)
     }

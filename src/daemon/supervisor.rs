@@ -1,5 +1,5 @@
-//! What the main thread does while others serve: waits for signals and for listeners that end. It sleeps until one
-//! comes, unless something is due: a process to be started again, the end of a drain, a look at whether all is idle.
+//! The supervisor: the main thread, which waits for signals and for listeners that end while workers serve. It sleeps until
+//! an event arrives or something is due: a process to restart, the drain timeout, an idle check, the watchdog.
 
 use std::{
     io,
@@ -30,22 +30,24 @@ use crate::{
     socket::fd_store::FdStore,
 };
 
+mod idle;
 mod orphans;
 mod reload;
 mod watchdog;
 mod words;
 
+use idle::{Idle, idle_check_interval};
 use reload::ConfigRead;
 use watchdog::Watchdog;
 use words::{connections, name_of};
 
-/// How often the service manager is told of a drain.
-const TOLD: Duration = Duration::from_secs(1);
+/// How often the service manager is told how a drain proceeds.
+const DRAIN_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much longer than the drain the service manager is to wait for the end of the process.
+/// How much longer than the drain the service manager should wait for the process to exit.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// The supervisor of all listeners.
+/// Supervises all listeners.
 pub struct Supervisor<'a> {
     cli: &'a Cli,
     config: Config,
@@ -53,35 +55,29 @@ pub struct Supervisor<'a> {
     running_listeners: Vec<RunningListener>,
     /// Passed sockets that no listener wants at the moment.
     parked: Parked,
-    /// That of the station that was started last.
+    /// Number of the listener that was started last.
     number: usize,
     events: Sender<SupervisorEvent>,
     inbox: Receiver<SupervisorEvent>,
-    /// When a drain that has begun is over.
+    /// End of the drain, once one has begun.
     deadline: Option<Instant>,
-    /// Whether a signal said so.
-    told: bool,
+    /// Whether a signal has asked for the stop.
+    stop_requested: bool,
     failure: Option<Failure>,
     idle: Idle,
     manager: Rc<Manager>,
-    /// What of our sockets the service manager keeps.
+    /// The service manager's fd store: which of our sockets it keeps.
     store: FdStore,
     watchdog: Option<Watchdog>,
-    /// When the service manager is told again of a drain.
-    tell: Option<Instant>,
+    /// When the service manager is next told how the drain proceeds.
+    drain_report: Option<Instant>,
     reading: Arc<ConfigRead>,
-    /// Whether a reload waits for its configuration.
+    /// Whether a reload waits for its configuration to be read.
     is_reading: bool,
 }
 
-/// Since when nothing has happened.
-struct Idle {
-    activity: u64,
-    since: Instant,
-}
-
 impl<'a> Supervisor<'a> {
-    /// A supervisor of `running_listeners`, which are told of in `inbox`.
+    /// A supervisor of `running_listeners`, which report in `inbox`.
     pub fn new(
         cli: &'a Cli,
         config: Config,
@@ -91,9 +87,9 @@ impl<'a> Supervisor<'a> {
         (events, inbox): (Sender<SupervisorEvent>, Receiver<SupervisorEvent>),
         (manager, store): (Rc<Manager>, FdStore),
     ) -> Supervisor<'a> {
-        let idle = Idle { activity: 0, since: Instant::now() };
+        let idle = Idle::default();
         let watchdog = manager.watchdog().map(Watchdog::new);
-        let (deadline, tell) = (None, None);
+        let (deadline, drain_report) = (None, None);
         Supervisor {
             cli,
             config,
@@ -104,21 +100,21 @@ impl<'a> Supervisor<'a> {
             events,
             inbox,
             deadline,
-            told: false,
+            stop_requested: false,
             failure: None,
             idle,
             manager,
             store,
             watchdog,
-            tell,
+            drain_report,
             reading: Arc::default(),
             is_reading: false,
         }
     }
 
-    /// Waits until all listeners have ended, or the time to drain is over.
+    /// Supervises until all listeners have ended, or the drain timeout.
     pub fn run(mut self) -> Result<(), Failure> {
-        self.keep_sockets();
+        self.sync_fd_store();
         self.manager.ready(format_args!("{}", self.state()));
         loop {
             if self.running_listeners.iter().all(RunningListener::has_ended) {
@@ -136,17 +132,17 @@ impl<'a> Supervisor<'a> {
                     self.cut("told to end at once");
                     break;
                 }
-                Some(SupervisorEvent::Signal(signal)) if self.told => {
+                Some(SupervisorEvent::Signal(signal)) if self.stop_requested => {
                     self.cut(&format!("told again to stop ({})", name_of(signal)));
                     break;
                 }
                 Some(SupervisorEvent::Signal(signal)) => {
-                    self.told = true;
+                    self.stop_requested = true;
                     self.drain(&format!("told to stop ({})", name_of(signal)), Handover::NextDaemon);
                 }
-                Some(SupervisorEvent::Read(number, read)) => self.go_on(number, *read),
+                Some(SupervisorEvent::Read(number, read)) => self.resume_reload(number, *read),
                 Some(SupervisorEvent::Ended(number, ended)) => self.ended(number, ended),
-                // From now on it is looked at when it is due.
+                // From now on `logging::due` says when to write the queued lines.
                 Some(SupervisorEvent::LogBehind) => {}
                 None if self.deadline.is_some_and(|end| end <= Instant::now()) => {
                     self.cut("drain-timeout is over");
@@ -154,15 +150,15 @@ impl<'a> Supervisor<'a> {
                 }
                 None => {
                     self.reap_and_restart();
-                    self.look_for_idleness();
+                    self.check_idle();
                 }
             }
-            self.keep_in_touch();
+            self.notify_manager();
             logging::catch_up();
         }
         if self.deadline.is_none() {
             self.manager.stopping(MARGIN, format_args!("all listeners have ended"));
-            // Nobody has asked for that.
+            // No signal asked for this end, so a failure is the exit code.
             return self.failure.map_or(Ok(()), Err);
         }
         Ok(())
@@ -170,10 +166,15 @@ impl<'a> Supervisor<'a> {
 
     fn next_event(&self) -> Option<SupervisorEvent> {
         let due = self.running_listeners.iter().filter_map(RunningListener::due).chain(self.deadline).min();
-        let look = self.config.daemon.exit_idle_time.map(|time| Instant::now() + time_to_look(time));
-        let touch =
-            self.watchdog.as_ref().map(Watchdog::due).into_iter().chain(self.tell).chain(logging::due());
-        match due.into_iter().chain(look).chain(touch).min() {
+        let check = self.config.daemon.exit_idle_time.map(|time| Instant::now() + idle_check_interval(time));
+        let notify = self
+            .watchdog
+            .as_ref()
+            .map(Watchdog::due)
+            .into_iter()
+            .chain(self.drain_report)
+            .chain(logging::due());
+        match due.into_iter().chain(check).chain(notify).min() {
             None => self.inbox.recv().ok(),
             Some(due) => self.inbox.recv_timeout(due.saturating_duration_since(Instant::now())).ok(),
         }
@@ -186,13 +187,13 @@ impl<'a> Supervisor<'a> {
             .filter(|s| !s.has_ended())
             .for_each(RunningListener::reap_and_restart);
         if self.serving() < serving {
-            self.keep_sockets();
+            self.sync_fd_store();
         }
-        self.forget();
+        self.prune();
     }
 
-    /// Forgets the stations of earlier generations that have ended.
-    fn forget(&mut self) {
+    /// Removes the listeners of earlier generations that have ended.
+    fn prune(&mut self) {
         let over = |running: &&RunningListener| {
             running.has_ended() && running.is_superseded() && running.count_cut() > 0
         };
@@ -205,8 +206,8 @@ impl<'a> Supervisor<'a> {
         self.running_listeners.retain(|running| !(running.has_ended() && running.is_superseded()));
     }
 
-    /// Brings what the service manager keeps up to date. Once we stop it keeps what it has, for the next daemon.
-    fn keep_sockets(&mut self) {
+    /// Syncs the fd store with the current listeners. At shutdown the store stays as it is, for the next daemon.
+    fn sync_fd_store(&mut self) {
         if self.deadline.is_some() {
             return;
         }
@@ -223,16 +224,16 @@ impl<'a> Supervisor<'a> {
         let open = self.open();
         info!("{why}: draining {open} open connections, for {time:?} at most");
         self.deadline = Some(Instant::now() + time);
-        // From now on they wait for the next daemon.
-        self.parked.rest();
-        // First of all: who comes from now on is the heir's, if there is one.
+        // From now on their clients wait for the next daemon.
+        self.parked.stop_refusing();
+        // First of all: clients that arrive from now on belong to the next daemon, if there is one.
         self.running_listeners
             .iter_mut()
             .filter(|s| !s.has_ended())
             .for_each(|running| running.stop(handover));
         self.manager.stopping(time + MARGIN, format_args!("{}", self.drain_state()));
-        self.tell = self.manager.listens().then(|| Instant::now() + TOLD);
-        // A process that was to be started again has ended with that.
+        self.drain_report = self.manager.listens().then(|| Instant::now() + DRAIN_REPORT_INTERVAL);
+        // A process that waited to be restarted counts as ended now.
         self.reap_and_restart();
     }
 
@@ -245,10 +246,10 @@ impl<'a> Supervisor<'a> {
         self.running_listeners.iter_mut().for_each(RunningListener::cut);
     }
 
-    /// Tells the service manager what is due: a ping, or how the drain goes on.
-    fn keep_in_touch(&mut self) {
-        if self.tell.is_some_and(|due| due <= Instant::now()) {
-            self.tell = Some(Instant::now() + TOLD);
+    /// Notifies the service manager when due: a watchdog ping, or how the drain proceeds.
+    fn notify_manager(&mut self) {
+        if self.drain_report.is_some_and(|due| due <= Instant::now()) {
+            self.drain_report = Some(Instant::now() + DRAIN_REPORT_INTERVAL);
             let left =
                 self.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
             self.manager.still_stopping(left + MARGIN, format_args!("{}", self.drain_state()));
@@ -282,7 +283,7 @@ impl<'a> Supervisor<'a> {
 
     fn drain_state(&self) -> String {
         let left = self.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-        // Rounded: nobody wants to read milliseconds.
+        // Rounded: milliseconds would only be noise.
         let seconds = left.as_secs_f32().round();
         format!("draining: {} left, {seconds} s at most", connections(self.open()))
     }
@@ -302,7 +303,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// A listener that has failed takes no other one with it.
+    /// The threads of a listener have ended. A failure ends no other listener.
     fn ended(&mut self, number: usize, ended: io::Result<()>) {
         let Some(running) = self.running_listeners.iter_mut().find(|running| running.number() == number)
         else {
@@ -311,45 +312,21 @@ impl<'a> Supervisor<'a> {
         let name = running.name().to_owned();
         let Err(cause) = ended else {
             running.end();
-            self.keep_sockets();
-            return self.forget();
+            self.sync_fd_store();
+            return self.prune();
         };
         if running.is_superseded() {
             running.end();
             warn!(listener = name; "listener \"{name}\": what was left of it before a reload has failed: {cause}");
-            return self.forget();
+            return self.prune();
         }
         running.fail();
         let text = format!("listener \"{name}\": cannot serve: {cause}");
         error!(listener = name; "{text}; it is not served any more, a reload tries again");
         self.failure = Some(Failure::new(Exit::Unavailable, text));
-        self.keep_sockets();
+        self.sync_fd_store();
         if self.deadline.is_none() {
             self.manager.status(format_args!("{}", self.state()));
         }
     }
-
-    fn look_for_idleness(&mut self) {
-        let Some(time) = self.config.daemon.exit_idle_time else { return };
-        if self.deadline.is_some() {
-            return;
-        }
-        let sum = |sum: u64, running: &RunningListener| sum.wrapping_add(running.stats().activity());
-        let activity = self.running_listeners.iter().fold(0, sum);
-        let open = self.open();
-        // Somebody may have come whom nobody has looked at yet.
-        let called = || self.running_listeners.iter().any(RunningListener::is_called);
-        if open > 0 || activity != self.idle.activity || (self.idle.since.elapsed() >= time && called()) {
-            self.idle = Idle { activity, since: Instant::now() };
-        } else if self.idle.since.elapsed() >= time {
-            // No other one is started until somebody asks for it.
-            self.store.settle([]);
-            self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"), Handover::SocketUnit);
-        }
-    }
-}
-
-/// How often to look whether all is idle: so much later than it should the daemon may exit.
-fn time_to_look(exit_idle_time: Duration) -> Duration {
-    (exit_idle_time / 10).max(Duration::from_millis(10))
 }

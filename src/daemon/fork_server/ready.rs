@@ -1,4 +1,4 @@
-//! Waiting for the word of a process that it is prepared to serve.
+//! Waits until the process of a forking listener is prepared.
 
 use std::{
     fs::File,
@@ -14,19 +14,19 @@ use nix::{
 
 use crate::process::signals;
 
-/// How long it may take to be prepared, which takes milliseconds.
+/// How long the preparation may take; it usually takes milliseconds.
 const TO_PREPARE: Duration = Duration::from_secs(10);
 
-/// How often to see whether it is to be prepared at all.
+/// How often to check whether the start was told to stop.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Waits until a process says that it is prepared; not for ever, and not once a start is to be stopped.
-pub(super) fn await_ready(said: &mut File) -> io::Result<()> {
+/// Waits for READY, within a deadline, and only as long as the start is not told to stop.
+pub(super) fn await_ready(status: &mut File) -> io::Result<()> {
     let end = Instant::now() + TO_PREPARE;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let tick = PollTimeout::try_from(left.min(TICK)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(said.as_fd(), PollFlags::POLLIN)], tick) {
+        match poll(&mut [PollFd::new(status.as_fd(), PollFlags::POLLIN)], tick) {
             Ok(0) if signals::is_stop_pending() => return Err(io::Error::other("told to stop")),
             Ok(0) if left.is_zero() => {
                 return Err(io::Error::other(format!("its process was not ready within {TO_PREPARE:?}")));
@@ -34,7 +34,7 @@ pub(super) fn await_ready(said: &mut File) -> io::Result<()> {
             Ok(0) | Err(Errno::EINTR) => continue,
             _ => {}
         }
-        match said.read(&mut [0]) {
+        match status.read(&mut [0]) {
             Ok(0) => return Err(io::Error::other("its process ended before it was ready")),
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -51,20 +51,20 @@ mod tests {
 
     use super::{super::READY, *};
 
-    /// In a thread of its own, which takes what it was told with it.
+    /// In a thread of its own, so that the pending signal ends with it.
     #[test]
     fn a_start_that_is_stopped_waits_for_no_process() {
         let test = || {
             let (reader, mut writer) = io::pipe().unwrap();
-            let mut said = File::from(OwnedFd::from(reader));
+            let mut status = File::from(OwnedFd::from(reader));
             writer.write_all(READY).unwrap();
-            await_ready(&mut said).unwrap();
+            await_ready(&mut status).unwrap();
             SigSet::from(Signal::SIGTERM).thread_block().unwrap();
             raise(Signal::SIGTERM).unwrap();
-            assert_eq!(await_ready(&mut said).unwrap_err().to_string(), "told to stop");
+            assert_eq!(await_ready(&mut status).unwrap_err().to_string(), "told to stop");
             drop(writer);
-            let told = await_ready(&mut said).unwrap_err().to_string();
-            assert_eq!(told, "its process ended before it was ready");
+            let error = await_ready(&mut status).unwrap_err().to_string();
+            assert_eq!(error, "its process ended before it was ready");
         };
         thread::spawn(test).join().unwrap();
     }

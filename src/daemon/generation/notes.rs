@@ -1,5 +1,5 @@
-//! What a start tells of sockets that were made by somebody else: what the file says and the socket is not, and which sockets were
-//! to be there and are not.
+//! Notes about sockets that another process made: where they differ from the configuration, and which of them are missing or
+//! unused.
 
 use std::{fs, os::unix::fs::MetadataExt};
 
@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// The keys of a listener that its passed sockets do not heed, with the settings of the socket unit that take their place.
+/// Keys that have no effect on the passed sockets of a listener, with the settings of the socket unit that decide instead.
 pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Option<String> {
     let passed = sockets.iter().filter(|socket| socket.owner() == SocketOwner::Activated);
-    let mut keys: Vec<(&str, &str)> = passed.flat_map(|socket| unheeded(settings, socket)).collect();
+    let mut keys: Vec<(&str, &str)> = passed.flat_map(|socket| overruled_keys(settings, socket)).collect();
     keys.sort_unstable();
     keys.dedup();
     if keys.is_empty() {
@@ -29,8 +29,8 @@ pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Opti
     ))
 }
 
-/// What the file asks for and a socket is not. How many may wait at a socket nobody can be asked.
-fn unheeded(settings: &config::Listener, listener: &Listener) -> Vec<(&'static str, &'static str)> {
+/// Keys in which a passed socket differs from the configuration. The kernel does not report a socket's backlog.
+fn overruled_keys(settings: &config::Listener, listener: &Listener) -> Vec<(&'static str, &'static str)> {
     let mut keys = Vec::new();
     let mut note = |differs: bool, key, line| keys.extend(differs.then_some((key, line)));
     note(settings.backlog != 0 && settings.protocol.is_stream(), "backlog", "Backlog=");
@@ -59,7 +59,8 @@ fn unheeded(settings: &config::Listener, listener: &Listener) -> Vec<(&'static s
     keys
 }
 
-/// What the service manager has not kept, though it said that it had `room` for it: `kept` sockets came back, others of ours did not.
+/// A note if the service manager stored fewer sockets than the `room` it announced: `kept` of them came back, others were
+/// bound anew.
 pub(super) fn not_kept(
     listeners: &[(config::Listener, Vec<Listener>)],
     kept: usize,
@@ -77,7 +78,7 @@ pub(super) fn not_kept(
     })
 }
 
-/// An address of the file for which nothing was passed, though something was passed.
+/// A note about an address for which no socket was passed, though others were.
 pub(super) fn not_passed(settings: &config::Listener, place: &Peer) -> String {
     let (name, url) = (&settings.name, place.url(settings.protocol));
     format!(
@@ -86,7 +87,7 @@ pub(super) fn not_passed(settings: &config::Listener, place: &Peer) -> String {
     )
 }
 
-/// A passed socket that no listener wants.
+/// A note about a passed socket that no listener wants.
 pub(super) fn unwanted(socket: &Listener) -> String {
     let (name, url, protocol) = (socket.passed_name().unwrap_or_default(), socket.url(), socket.protocol());
     let meanwhile =

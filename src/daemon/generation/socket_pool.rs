@@ -1,4 +1,4 @@
-//! What the stations of one generation have to give to the next.
+//! The sockets of the current generation that the next one may inherit.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,27 +15,27 @@ use crate::{
     },
 };
 
-/// Sockets that the next generation may have.
+/// Sockets that the next generation may inherit. They are claimed by name, then by address, then by a wider passed address.
 pub(super) struct SocketPool<'a> {
     list: Vec<PooledSocket<'a>>,
-    /// Those that earlier reloads have replaced and that have not ended yet.
+    /// Listeners that earlier reloads replaced and that have not ended yet.
     superseded: Vec<&'a RunningListener>,
-    /// Twins for which those who have taken their sockets have no event loops.
+    /// Siblings of SO_REUSEPORT groups for which the inheriting listener has no event loop.
     surplus: Vec<(&'a RunningListener, Listener)>,
-    /// The numbers of the stations that have given one away, or whose port another one has now.
+    /// Numbers of the running listeners that gave a socket away, or whose port a new socket shares.
     pub(super) inherited: HashSet<usize>,
 }
 
 struct PooledSocket<'a> {
-    /// None of those that are parked.
+    /// `None` for a parked socket.
     running: Option<&'a RunningListener>,
     socket: &'a Listener,
-    /// Whether it is served on: by its station, or by another one.
+    /// Whether the socket is claimed, or its listener stays as it is.
     taken: bool,
 }
 
 impl<'a> SocketPool<'a> {
-    /// What `running_listeners` have, and what is `parked`. Those of a station that `stays` are not for others.
+    /// The sockets of `running_listeners` and those `parked`. A listener that `stays` keeps its sockets.
     pub(super) fn new(
         running_listeners: &'a [RunningListener],
         parked: &'a Parked,
@@ -53,16 +53,16 @@ impl<'a> SocketPool<'a> {
         SocketPool { list, superseded, surplus: Vec::new(), inherited: HashSet::new() }
     }
 
-    /// All sockets that a service manager passed by the name of this listener.
+    /// Claims all sockets that the service manager passed under the name of this listener.
     pub(super) fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
         let mut found = Vec::new();
-        while let Some(socket) = self.take(settings, |offer| offer.socket.is_named(settings))? {
+        while let Some(socket) = self.take(settings, |pooled| pooled.socket.is_named(settings))? {
             found.push(socket);
         }
         Ok(found)
     }
 
-    /// The sockets of stations that have given others away.
+    /// The unclaimed sockets of listeners that gave others away, with the old settings.
     pub(super) fn left(&mut self) -> io::Result<Vec<(config::Listener, Vec<Listener>)>> {
         let mut left: BTreeMap<usize, (config::Listener, Vec<Listener>)> = BTreeMap::new();
         let mut leave = |running: &RunningListener, socket| {
@@ -80,27 +80,30 @@ impl<'a> SocketPool<'a> {
         Ok(left.into_values().collect())
     }
 
-    /// The socket at `place`, if it can be made what `settings` say; otherwise another one is bound in its place.
+    /// Claims the socket at `place`, unless it cannot be reconfigured as `settings` say: then another is bound.
     pub(super) fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        let has_file = |offer: &PooledSocket<'_>| offer.running.is_none_or(|s| s.has_file_of(offer.socket));
-        let fits = |offer: &PooledSocket<'_>| offer.socket.is_fit(settings) && has_file(offer);
-        self.take(settings, |offer| offer.socket.is_at(place) && fits(offer))
+        let has_file =
+            |pooled: &PooledSocket<'_>| pooled.running.is_none_or(|s| s.has_file_of(pooled.socket));
+        let fits = |pooled: &PooledSocket<'_>| pooled.socket.is_fit(settings) && has_file(pooled);
+        self.take(settings, |pooled| pooled.socket.is_at(place) && fits(pooled))
     }
 
-    /// The passed socket that serves `place` as well.
+    /// Claims a passed wildcard socket that also serves `place`.
     pub(super) fn beyond(
         &mut self,
         settings: &config::Listener,
         place: &Peer,
     ) -> io::Result<Option<Listener>> {
-        self.take(settings, |offer| offer.socket.stands_for(place))
+        self.take(settings, |pooled| pooled.socket.stands_for(place))
     }
 
-    /// The passed sockets that nobody has taken.
+    /// Passed sockets that no listener claimed.
     pub(super) fn rest(&self) -> io::Result<Vec<Listener>> {
-        let rest =
-            self.list.iter().filter(|offer| !offer.taken && offer.socket.owner() == SocketOwner::Activated);
-        rest.map(|offer| offer.socket.try_clone()).collect()
+        let rest = self
+            .list
+            .iter()
+            .filter(|pooled| !pooled.taken && pooled.socket.owner() == SocketOwner::Activated);
+        rest.map(|pooled| pooled.socket.try_clone()).collect()
     }
 
     fn take(
@@ -108,20 +111,20 @@ impl<'a> SocketPool<'a> {
         settings: &config::Listener,
         fits: impl Fn(&PooledSocket<'_>) -> bool,
     ) -> io::Result<Option<Listener>> {
-        let suits = |offer: &&mut PooledSocket<'_>| {
-            !offer.taken && offer.socket.protocol() == settings.protocol && fits(offer)
+        let suits = |pooled: &&mut PooledSocket<'_>| {
+            !pooled.taken && pooled.socket.protocol() == settings.protocol && fits(pooled)
         };
-        let Some(offer) = self.list.iter_mut().find(suits) else { return Ok(None) };
-        offer.taken = true;
-        self.inherited.extend(offer.running.map(RunningListener::number));
-        let mut socket = offer.socket.try_clone()?;
-        if let (Some(running), Some(surplus)) = (offer.running, socket.surplus(settings)) {
+        let Some(pooled) = self.list.iter_mut().find(suits) else { return Ok(None) };
+        pooled.taken = true;
+        self.inherited.extend(pooled.running.map(RunningListener::number));
+        let mut socket = pooled.socket.try_clone()?;
+        if let (Some(running), Some(surplus)) = (pooled.running, socket.surplus(settings)) {
             self.surplus.push((running, surplus));
         }
         Ok(Some(socket))
     }
 
-    /// What a socket that is bound to `place` takes the place of. To be asked when all that fit have been taken.
+    /// What a new socket at `place` replaces. To be asked once all that fit have been claimed.
     pub(super) fn before(&mut self, settings: &config::Listener, place: &Peer) -> Before<'a> {
         let had = |running: &&RunningListener| {
             let is_there = |address: &Address| match (address, place) {
@@ -149,7 +152,7 @@ impl<'a> SocketPool<'a> {
                 }
                 (Peer::Path(_), Peer::Path(path)) if !*taken && socket.address().is_same(place) => {
                     before.file = running.and_then(|running| running.file(path));
-                    // Whoever is connected is served on, though the file is gone.
+                    // Existing connections are served on, though the socket file is gone.
                     let is_same = socket.protocol() == settings.protocol;
                     self.inherited.extend(running.filter(|_| is_same).map(RunningListener::number));
                 }
@@ -160,7 +163,7 @@ impl<'a> SocketPool<'a> {
     }
 }
 
-/// Whether sockets of these two addresses may be in each other's way.
+/// Whether sockets at these two addresses may conflict.
 fn is_one_port(a: SocketAddr, b: SocketAddr) -> bool {
     let reaches = |wild: SocketAddr, other: SocketAddr| {
         wild.ip().is_unspecified() && (wild.is_ipv6() || other.is_ipv4())
@@ -168,16 +171,16 @@ fn is_one_port(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || reaches(a, b) || reaches(b, a))
 }
 
-/// What to say, and to do, where a socket of this daemon is in the way of another one.
+/// The error text, with a remedy, for a socket of this daemon that occupies the address.
 fn in_the_way(socket: &Listener, running: Option<&RunningListener>, leaves: bool) -> String {
     let url = socket.url();
     match running {
         Some(running) => {
-            let cure = match leaves {
+            let help = match leaves {
                 true => "it cannot make way while echod runs: restart echod",
                 false => "choose another port, or give that one up",
             };
-            format!("listener \"{}\" of this daemon has {url}; {cure}", running.name())
+            format!("listener \"{}\" of this daemon has {url}; {help}", running.name())
         }
         None => {
             let name = socket.passed_name().unwrap_or_default();

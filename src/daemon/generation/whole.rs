@@ -1,5 +1,5 @@
-//! Whether a listener that the file has not changed is still served as the file says. Addresses come and go, interfaces are made anew
-//! with another number, cleaners remove files, and `max-requests` ends a listener.
+//! Whether a listener that the configuration has not changed is still complete: addresses come and go, interfaces get new
+//! indices, cleaners remove socket files, and `max-requests` ends a listener.
 
 use std::collections::HashSet;
 
@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Whether a station has all sockets that `settings` ask for, as far as this machine has their addresses, and no others. What is
-/// missing is told in `notes`.
+/// Whether a running listener has exactly the sockets that `settings` ask for, as far as this machine has their addresses.
+/// What is missing goes to `notes`.
 pub(super) fn is_whole(
     running: &RunningListener,
     settings: &config::Listener,
@@ -26,11 +26,11 @@ pub(super) fn is_whole(
     if running.has_ended() {
         return false;
     }
-    // It has what bears its name, wherever that is.
+    // A socket passed under its name counts, whatever its address.
     if sockets.iter().any(|socket| socket.is_named(settings)) {
         return true;
     }
-    // A name server that is silent just now takes nothing away.
+    // A name server that does not answer must not end a listener.
     let Ok(sites) = listener::sites(settings, names) else { return true };
     let wanted: HashSet<&Peer> = sites.iter().map(|site| &site.place).collect();
     let is_wanted = |socket: &Listener| socket.places().any(|place| wanted.contains(place));

@@ -1,12 +1,12 @@
-//! To whom a station leaves its sockets.
+//! Who serves the sockets of a listener after it has stopped.
 
-/// Who serves the sockets of a station that stops.
+/// Which process serves the sockets after a stop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Handover {
-    /// Nobody.
+    /// None: they are closed.
     None,
-    /// Those that the service manager made, whoever it starts for them.
+    /// Those that the service manager made: the process that it starts for them.
     SocketUnit,
-    /// Those that it keeps as well, the next daemon.
+    /// Those, and the sockets in the service manager's fd store: the next daemon.
     NextDaemon,
 }

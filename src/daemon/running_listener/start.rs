@@ -1,5 +1,5 @@
-//! A listener comes into service in two steps. First all is made that can fail: threads and processes with what they need to
-//! serve. Then it begins. Until then another generation may serve the same sockets.
+//! A listener starts in two steps. First everything that can fail: threads and processes, with what they need. Then it
+//! begins; until then another generation may serve the same sockets.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 impl RunningListener {
-    /// Makes all that it takes to serve `sockets`. Threads tell by `events` when they have ended.
+    /// Prepares to serve `sockets`. Threads report in `events` when they have ended.
     pub fn prepare(
         number: usize,
         log: &config::Log,
@@ -62,7 +62,7 @@ impl RunningListener {
         })
     }
 
-    /// Waits until everything that it takes to serve is made.
+    /// Waits until all workers are prepared.
     pub fn wait_until_prepared(&mut self) -> Result<(), Failure> {
         let prepared = match &mut self.how {
             How::Threads(context, ..) => context.startup.prepared(),
@@ -71,7 +71,7 @@ impl RunningListener {
         prepared.map_err(|error| cannot_serve(&self.settings, &error))
     }
 
-    /// Makes the sockets ready that other stations may have had until now, as far as that is possible.
+    /// Applies the options of its settings, as far as possible, to sockets that another listener had until now.
     pub fn reconfigure(&self) {
         for socket in self.sockets() {
             if let Err(error) = socket.reconfigure(&self.settings) {
@@ -81,16 +81,16 @@ impl RunningListener {
         }
     }
 
-    /// Lets another station listen at its ports, too.
+    /// Lets another listener bind the same ports.
     pub fn share_ports(&self) {
-        // If that fails the other one says that it cannot listen.
+        // If that fails, the other listener reports that it cannot listen.
         self.sockets().iter().for_each(|socket| _ = socket.share_port(true));
     }
 
-    /// Makes final what its files have replaced, and takes those of its other sockets from where `find` has them.
+    /// Confirms its own socket files, and adopts those of inherited sockets, which `find` looks up by path.
     pub fn take_files(&mut self, mut find: impl FnMut(&Path) -> Option<SocketFile>) {
         self.files.iter_mut().for_each(SocketFile::confirm);
-        // One that somebody removed may have had the number that the new one has: it is not to be taken for that.
+        // A removed file's inode number may be reused by the new file, so the old entry must not remove it.
         let replaced = self.files.iter().filter_map(|file| find(file.path()));
         replaced.for_each(|mut file| file.stay(true));
         let mut found = Vec::new();
@@ -109,7 +109,7 @@ impl RunningListener {
         self.files.extend(found);
     }
 
-    /// Serves its clients from now on.
+    /// Serves clients from now on.
     pub fn begin(&mut self) {
         match &mut self.how {
             How::Threads(context, ..) => context.startup.begin(),
@@ -117,12 +117,12 @@ impl RunningListener {
         }
     }
 
-    /// Undoes all: it was prepared, and is not to begin.
+    /// Undoes the preparation of a listener that is not to begin.
     pub fn give_up(self) {
         match self.how {
             How::Threads(context, _, thread) => {
                 context.give_up_start(None);
-                // A panic was told, and leaves nothing behind.
+                // A panic was logged and leaves nothing behind.
                 let _ = thread.join();
             }
             How::Process(mut server) => server.give_up(),
@@ -137,7 +137,7 @@ fn threads(
     sockets: Vec<Listener>,
     events: &Sender<SupervisorEvent>,
 ) -> io::Result<How> {
-    // Before the thread is there: it waits for its word from then on.
+    // Clone before the thread starts: from then on it waits to begin, or to be given up.
     let kept = sockets.iter().map(Listener::try_clone).collect::<io::Result<_>>()?;
     let mut context = ListenerContext::new(settings.clone(), Arc::clone(stats))?;
     context.startup = Startup::of(modes::workers(settings));
@@ -148,7 +148,7 @@ fn threads(
         let panicked = |_| Err(io::Error::other("its thread panicked"));
         let ended = catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(panicked);
         if served.startup.has_begun() {
-            // Nobody listens any more once the daemon was cut.
+            // A send fails only once the supervisor has ended.
             let _ = events.send(SupervisorEvent::Ended(number, ended));
         } else {
             served.give_up_start(ended.err());

@@ -1,5 +1,5 @@
-//! Children that this process did not start. As process 1 of a container it is the parent of everybody whose own parent has died,
-//! such as the processes for the clients of a forking listener whose process was killed. Nobody else can reap them.
+//! Orphans. As process 1 of a container this process inherits every orphan, such as the children of a fork server that was
+//! killed. No other process can reap them.
 
 use nix::{
     errno::Errno,
@@ -7,9 +7,9 @@ use nix::{
     unistd::Pid,
 };
 
-/// Reaps those that have ended, but for those that are `ours`: their end is told to their owner.
+/// Reaps children that have ended, except `ours`, which are reaped by their owners.
 ///
-/// Any other process leaves a child alone that it inherited over exec(2): whoever made it may ask for its end.
+/// Not as another process: a child inherited over exec(2) may be waited for by the program that started it.
 pub(super) fn reap(ours: impl Fn(Pid) -> bool) {
     if std::process::id() != 1 {
         return;
@@ -18,7 +18,7 @@ pub(super) fn reap(ours: impl Fn(Pid) -> bool) {
     loop {
         let ended = match waitid(Id::All, look) {
             Err(Errno::EINTR) => continue,
-            // One of ours that has ended since they were looked after: its signal is still to come.
+            // If it is one of ours, it ended after the owners looked, and its SIGCHLD is still to come.
             ended => ended.ok().and_then(|status| status.pid()).filter(|&child| !ours(child)),
         };
         let Some(child) = ended else { return };

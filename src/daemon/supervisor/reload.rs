@@ -1,5 +1,5 @@
-//! SIGHUP: the configuration is read again, and the next generation of listeners takes over. Until all of it is known to
-//! work nothing changes; what does not work is told, and the old generation goes on.
+//! SIGHUP: reads the configuration again, and lets the next generation of listeners take over. Nothing changes until all of
+//! it is known to work; a failure is logged, and the current generation goes on.
 
 use std::{
     io,
@@ -18,7 +18,7 @@ use crate::{
     config::{self, Environment, Loaded, LogTarget},
     daemon::{
         event::SupervisorEvent,
-        generation::{self, Bound},
+        generation::{self, ListenerPlan},
         running_listener::RunningListener,
     },
     modes,
@@ -32,12 +32,12 @@ use crate::{
     },
 };
 
-/// What the threads that read for a reload share.
+/// Shared by the threads that read the configuration for a reload.
 #[derive(Default)]
 pub(super) struct ConfigRead {
-    /// The number of the reload that was asked for last. The others are over.
+    /// Number of the latest reload; earlier ones are void.
     latest: AtomicUsize,
-    /// One reads at a time: a configuration may be large.
+    /// One thread reads at a time, because a configuration may be large.
     turn: Mutex<()>,
 }
 
@@ -51,7 +51,7 @@ impl Supervisor<'_> {
         if self.config.log.target == LogTarget::File
             && let Err(failure) = logging::install(&self.config.log)
         {
-            // It may have been rotated, whatever becomes of the rest.
+            // The log file may have been rotated, so it is reopened whatever becomes of the reload.
             warn!("the log file before stays open: {failure}");
         }
         let number = self.reading.latest.fetch_add(1, Relaxed) + 1;
@@ -59,12 +59,12 @@ impl Supervisor<'_> {
         if let Err(error) = self.read(number) {
             self.is_reading = false;
             let text = format!("cannot read the configuration: {error}");
-            self.reloaded(Err(Failure::new(Exit::Unavailable, text)));
+            self.report_reload(Err(Failure::new(Exit::Unavailable, text)));
         }
     }
 
-    /// Lets a thread read the configuration: neither a slow disk nor a silent name server is to keep the supervisor from its
-    /// watchdog, or from a signal.
+    /// Reads the configuration in a thread: neither a slow disk nor a silent name server may keep the supervisor from signals
+    /// or from its watchdog.
     fn read(&self, number: usize) -> io::Result<()> {
         let (cli, events, reading) = (self.cli.clone(), self.events.clone(), Arc::clone(&self.reading));
         let environment =
@@ -85,14 +85,14 @@ impl Supervisor<'_> {
                 },
                 Err(failure) => Err(failure),
             };
-            // Nobody listens any more once the daemon has ended.
+            // A send fails only once the supervisor has ended.
             let _ = events.send(SupervisorEvent::Read(number, Box::new(found)));
         };
         thread::Builder::new().name("reload".into()).spawn(read).map(|_| ())
     }
 
-    /// Goes on with a reload, now that its configuration was read. If another one was asked for meanwhile, that one counts.
-    pub(super) fn go_on(&mut self, number: usize, read: Result<(Loaded, HostNames), Failure>) {
+    /// Continues a reload once its configuration was read. A later SIGHUP voids it.
+    pub(super) fn resume_reload(&mut self, number: usize, read: Result<(Loaded, HostNames), Failure>) {
         if !self.is_reading || self.reading.latest.load(Relaxed) != number {
             return;
         }
@@ -101,13 +101,13 @@ impl Supervisor<'_> {
             Some(_) => info!("not reloaded: already stopping"),
             None => {
                 let done = read.and_then(|(loaded, names)| self.next_generation(loaded, &names));
-                self.reloaded(done);
+                self.report_reload(done);
             }
         }
     }
 
-    /// Tells what became of a reload.
-    fn reloaded(&self, done: Result<(), Failure>) {
+    /// Reports the outcome of a reload to the log and the service manager.
+    fn report_reload(&self, done: Result<(), Failure>) {
         match done {
             Ok(()) => {
                 let state = self.state();
@@ -115,7 +115,7 @@ impl Supervisor<'_> {
                 self.manager.ready(format_args!("{state}"));
             }
             Err(failure) => {
-                // A fault of the file is cited in several lines.
+                // A configuration error has several lines, with the excerpt.
                 failure.plain().lines().for_each(|line| error!("{line}"));
                 error!("not reloaded: the configuration before stays in effect");
                 let first = failure.plain().lines().next().unwrap_or_default();
@@ -137,27 +137,27 @@ impl Supervisor<'_> {
         }
         let log = logging::prepare(&config.log)?;
         let served = (self.running_listeners.as_slice(), &self.parked);
-        let mut bound = Bound::next(&config, names, served, self.store.room(), &mut notes)?;
-        let (words, unwanted) = (bound.words(), bound.take_unwanted());
-        let next = bound.prepare(&config.log, &mut self.number, &self.events)?;
-        // From here on nothing is refused any more: all that could fail is there.
+        let mut plan = ListenerPlan::next(&config, names, served, self.store.room(), &mut notes)?;
+        let (log_lines, unwanted) = (plan.log_lines(), plan.take_unwanted());
+        let next = plan.prepare(&config.log, &mut self.number, &self.events)?;
+        // Everything that can fail is prepared: from here on the reload cannot fail.
         log.install();
         notes.iter().for_each(|note| warn!("{note}"));
         generation::retire(&config, &mut self.running_listeners, &next);
         self.parked.set(unwanted);
         let running_listeners = next.begin(&mut self.running_listeners, config.daemon.drain_timeout);
-        // What has failed before is served again, or not wanted any more.
+        // A failed listener was replaced, or is no longer configured.
         self.running_listeners.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
         self.failure = None;
         self.running_listeners.extend(running_listeners);
-        words.iter().for_each(|line| info!("{line}"));
+        log_lines.iter().for_each(|line| info!("{line}"));
         self.config = config;
-        self.keep_sockets();
+        self.sync_fd_store();
         self.reap_and_restart();
         Ok(())
     }
 
-    /// Whether there is a socket for that listener and path, so that none has to be made.
+    /// Whether a socket exists for this listener and path, so that none must be bound.
     fn has_bound(&self, settings: &config::Listener, path: &Path) -> bool {
         let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
         let place = Peer::Path(path.into());

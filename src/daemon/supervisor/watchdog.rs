@@ -1,9 +1,9 @@
-//! The watchdog of the service manager (sd_watchdog_enabled(3)): it is pinged at half its interval, but only if every
-//! listener has given a sign of life since the last time.
+//! The service manager's watchdog (sd_watchdog_enabled(3)): pinged at half its interval, but only if every listener has
+//! acknowledged the supervisor's own ping since the last time.
 //!
-//! Event loops answer from within a turn, processes of forking listeners between two clients, and threads that wait at
-//! the door from there. So a loop that is stuck, or a process that is stopped, starves the watchdog, and so does the
-//! supervisor itself. Who serves a client in a thread or process of its own waits for that client and is not asked.
+//! Event loops acknowledge within a turn, the process of a forking listener between two clients, and threads while they wait
+//! for a client. So a stuck loop or a stopped process starves the watchdog, as does a stuck supervisor. A thread or process
+//! that serves a client is not asked: it may block on that client.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use log::{info, warn};
 use crate::daemon::running_listener::RunningListener;
 
 pub(super) struct Watchdog {
-    /// Half of what the service manager allows.
+    /// Half of the service manager's time-out.
     interval: Duration,
-    /// When to look for answers.
+    /// When to check the acknowledgements.
     due: Instant,
-    /// Whether somebody did not answer when last looked.
+    /// Whether a listener had not acknowledged at the last check.
     missing: bool,
     asked: bool,
 }
@@ -26,31 +26,31 @@ impl Watchdog {
         Watchdog { interval: timeout / 2, due: Instant::now(), missing: false, asked: false }
     }
 
-    /// When [`Watchdog::is_to_ping`] has something to do.
+    /// When [`Watchdog::is_to_ping`] is due.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Whether the ping is due and deserved; then asks anew.
+    /// Whether to ping the service manager now; if so, pings the listeners again.
     pub(super) fn is_to_ping(&mut self, running_listeners: &[RunningListener]) -> bool {
         if self.due > Instant::now() {
             return false;
         }
         if self.asked
-            && let Some(silent) = running_listeners.iter().find(|running| !running.has_answered())
+            && let Some(silent) = running_listeners.iter().find(|running| !running.has_acknowledged())
         {
             if !self.missing {
                 warn!("listener \"{}\" does not answer: the watchdog is not pinged", silent.name());
             }
             self.missing = true;
-            // It may only be late.
+            // It may only be late: check again soon.
             self.due = Instant::now() + self.interval / 10;
             return false;
         }
         if self.missing {
             info!("all listeners answer again");
         }
-        running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ask);
+        running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ping);
         (self.missing, self.asked) = (false, true);
         self.due = Instant::now() + self.interval;
         true

@@ -1,4 +1,4 @@
-//! Numbers and names as the log has them.
+//! Counts and signal names as log text.
 
 /// `one open connection`, `5 open connections`.
 pub(super) fn connections(open: u32) -> String {
