@@ -31,7 +31,7 @@ use crate::{
         notify::Manager,
         pid_file::PidFile,
         privileges::{self, use_all_descriptors},
-        sandbox::Sandbox,
+        sandbox::ActiveSandbox,
         signals,
     },
     report::{
@@ -171,7 +171,7 @@ fn start(
     let mut plan = ListenerPlan::first(&config, passed, &mut store, &mut notes)?;
     notes.iter().for_each(|note| warn!("{note}"));
     privileges::give_up(&config, plan.public().as_deref(), plan.inet(), &plan.files())?;
-    let sandbox = Sandbox::enter(&config, files);
+    let sandbox = ActiveSandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
     let behind = events.clone();
     // A send fails only once the supervisor has ended.

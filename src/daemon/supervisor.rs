@@ -22,7 +22,7 @@ use crate::{
         parked::Parked,
         running_listener::{Handover, RunningListener},
     },
-    process::{notify::Manager, sandbox::Sandbox},
+    process::{notify::Manager, sandbox::ActiveSandbox},
     report::{
         error::{Exit, Failure},
         logging,
@@ -51,7 +51,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 pub struct Supervisor<'a> {
     cli: &'a Cli,
     config: Config,
-    sandbox: Sandbox,
+    sandbox: ActiveSandbox,
     running_listeners: Vec<RunningListener>,
     /// Passed sockets that no listener wants at the moment.
     parked: Parked,
@@ -81,7 +81,7 @@ impl<'a> Supervisor<'a> {
     pub fn new(
         cli: &'a Cli,
         config: Config,
-        sandbox: Sandbox,
+        sandbox: ActiveSandbox,
         (running_listeners, parked): (Vec<RunningListener>, Parked),
         number: usize,
         (events, inbox): (Sender<SupervisorEvent>, Receiver<SupervisorEvent>),

@@ -27,7 +27,7 @@ pub enum Detached {
 pub struct Report(File);
 
 impl Report {
-    /// All listeners are served.
+    /// Reports that all listeners are served.
     pub fn ready(mut self) {
         // The launcher may have been interrupted; then no process reads this.
         let _ = self.0.write_all(&[0]);
@@ -36,7 +36,7 @@ impl Report {
         }
     }
 
-    /// The daemon cannot start. Returns the failure without its message, which the launcher prints.
+    /// Reports that the daemon cannot start. Returns the failure without its message, which the launcher prints.
     pub fn failed(mut self, failure: Failure) -> Failure {
         let _ = self.0.write_all(&[failure.exit as u8, u8::from(failure.is_cited())]);
         let _ = self.0.write_all(failure.message.as_bytes());

@@ -70,12 +70,12 @@ impl Manager {
         self.watchdog
     }
 
-    /// All listeners are served, after a start or a reload.
+    /// Notifies that all listeners are served, after a start or a reload.
     pub fn ready(&self, status: fmt::Arguments<'_>) {
         self.send(format_args!("READY=1\nSTATUS={status}"));
     }
 
-    /// A reload begins; [`Manager::ready`] ends it.
+    /// Notifies that a reload begins; [`Manager::ready`] ends it.
     pub fn reloading(&self) {
         if self.listens()
             && let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC)
@@ -85,22 +85,22 @@ impl Manager {
         }
     }
 
-    /// A status text, for people.
+    /// Sends a status text for people.
     pub fn status(&self, status: fmt::Arguments<'_>) {
         self.send(format_args!("STATUS={status}"));
     }
 
-    /// The daemon stops, and asks for this much `time`.
+    /// Notifies that the daemon stops, and asks for this much `time`.
     pub fn stopping(&self, time: Duration, status: fmt::Arguments<'_>) {
         self.send(format_args!("STOPPING=1\nEXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
     }
 
-    /// The daemon is still stopping, and asks for this much `time`.
+    /// Asks for this much `time` more while the daemon stops.
     pub fn still_stopping(&self, time: Duration, status: fmt::Arguments<'_>) {
         self.send(format_args!("EXTEND_TIMEOUT_USEC={}\nSTATUS={status}", time.as_micros()));
     }
 
-    /// All listeners are alive (watchdog).
+    /// Pings the watchdog: all listeners are alive.
     pub fn ping(&self, status: fmt::Arguments<'_>) {
         self.send(format_args!("WATCHDOG=1\nSTATUS={status}"));
     }

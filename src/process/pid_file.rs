@@ -39,7 +39,7 @@ struct LockHolder {
 }
 
 impl PidFile {
-    /// Locks the file at `path`, and writes the own process id to it.
+    /// Locks the file at `path`, and writes the id of this process to it.
     ///
     /// # Errors
     /// If another daemon holds the file; the message names it. A file that is not a PID file is not touched.

@@ -30,17 +30,17 @@ const SHARED: [&str; 10] =
 
 /// The layers in effect.
 #[derive(Default)]
-pub struct Sandbox {
+pub struct ActiveSandbox {
     syscalls: Option<SyscallNeeds>,
     rules: Option<FsRules>,
 }
 
-impl Sandbox {
+impl ActiveSandbox {
     /// Enters the sandbox if `config` asks for it, and logs which layers are in effect. `files` are those that the configuration
     /// was read from. To be called while the process has one thread.
-    pub fn enter(config: &Config, files: &[PathBuf]) -> Sandbox {
+    pub fn enter(config: &Config, files: &[PathBuf]) -> ActiveSandbox {
         if config.daemon.sandbox == config::Sandbox::Off {
-            return Sandbox::default();
+            return ActiveSandbox::default();
         }
         let needs = SyscallNeeds::of(config);
         let no_new_privs = nix::sys::prctl::set_no_new_privs().map_err(|error| error.desc().to_owned());
@@ -64,7 +64,7 @@ impl Sandbox {
         if rules.is_ok() {
             warn_of_shared_directories(config);
         }
-        Sandbox { syscalls: calls.ok().map(|_| needs), rules: rules.ok() }
+        ActiveSandbox { syscalls: calls.ok().map(|_| needs), rules: rules.ok() }
     }
 
     /// Whether only files in the directories used at the start can be read.

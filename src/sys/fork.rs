@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 /// Forks. The child runs `child` and exits with the status that it returns, or with 1 if it panics.
 ///
 /// The child asks for SIGKILL at its parent's end (prctl(2), `PR_SET_PDEATHSIG`) before it runs `child`, so that no child
-/// outlives the daemon.
+/// outlives the daemon, however it ends.
 ///
 /// # Errors
 /// EAGAIN or ENOMEM as in fork(2). Also if the process has more than one thread: another thread could hold the allocator's lock,

@@ -1,7 +1,7 @@
 //! Wakes a thread that is blocked in a system call, at no cost until then.
 //!
-//! Blocking workers use plain blocking calls: no poll(2) before a read, no time-out to look for a stop. To wake one, the
-//! supervisor sends it [`SIGNAL`], whose handler sets `O_NONBLOCK` on the descriptor that the thread guards ([`with_fd_guard`]).
+//! Blocking workers use plain blocking calls: no poll(2) before a read, no time-out to look for a stop. To wake one, another
+//! thread sends it [`SIGNAL`], whose handler sets `O_NONBLOCK` on the descriptor that the thread guards ([`with_fd_guard`]).
 //! There is no race: a thread inside the call leaves it with EINTR, a thread about to enter it gets EAGAIN. Data that arrived
 //! earlier is still read, so EAGAIN means that all of it was read and that the thread is to stop.
 

@@ -123,7 +123,7 @@ impl Batch {
     }
 
     /// Receives up to `most` datagrams and returns their number. Waits for the first one, unless the socket is non-blocking or
-    /// `wait` is false; takes of the others what has arrived.
+    /// `wait` is false; takes as many more as have arrived.
     ///
     /// # Errors
     /// As recvmmsg(2); among them EINTR and EAGAIN.

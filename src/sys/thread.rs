@@ -13,8 +13,8 @@ use libc::{c_int, c_void};
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Starts a detached thread for `work`, with a stack of `stack` bytes. Unlike std's, it maps no alternate signal stack, and makes
-/// no allocation before `work` whose failure would abort the process.
+/// Starts a detached thread for `work`, with a stack of `stack` bytes. Unlike std's, it maps no alternate signal stack, and the
+/// new thread makes no allocation before `work` whose failure would abort the process.
 ///
 /// # Errors
 /// EAGAIN if memory is short or a limit of threads is reached (pthread_create(3)).

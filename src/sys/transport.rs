@@ -25,7 +25,7 @@ pub trait Transport {
     /// The buffer that requests are received into and answers are made in.
     fn buffer(&mut self) -> &mut [u8];
 
-    /// Sends a part of the buffer. Its content is undefined afterwards if all of the part was sent.
+    /// Sends a part of the buffer. The caller must not read the buffer afterwards if all of the part was sent.
     ///
     /// # Errors
     /// As send(2), without EINTR and EAGAIN.

@@ -165,8 +165,8 @@ pub(super) fn directory(path: &Path) -> PathBuf {
     }
 }
 
-/// The directories of the loaded libraries, including the dynamic loader, from lines such as `7f0-7f5 r-xp 00001000 fe:00 4711
-/// /usr/lib/libc.so.6`.
+/// The directories of the loaded libraries, including the dynamic loader, from lines such as
+/// `7f0-7f5 r-xp 00001000 fe:00 4711 /usr/lib/libc.so.6`.
 fn loaded() -> Vec<PathBuf> {
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let own = std::env::current_exe().ok();

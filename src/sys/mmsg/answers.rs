@@ -19,7 +19,7 @@ use crate::sys::{
 pub struct Sent {
     /// Bytes that the kernel accepted.
     pub bytes: u64,
-    /// Answers dropped because the receiver's queue or the own send buffer was full (EAGAIN, ENOBUFS).
+    /// Answers dropped because the receiver's queue or the socket's send buffer was full (EAGAIN, ENOBUFS).
     pub dropped: u64,
     /// Answers that the packet filter forbids (EPERM, EACCES).
     pub forbidden: u64,
