@@ -1,8 +1,8 @@
-//! Which datagrams are not to be answered. An echo of datagrams is the textbook's reflector: whoever forges a source address
-//! aims our answers, and two servers that answer each other never stop (CERT CA-1996-01, CVE-2024-2169).
+//! Which datagrams must not be answered. A UDP echo is the textbook reflector: a client that forges its source address
+//! aims our answers at a victim, and two servers that answer each other never stop (CERT CA-1996-01, CVE-2024-2169).
 //!
-//! Decisions only, over source, destination and time: no socket and no log. The cheap ones come first. ARCHITECTURE.md tells
-//! what each of them is against.
+//! Decisions only, about source, destination and time: no socket and no log. Cheap checks come first. What each check
+//! is against: docs/learn/7-udp.md; how it works: docs/internals/datagrams.md.
 
 use std::{
     io,
@@ -35,41 +35,42 @@ use ports::PortSet;
 /// The guard of one listener.
 pub struct Guard {
     ports: PortSet,
-    /// `deny-source-ports` has "reflectors": our own ports are some, wherever they are, and some others are answered seldom.
+    /// `deny-source-ports` has "reflectors": the ports of our own listeners are denied at any address, and some others
+    /// are throttled.
     reflectors: bool,
     allow_multicast: bool,
     breaker: u32,
     trusted: Vec<IpNet>,
-    /// The ports of all listeners.
+    /// The ports of all UDP listeners of the daemon.
     own: &'static OwnPorts,
     peers: Peers,
-    /// When those who are answered seldom have used up what they had, in nanoseconds.
+    /// The bucket of throttled answers: when it is full again, in nanoseconds.
     throttle: SharedArray<AtomicU64>,
 }
 
-/// Where the socket is bound that a datagram came to.
+/// The kind of address that a socket is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressScope {
-    /// A loopback address: only this machine gets there.
+    /// A loopback address, which only this machine can reach.
     Loopback,
     /// All addresses of the machine.
     Wildcard,
-    /// One address, or one that stands for many.
+    /// A single address, or a multicast or broadcast one.
     Single(IpAddr),
 }
 
-/// What all datagrams of a batch have in common, looked up once for all.
+/// What all datagrams of a batch have in common, looked up once.
 pub struct BatchContext {
     place: AddressScope,
     /// In nanoseconds.
     now: u64,
-    /// The place is an address that stands for many.
+    /// The socket is bound to a multicast or broadcast address.
     is_for_many: bool,
     /// The broadcast addresses of the machine.
     broadcasts: Rc<[Ipv4Addr]>,
 }
 
-/// Answers a second for all who are answered seldom together; so many may come at once.
+/// Answers a second to all throttled ports together; as many may be sent at once.
 const THROTTLE: u64 = 10;
 const SECOND: u64 = 1_000_000_000;
 
@@ -91,40 +92,40 @@ impl Guard {
         }))
     }
 
-    /// Whether a datagram from a [`plain`] `source` to `destination` could be honest. A loopback source is this machine, for the kernel
-    /// drops one that comes in from outside: it may come to all addresses of the machine, but is not expected at a single other
-    /// one. Where it was sent to is known
-    /// only of sockets with many addresses.
+    /// Whether a datagram from a [`plain`] `source` to `destination` can be genuine. A loopback source is this machine,
+    /// because the kernel drops one that comes in from outside. It may reach a socket that is bound to all addresses,
+    /// but is not expected at one bound to another single address. The destination is known only for sockets with many
+    /// addresses.
     #[inline]
     pub fn addresses(
         &self,
-        round: &BatchContext,
+        batch: &BatchContext,
         source: impl PlainAddress,
         destination: Option<Destination>,
     ) -> Result<(), RefusalReason> {
-        let is_broadcast = || source.as_v4().is_some_and(|v4| round.broadcasts.contains(&v4));
-        if !may_come(&self.trusted, round.place, source) || is_broadcast() {
+        let is_broadcast = || source.as_v4().is_some_and(|v4| batch.broadcasts.contains(&v4));
+        if !may_come(&self.trusted, batch.place, source) || is_broadcast() {
             return Err(RefusalReason::SourceAddress);
         }
-        match self.allow_multicast || !round.is_for_many(destination) {
+        match self.allow_multicast || !batch.is_for_many(destination) {
             true => Ok(()),
             false => Err(RefusalReason::DestinationAddress),
         }
     }
 
-    /// Whether something may sit at a [`plain`] `source` that answers an answer.
+    /// Whether a service that answers an answer may be bound to this port of a [`plain`] `source`.
     #[inline(always)]
     pub fn port(
         &self,
-        round: &BatchContext,
+        batch: &BatchContext,
         source: impl PlainAddress,
         port: u16,
     ) -> Result<(), RefusalReason> {
         if self.own.contains(source.as_v4().is_none(), port) {
-            if source.class() == Class::Loopback || interfaces::is_ours(source.into(), round.now) {
+            if source.class() == Class::Loopback || interfaces::is_ours(source.into(), batch.now) {
                 return Err(RefusalReason::OwnListener);
             }
-            // A network may be known to have nobody who would answer an answer.
+            // A trusted network is known to have no service that would answer an answer.
             if self.reflectors && !self.trusts(source.into()) {
                 return Err(RefusalReason::SourcePort);
             }
@@ -132,39 +133,40 @@ impl Guard {
         if self.ports.contains(port) {
             return Err(if port == 0 { RefusalReason::Unanswerable } else { RefusalReason::SourcePort });
         }
-        if self.reflectors && ports::is_throttled(port) && !self.is_seldom(round.now) {
+        if self.reflectors && ports::is_throttled(port) && !self.take_throttled(batch.now) {
             return Err(RefusalReason::Throttled);
         }
         Ok(())
     }
 
-    /// Whether a [`plain`] `source` was answered too often, or does not want to be. To be asked last: it counts.
+    /// Whether a [`plain`] `source` was answered too often, or reported that it wants no answers. To be called last: it
+    /// counts.
     #[inline]
     pub fn peer(
         &self,
-        round: &BatchContext,
+        batch: &BatchContext,
         source: impl PlainAddress,
         port: u16,
     ) -> Result<(), RefusalReason> {
-        match round.place {
+        match batch.place {
             AddressScope::Loopback => Ok(()),
             _ if self.trusts(source.into()) => Ok(()),
-            _ => self.peers.answer(source.into(), port, round.now, self.breaker),
+            _ => self.peers.answer(source.into(), port, batch.now, self.breaker),
         }
     }
 
-    /// Notes that nobody listens at an address and port that was answered.
+    /// Records that an answer to this address and port was met by an ICMP port unreachable.
     pub fn on_port_unreachable(&self, address: IpAddr, port: u16) {
         self.peers.on_port_unreachable(plain(address), port, clock::now());
     }
 
-    /// Seldom more than a few, and mostly none.
+    /// The list is short, and mostly empty.
     fn trusts(&self, source: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&source))
     }
 
-    /// A bucket of [`THROTTLE`] tokens as one number: when it is full again.
-    fn is_seldom(&self, now: u64) -> bool {
+    /// Takes a token from the bucket of throttled answers, which holds [`THROTTLE`] of them (GCRA, see `access::rate`).
+    fn take_throttled(&self, now: u64) -> bool {
         let token = SECOND / THROTTLE;
         let take = |full: u64| {
             let later = full.max(now) + token;
@@ -175,7 +177,7 @@ impl Guard {
 }
 
 impl BatchContext {
-    /// Of a batch that came to `place` at `now`, in nanoseconds.
+    /// The context of a batch that was received at `place` at the time `now`, in nanoseconds.
     pub fn new(place: AddressScope, now: u64) -> BatchContext {
         let is_for_many = match place {
             AddressScope::Single(address) => is_for_many(address, None, now),
@@ -184,7 +186,7 @@ impl BatchContext {
         BatchContext { place, now, is_for_many, broadcasts: interfaces::broadcasts(now) }
     }
 
-    /// Whether a datagram was sent to many machines at once.
+    /// Whether a datagram was sent to a multicast or broadcast address.
     pub fn is_for_many(&self, destination: Option<Destination>) -> bool {
         match destination {
             Some(Destination { address, local }) => is_for_many(plain(address), local, self.now),
@@ -193,10 +195,12 @@ impl BatchContext {
     }
 }
 
-/// Whether a [`plain`] `address` stands for many. `local` is that of ours which an answer would leave from, where that is known.
+/// Whether a [`plain`] `address` is a multicast or broadcast one. `local` is our address that an answer would leave
+/// from, if known.
 fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
     let IpAddr::V4(v4) = address else { return address.is_multicast() };
-    // Where an answer would leave from another address than the one that was asked, that one is nobody's alone (ip(7)).
+    // If an answer would leave from another address than the one asked, that one does not belong to this machine alone
+    // (ip(7)).
     let is_shared = match local {
         Some(local) => local != v4,
         None => interfaces::is_broadcast_here(v4, now),
@@ -204,14 +208,14 @@ fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
     is_shared || v4.class() == Class::Martian
 }
 
-/// Whether `listener` needs a guard. A unix socket has the name that its peer gave it, and where nothing is answered there is
-/// nothing to guard.
+/// Whether `listener` needs a guard. The name of a unix socket is the one that its peer bound, and a service that
+/// answers nothing needs none.
 pub fn needs_one(listener: &config::Listener) -> bool {
     listener.protocol == Protocol::Udp && listener.service != ServiceKind::Discard
 }
 
-/// Whether a [`plain`] `source` may be one of somebody who comes to `place`: not nobody's, and of a loopback address only where this
-/// machine may ask itself.
+/// Whether a [`plain`] `source` may reach `place`: no martian, and a loopback address only where this machine may send
+/// to itself.
 pub fn may_come(trusted: &[IpNet], place: AddressScope, source: impl PlainAddress) -> bool {
     let expected = !matches!(place, AddressScope::Single(_));
     match source.class() {
@@ -221,7 +225,7 @@ pub fn may_come(trusted: &[IpNet], place: AddressScope, source: impl PlainAddres
     }
 }
 
-/// Which source ports `listener` does not answer, for its line in the log.
+/// The source ports that `listener` does not answer, for its log line.
 pub fn silent_ports(listener: &config::Listener) -> Option<String> {
     let choices = &listener.deny_source_ports;
     let own = if choices.0.contains(&PortChoice::Reflectors) { " and those of echod" } else { "" };
@@ -230,7 +234,7 @@ pub fn silent_ports(listener: &config::Listener) -> Option<String> {
     })
 }
 
-/// Whether `address` is this machine's. Where it may not know its addresses, any could be.
+/// Whether `address` belongs to this machine. If the process may not read the addresses, any could.
 pub fn is_ours(address: IpAddr) -> bool {
     let address = plain(address);
     address.class() == Class::Loopback || interfaces::is_ours(address, clock::now())
@@ -241,22 +245,22 @@ pub fn is_broadcast(address: IpAddr) -> bool {
     plain(address).as_v4().is_some_and(|v4| interfaces::broadcasts(clock::now()).contains(&v4))
 }
 
-/// Whether `deny-source-ports` has `port`.
+/// Whether `deny-source-ports` contains `port`.
 pub fn is_denied_port(choices: &SourcePorts, port: u16) -> bool {
     PortSet::new(choices).contains(port)
 }
 
-/// Whether `port` is answered seldom.
+/// Whether answers to `port` are throttled.
 pub fn is_throttled_port(choices: &SourcePorts, port: u16) -> bool {
     choices.0.contains(&PortChoice::Reflectors) && ports::is_throttled(port)
 }
 
-/// Whether a socket of `listener` at `place` is to hear what became of its answers.
+/// Whether a socket of `listener` at `place` needs an error queue, to learn of port unreachables.
 pub fn wants_feedback(listener: &config::Listener, place: AddressScope) -> bool {
     needs_one(listener) && place != AddressScope::Loopback
 }
 
-/// The socket filter for a socket of `listener`, an IPv4 or an `ipv6` one, if it is to have one.
+/// The socket filter of an IPv4 or `ipv6` socket of `listener`, if it is to have one.
 pub fn filter(listener: &config::Listener, ipv6: bool) -> Option<Vec<Instruction>> {
     (needs_one(listener) && listener.kernel_filter)
         .then(|| filter::compile(&PortSet::new(&listener.deny_source_ports), ipv6))
@@ -264,7 +268,7 @@ pub fn filter(listener: &config::Listener, ipv6: bool) -> Option<Vec<Instruction
 }
 
 impl AddressScope {
-    /// The place of a socket that is bound to `address`.
+    /// The scope of a socket that is bound to `address`.
     pub fn of(address: SocketAddr) -> AddressScope {
         let address = plain(address.ip());
         match address.class() {

@@ -1,4 +1,4 @@
-//! How many connections and datagrams may come in, and how fast, beyond the places of the gate.
+//! Limits of a listener besides its connection slots: how fast it accepts, and what one source may have.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use super::sources::{SourceKey, SourceSlot, SourceTable};
 use crate::access::rate::RateLimiter;
 use crate::{config, report::refusal_reason::RefusalReason, sys::shared::SharedArray};
 
-/// The limits of one listener. What it counts lies in memory that its forked processes share.
+/// The limits of one listener. The counters are in memory that its forked processes share.
 pub struct Limits {
     connection_rate: Option<RateLimiter>,
     arrivals: SharedArray<AtomicU64>,
@@ -18,7 +18,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a listener; `None` if there are none.
+    /// The limits of a listener; `None` if it has none.
     pub fn of(settings: &config::Listener) -> io::Result<Option<Limits>> {
         let connection_rate = settings.connection_rate.as_ref().map(RateLimiter::new);
         let sources = SourceTable::of(settings)?.map(Arc::new);
@@ -28,24 +28,24 @@ impl Limits {
         Ok(Some(Limits { connection_rate, arrivals: SharedArray::new(1)?, sources }))
     }
 
-    /// Lets in a connection to the listener as a whole, at the time `now`.
+    /// Charges a connection to the rate of the listener, at the time `now` in nanoseconds.
     pub fn arrive(&self, now: u64) -> Result<(), RefusalReason> {
         let limiter = self.connection_rate.as_ref();
         let within = limiter.is_none_or(|limiter| limiter.take(&self.arrivals[0], 1, now));
         within.then_some(()).ok_or(RefusalReason::ConnectionRate)
     }
 
-    /// Lets in a connection of a source. Its place, if it needs one, is given back when it is dropped.
+    /// Charges a connection to its source. The slot of the source, if it takes one, is released on drop.
     pub fn connect(&self, source: SourceKey, now: u64) -> Result<Option<SourceSlot>, RefusalReason> {
         self.sources.as_ref().map_or(Ok(None), |sources| sources.connect(source, now))
     }
 
-    /// Lets in a datagram of so many bytes.
+    /// Charges a datagram of `bytes` bytes to its source.
     pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), RefusalReason> {
         self.sources.as_ref().map_or(Ok(()), |sources| sources.datagram(source, bytes, now))
     }
 
-    /// Gives back the place of a process that died, by its [number](Place::number).
+    /// Releases the slot of a process that died, by its [number](SourceSlot::number).
     pub fn leave(&self, place: u32) {
         if let Some(sources) = &self.sources {
             sources.leave(place);

@@ -1,7 +1,15 @@
-//! May this client in, and how much may it do: slots for connections, rules, limits per source, and the guard of UDP.
+//! Room `access`: may this client in, and how much may it do?
 //!
-//! Comes in: the address of a client, or the header of a datagram. Goes out: a permit, or the reason of a refusal.
-//! Read `slots`, then `rules` and `limits` (with `rate` and `sources` below them), then `guard`.
+//! In: the address or the user of a client, or the header of a datagram; the rules and limits of the listener.
+//! Out: a permit, held as long as the connection, or the reason of a refusal. No client socket is touched here.
+//!
+//! Read `slots` first: connection slots, `max-requests`, and the close of a listener; `waker` wakes event loops that
+//! wait for a slot.
+//! Then `rules` (`allow` and `deny`), and `limits` with its `rate` (GCRA) and `sources` (the table of what each source
+//! has).
+//! `guard` decides which datagrams must not be answered, so that a UDP service is no reflector.
+//!
+//! Counters and tables are in memory that forked processes share; for a source that is in the table no lock is taken.
 
 pub mod guard;
 pub mod limits;

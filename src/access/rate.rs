@@ -1,48 +1,49 @@
-//! How fast: a token bucket that fits one atomic number, as the generic cell rate algorithm keeps it (GCRA, ITU-T I.371).
+//! Rate limiter: a token bucket in one atomic number, by the generic cell rate algorithm (GCRA, ITU-T I.371).
 //!
-//! Instead of tokens and the time they were last counted, a bucket holds one *time*: when it will be full again. Each
-//! that comes puts that time off by what it costs; whoever would put it off too far does not come in. So all threads
-//! and processes that share the number share the bucket, without a lock, and a bucket of zero is a full one.
+//! Instead of tokens and the time of their last count, a bucket holds the *theoretical arrival time*: when it will be
+//! full again. Each request puts that time off by its cost; a request that would put it off too far is refused. All
+//! threads and processes that share the number share the bucket, without a lock, and a bucket of zero is full.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::config::Rate;
 
-/// A rate, ready to be applied to buckets.
+/// A rate, in the form that is applied to buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimiter {
     number: u64,
     period: u64,
-    /// How far from now a bucket may be full again: the time that a burst is worth.
-    depth: u64,
+    /// How far from now the bucket may be full again, in nanoseconds: the time that a burst is worth.
+    burst: u64,
 }
 
 impl RateLimiter {
-    /// The pace of a rate.
+    /// The limiter of a rate.
     pub fn new(rate: &Rate) -> RateLimiter {
         let mut limiter =
-            RateLimiter { number: rate.number.max(1), period: rate.per.nanoseconds(), depth: 0 };
-        // Single ones are each rounded up, and as many as were promised must fit.
-        limiter.depth =
+            RateLimiter { number: rate.number.max(1), period: rate.per.nanoseconds(), burst: 0 };
+        // The cost of one is rounded up, and a whole burst must fit all the same.
+        limiter.burst =
             if rate.bytes { limiter.cost(rate.burst) } else { limiter.cost(1).saturating_mul(rate.burst) };
         limiter
     }
 
-    /// Takes `count` out of `bucket` at the time `now`, in nanoseconds, if there are as many.
+    /// Takes `count` out of `bucket` at the time `now`, in nanoseconds; false if there is not as much.
     pub fn take(&self, bucket: &AtomicU64, count: u64, now: u64) -> bool {
         let cost = self.cost(count);
-        let put_off = |full_at: u64| {
-            let full_at = full_at.max(now).saturating_add(cost);
-            (full_at - now <= self.depth).then_some(full_at)
+        let put_off = |theoretical_arrival: u64| {
+            let theoretical_arrival = theoretical_arrival.max(now).saturating_add(cost);
+            (theoretical_arrival - now <= self.burst).then_some(theoretical_arrival)
         };
         bucket.fetch_update(Relaxed, Relaxed, put_off).is_ok()
     }
 
-    /// The time that so many are worth; rounded up, so that never more than the rate comes in.
+    /// The time that `count` is worth, in nanoseconds; rounded up, so that never more than the rate passes.
     fn cost(&self, count: u64) -> u64 {
         match count.checked_mul(self.period) {
             Some(product) => product.div_ceil(self.number),
-            // Not for what comes, only for a long burst; one that takes more than a year was refused with the configuration.
+            // Only for a long burst, never for a request. A burst that takes more than a year was refused with the
+            // configuration.
             None => (u128::from(count) * u128::from(self.period)).div_ceil(u128::from(self.number)) as u64,
         }
     }
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
     use crate::config::Period;
 
-    /// Tokens as exact fractions: `number` a period, `burst` at most. One token is `period` units.
+    /// Reference: tokens as exact fractions, `number` a period, `burst` at most. One token is `period` units.
     struct Simulation {
         units: u128,
         at: u64,
@@ -83,7 +84,7 @@ mod tests {
         Rate { number, bytes: false, per, burst }
     }
 
-    /// Numbers that divide a period: then a token is worth whole nanoseconds, and nothing is rounded.
+    /// Numbers that divide a period: one token is worth whole nanoseconds, and nothing is rounded.
     fn rates() -> impl Strategy<Value = Rate> {
         let numbers = select(vec![1, 2, 5, 10, 50, 1000, 8000, 1_000_000, 1_000_000_000]);
         let periods = select(vec![Period::Second, Period::Minute, Period::Hour]);
@@ -94,14 +95,14 @@ mod tests {
         #[test]
         fn a_bucket_does_what_counting_tokens_does(
             rate in rates(),
-            visits in vec((0..4u64, 0..400u64, 1..6u64), 1..300),
+            requests in vec((0..4u64, 0..400u64, 1..6u64), 1..300),
         ) {
             let (limiter, bucket) = (RateLimiter::new(&rate), AtomicU64::new(0));
             let start = 1_000_000_000_000;
             let mut simulation = Simulation { units: u128::MAX >> 1, at: start };
             let mut now = start;
             let token = rate.per.nanoseconds() / rate.number;
-            for (tokens, percent, count) in visits {
+            for (tokens, percent, count) in requests {
                 now += token * tokens * percent / 100;
                 let expected = simulation.take(&rate, count, now);
                 prop_assert_eq!(limiter.take(&bucket, count, now), expected, "{:?} {} at {}", rate, count, now);
@@ -110,29 +111,29 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_a_burst_comes_at_once_however_many_try() {
+    fn no_more_than_a_burst_passes_at_once_however_many_try() {
         let (limiter, bucket) = (RateLimiter::new(&rate(3, Period::Second, 1000)), AtomicU64::new(0));
-        let let_in = AtomicUsize::new(0);
+        let passed = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let count = (0..500).filter(|_| limiter.take(&bucket, 1, 77)).count();
-                    let_in.fetch_add(count, Relaxed);
+                    passed.fetch_add(count, Relaxed);
                 });
             }
         });
-        assert_eq!(let_in.into_inner(), 1000);
+        assert_eq!(passed.into_inner(), 1000);
     }
 
-    /// A third of a second is no whole number of nanoseconds: never more comes in for that.
+    /// A third of a second is not a whole number of nanoseconds: rounding never lets more pass.
     #[test]
     fn what_is_rounded_is_rounded_down() {
         let (limiter, bucket) = (RateLimiter::new(&rate(3, Period::Second, 3)), AtomicU64::new(0));
-        let come_in = |now| (0..10).filter(|_| limiter.take(&bucket, 1, now)).count();
-        assert_eq!(come_in(0), 3);
-        assert_eq!(come_in(333_333_333), 0);
-        assert_eq!(come_in(333_333_334), 1);
-        assert_eq!((1..=1000).map(|tenth| come_in(333_333_334 + tenth * 100_000_000)).sum::<usize>(), 299);
+        let passed = |now| (0..10).filter(|_| limiter.take(&bucket, 1, now)).count();
+        assert_eq!(passed(0), 3);
+        assert_eq!(passed(333_333_333), 0);
+        assert_eq!(passed(333_333_334), 1);
+        assert_eq!((1..=1000).map(|tenth| passed(333_333_334 + tenth * 100_000_000)).sum::<usize>(), 299);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Who may in, by address: the lists `allow` and `deny`. The longest prefix that holds an address decides, and of two that
-//! are equally long the one in `deny`. An address that no network holds is refused.
+//! Rules by address: the lists `allow` and `deny`. The longest prefix that contains an address decides, and of two
+//! equally long ones that in `deny`. An address that no network contains is refused.
 //!
-//! The networks are compiled to the borders between them: an address is looked up by one binary search, however deeply
-//! they are nested.
+//! The networks are compiled to sorted borders: one binary search finds the deciding network, however deeply they are
+//! nested.
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ pub struct Rules {
 /// One of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum List {
-    /// `deny`; it comes first, because it wins.
+    /// `deny`; it sorts first, because it wins a tie.
     Deny,
     /// `allow`.
     Allow,
@@ -32,21 +32,21 @@ pub enum List {
 /// One network of one of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleMatch {
-    /// The list it is in.
+    /// The list that the network is in.
     pub list: List,
-    /// Its number there.
+    /// Its index there.
     pub number: u32,
 }
 
-/// What the lists say about an address.
+/// What the lists decide about an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The network that decided, if any holds the address.
+    /// The network that decided, if any contains the address.
     pub entry: Option<RuleMatch>,
 }
 
 impl Verdict {
-    /// Whether the address may come in, or why not.
+    /// Whether the address is allowed, or why not.
     pub fn result(self) -> Result<(), RefusalReason> {
         match self.entry.map(|entry| entry.list) {
             Some(List::Allow) => Ok(()),
@@ -57,7 +57,7 @@ impl Verdict {
 }
 
 impl Rules {
-    /// The rules of a listener; `None` if they let everybody in.
+    /// The rules of a listener; `None` if they allow every address.
     pub fn of(settings: &config::Listener) -> Option<Rules> {
         let everybody = settings.deny.is_empty() && settings.allow == config::everybody();
         (!everybody).then(|| Rules::new(&settings.allow, &settings.deny))
@@ -89,7 +89,7 @@ impl Rules {
         }
     }
 
-    /// What the lists say about an address. An IPv4 address in IPv6's clothes is judged as IPv4.
+    /// What the lists decide about an address. An IPv4 address embedded in an IPv6 one is treated as IPv4.
     pub fn judge(&self, ip: IpAddr) -> Verdict {
         let entry = match plain(ip) {
             IpAddr::V4(ip) => self.v4.find(ip.to_bits()),
@@ -106,26 +106,26 @@ struct AddressRange<A> {
     entry: RuleMatch,
 }
 
-/// Where another network begins to decide: each one counts from its border to the next.
+/// Sorted borders: each network decides from its border to the next.
 #[derive(Debug)]
 struct RangeMap<A>(Vec<(A, Option<RuleMatch>)>);
 
 impl<A: Copy + Ord> RangeMap<A> {
-    /// Two networks are apart, or one holds the other: so an outer one goes on where the inner one ends.
+    /// Two networks are disjoint, or one contains the other: so the outer one continues where the inner one ends.
     fn new(mut ranges: Vec<AddressRange<A>>, zero: A, after: impl Fn(A) -> Option<A>) -> RangeMap<A> {
-        // Outer ones first; of the same network `deny` comes first, and counts.
+        // Outer networks first; of two equal ones that in `deny` sorts first, and stays.
         ranges.sort_by_key(|range| (range.first, std::cmp::Reverse(range.last), range.entry));
         ranges.dedup_by_key(|range| (range.first, range.last));
         let mut borders = vec![(zero, None)];
         let mut draw = |at: A, entry| {
-            // Where several begin, the innermost is drawn last.
+            // Where several networks begin, the innermost is added last and stays.
             borders.pop_if(|(last, _)| *last == at);
             borders.push((at, entry));
         };
         let mut open: Vec<AddressRange<A>> = Vec::new();
         let close = |open: &mut Vec<AddressRange<A>>, draw: &mut dyn FnMut(A, Option<RuleMatch>)| {
             let ended = open.pop().and_then(|range| after(range.last));
-            // The one that ends with the last address has nothing behind it.
+            // Nothing follows a network that ends with the last address.
             ended.inspect(|at| draw(*at, open.last().map(|outer| outer.entry)));
         };
         for range in ranges {
@@ -143,7 +143,7 @@ impl<A: Copy + Ord> RangeMap<A> {
 
     fn find(&self, address: A) -> Option<RuleMatch> {
         let behind = self.0.partition_point(|(border, _)| *border <= address);
-        // There is a border at zero.
+        // The first border is at zero.
         self.0[behind.max(1) - 1].1
     }
 }

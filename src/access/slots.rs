@@ -1,6 +1,7 @@
-//! May one more in? A [`Permit`] says yes, and gives the place back when it is dropped.
+//! Connection slots of a listener, its request limit, and its close. A [`Permit`] is one slot, released on drop.
 //!
-//! The permit comes before accept(2): at the limit the listener is not looked at, and clients wait in its backlog.
+//! Backpressure: the permit comes before accept(2), so that clients above the limit wait in the backlog of the
+//! listening socket.
 
 use std::{
     io,
@@ -22,28 +23,28 @@ use nix::{
 
 use crate::access::sources::SourceSlot;
 pub use crate::access::waker::Waker;
-use crate::access::waker::{event, is_readable, tell};
+use crate::access::waker::{event, is_readable, signal};
 use crate::{
     report::stats::Stats,
     sys::shared::{Shared, SharedArray, atomics},
 };
 
-/// The gate of one listener.
+/// The connection slots of one listener.
 pub struct ConnectionSlots {
     most: u32,
     /// `max-requests`; 0 means no limit.
     requests: u64,
     stats: Arc<Shared<Stats>>,
-    state: Mutex<State>,
-    /// Tells those who wait for a place that there is one, or that the gate is closed.
+    state: Mutex<SlotState>,
+    /// Notified when a slot is released, or the listener is closed.
     changed: Condvar,
-    /// Readable for good once the gate is closed: wakes whoever polls, in every process that shares it.
+    /// Readable for good once the listener is closed: wakes every poller, in every process that shares it.
     closed: OwnedFd,
-    /// Readable for good once what is inside is to end.
+    /// Readable for good once open connections are to end.
     stopped: OwnedFd,
-    /// 1 once another generation has the sockets, for every process that shares the gate.
+    /// 1 once another generation has the sockets, in every process that shares it.
     handed: Arc<SharedArray<AtomicU32>>,
-    /// In a pool of processes: what each has open, so that its parent can take that back if it dies.
+    /// In a pool of processes: what each has open, so that the parent can reclaim it when a process dies.
     busy: Option<(Arc<SharedArray<PoolProcess>>, usize)>,
 }
 
@@ -59,19 +60,19 @@ pub struct PoolProcess {
 }
 
 #[derive(Default)]
-struct State {
+struct SlotState {
     inside: u32,
-    /// Threads that wait for a place: to wake them is a system call, even where there is nobody.
+    /// Threads that wait for a slot: waking them is a system call, even if there are none.
     sleeping: u32,
-    /// Event loops that wait until somebody leaves.
+    /// Event loops to wake when a slot is released.
     waiting: Vec<Waker>,
     closed: bool,
 }
 
 impl ConnectionSlots {
-    /// A gate that lets `most` in at once, and `requests` in all (0 for any number).
+    /// Slots for `most` connections at a time, and `requests` in all (0 for no limit).
     pub fn new(most: u32, requests: u64, stats: Arc<Shared<Stats>>) -> io::Result<ConnectionSlots> {
-        // What a process that died had claimed is free again.
+        // A request that was reserved by a process that died is free again.
         stats.claimed.store(stats.taken.load(Acquire), Release);
         let slots = ConnectionSlots {
             most,
@@ -88,7 +89,7 @@ impl ConnectionSlots {
         Ok(slots)
     }
 
-    /// The same gate as a forked pool process passes it: one at a time, told in `busy[worker]`.
+    /// The same listener in a forked process of a pool: one connection at a time, recorded in `busy[worker]`.
     pub fn of_worker(
         &self,
         busy: Arc<SharedArray<PoolProcess>>,
@@ -107,7 +108,7 @@ impl ConnectionSlots {
         })
     }
 
-    /// Waits for a place. `None` once the gate is closed and all places are taken.
+    /// Waits for a slot. `None` once the listener is closed and every slot is taken.
     pub fn acquire(self: &Arc<ConnectionSlots>) -> Option<Permit> {
         let mut state = self.lock();
         while state.inside >= self.most {
@@ -123,7 +124,7 @@ impl ConnectionSlots {
         Some(Permit { slots: Arc::clone(self), open: false, place: None })
     }
 
-    /// Takes a place if there is one now.
+    /// Takes a slot if one is free now.
     pub fn try_acquire(self: &Arc<ConnectionSlots>) -> Option<Permit> {
         let mut state = self.lock();
         if state.inside >= self.most {
@@ -133,66 +134,68 @@ impl ConnectionSlots {
         Some(Permit { slots: Arc::clone(self), open: false, place: None })
     }
 
-    /// A place even if there is none, for who had come before the end.
+    /// Takes a permit above the limit, for connections accepted from the backlog during shutdown.
     pub fn acquire_over_limit(self: &Arc<ConnectionSlots>) -> Permit {
         self.lock().inside += 1;
         Permit { slots: Arc::clone(self), open: false, place: None }
     }
 
-    /// Waits until the gate is closed, at most `time`. False if it is closed.
+    /// Waits for `time`, or until the listener is closed; false if it is closed.
     pub fn rest(&self, time: Duration) -> bool {
-        // It does not sleep at `changed`: there one is woken for each place, and that must be one who waits for a place.
+        // Not with `changed`: each released slot wakes one thread there, which must be one that waits for a slot.
         let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
         matches!(poll(&mut polled, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)), Ok(0) | Err(_))
     }
 
-    /// Lets nobody in any more, except who has already come: [`ConnectionSlots::closed`] becomes readable for good.
+    /// Closes the listener: only what had arrived before is still accepted. [`ConnectionSlots::closed`] becomes
+    /// readable for good.
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
-        tell(&self.closed);
+        signal(&self.closed);
     }
 
-    /// Closes the gate, and tells event loops to end what is inside: [`ConnectionSlots::stopped`] becomes readable for good.
+    /// Closes the listener, and has event loops end their connections: [`ConnectionSlots::stopped`] becomes readable
+    /// for good.
     pub fn stop(&self) {
-        tell(&self.stopped);
+        signal(&self.stopped);
         self.close();
     }
 
-    /// Closes the gate because the sockets are another generation's from now on: whoever waits there is theirs to serve, and
-    /// what is inside goes on.
+    /// Closes the listener because another generation has its sockets from now on: that one accepts from the backlog.
+    /// Open connections go on here.
     pub fn hand_over(&self) {
         self.handed[0].store(1, SeqCst);
         self.close();
     }
 
-    /// Whether the sockets are another generation's.
+    /// Whether another generation has the sockets.
     pub fn is_handed_over(&self) -> bool {
         self.handed[0].load(SeqCst) != 0
     }
 
-    /// Whether what is inside is to end.
+    /// Whether open connections are to end.
     pub fn is_stopped(&self) -> bool {
         is_readable(&self.stopped)
     }
 
-    /// Waits until the gate is closed.
+    /// Waits until the listener is closed.
     pub fn wait_until_closed(&self) {
         let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
         while let Err(error) = poll(&mut polled, PollTimeout::NONE) {
             if error != Errno::EINTR {
-                // Without kernel memory nothing has ended.
+                // ENOMEM: nothing has ended.
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
     }
 
-    /// A descriptor that becomes readable when what is inside is to end.
+    /// A descriptor that becomes readable when open connections are to end.
     pub fn stopped(&self) -> BorrowedFd<'_> {
         self.stopped.as_fd()
     }
 
-    /// Asks that `waker` is rung when somebody leaves; false if there is a place by now.
+    /// Has `waker` woken when a slot is released; false if one is free by now.
     pub fn wait_for_place(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         let full = state.inside >= self.most;
@@ -205,35 +208,35 @@ impl ConnectionSlots {
     /// Ends [`ConnectionSlots::wait_for_place`].
     pub fn stop_waiting(&self, waker: &Waker) {
         self.lock().waiting.retain(|other| !other.is(waker));
-        waker.silence();
+        waker.clear();
     }
 
-    /// Whether nobody is let in any more.
+    /// Whether the listener is closed in this process.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
     }
 
-    /// As [`ConnectionSlots::is_closed`], also if another process that shares the gate has closed it.
+    /// As [`ConnectionSlots::is_closed`], also if another process that shares the listener has closed it.
     pub fn is_closed_for_all(&self) -> bool {
         is_readable(&self.closed)
     }
 
-    /// A descriptor that becomes readable when the gate is closed.
+    /// A descriptor that becomes readable when the listener is closed.
     pub fn closed(&self) -> BorrowedFd<'_> {
         self.closed.as_fd()
     }
 
-    /// Whether requests are counted, so that each must be claimed before it is taken.
+    /// Whether requests are counted, so that each must be reserved before it is received.
     pub fn counts_requests(&self) -> bool {
         self.requests > 0
     }
 
-    /// Whether `max-requests` were taken.
+    /// Whether `max-requests` have been received.
     pub fn is_exhausted(&self) -> bool {
         self.requests > 0 && self.stats.taken.load(Acquire) >= self.requests
     }
 
-    /// Claims up to `wanted` requests of `max-requests`, before they are received. What was claimed is to be settled.
+    /// Reserves up to `wanted` requests of `max-requests` before they are received; returns how many, to be committed.
     pub fn reserve(&self, wanted: usize) -> usize {
         if self.requests == 0 {
             return wanted;
@@ -246,7 +249,7 @@ impl ConnectionSlots {
         claimed as usize
     }
 
-    /// Of `claimed` requests, `taken` have come. Closes the gate when these were the last.
+    /// Of `claimed` reserved requests, `taken` were received. Closes the listener when these were the last.
     pub fn commit(&self, claimed: usize, taken: usize) {
         if self.requests == 0 {
             return;
@@ -258,21 +261,21 @@ impl ConnectionSlots {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place inside.
+/// One connection slot.
 pub struct Permit {
     slots: Arc<ConnectionSlots>,
     open: bool,
-    /// What it takes of the limits of its source.
+    /// What the connection takes of the limits of its source.
     place: Option<SourceSlot>,
 }
 
 impl Permit {
-    /// Keeps the place that a source has taken, and gives it back in the end.
+    /// Keeps the slot of the connection's source, and releases it with the permit.
     pub fn hold(&mut self, place: Option<SourceSlot>) {
         if let (Some(place), Some((busy, worker))) = (&place, &self.slots.busy) {
             busy[*worker].place.store(place.number() + 1, Relaxed);
@@ -280,12 +283,12 @@ impl Permit {
         self.place = place;
     }
 
-    /// Leaves to the caller what the source has taken.
+    /// Leaves the slot of the source to the caller.
     pub fn take_place(&mut self) -> Option<SourceSlot> {
         self.place.take()
     }
 
-    /// Counts what came in with this permit as open.
+    /// Counts the connection as open.
     pub fn open(&mut self) {
         self.open = true;
         self.slots.stats.open.fetch_add(1, Relaxed);
@@ -310,11 +313,11 @@ impl Drop for Permit {
         }
         let mut state = self.slots.lock();
         state.inside -= 1;
-        // All of them: the place may be of use to one loop and not to another.
-        state.waiting.drain(..).for_each(|waker| waker.ring());
-        let somebody_sleeps = state.sleeping > 0;
+        // All of them: one loop may have a use for the slot and another may not.
+        state.waiting.drain(..).for_each(|waker| waker.wake());
+        let has_sleepers = state.sleeping > 0;
         drop(state);
-        if somebody_sleeps {
+        if has_sleepers {
             self.slots.changed.notify_one();
         }
     }

@@ -1,13 +1,13 @@
-//! What each source has open, and how fast it comes: a table of bounded size in memory that all threads, loops and forked
-//! processes of a listener share.
+//! What each source has open, and how fast it sends: a table of fixed size, in memory that all threads, loops and
+//! forked processes of a listener share.
 //!
-//! A source has its place in one of 8,192 sets of eight, by a keyed hash, so nobody can choose whom to meet there. Whoever
-//! is new takes the place of one that has nothing open and was not seen for long (second chance). A million forged
-//! sources therefore cost no memory and push out only each other; and if a set is full of those who have something open,
-//! the newcomer is under the limits of the listener alone.
+//! The table is set-associative: a keyed hash maps a source to one of 8,192 sets of eight ways, so no client can choose
+//! whose set it shares. A new source evicts one that has nothing open and was not seen lately (CLOCK eviction, a second
+//! chance for each). So a million forged sources cost no memory and evict only each other. If every source of a set has
+//! something open, a new source is under the limits of the listener alone.
 //!
-//! What identifies a source and what it has open are one atomic number: who counts up cannot mistake one source for
-//! another, and who replaces one cannot overlook what it has open. Only newcomers take a lock, that of their set.
+//! The identity of a source and its number of open connections are one atomic word: an increment cannot hit another
+//! source, and an eviction cannot miss an open connection. Only a new source takes a lock, that of its set.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Who is counted as one.
+/// What is counted as one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKey {
     /// An address, or the network around it.
@@ -46,40 +46,40 @@ pub enum SourceKey {
 const SETS: usize = 8192;
 const WAYS: usize = 8;
 
-/// The bits of a word: how many are open, whether it was seen again, and whose it is.
+/// The bits of a word: the number of open connections, whether the source was seen again, and its identity.
 const OPEN: u64 = (1 << 20) - 1;
 const SEEN: u64 = 1 << 20;
-const WHOSE: u64 = !(OPEN | SEEN);
+const IDENTITY: u64 = !(OPEN | SEEN);
 
-/// The word of a way that is being given to another source, by the holder of the lock with this ticket: it is nobody's, and not
-/// free.
+/// The word of a way that the holder of the lock with this ticket is giving to another source: no source has it, and it
+/// is not free.
 fn taken(ticket: u64) -> u64 {
-    ticket << WHOSE.trailing_zeros() | OPEN
+    ticket << IDENTITY.trailing_zeros() | OPEN
 }
 
 fn is_taken(word: u64) -> bool {
     word & OPEN == OPEN
 }
 
-/// A lock that is held for longer was left by a process that was killed, or its holder was put off the processor. That one notices
-/// when it goes on: the way that it had taken is not its own any more.
+/// In nanoseconds. A lock that is held for longer was left by a process that was killed, or its holder was descheduled.
+/// That one notices when it runs again: the way that it had taken is no longer its own.
 const LOCKED_AT_MOST: u64 = 10_000_000;
 
 atomics! {
-/// Eight sources. Their words are one cache line.
+/// Eight sources. Their words share one cache line.
 #[repr(C, align(64))]
 struct SourceSet {
     words: [AtomicU64; WAYS],
-    /// When the lock is over, or 0.
+    /// When the lock expires, in nanoseconds; 0 if it is free.
     locked_until: AtomicU64,
-    /// Who is looked at next when a place is needed.
+    /// The CLOCK hand: the way that is looked at next when one is needed.
     hand: AtomicU64,
     buckets: [Buckets; WAYS],
 }
 }
 
 atomics! {
-/// How fast a source may come.
+/// The rate buckets of a source.
 #[repr(C)]
 struct Buckets {
     count: AtomicU64,
@@ -92,9 +92,9 @@ struct Buckets {
 pub struct SourceTable {
     sets: SharedArray<SourceSet>,
     hash: RandomState,
-    /// How many bits of an IPv6 address make a source.
+    /// Bits of an IPv6 address that identify a source.
     prefix: u8,
-    /// How many connections one may have open; 0 for any number.
+    /// Connections that one source may have open; 0 for no limit.
     most: u32,
     count: Option<RateLimiter>,
     bytes: Option<RateLimiter>,
@@ -102,7 +102,7 @@ pub struct SourceTable {
 }
 
 impl SourceTable {
-    /// Those of a listener; `None` if nothing is limited by source.
+    /// The table of a listener; `None` if nothing is limited by source.
     pub fn of(settings: &config::Listener) -> io::Result<Option<SourceTable>> {
         let config::SourceRate { count, bytes } = settings.rate_per_source;
         let most = settings.max_connections_per_source;
@@ -121,25 +121,25 @@ impl SourceTable {
         }))
     }
 
-    /// Lets in a connection, at the time `now`. Its place is to be given back when it has ended.
+    /// Charges a connection at the time `now`. The slot of the source is released on drop.
     pub fn connect(
         self: &Arc<SourceTable>,
         source: SourceKey,
         now: u64,
     ) -> Result<Option<SourceSlot>, RefusalReason> {
-        let mut paced = false;
+        let mut charged = false;
         loop {
             let (set, owner) = self.look_up(source);
             let Some(way) = self.way(set, owner, now) else { return Ok(None) };
-            if !paced {
-                self.limiter(&self.sets[set].buckets[way], 0, now)?;
-                paced = true;
+            if !charged {
+                self.charge(&self.sets[set].buckets[way], 0, now)?;
+                charged = true;
             }
             if self.most == 0 {
                 return Ok(None);
             }
             let more = |word: u64| {
-                let belongs = word & WHOSE == owner && !is_taken(word);
+                let belongs = word & IDENTITY == owner && !is_taken(word);
                 (belongs && word & OPEN < u64::from(self.most)).then(|| (word + 1) | SEEN)
             };
             match self.sets[set].words[way].fetch_update(AcqRel, Acquire, more) {
@@ -147,25 +147,25 @@ impl SourceTable {
                     let number = (set * WAYS + way) as u32;
                     return Ok(Some(SourceSlot { sources: Arc::clone(self), number }));
                 }
-                Err(word) if word & WHOSE == owner && !is_taken(word) => {
+                Err(word) if word & IDENTITY == owner && !is_taken(word) => {
                     return Err(RefusalReason::SourceFull);
                 }
-                // Somebody else has it now.
+                // Evicted meanwhile: the way belongs to another source now.
                 Err(_) => {}
             }
         }
     }
 
-    /// Lets in a datagram of so many bytes.
+    /// Charges a datagram of `bytes` bytes.
     pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), RefusalReason> {
         let (set, owner) = self.look_up(SourceKey::Ip(source));
         match self.way(set, owner, now) {
-            Some(way) => self.limiter(&self.sets[set].buckets[way], bytes as u64, now),
+            Some(way) => self.charge(&self.sets[set].buckets[way], bytes as u64, now),
             None => Ok(()),
         }
     }
 
-    /// Gives a place back; also that of a process that was killed.
+    /// Releases a slot by its number; also that of a process that was killed.
     pub fn leave(&self, number: u32) {
         let (set, way) = (number as usize / WAYS, number as usize % WAYS);
         let Some(set) = self.sets.get(set) else { return };
@@ -173,8 +173,8 @@ impl SourceTable {
         let _ = set.words[way].fetch_update(AcqRel, Acquire, less);
     }
 
-    /// One more of a source, of so many bytes: over the rate it has to cool down.
-    fn limiter(&self, buckets: &Buckets, bytes: u64, now: u64) -> Result<(), RefusalReason> {
+    /// Charges the rates of a source. Over a rate, the source has to cool down.
+    fn charge(&self, buckets: &Buckets, bytes: u64, now: u64) -> Result<(), RefusalReason> {
         if now < buckets.cool_until.load(Relaxed) {
             return Err(RefusalReason::CoolDown);
         }
@@ -188,7 +188,7 @@ impl SourceTable {
         Err(RefusalReason::Rate)
     }
 
-    /// Its set, and the bits that tell it from the others there.
+    /// The set of a source, and its identity there.
     fn look_up(&self, source: SourceKey) -> (usize, u64) {
         let mut hasher = self.hash.build_hasher();
         match source {
@@ -202,24 +202,24 @@ impl SourceTable {
             SourceKey::User(user) => hasher.write_u64(u64::from(user)),
         }
         let hash = hasher.finish();
-        // Nobody's word is 0.
-        (hash as usize % SETS, (hash & WHOSE).max(SEEN << 1))
+        // A free way has word 0.
+        (hash as usize % SETS, (hash & IDENTITY).max(SEEN << 1))
     }
 
-    /// The way of a source in its set; a new one is given a way if there is one to be had.
+    /// The way of a source in its set. A new source is given one, if one can be evicted.
     fn way(&self, number: usize, owner: u64, mut now: u64) -> Option<usize> {
         let set = &self.sets[number];
         if let Some(way) = set.find(owner) {
             let word = set.words[way].load(Relaxed);
-            if word & (WHOSE | SEEN) == owner && !is_taken(word) {
-                // Whoever changes it at the same moment has seen it as well.
+            if word & (IDENTITY | SEEN) == owner && !is_taken(word) {
+                // A thread that changes the word at the same moment has marked it as well.
                 let _ = set.words[way].compare_exchange(word, word | SEEN, Relaxed, Relaxed);
             }
             return Some(way);
         }
         loop {
             let given = set.locked(now, |ticket| {
-                // Another one may have been quicker.
+                // Another thread may have been faster.
                 if let Some(way) = set.find(owner) {
                     return Some(Some(way));
                 }
@@ -228,7 +228,7 @@ impl SourceTable {
             });
             match given {
                 Some(way) => return way,
-                // The lock was held for too long, and somebody else has it.
+                // The lock expired, and another thread has it.
                 None => now = clock::now(),
             }
         }
@@ -237,14 +237,14 @@ impl SourceTable {
 
 impl SourceSet {
     fn find(&self, owner: u64) -> Option<usize> {
-        let is_it = |word: u64| word & WHOSE == owner && !is_taken(word);
+        let is_it = |word: u64| word & IDENTITY == owner && !is_taken(word);
         self.words.iter().position(|word| is_it(word.load(Acquire)))
     }
 
-    /// Takes a way from a source that has nothing open; who was seen again since the hand came by has a second chance. Only
-    /// who holds the lock may call this.
+    /// Takes a way from a source that has nothing open. A source that was seen again since the hand passed has a second
+    /// chance. Only the holder of the lock may call this.
     fn vacate(&self, ticket: u64) -> Option<usize> {
-        // Left behind by somebody who was killed, or who is late: that one is not to use it any more.
+        // Left by a holder that was killed or is late: a late one must not use the way any more.
         for word in &self.words {
             let left = word.load(SeqCst);
             if is_taken(left) {
@@ -269,15 +269,15 @@ impl SourceSet {
         found
     }
 
-    /// Gives a way that was taken with `ticket` to a source. False if the lock was lost meanwhile: whoever has it now either sees
-    /// that the way is taken, and takes it back, or is seen here.
+    /// Gives a way that was taken with `ticket` to a source. False if the lock was lost meanwhile: its next holder
+    /// either sees that the way is taken, and takes it back, or is seen here.
     fn give(&self, way: usize, ticket: u64, owner: u64) -> bool {
         let (word, taken) = (&self.words[way], taken(ticket));
         let Buckets { count, bytes, cool_until } = &self.buckets[way];
         let buckets = [count, bytes, cool_until].map(|bucket| (bucket, bucket.load(Acquire)));
         let next = if self.locked_until.load(SeqCst) == ticket { owner } else { 0 };
         if next == owner && word.load(SeqCst) == taken {
-            // Only of the source that had it before.
+            // Only buckets of the evicted source: one that has changed since belongs to the next.
             for (bucket, old) in buckets {
                 let _ = bucket.compare_exchange(old, 0, Relaxed, Relaxed);
             }
@@ -285,7 +285,7 @@ impl SourceSet {
         word.compare_exchange(taken, next, SeqCst, Relaxed).is_ok() && next == owner
     }
 
-    /// Does some `work` of a handful of instructions that one at a time may do, with a ticket that nobody else has.
+    /// Does some `work` of a few instructions under the lock of the set, with a ticket that no other holder has.
     fn locked<T>(&self, mut now: u64, work: impl FnOnce(u64) -> T) -> T {
         let ticket = 'locked: loop {
             for _ in 0..100 {
@@ -300,20 +300,20 @@ impl SourceSet {
             now = clock::now();
         };
         let result = work(ticket);
-        // If it took too long, somebody else has the lock by now.
+        // If that took too long, another thread has the lock by now.
         let _ = self.locked_until.compare_exchange(ticket, 0, SeqCst, Relaxed);
         result
     }
 }
 
-/// A connection that its source has open. Dropping it gives the place back.
+/// An open connection in the count of its source; dropping it decrements the count.
 pub struct SourceSlot {
     sources: Arc<SourceTable>,
     number: u32,
 }
 
 impl SourceSlot {
-    /// What [`SourceTable::leave`] knows it by, for a process that may be killed.
+    /// The number that [`SourceTable::leave`] takes, for a process that may be killed.
     pub fn number(&self) -> u32 {
         self.number
     }

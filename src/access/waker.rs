@@ -1,4 +1,4 @@
-//! Descriptors that become readable when something has happened.
+//! Descriptors that become readable when something has happened: eventfd(2).
 
 use std::{
     io,
@@ -20,27 +20,27 @@ pub(super) fn is_readable(event: &OwnedFd) -> bool {
     poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-pub(super) fn tell(event: &OwnedFd) {
-    // It can fail only after 2^64 - 2 times, and then it is readable anyway.
+pub(super) fn signal(event: &OwnedFd) {
+    // It can fail only at 2^64 - 2, and then the descriptor is readable anyway.
     let _ = nix::unistd::write(event, &1u64.to_ne_bytes());
 }
 
-/// Tells an event loop that somebody left: readable once it was rung.
+/// Wakes an event loop when a slot is released: readable once woken.
 #[derive(Clone)]
 pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// One that was not rung yet.
+    /// A waker that was not woken yet.
     pub fn new() -> io::Result<Waker> {
         Ok(Waker(Arc::new(event()?)))
     }
 
-    pub(super) fn ring(&self) {
-        tell(&self.0);
+    pub(super) fn wake(&self) {
+        signal(&self.0);
     }
 
-    pub(super) fn silence(&self) {
-        // Nothing to read if it was not rung.
+    pub(super) fn clear(&self) {
+        // EAGAIN if it was not woken.
         let _ = nix::unistd::read(&self.0, &mut [0; 8]);
     }
 

@@ -1,13 +1,13 @@
-//! The refusals that need nothing but the datagram itself, as a program for the kernel: classic BPF, see "Linux Socket
-//! Filtering" in its documentation. A datagram that is refused there wakes nobody.
+//! The checks that need nothing but the datagram itself, as a socket filter in classic BPF (see "Linux Socket
+//! Filtering" in the kernel's documentation). A datagram that it drops wakes no worker.
 //!
-//! At a UDP socket a program sees the datagram from its UDP header on; the IP header before it is reached by offsets that
-//! begin at `SKF_NET_OFF`, which takes longer. An IPv6 socket may be sent IPv4 packets, so there the version is asked for.
+//! At a UDP socket a program sees the datagram from its UDP header on; it reaches the IP header before it by offsets
+//! from `SKF_NET_OFF`, which is slower. An IPv6 socket may receive IPv4 packets, so its program tests the version.
 
 use super::ports::PortSet;
 use crate::sys::socket_filter::{Instruction, LONGEST};
 
-/// Load 4, 2 or 1 bytes, in the order of the network.
+/// Load 4, 2 or 1 bytes, in network byte order.
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
@@ -18,18 +18,18 @@ const IF_GREATER: u16 = 0x25;
 const IF_NOT_LESS: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
-/// Where the IP header begins.
+/// Offset of the IP header: `SKF_NET_OFF`.
 const IP: u32 = 0xfff0_0000;
 
-/// What a program returns is how many bytes of the datagram may pass.
+/// A program returns how many bytes of the datagram may pass.
 const PASS: Instruction = Instruction { code: RETURN, yes: 0, no: 0, k: u32::MAX };
 const DROP: Instruction = Instruction { code: RETURN, yes: 0, no: 0, k: 0 };
 
-/// The program for a socket of that family that drops datagrams from `ports`, and from addresses that are nobody's. `None` if it
+/// The program for an IPv4 or `ipv6` socket that drops datagrams from `ports` and from martian addresses. `None` if it
 /// would be too long.
 pub(super) fn compile(ports: &PortSet, ipv6: bool) -> Option<Vec<Instruction>> {
     let mut program = vec![load(LOAD_HALF, 0)];
-    // Most clients have a higher port than any of these: one comparison for them.
+    // Most clients have a port above the highest of these: one comparison for them.
     let mut list = Vec::new();
     for &(first, last) in ports.ranges() {
         if first == last {
@@ -61,12 +61,12 @@ pub(super) fn compile(ports: &PortSet, ipv6: bool) -> Option<Vec<Instruction>> {
 /// Drops `0.0.0.0/8`, multicast and the broadcast address.
 fn source_v4() -> Vec<Instruction> {
     let mut program = vec![load(LOAD_WORD, IP + 12)];
-    program.extend(unless_nobody());
+    program.extend(unless_martian());
     program
 }
 
-/// Passes if the loaded IPv4 address is somebody's.
-fn unless_nobody() -> [Instruction; 6] {
+/// Drops the loaded IPv4 address if it is a martian, and passes any other.
+fn unless_martian() -> [Instruction; 6] {
     [
         jump(IF_NOT_LESS, 0xf000_0000, 2, 0),
         jump(IF_NOT_LESS, 0xe000_0000, 3, 0),
@@ -77,7 +77,7 @@ fn unless_nobody() -> [Instruction; 6] {
     ]
 }
 
-/// Drops multicast and the unspecified address, and judges an embedded IPv4 address as such.
+/// Drops multicast and the unspecified address; treats an embedded IPv4 address as IPv4.
 fn source_v6() -> Vec<Instruction> {
     let word = |number: u32| load(LOAD_WORD, IP + 8 + 4 * number);
     let mut program = vec![
@@ -93,13 +93,13 @@ fn source_v6() -> Vec<Instruction> {
         jump(IF_EQUAL, 0x0000_ffff, 5, 0),
         jump(IF_EQUAL, 0, 1, 0),
         PASS,
-        // `::1` is this machine: whether it may come is not decided here.
+        // `::1` is this machine: the guard decides whether it may send here.
         word(3),
         jump(IF_EQUAL, 1, 0, 1),
         PASS,
         word(3),
     ];
-    program.extend(unless_nobody());
+    program.extend(unless_martian());
     program
 }
 

@@ -1,6 +1,5 @@
-//! The addresses of this machine (getifaddrs(3)). They are read when they are first asked for, once a minute as long as
-//! datagrams come, and when something suspicious came that a new address would explain, but not more often than every two
-//! seconds.
+//! The addresses of this machine (getifaddrs(3)). They are read on first use, then once a minute while datagrams
+//! arrive, and when a new address would explain a suspicious datagram, but not more often than every two seconds.
 
 use std::{
     cell::RefCell,
@@ -14,18 +13,18 @@ use crate::config::embedded::plain;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// What was read, and when.
+/// The addresses, and when they were read.
 #[derive(Default)]
 struct Interfaces {
     /// In nanoseconds; 0 for never.
     read: u64,
-    /// Empty only where reading is forbidden.
+    /// Empty only if the process may not read them.
     addresses: Vec<IpAddr>,
     broadcasts: Rc<[Ipv4Addr]>,
 }
 
 thread_local! {
-    /// Each thread and process has its own, so that nobody waits for anybody.
+    /// One for each thread and process, so that none waits for another.
     static KNOWN: RefCell<Interfaces> = RefCell::default();
 }
 
@@ -37,7 +36,7 @@ pub(super) fn broadcasts(now: u64) -> Rc<[Ipv4Addr]> {
     })
 }
 
-/// Whether `address` is one of ours. Where we may not know our addresses, any could be.
+/// Whether `address` belongs to this machine. If the process may not read the addresses, any could.
 pub(super) fn is_ours(address: IpAddr, now: u64) -> bool {
     KNOWN.with_borrow_mut(|known| {
         known.refresh(now, 2 * SECOND);
@@ -45,7 +44,8 @@ pub(super) fn is_ours(address: IpAddr, now: u64) -> bool {
     })
 }
 
-/// Whether `address` is one of [`broadcasts`]. It must be known to us one way or the other, because datagrams arrive at it.
+/// Whether `address` is one of [`broadcasts`]. Datagrams arrive at it, so it is a unicast or a broadcast
+/// address of ours: unless it is known as the former, the addresses are read again.
 pub(super) fn is_broadcast_here(address: Ipv4Addr, now: u64) -> bool {
     KNOWN.with_borrow_mut(|known| {
         known.refresh(now, 60 * SECOND);
@@ -57,7 +57,7 @@ pub(super) fn is_broadcast_here(address: Ipv4Addr, now: u64) -> bool {
 }
 
 impl Interfaces {
-    /// Reads them if what is known is older than `age`. What cannot be read stays as it was.
+    /// Reads the addresses if they are older than `age`. If that fails, the old ones stay.
     fn refresh(&mut self, now: u64, age: u64) {
         if self.read != 0 && now.saturating_sub(self.read) < age {
             return;
@@ -72,7 +72,7 @@ impl Interfaces {
                 broadcasts.push(broadcast);
             }
         }
-        // An interface with a single address calls that its broadcast address.
+        // An interface with a single address reports it as its broadcast address.
         broadcasts.retain(|broadcast| !self.addresses.contains(&IpAddr::V4(*broadcast)));
         self.broadcasts = broadcasts.into();
     }

@@ -1,11 +1,11 @@
-//! What is remembered of those who were answered: how many times in a row, and whether they wanted it.
+//! What is remembered of peers that were answered: how many times in a row, and whether they wanted it.
 //!
-//! **The loop breaker.** Two servers that answer each other conserve their datagrams: each one received causes one that is sent. So
-//! withholding a single answer takes one circulating datagram away for ever. Nobody else is harmed by the loss of one in many
-//! thousands.
+//! **The loop breaker.** Two servers that answer each other conserve their datagrams: each one received causes one to
+//! be sent. So a single withheld answer removes a circulating datagram for good. No other client is harmed by the loss
+//! of one answer in many thousands.
 //!
-//! **Victims.** A host that was sent answers it never asked for says so: port unreachable. It is believed only if it was
-//! answered a moment ago, so that nobody can silence others by forged complaints alone.
+//! **Victims.** A host that receives answers it never asked for replies with an ICMP port unreachable. It counts only
+//! if that host was answered a moment ago, so that forged ICMP messages alone silence no client.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,36 +14,37 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::table::{REPLACEABLE, Table, Touched};
+use super::table::{Counter, CounterTable, REPLACEABLE};
 use crate::{report::refusal_reason::RefusalReason, sys::shared::SharedArray};
 
-/// Sets of four: 65,536 sources, a megabyte at most.
+/// Sets of four entries: 65,536 sources, a megabyte at most.
 const SETS: usize = 16_384;
-/// Sets of four for those who complain.
-const COMPLAINTS: usize = 1024;
+/// Sets of four entries for port unreachables.
+const UNREACHABLE_SETS: usize = 1024;
 
-/// In milliseconds. A pause so long ends a run.
+/// In milliseconds, as all below. A pause of this length ends a run.
 const PAUSE: u32 = 1000;
-/// Who complains must have been answered within this time.
+/// A port unreachable counts only for a peer that was answered within this time.
 const ANSWERED: u32 = 5000;
-/// Complaints within this time count together.
+/// Port unreachables within this time are counted together.
 const WINDOW: u32 = 1000;
-/// So many of them silence us towards one address and port,
+/// So many of them silence one address and port,
 const ENOUGH: u32 = 3;
-/// for so long.
+/// for this long.
 const SILENCE: u32 = 60_000;
-/// If so many ports of an address have been silenced within that time, all of it is.
+/// If so many ports of an address are silenced within that time, the whole address is.
 const PORTS: u32 = 10;
 
-/// The number of an entry that is to be left alone.
+/// The number of an entry that is silenced.
 const SILENT: u32 = REPLACEABLE + 1;
 
-/// All that is remembered, for a listener as a whole: threads and forked processes share it.
+/// All that is remembered for one listener; threads and forked processes share it.
 pub(super) struct Peers {
     hasher: RandomState,
-    answered: Table,
-    complaints: Table,
-    /// In milliseconds, when the last of the addresses that are silenced as a whole is free again; 0 if there is none.
+    answered: CounterTable,
+    unreachables: CounterTable,
+    /// When the last of the addresses that are silenced as a whole may be answered again, in milliseconds; 0 if there
+    /// is none.
     addresses_until: SharedArray<AtomicU64>,
 }
 
@@ -52,14 +53,14 @@ impl Peers {
     pub(super) fn new() -> io::Result<Peers> {
         Ok(Peers {
             hasher: RandomState::new(),
-            answered: Table::new(SETS, ANSWERED, SILENCE)?,
-            complaints: Table::new(COMPLAINTS, SILENCE, SILENCE)?,
+            answered: CounterTable::new(SETS, ANSWERED, SILENCE)?,
+            unreachables: CounterTable::new(UNREACHABLE_SETS, SILENCE, SILENCE)?,
             addresses_until: SharedArray::new(1)?,
         })
     }
 
-    /// Whether `address` and `port` may be answered at `now`, in nanoseconds. Withholds every answer of number `breaker` in a
-    /// row; 0 withholds none.
+    /// Whether `address` and `port` may be answered at `now`, in nanoseconds. In a run every `breaker`-th answer is
+    /// withheld; 0 withholds none.
     pub(super) fn answer(
         &self,
         address: IpAddr,
@@ -75,33 +76,33 @@ impl Peers {
         let mut withheld = false;
         let entry = self.answered.change(self.key(address, Some(port)), millis, |entry| {
             withheld = false;
-            let Some(entry) = entry else { return Touched { touched: millis, number: 1 } };
+            let Some(entry) = entry else { return Counter { changed_at: millis, number: 1 } };
             let age = entry.age(millis);
             if entry.number == SILENT && age < SILENCE {
                 return entry;
             }
             let run = if age >= PAUSE || entry.number == SILENT { 1 } else { entry.number + 1 };
             withheld = run >= most;
-            Touched { touched: millis, number: if withheld { 0 } else { run } }
+            Counter { changed_at: millis, number: if withheld { 0 } else { run } }
         });
         match entry {
-            Some(Touched { number: SILENT, .. }) => Err(RefusalReason::Victim),
+            Some(Counter { number: SILENT, .. }) => Err(RefusalReason::Victim),
             _ if withheld && breaker > 0 => Err(RefusalReason::LoopBreaker),
             _ => Ok(()),
         }
     }
 
-    /// Notes that nobody listens at `address` and `port`. True if they are not answered from now on.
+    /// Counts a port unreachable from `address` about `port`. True if they are silenced from now on.
     pub(super) fn on_port_unreachable(&self, address: IpAddr, port: u16, now: u64) -> bool {
         let (millis, key) = (millis(now), self.key(address, Some(port)));
-        let was_answered = |entry: Touched| entry.number != SILENT && entry.age(millis) <= ANSWERED;
+        let was_answered = |entry: Counter| entry.number != SILENT && entry.age(millis) <= ANSWERED;
         if !self.answered.get(key).is_some_and(was_answered) {
             return false;
         }
         if self.count(key, millis, WINDOW) < ENOUGH {
             return false;
         }
-        let silent = Touched { touched: millis, number: SILENT };
+        let silent = Counter { changed_at: millis, number: SILENT };
         self.answered.change(key, millis, |_| silent);
         let whole = self.key(address, None);
         if self.count(whole, millis, SILENCE) >= PORTS {
@@ -111,17 +112,17 @@ impl Peers {
         true
     }
 
-    /// Counts a complaint; those that began longer than `window` ago do not count any more.
+    /// Counts a port unreachable; a count that began longer than `window` ago starts again.
     fn count(&self, key: u64, millis: u32, window: u32) -> u32 {
-        let counted = self.complaints.change(key, millis, |entry| match entry {
-            Some(entry) if entry.age(millis) < window => Touched { number: entry.number + 1, ..entry },
-            _ => Touched { touched: millis, number: 1 },
+        let counted = self.unreachables.change(key, millis, |entry| match entry {
+            Some(entry) if entry.age(millis) < window => Counter { number: entry.number + 1, ..entry },
+            _ => Counter { changed_at: millis, number: 1 },
         });
         counted.map_or(0, |entry| entry.number)
     }
 
     fn is_silenced_as_a_whole(&self, address: IpAddr, now: u64) -> bool {
-        // Nearly always there is none, and nothing is to be looked up.
+        // Nearly always no address is silenced, and nothing has to be looked up.
         now / MILLI < self.addresses_until[0].load(Relaxed)
             && self
                 .answered
@@ -129,13 +130,13 @@ impl Peers {
                 .is_some_and(|entry| entry.number == SILENT && entry.age(millis(now)) < SILENCE)
     }
 
-    /// Never 0, which marks a free place.
+    /// Never 0, which marks a free entry.
     fn key(&self, address: IpAddr, port: Option<u16>) -> u64 {
         let bits = match address {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
             IpAddr::V6(v6) => v6.to_bits(),
         };
-        // Two numbers are hashed quicker than the parts of an address.
+        // Two numbers are hashed faster than the parts of an address.
         self.hasher.hash_one((bits, port.map_or(u32::MAX, u32::from))).max(1)
     }
 }

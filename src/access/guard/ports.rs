@@ -1,4 +1,4 @@
-//! Ports where something may sit that answers an answer.
+//! Ports of services that would answer an answer.
 
 use std::{
     fmt, io,
@@ -15,15 +15,15 @@ use crate::{
     sys::shared::{Shared, atomics},
 };
 
-/// Services that answer whatever reaches them: echo, discard, daytime, qotd, chargen, time, DNS, TFTP, portmapper, NTP, NetBIOS,
-/// SNMP, CLDAP, IKE. (Discard is silent, but nobody sends from its port either.)
+/// Services that answer every datagram: echo, discard, daytime, qotd, chargen, time, DNS, TFTP, portmapper, NTP,
+/// NetBIOS, SNMP, CLDAP, IKE. (Discard answers nothing, but no client sends from its port either.)
 const REFLECTORS: [u16; 16] = [0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 138, 161, 389, 500];
 
-/// Services whose ports honest clients have, too: SSDP, WS-Discovery, mDNS, LLMNR, memcached. They are answered seldom. In
-/// their order.
+/// Ports of services that honest clients use as well: SSDP, WS-Discovery, mDNS, LLMNR, memcached. Answers to them are
+/// throttled. Sorted.
 const THROTTLED: [u16; 5] = [1900, 3702, 5353, 5355, 11211];
 
-/// A set of ports, as ranges in their order with gaps between them.
+/// A set of ports: sorted ranges with gaps between them.
 #[derive(Debug)]
 pub(super) struct PortSet {
     ranges: Vec<(u16, u16)>,
@@ -31,7 +31,7 @@ pub(super) struct PortSet {
 }
 
 impl PortSet {
-    /// The ports that `choices` name. Port 0 is always one of them: it cannot be answered.
+    /// The ports that `choices` name, and always port 0, which cannot be answered.
     pub(super) fn new(choices: &SourcePorts) -> PortSet {
         let one = |port: u16| (port, port);
         let mut all = vec![one(0)];
@@ -54,12 +54,12 @@ impl PortSet {
         PortSet { ranges, highest }
     }
 
-    /// Whether `port` is in it. Most clients have a higher one than any of these.
+    /// Whether the set contains `port`. Most clients have a port above the highest of these.
     pub(super) fn contains(&self, port: u16) -> bool {
         port <= self.highest && self.ranges.iter().any(|&(first, last)| (first..=last).contains(&port))
     }
 
-    /// The highest of them.
+    /// The highest port of the set.
     pub(super) fn highest(&self) -> u16 {
         self.highest
     }
@@ -70,7 +70,7 @@ impl PortSet {
     }
 }
 
-/// `7,19,4000-4009`, as the file may have it.
+/// `7,19,4000-4009`, as in the configuration file.
 impl fmt::Display for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.ranges.iter().enumerate().try_for_each(|(index, &(first, last))| {
@@ -80,13 +80,13 @@ impl fmt::Display for PortSet {
     }
 }
 
-/// Whether honest clients may have `port`, but a service that answers, too. Most have a higher one.
+/// Whether both honest clients and services that answer use `port`. Most clients have a higher one.
 pub(super) fn is_throttled(port: u16) -> bool {
     port <= THROTTLED[THROTTLED.len() - 1] && THROTTLED.contains(&port)
 }
 
 atomics! {
-/// The ports that UDP listeners of this daemon are bound to, a bit for each.
+/// The ports that UDP listeners of this daemon are bound to, one bit each.
 #[repr(C)]
 pub struct OwnPorts {
     v4: [AtomicU64; 1024],
@@ -96,24 +96,24 @@ pub struct OwnPorts {
 
 static OWN: OnceLock<Shared<OwnPorts>> = OnceLock::new();
 
-/// The ports of all listeners of this daemon. One that was ours once stays in it.
+/// The ports of all UDP listeners of this daemon. A port stays in the set for good.
 pub fn own_ports() -> io::Result<&'static Shared<OwnPorts>> {
     if let Some(own) = OWN.get() {
         return Ok(own);
     }
-    // Of two that come first at once, one made it for nothing.
+    // If two threads come first at once, one has made it in vain.
     let fresh = Shared::new()?;
     Ok(OWN.get_or_init(|| fresh))
 }
 
-/// Takes those that another process of the daemon handed over for its own.
+/// Adopts the set that another process of the daemon handed over.
 pub fn adopt_own_ports(file: OwnedFd) -> io::Result<()> {
     let shared = Shared::open(file)?;
     OWN.set(shared).map_err(|_| io::Error::other("the ports of the daemon are known already"))
 }
 
 impl OwnPorts {
-    /// Notes that a listener has this address. One at an IPv6 wildcard may serve IPv4, too.
+    /// Adds the port of a listener. An IPv6 wildcard may serve IPv4 as well.
     pub fn insert(&self, address: SocketAddr) {
         let both = address.is_ipv6() && address.ip().is_unspecified();
         for (group, ipv6) in [(&self.v4, false), (&self.v6, true)] {
@@ -123,7 +123,7 @@ impl OwnPorts {
         }
     }
 
-    /// Whether a listener has this port in that family of addresses.
+    /// Whether a listener has this port in this address family.
     pub fn contains(&self, ipv6: bool, port: u16) -> bool {
         let group = if ipv6 { &self.v6 } else { &self.v4 };
         group[usize::from(port / 64)].load(Relaxed) & (1 << (port % 64)) != 0

@@ -1,22 +1,22 @@
-//! What an address says about who could have sent from it.
+//! What an address says about its possible senders.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Kinds of source addresses.
+/// Classes of source addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// One machine's, as far as the address tells.
+    /// An address of one machine, as far as it shows.
     Unicast,
-    /// This machine's: nothing with such an address comes from a network (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
+    /// An address of this machine: none comes from a network (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
     Loopback,
-    /// Nobody's: multicast, unspecified, `0.0.0.0/8`, or the broadcast address.
+    /// An address that no machine has: multicast, unspecified, `0.0.0.0/8`, or the broadcast address.
     Martian,
 }
 
-/// A [plain](crate::config::embedded::plain) address, of a kind that the compiler may know: to put it into an [`IpAddr`] and take it out again for each test would
-/// take longer than all of them.
+/// A [plain](crate::config::embedded::plain) address of a type known to the compiler: converting it to an [`IpAddr`]
+/// and back for each check would take longer than all the checks.
 pub trait PlainAddress: Copy + Into<IpAddr> {
-    /// What it says about who could have sent from it.
+    /// The class of the address.
     fn class(self) -> Class;
 
     /// The IPv4 address, if it is one.
@@ -28,7 +28,7 @@ impl PlainAddress for Ipv4Addr {
         match self.octets()[0] {
             0 | 224..=239 => Class::Martian,
             127 => Class::Loopback,
-            // `240.0.0.0/4` is reserved, and in use.
+            // `240.0.0.0/4` is reserved, but in use.
             _ if self.is_broadcast() => Class::Martian,
             _ => Class::Unicast,
         }

@@ -1,4 +1,4 @@
-//! The compiled lists against a reader of lists that is as simple as can be.
+//! The compiled lists against a naive search.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -37,7 +37,7 @@ fn the_longest_prefix_decides_and_deny_wins_a_tie() {
 }
 
 #[test]
-fn the_ends_of_the_world_are_in_it() {
+fn the_first_and_the_last_address_are_covered() {
     let all = ["0.0.0.0/0", "::/0"];
     for ip in ["0.0.0.0", "255.255.255.255", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"] {
         assert!(judge(&all, &[], ip).is_some(), "{ip}");
@@ -47,7 +47,7 @@ fn the_ends_of_the_world_are_in_it() {
     }
 }
 
-/// The longest prefix of all that hold the address; `deny` and the first of a kind win a tie.
+/// Reference: the longest prefix that contains the address; on a tie `deny`, and then the first of the list.
 fn naive(allow: &[IpNet], deny: &[IpNet], ip: IpAddr) -> Option<RuleMatch> {
     let all = [(List::Allow, allow), (List::Deny, deny)].into_iter().flat_map(|(list, networks)| {
         networks.iter().zip(0..).map(move |(network, number)| (network, RuleMatch { list, number }))
@@ -57,7 +57,7 @@ fn naive(allow: &[IpNet], deny: &[IpNet], ip: IpAddr) -> Option<RuleMatch> {
         .map(|(_, entry)| entry)
 }
 
-/// Few bits vary, so that networks nest and touch; the ends of the range are among them.
+/// Few bits vary, so that networks nest and touch; both ends of the range are included.
 fn address() -> impl Strategy<Value = IpAddr> {
     let v4 = (0..4u32, 0..4u32, any::<bool>()).prop_map(|(high, low, ones)| {
         let middle = if ones { 0x3fff_fffc } else { 0 };
@@ -79,7 +79,7 @@ fn network() -> impl Strategy<Value = IpNet> {
 
 proptest! {
     #[test]
-    fn the_borders_say_what_the_lists_say(
+    fn the_ranges_decide_as_the_lists_do(
         allow in vec(network(), 0..12),
         deny in vec(network(), 0..12),
         ips in vec(address(), 1..32),
@@ -87,7 +87,7 @@ proptest! {
         let rules = Rules::new(&allow, &deny);
         let edges = allow.iter().chain(&deny).flat_map(|network| [network.network(), network.broadcast()]);
         for ip in ips.into_iter().chain(edges) {
-            // An IPv4 address inside of an IPv6 one has no entry of its own to look for.
+            // The reference does not know embedded IPv4 addresses.
             let expected = naive(&allow, &deny, plain(ip));
             prop_assert_eq!(rules.judge(ip).entry, expected, "{} by {:?} {:?}", ip, allow, deny);
         }

@@ -1,4 +1,4 @@
-//! Many at once: requests are counted exactly, and places are never given twice.
+//! Many threads at once: requests are counted exactly, and no slot is given out twice.
 
 use std::{
     sync::atomic::AtomicUsize,
@@ -14,7 +14,7 @@ fn slots(most: u32, requests: u64) -> (Arc<ConnectionSlots>, Arc<Shared<Stats>>)
     (Arc::new(ConnectionSlots::new(most, requests, Arc::clone(&stats)).unwrap()), stats)
 }
 
-/// Each claims some, and gets some of them, or none.
+/// Each thread reserves some requests, and receives all, some or none of them.
 #[test]
 fn max_requests_is_met_exactly() {
     const REQUESTS: u64 = 10_000;
@@ -37,31 +37,31 @@ fn max_requests_is_met_exactly() {
     assert!(slots.is_closed() && slots.is_closed_for_all() && slots.reserve(1) == 0);
 }
 
-/// Half of them wait as threads do, half as event loops do; nobody waits in vain.
+/// Half of the threads wait as workers do, half as event loops do; none waits in vain.
 #[test]
 fn no_more_than_the_limit_are_inside() {
     const MOST: u32 = 3;
     let (slots, stats) = slots(MOST, 0);
-    let (inside, visits) = (AtomicU32::new(0), AtomicUsize::new(0));
-    let visit = |mut permit: Permit| {
+    let (inside, served) = (AtomicU32::new(0), AtomicUsize::new(0));
+    let serve = |mut permit: Permit| {
         permit.open();
         assert!(inside.fetch_add(1, AcqRel) < MOST);
         assert!(stats.open.load(Relaxed) <= MOST);
         yield_now();
         inside.fetch_sub(1, AcqRel);
-        visits.fetch_add(1, Relaxed);
+        served.fetch_add(1, Relaxed);
     };
-    let as_thread = || (0..1000).for_each(|_| visit(slots.acquire().unwrap()));
+    let as_thread = || (0..1000).for_each(|_| serve(slots.acquire().unwrap()));
     let as_loop = || {
         let waker = Waker::new().unwrap();
         for _ in 0..1000 {
             loop {
                 if let Some(permit) = slots.try_acquire() {
-                    break visit(permit);
+                    break serve(permit);
                 }
                 if slots.wait_for_place(&waker) {
                     let freed = poll(&mut [PollFd::new(waker.as_fd(), PollFlags::POLLIN)], 30_000u16);
-                    assert_eq!(freed, Ok(1), "nobody told that there is a place");
+                    assert_eq!(freed, Ok(1), "no wake-up for a free slot");
                     slots.stop_waiting(&waker);
                 }
             }
@@ -73,13 +73,13 @@ fn no_more_than_the_limit_are_inside() {
             scope.spawn(as_loop);
         }
     });
-    assert_eq!(visits.into_inner(), THREADS * 1000);
+    assert_eq!(served.into_inner(), THREADS * 1000);
     let left = slots.lock();
     assert_eq!((stats.open.load(Relaxed), left.inside, left.waiting.len()), (0, 0, 0));
 }
 
 #[test]
-fn who_waits_for_a_place_is_sent_away_when_the_gate_closes() {
+fn a_thread_that_waits_for_a_slot_returns_when_the_listener_closes() {
     let (slots, _) = slots(1, 0);
     let inside = slots.acquire().unwrap();
     scope(|scope| {

@@ -1,4 +1,4 @@
-//! Many sources, many threads: nobody is counted twice, nobody is forgotten, and forged ones push out only each other.
+//! Many sources, many threads: counts are exact, no source is forgotten, and forged sources evict only each other.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -64,41 +64,41 @@ fn so_many_and_no_more_are_open_for_each() {
     let third = connect(1).unwrap();
     assert_eq!(connect(1).err(), Some(RefusalReason::SourceFull));
     assert_eq!(open(&sources), 3);
-    // As the parent of a process that was killed does.
+    // As the parent of a killed process does.
     sources.leave(second.number());
     std::mem::forget(second);
     assert!(connect(1).is_ok());
     drop(third);
-    // Nothing open: giving back once more than was taken is no harm.
+    // Releasing more than was taken does no harm.
     sources.leave(connect(3).unwrap().number());
     assert!(connect(3).is_ok());
 }
 
-/// It is put off the processor while it holds the lock of a set, and goes on when another one has taken the lock over.
+/// A thread is descheduled while it holds the lock of a set, and goes on after another one has taken the lock over.
 #[test]
 fn a_late_holder_of_the_lock_changes_nothing() {
     let sources = sources(1, None, None);
     let (number, owner) = sources.look_up(v4(1));
     let mut same = (2..).map(v4).filter(|source| sources.look_up(*source).0 == number);
-    // Only one way is left for two newcomers.
+    // One way is left for two new sources.
     let others: Vec<_> =
         same.by_ref().take(WAYS - 1).map(|source| sources.connect(source, NOW).unwrap()).collect();
     let set = &sources.sets[number];
     let after = NOW + LOCKED_AT_MOST + 1;
-    let (place, given) = set.locked(NOW, |ticket| {
+    let (slot, given) = set.locked(NOW, |ticket| {
         let way = set.vacate(ticket).unwrap();
-        let place = sources.connect(same.next().unwrap(), after).unwrap().unwrap();
-        assert_eq!(place.number() as usize, number * WAYS + way);
-        (place, set.give(way, ticket, owner))
+        let slot = sources.connect(same.next().unwrap(), after).unwrap().unwrap();
+        assert_eq!(slot.number() as usize, number * WAYS + way);
+        (slot, set.give(way, ticket, owner))
     });
     assert!(!given && set.find(owner).is_none());
     assert_eq!(open(&sources), WAYS as u64);
-    drop((place, others));
+    drop((slot, others));
     assert!(sources.connect(v4(1), after).unwrap().is_some());
     assert_eq!(sources.sets[number].locked_until.load(Relaxed), 0);
 }
 
-/// All meet a source that is new, and wait for the lock of its set: nobody may make a second entry for it.
+/// All threads meet a new source, and wait for the lock of its set: there must be one entry for it.
 #[test]
 fn newcomers_are_counted_exactly() {
     const THREADS: usize = 8;
@@ -108,36 +108,36 @@ fn newcomers_are_counted_exactly() {
         let (set, _) = sources.look_up(v4(round));
         sources.sets[set].locked_until.store(clock::now() + 60 * SECOND, Relaxed);
         let (met, left) = (AtomicUsize::new(0), Barrier::new(THREADS));
-        let visit = || {
+        let attempt = || {
             met.fetch_add(1, Relaxed);
-            let place = sources.connect(v4(round), clock::now());
+            let slot = sources.connect(v4(round), clock::now());
             left.wait();
-            place.is_ok()
+            slot.is_ok()
         };
-        let let_in = scope(|scope| {
-            let visits: Vec<_> = (0..THREADS).map(|_| scope.spawn(visit)).collect();
+        let admitted = scope(|scope| {
+            let attempts: Vec<_> = (0..THREADS).map(|_| scope.spawn(attempt)).collect();
             while met.load(Relaxed) < THREADS {
                 yield_now();
             }
             (0..100).for_each(|_| yield_now());
             sources.sets[set].locked_until.store(0, Relaxed);
-            visits.into_iter().map(|visit| visit.join().unwrap()).filter(|let_in| *let_in).count()
+            attempts.into_iter().map(|attempt| attempt.join().unwrap()).filter(|admitted| *admitted).count()
         });
-        assert_eq!((let_in, open(&sources)), (MOST as usize, 0));
+        assert_eq!((admitted, open(&sources)), (MOST as usize, 0));
     }
 }
 
-/// While others flood the table with forged sources.
+/// The limit holds while other threads flood the table with forged sources.
 #[test]
 fn the_limit_holds_under_a_flood() {
     const MOST: u32 = 3;
     let sources = sources(MOST, None, None);
     let inside: Vec<_> = (0..4).map(|_| AtomicU32::new(0)).collect();
-    let visit = |thread: u32| {
+    let attempt = |thread: u32| {
         for turn in 0..20_000u32 {
             let number = (turn.wrapping_mul(7) + thread) % 4;
-            if let Ok(place) = sources.connect(v4(number), clock::now()) {
-                assert!(place.is_some(), "its set cannot be full");
+            if let Ok(slot) = sources.connect(v4(number), clock::now()) {
+                assert!(slot.is_some(), "its set cannot be full");
                 assert!(inside[number as usize].fetch_add(1, AcqRel) < MOST);
                 yield_now();
                 inside[number as usize].fetch_sub(1, AcqRel);
@@ -150,20 +150,20 @@ fn the_limit_holds_under_a_flood() {
         }
     };
     scope(|scope| {
-        (0..4).for_each(|thread| _ = scope.spawn(move || visit(thread)));
+        (0..4).for_each(|thread| _ = scope.spawn(move || attempt(thread)));
         (0..2).for_each(|thread| _ = scope.spawn(move || flood(thread)));
     });
     assert_eq!(open(&sources), 0);
 }
 
-/// A million sources: who has something open, and who is over its rate and still comes, is remembered.
+/// A source with an open connection, and one over its rate that keeps sending, are remembered.
 #[test]
 fn a_million_forged_sources_push_out_only_each_other() {
     let sources = sources(1, Some(5), None);
     let held = sources.connect(v4(1), NOW).unwrap();
     let noisy = Ipv4Addr::from_bits(2).into();
-    let told: Vec<_> = (0..7).map(|_| sources.datagram(noisy, 1, NOW)).collect();
-    assert_eq!(told[4..], [Ok(()), Err(RefusalReason::Rate), Err(RefusalReason::CoolDown)]);
+    let results: Vec<_> = (0..7).map(|_| sources.datagram(noisy, 1, NOW)).collect();
+    assert_eq!(results[4..], [Ok(()), Err(RefusalReason::Rate), Err(RefusalReason::CoolDown)]);
     for number in 0..1_000_000 {
         assert_eq!(sources.datagram(Ipv4Addr::from_bits(1 << 31 | number).into(), 1, NOW), Ok(()));
         if number % 10_000 == 0 {
@@ -179,23 +179,23 @@ fn a_million_forged_sources_push_out_only_each_other() {
     );
 }
 
-/// More are open than the table holds: newcomers are let in, and nobody is forgotten.
+/// More is open than the table holds: new sources are admitted, and no entry is lost.
 #[test]
-fn a_full_table_locks_nobody_out() {
+fn a_full_table_locks_no_source_out() {
     let sources = sources(1, None, None);
     let held: Vec<_> = (0..100_000).map(|number| sources.connect(v4(number), NOW).unwrap()).collect();
     let counted = held.iter().flatten().count();
     assert!(counted <= SETS * WAYS && counted > SETS * WAYS * 9 / 10, "{counted} are counted");
-    for (number, place) in held.iter().enumerate().filter(|(_, place)| place.is_some()) {
+    for (number, slot) in held.iter().enumerate().filter(|(_, slot)| slot.is_some()) {
         let again = sources.connect(v4(number as u32), NOW);
-        assert_eq!(again.err(), Some(RefusalReason::SourceFull), "{number} has {}", place.is_some());
+        assert_eq!(again.err(), Some(RefusalReason::SourceFull), "{number} has {}", slot.is_some());
     }
     drop(held);
     assert_eq!(open(&sources), 0);
 }
 
 #[test]
-fn who_is_over_its_rate_cools_down() {
+fn a_source_over_its_rate_cools_down() {
     let sources = sources(0, Some(2), Some(1000));
     let ip = IpAddr::from([192, 0, 2, 1]);
     let send = |bytes, now| sources.datagram(ip, bytes, now);
@@ -206,18 +206,18 @@ fn who_is_over_its_rate_cools_down() {
     let now = NOW + 10 * SECOND;
     assert_eq!([send(999, now), send(2, now)], [Ok(()), Err(RefusalReason::Rate)], "bytes count too");
     assert_eq!(sources.datagram([192, 0, 2, 2].into(), 1000, now), Ok(()), "each by itself");
-    // Connections have the same rate.
-    let connect = |now| sources.connect(SourceKey::User(7), now).map(|place| assert!(place.is_none()));
+    // Connections are charged to the same rate.
+    let connect = |now| sources.connect(SourceKey::User(7), now).map(|slot| assert!(slot.is_none()));
     assert_eq!([connect(NOW), connect(NOW), connect(NOW)], [Ok(()), Ok(()), Err(RefusalReason::Rate)]);
 }
 
-/// A process that was killed in the middle of a change leaves a lock and a way behind.
+/// A process that is killed in the middle of a change leaves a lock and a way behind.
 #[test]
 fn what_a_killed_process_leaves_behind_is_cleared() {
     let sources = sources(1, None, None);
     let (set, _) = sources.look_up(v4(1));
     sources.sets[set].words.iter().for_each(|word| word.store(taken(7), Relaxed));
     sources.sets[set].locked_until.store(clock::now() + LOCKED_AT_MOST, Relaxed);
-    let place = sources.connect(v4(1), clock::now()).unwrap();
-    assert!(place.is_some());
+    let slot = sources.connect(v4(1), clock::now()).unwrap();
+    assert!(slot.is_some());
 }

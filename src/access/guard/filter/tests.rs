@@ -1,4 +1,4 @@
-//! The program against the guard that it is made from, on random packets, by an interpreter.
+//! The program, run by an interpreter on random packets, against the guard.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -29,7 +29,7 @@ impl Packet {
         Packet { ip, udp: [&port.to_be_bytes()[..], &[0x1e, 0x61, 0, 8, 0, 0]].concat() }
     }
 
-    /// `None` where the kernel would end the program, and drop.
+    /// `None` where the kernel would end the program and drop the packet.
     fn load(&self, k: u32, length: usize) -> Option<u32> {
         let (bytes, at) = if k >= IP { (&self.ip, k - IP) } else { (&self.udp, k) };
         let part = bytes.get(at as usize..at as usize + length)?;
@@ -37,7 +37,7 @@ impl Packet {
     }
 }
 
-/// Whether the program lets the packet pass. It must end, and may only jump forward and to where it is.
+/// Whether the program passes the packet. It must end, and may only jump forward, within itself.
 fn passes(program: &[Instruction], packet: &Packet) -> bool {
     let (mut at, mut accumulator) = (0, 0);
     loop {
@@ -106,9 +106,9 @@ fn choices() -> impl Strategy<Value = Vec<PortChoice>> {
 }
 
 proptest! {
-    /// A mapped address is what an IPv6 socket shows of an IPv4 packet, which the program sees as such.
+    /// An IPv4-mapped address is what an IPv6 socket shows of an IPv4 packet, which the program sees as IPv4.
     #[test]
-    fn the_kernel_refuses_what_we_would(
+    fn the_filter_drops_what_the_guard_refuses(
         choices in choices(),
         packets in prop::collection::vec((address(), prop_oneof![any::<u16>(), 0..1100_u16]), 1..200),
     ) {
@@ -116,7 +116,7 @@ proptest! {
         let programs = [false, true].map(|ipv6| compile(&ports, ipv6).unwrap());
         for (source, port) in packets {
             let ours = !ports.contains(port) && plain(source).class() != Class::Martian;
-            // No IPv6 packet comes to an IPv4 socket.
+            // No IPv6 packet reaches an IPv4 socket.
             for program in &programs[usize::from(source.is_ipv6())..] {
                 prop_assert_eq!(passes(program, &Packet::new(source, port)), ours, "{} {}", source, port);
             }

@@ -4,10 +4,10 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_000_000 * SECOND;
-const HIM: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);
+const PEER: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4000);
 
 fn ask(peers: &Peers, now: u64, breaker: u32) -> Result<(), RefusalReason> {
-    peers.answer(HIM.0, HIM.1, now, breaker)
+    peers.answer(PEER.0, PEER.1, now, breaker)
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn nothing_is_withheld_without_a_breaker() {
     (0..200_000).for_each(|_| ask(&peers, START, 0).unwrap());
 }
 
-/// Many datagrams circulate between two servers without a guard of their own: each is gone in the end.
+/// Many datagrams circulate between two servers without a guard: all are gone in the end.
 #[test]
 fn a_loop_of_many_datagrams_dies() {
     for circulating in [1, 5, 100] {
@@ -50,12 +50,12 @@ fn a_loop_of_many_datagrams_dies() {
     }
 }
 
-/// A million others at the same time neither save the loop nor lock anybody out.
+/// A million other sources at the same time neither hide the loop nor are refused.
 #[test]
 fn a_flood_does_not_hide_a_loop() {
     let peers = Peers::new().unwrap();
     let (mut others, mut withheld) = (0_u32, 0);
-    // A few more than ten runs: a newcomer may push out one that has just begun, which then begins again.
+    // A few more than ten runs: a new source may evict an entry that has just begun, which then begins again.
     for number in 0..10_050_u64 {
         let now = START + number * 20_000;
         withheld += u64::from(ask(&peers, now, 1000).is_err());
@@ -68,34 +68,34 @@ fn a_flood_does_not_hide_a_loop() {
 }
 
 #[test]
-fn three_complaints_in_a_second_silence_for_a_minute() {
+fn three_port_unreachables_in_a_second_silence_for_a_minute() {
     let peers = Peers::new().unwrap();
-    let on_port_unreachable = |now| peers.on_port_unreachable(HIM.0, HIM.1, now);
+    let on_port_unreachable = |now| peers.on_port_unreachable(PEER.0, PEER.1, now);
     ask(&peers, START, 0).unwrap();
     assert_eq!([0, 1, 2].map(|n| on_port_unreachable(START + n)), [false, false, true]);
     assert_eq!(ask(&peers, START + 3, 0), Err(RefusalReason::Victim));
     assert_eq!(ask(&peers, START + 59 * SECOND, 0), Err(RefusalReason::Victim));
-    assert_eq!(peers.answer(HIM.0, HIM.1 + 1, START + 3, 0), Ok(()), "another port");
+    assert_eq!(peers.answer(PEER.0, PEER.1 + 1, START + 3, 0), Ok(()), "another port");
     assert_eq!(ask(&peers, START + 61 * SECOND, 0), Ok(()));
     assert_eq!(ask(&peers, START + 61 * SECOND + 1, 0), Ok(()));
 }
 
 #[test]
-fn slow_complaints_do_not_silence() {
+fn slow_port_unreachables_do_not_silence() {
     let peers = Peers::new().unwrap();
     for second in 0..20 {
         ask(&peers, START + second * SECOND, 0).unwrap();
-        assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + second * SECOND + 1));
+        assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + second * SECOND + 1));
     }
 }
 
-/// Whoever forges complaints can silence us only towards those whom we answer at that moment.
+/// Forged port unreachables can silence only peers that are being answered at that moment.
 #[test]
-fn who_was_not_answered_is_not_believed() {
+fn a_peer_that_was_not_answered_is_not_believed() {
     let peers = Peers::new().unwrap();
-    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + n)));
     ask(&peers, START, 0).unwrap();
-    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(HIM.0, HIM.1, START + 6 * SECOND + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + 6 * SECOND + n)));
     ask(&peers, START + 7 * SECOND, 0).unwrap();
 }
 
@@ -104,11 +104,11 @@ fn ten_ports_silence_the_address() {
     let peers = Peers::new().unwrap();
     let other = Ipv4Addr::new(192, 0, 2, 2).into();
     for port in 1..=10 {
-        assert_eq!(peers.answer(HIM.0, 999, START, 0), Ok(()), "before port {port}");
-        peers.answer(HIM.0, port, START, 0).unwrap();
-        (0..3).for_each(|n| _ = peers.on_port_unreachable(HIM.0, port, START + n));
+        assert_eq!(peers.answer(PEER.0, 999, START, 0), Ok(()), "before port {port}");
+        peers.answer(PEER.0, port, START, 0).unwrap();
+        (0..3).for_each(|n| _ = peers.on_port_unreachable(PEER.0, port, START + n));
     }
-    assert_eq!(peers.answer(HIM.0, 999, START + 5, 0), Err(RefusalReason::Victim));
+    assert_eq!(peers.answer(PEER.0, 999, START + 5, 0), Err(RefusalReason::Victim));
     assert_eq!(peers.answer(other, 999, START + 5, 0), Ok(()));
-    assert_eq!(peers.answer(HIM.0, 999, START + 61 * SECOND, 0), Ok(()));
+    assert_eq!(peers.answer(PEER.0, 999, START + 61 * SECOND, 0), Ok(()));
 }
