@@ -21,8 +21,8 @@ use socket2::Socket;
 
 use self::{
     buffers::{Buffers, Piece},
-    fd_state::{Armed, FdState},
-    queue::{Queue, RingRequest, Wait},
+    fd_state::FdState,
+    queue::{Armed, Queue, RingRequest, Wait},
     transport::RingTransport,
 };
 use super::{

@@ -115,6 +115,33 @@ impl Answers {
         (self.first, self.start) = (i, start);
     }
 
+    /// Appends the answer to request `i` to the last message, if both go to the same peer.
+    #[inline(never)]
+    pub(super) fn follow(
+        &mut self,
+        requests: &[libc::mmsghdr],
+        slots: &[Slot],
+        answers: &[libc::iovec],
+        i: usize,
+    ) -> bool {
+        let (Some(joined), Some(at)) = (&mut self.segments, self.count.checked_sub(1)) else {
+            return false;
+        };
+        let (first, header) = (self.first, &mut self.headers[at].msg_hdr);
+        let count = segments::pieces(header);
+        if i != first + count
+            || !segments::may_follow(&answers[first..=i])
+            || !segments::have_same_path(requests, slots, first, i)
+        {
+            return false;
+        }
+        if count == 1 {
+            joined.describe(at, answers[first].iov_len, header);
+        }
+        header.msg_iovlen += 1;
+        true
+    }
+
     /// Sends all answers, see [`super::Batch::send`].
     pub(super) fn send(
         &mut self,

@@ -6,7 +6,7 @@ use std::{
     ptr::null_mut,
 };
 
-use super::{CONTROL, Control, NAME, Slot, answers::Answers, control_length};
+use super::{CONTROL, Control, NAME, Slot, control_length};
 
 /// The longest answer that may be a segment. Segments are never fragmented, so it has to fit the smallest IPv6 MTU: 1,280 bytes
 /// (RFC 8200, section 5), less 48 bytes of headers.
@@ -32,7 +32,7 @@ impl Segments {
     }
 
     /// Adds the segment size to the control data of a message.
-    fn describe(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
+    pub(super) fn describe(&mut self, at: usize, length: usize, header: &mut libc::msghdr) {
         let before = if header.msg_control.is_null() { 0 } else { control_length(header) };
         let control = &mut self.0[at].0;
         // SAFETY: copies the control data of a request, which is as long as its header says and does not overlap with `self`.
@@ -52,37 +52,8 @@ impl Segments {
     }
 }
 
-impl Answers {
-    /// Appends the answer to request `i` to the last message, if both go to the same peer.
-    #[inline(never)]
-    pub(super) fn follow(
-        &mut self,
-        requests: &[libc::mmsghdr],
-        slots: &[Slot],
-        answers: &[libc::iovec],
-        i: usize,
-    ) -> bool {
-        let (Some(segments), Some(at)) = (&mut self.segments, self.count.checked_sub(1)) else {
-            return false;
-        };
-        let (first, header) = (self.first, &mut self.headers[at].msg_hdr);
-        let count = pieces(header);
-        if i != first + count
-            || !may_follow(&answers[first..=i])
-            || !have_same_path(requests, slots, first, i)
-        {
-            return false;
-        }
-        if count == 1 {
-            segments.describe(at, answers[first].iov_len, header);
-        }
-        header.msg_iovlen += 1;
-        true
-    }
-}
-
 /// Whether the last of these answers, whose requests are consecutive, may be a segment of the same message.
-fn may_follow(answers: &[libc::iovec]) -> bool {
+pub(super) fn may_follow(answers: &[libc::iovec]) -> bool {
     let ([first, ..], [.., before, last]) = (answers, answers) else { return false };
     let segment = first.iov_len;
     // Only the last segment may be shorter.
@@ -94,7 +65,7 @@ fn may_follow(answers: &[libc::iovec]) -> bool {
 }
 
 /// Whether two requests have the same source and the same destination.
-fn have_same_path(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other: usize) -> bool {
+pub(super) fn have_same_path(requests: &[libc::mmsghdr], slots: &[Slot], one: usize, other: usize) -> bool {
     let (a, b) = (&requests[one].msg_hdr, &requests[other].msg_hdr);
     let (name, control) = (a.msg_namelen as usize, control_length(a));
     a.msg_namelen == b.msg_namelen

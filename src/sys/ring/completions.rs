@@ -2,7 +2,11 @@
 
 use std::os::fd::RawFd;
 
-use super::{Ring, Sending, buffers::Piece, fd_state::Armed, queue::Completion};
+use super::{
+    Ring, Sending,
+    buffers::Piece,
+    queue::{Armed, Completion},
+};
 use crate::sys::poller::{Interest, Readiness};
 
 impl Ring {

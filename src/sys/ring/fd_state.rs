@@ -4,7 +4,10 @@ use std::{io, os::fd::RawFd};
 
 use nix::sys::socket::{MsgFlags, send};
 
-use super::buffers::{Buffers, Pieces};
+use super::{
+    buffers::{Buffers, Pieces},
+    queue::Armed,
+};
 use crate::sys::poller::Interest;
 
 /// A descriptor.
@@ -47,22 +50,6 @@ struct Backpressure {
     /// Input that was received behind that answer, and how much of it the owner has read.
     ahead: Vec<u8>,
     read: usize,
-}
-
-/// The request in flight.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Armed {
-    /// None.
-    #[default]
-    No,
-    /// A multishot receive.
-    Receive,
-    /// A poll for input.
-    PollIn,
-    /// A poll for a connection to accept, exclusive among the rings that share the socket.
-    PollAccept,
-    /// A poll for room in the send buffer.
-    PollOut,
 }
 
 /// After this many small messages in a row the ring carries the connection again.

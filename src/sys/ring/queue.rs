@@ -10,7 +10,6 @@ use io_uring::{
     types::{CancelBuilder, Fd, SubmitArgs, Timespec},
 };
 
-use super::fd_state::Armed;
 use crate::sys::shared::Mapping;
 
 /// Requests per submission, at most.
@@ -53,6 +52,22 @@ pub(super) enum Wait {
 
 /// A submission queue entry.
 pub(super) struct RingRequest(squeue::Entry);
+
+/// The request in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Armed {
+    /// None.
+    #[default]
+    No,
+    /// A multishot receive.
+    Receive,
+    /// A poll for input.
+    PollIn,
+    /// A poll for a connection to accept, exclusive among the rings that share the socket.
+    PollAccept,
+    /// A poll for room in the send buffer.
+    PollOut,
+}
 
 /// A completion, decoded.
 pub(super) enum Completion {
