@@ -19,7 +19,8 @@ use crate::{
     },
     socket::{
         address::Peer,
-        listener::{HostNames, resolve, words},
+        host_names::HostNames,
+        resolve::{resolve, words},
     },
 };
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{config::Loaded, report::error::Failure, socket::listener::HostNames};
+use crate::{config::Loaded, report::error::Failure, socket::host_names::HostNames};
 
 /// What has happened.
 pub enum SupervisorEvent {

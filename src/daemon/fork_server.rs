@@ -8,7 +8,7 @@ use std::{
     os::fd::AsFd,
     process::Child,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use log::{error, warn};
@@ -99,7 +99,7 @@ impl ForkServer {
             stats: Arc::clone(stats),
             sockets,
             process: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::of_process(),
             due: None,
             begun: false,
             stopping: false,
@@ -219,7 +219,7 @@ impl ForkServer {
             if self.stopping || (status.success() && self.is_exhausted()) {
                 return true;
             }
-            let wait = self.backoff.after(age);
+            let wait = self.backoff.wait_after(age);
             warn!(
                 "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
             );
@@ -229,7 +229,7 @@ impl ForkServer {
         if self.due.is_some_and(|due| due <= Instant::now()) {
             self.due = None;
             if let Err(error) = self.launch() {
-                let wait = self.backoff.after(Duration::ZERO);
+                let wait = self.backoff.wait();
                 error!(
                     "listener \"{}\": cannot start its process: {error}; next attempt in {wait:?}",
                     self.name

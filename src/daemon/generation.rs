@@ -19,8 +19,11 @@ use crate::{
     socket::{
         activation::Passed,
         address::Peer,
+        bind::{self, Site},
         fd_store::FdStore,
-        listener::{self, HostNames, Listener, Site, SocketOwner},
+        host_names::HostNames,
+        listener::{Listener, SocketOwner},
+        name_clashes::check_names,
     },
 };
 
@@ -77,10 +80,10 @@ impl ListenerPlan {
         };
         let names = HostNames::look_up(unnamed(), signals::is_stop_pending)
             .ok_or_else(|| Failure::new(Exit::TryAgain, "cannot look up host names: told to stop"))?;
-        listener::check_names(unnamed(), &names)?;
+        check_names(unnamed(), &names)?;
         let mut sites = Vec::new();
         for (settings, named) in config.listeners.iter().zip(&named) {
-            sites.push(if named.is_empty() { listener::sites(settings, &names)? } else { Vec::new() });
+            sites.push(if named.is_empty() { bind::sites(settings, &names)? } else { Vec::new() });
         }
         let mut kept = std::mem::take(&mut passed.kept);
         for (settings, site) in places(config, &mut sites) {
@@ -91,7 +94,7 @@ impl ListenerPlan {
             site.adopt(|place| kept.at_any_port(settings, place));
             site.adopt(|place| passed.beyond(settings, place));
         }
-        sites.iter_mut().for_each(listener::merge);
+        sites.iter_mut().for_each(bind::merge);
         let free = places(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
         notes.extend(free.map(|(settings, site)| notes::not_passed(settings, &site.place)));
         let kept_before = kept.taken();
@@ -99,7 +102,7 @@ impl ListenerPlan {
         let patience = kept.close(store);
         let mut listeners = Vec::new();
         for ((settings, named), sites) in config.listeners.iter().zip(named).zip(sites) {
-            let bound = listener::bind(settings, sites, patience, notes)?;
+            let bound = bind::bind(settings, sites, patience, notes)?;
             let sockets = if named.is_empty() { bound } else { named };
             notes.extend(notes::of_unit(settings, &sockets));
             listeners.push((settings.clone(), sockets));
@@ -155,7 +158,7 @@ impl ListenerPlan {
         let passed = current.values().flat_map(|running| running.sockets()).chain(parked.sockets());
         let passed: HashSet<&str> = passed.filter_map(Listener::passed_name).collect();
         let bound = config.listeners.iter().filter(|settings| !passed.contains(settings.name.as_str()));
-        listener::check_names(bound, names)?;
+        check_names(bound, names)?;
         let mut kept = HashSet::new();
         let is_same = |settings: &config::Listener| {
             let running = current.get(settings.name.as_str()).filter(|running| !running.has_failed());
@@ -176,10 +179,10 @@ impl ListenerPlan {
                     format!("listener \"{name}\": cannot keep its socket: {error}"),
                 )
             })?;
-            let mut sites = if named.is_empty() { listener::sites(settings, names)? } else { Vec::new() };
+            let mut sites = if named.is_empty() { bind::sites(settings, names)? } else { Vec::new() };
             sites.iter_mut().for_each(|site| site.adopt(|place| pool.at(settings, place)));
             sites.iter_mut().for_each(|site| site.adopt(|place| pool.beyond(settings, place)));
-            listener::merge(&mut sites);
+            bind::merge(&mut sites);
             if let Some(running) = is_same(settings) {
                 // The listener is served without this address now: failing to bind it must not end those it has.
                 let had = |place: &Peer| running.sockets().iter().any(|socket| socket.is_at(place));
@@ -190,7 +193,7 @@ impl ListenerPlan {
         let mut listeners = Vec::new();
         for (settings, named, mut sites) in wanted {
             sites.iter_mut().for_each(|site| site.replace(|place| pool.before(settings, place)));
-            let bound = listener::bind(settings, sites, Duration::ZERO, notes)?;
+            let bound = bind::bind(settings, sites, Duration::ZERO, notes)?;
             listeners.push((settings.clone(), if named.is_empty() { bound } else { named }));
         }
         let cannot_keep = |error| {

@@ -39,9 +39,8 @@ use crate::{
         logging,
     },
     socket::{
-        activation::Passed,
-        fd_store::FdStore,
-        listener::{self, HostNames},
+        activation::Passed, fd_store::FdStore, host_names::HostNames, name_clashes::check_names,
+        resolve::resolve,
     },
     sys::{code, room, worker_state},
 };
@@ -106,10 +105,10 @@ fn check_hosts(config: &Config, notes: &mut Vec<String>) -> Result<(), Failure> 
     let names = HostNames::look_up(&config.listeners, || false).unwrap_or_default();
     for settings in &config.listeners {
         let named = settings.address.iter().filter(|address| address.is_name());
-        let missing = named.filter_map(|address| listener::resolve(settings, address, &names).err());
+        let missing = named.filter_map(|address| resolve(settings, address, &names).err());
         notes.extend(missing.map(|failure| failure.message));
     }
-    listener::check_names(&config.listeners, &names)
+    check_names(&config.listeners, &names)
 }
 
 fn serve(

@@ -6,12 +6,13 @@
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
 use super::workers;
+use crate::serve::backoff::Backoff;
 use crate::{
     access::slots::Waker,
     config::Protocol,
     report::{close_reason::CloseReason, logging::LineBuffer},
     serve::{
-        context::{ListenerContext, Rest},
+        context::ListenerContext,
         datagram::{self, MOST},
         listener_set::LingerList,
     },
@@ -118,8 +119,9 @@ struct EventLoop<'a, P> {
     pause: Option<AcceptPause>,
     /// Indices of busy datagram sockets: there, many datagrams arrive at once.
     busy: Vec<usize>,
-    rest: Rest,
-    waits: Rest,
+    /// After a shortage in accept(2) or in watching a listener, and after one in the wait itself.
+    accept_backoff: Backoff,
+    wait_backoff: Backoff,
     /// The listener was closed, and the backlog is being accepted.
     closing: bool,
     stopping: bool,
@@ -172,8 +174,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             waker: Waker::new()?,
             pause: None,
             busy: Vec::new(),
-            rest: Rest::default(),
-            waits: Rest::default(),
+            accept_backoff: Backoff::of_shortage(),
+            wait_backoff: Backoff::of_shortage(),
             closing: false,
             stopping: false,
             worker,

@@ -94,7 +94,7 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
         return Ok(());
     }
     start.begin();
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::of_process();
     let mut stopping = false;
     let mut all_left = false;
     loop {
@@ -133,7 +133,7 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
                 continue;
             }
             let name = &context.settings.name;
-            let wait = backoff.after(since.elapsed());
+            let wait = backoff.wait_after(since.elapsed());
             let cause = cause(status);
             warn!("listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}");
             context.reclaim(&busy[worker]);
@@ -154,7 +154,7 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
                 Ok(pid) => _ = alive.insert(pid, (worker, now)),
                 Err(error) => {
                     error!("listener \"{}\": cannot fork: {error}", context.settings.name);
-                    missing.push((worker, now + backoff.after(Duration::ZERO)));
+                    missing.push((worker, now + backoff.wait()));
                 }
             }
         }

@@ -11,7 +11,10 @@ use std::{
 use log::{error, warn};
 
 use crate::modes::threading::pool::STACK;
-use crate::serve::context::ListenerContext;
+use crate::serve::{
+    backoff::{Backoff, HEALTHY},
+    context::ListenerContext,
+};
 
 /// Longest back-off before a worker is restarted; its sockets stay open, and clients wait in the backlog.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -21,9 +24,6 @@ const FIRST: Duration = Duration::from_millis(50);
 
 /// Failures in a row after which the listener stops.
 const MOST: u32 = 10;
-
-/// A worker that ran for this long was healthy: its failure does not count as one in a row.
-const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Runs each of `lives` in a thread, and `own` in the calling thread, until all have ended.
 ///
@@ -56,6 +56,7 @@ pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
 pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     let name = &context.settings.name;
     let mut failures = 0;
+    let mut backoff = Backoff::new(FIRST, LONGEST);
     loop {
         let since = Instant::now();
         let Err(cause) = catch(&mut work) else { return Ok(()) };
@@ -66,7 +67,12 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
         if context.slots.is_closed() {
             return Err(cause);
         }
-        failures = if since.elapsed() >= HEALTHY { 0 } else { failures + 1 };
+        if since.elapsed() >= HEALTHY {
+            failures = 0;
+            backoff.reset();
+        } else {
+            failures += 1;
+        }
         if failures >= MOST {
             error!(listener = name; "listener \"{name}\": a worker has failed {failures} times in a row: {cause}; the listener stops");
             context.stop();
@@ -74,7 +80,7 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
         }
         let rest = match failures {
             0 | 1 => Duration::ZERO,
-            n => (FIRST * 2u32.saturating_pow(n - 2)).min(LONGEST),
+            _ => backoff.wait(),
         };
         warn!(listener = name; "listener \"{name}\": a worker was lost: {cause}; it starts again in {rest:?}");
         context.slots.rest(rest);

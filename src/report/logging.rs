@@ -22,6 +22,7 @@ use crate::{
 
 mod gather;
 mod json;
+mod nonblocking_stderr;
 mod outlet;
 mod sink;
 mod stderr;

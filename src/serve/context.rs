@@ -13,6 +13,7 @@ use std::{
 
 use socket2::Socket;
 
+use crate::serve::backoff::Backoff;
 use crate::{
     access::{
         guard::Guard,
@@ -223,7 +224,7 @@ pub enum Admitted {
 pub struct Acceptor<'a> {
     context: &'a ListenerContext,
     listener_set: ListenerSet<'a>,
-    rest: Rest,
+    backoff: Backoff,
     broken: Option<io::Error>,
 }
 
@@ -249,7 +250,7 @@ impl<'a> Acceptor<'a> {
     ) -> io::Result<Acceptor<'a>> {
         let polls = by_signals || context.settings.when_full == WhenFull::Message;
         let listener_set = ListenerSet::new(sockets.iter().collect(), &context.slots, worker, polls)?;
-        Ok(Acceptor { context, listener_set, rest: Rest::default(), broken: None })
+        Ok(Acceptor { context, listener_set, backoff: Backoff::of_shortage(), broken: None })
     }
 
     /// What broke the listening socket, if it was not just closed; and the refused clients that have not read their
@@ -303,7 +304,7 @@ impl<'a> Acceptor<'a> {
         self.listener_set.leave();
         let outcome = match self.context.receive(accepted, &mut permit) {
             Ok(admitted) => {
-                self.rest = Rest::default();
+                self.backoff.reset();
                 match admitted {
                     Admitted::Accepted(accepted) => AcceptOutcome::Accepted(accepted),
                     Admitted::Refused => AcceptOutcome::NoClient,
@@ -317,7 +318,7 @@ impl<'a> Acceptor<'a> {
             Err(AcceptError::WouldBlock) if self.listener_set.is_asked_to_stop() => AcceptOutcome::Closed,
             Err(AcceptError::WouldBlock | AcceptError::Retry) => AcceptOutcome::NoClient,
             Err(AcceptError::Exhausted(error)) => {
-                AcceptOutcome::Shortage(self.context.exhausted("accept", &error, &mut self.rest))
+                AcceptOutcome::Shortage(self.context.exhausted("accept", &error, &mut self.backoff))
             }
             // Another worker has closed the listener, and with it this socket.
             Err(AcceptError::Fatal(_)) if slots.is_closed_for_all() => AcceptOutcome::Closed,
@@ -331,7 +332,6 @@ impl<'a> Acceptor<'a> {
     }
 }
 
-pub use crate::serve::shortage::Rest;
 pub use crate::serve::startup::Startup;
 pub use crate::serve::unread::{AnswerRoom, Unread};
 

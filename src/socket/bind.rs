@@ -10,7 +10,10 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use super::host_names::HostNames;
-use super::{sharing::Sharing, unit};
+use super::listener::unit;
+use sharing::Sharing;
+
+mod sharing;
 use crate::socket::{
     listener::Listener,
     resolve::{cannot_bind, is_absent, left_out, look_for, resolve},

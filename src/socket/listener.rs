@@ -20,12 +20,10 @@ use crate::{
     sys::{accept::accept_nonblocking, interface_index},
 };
 
-pub use crate::socket::bind::{Before, Site, bind, merge, sites};
-pub use crate::socket::host_names::HostNames;
-pub use crate::socket::name_clashes::check_names;
 pub use crate::socket::owner::SocketOwner;
-pub use crate::socket::resolve::{resolve, words};
-use crate::socket::unit::Unit;
+pub(super) mod unit;
+
+use unit::Unit;
 
 /// A socket that clients can reach.
 #[derive(Debug)]

@@ -5,14 +5,12 @@
 
 pub mod activation;
 pub mod address;
-mod bind;
+pub mod bind;
 pub mod fd_store;
-mod host_names;
+pub mod host_names;
 pub mod listener;
-mod name_clashes;
+pub mod name_clashes;
 pub mod options;
 mod owner;
-mod resolve;
-mod sharing;
+pub mod resolve;
 pub mod socket_file;
-mod unit;

@@ -17,7 +17,7 @@ use crate::{
     report::{close_reason::CloseReason, payload::Escaped},
     service::{Next, Service, Session, SessionEvent},
     socket::address::Peer,
-    stream::proxy_header::ProxyHeader,
+    stream::connection::proxy_header::ProxyHeader,
     sys::transport::Transport,
 };
 
@@ -327,6 +327,7 @@ impl Connection {
 }
 
 mod context;
+mod proxy_header;
 
 #[cfg(test)]
 mod tests;

@@ -14,4 +14,3 @@ pub mod blocking;
 pub mod connection;
 mod deadline_io;
 pub mod proxy;
-mod proxy_header;

@@ -8,7 +8,7 @@ use std::{
 
 use echod::{
     config::{self, Environment, Inputs},
-    socket::listener::{self, HostNames},
+    socket::{bind, host_names::HostNames},
 };
 use socket2::Socket;
 
@@ -208,8 +208,8 @@ fn any_port_is_nobody_elses() {
         let inputs = Inputs { file: None, listen };
         let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
         let bind = |_| {
-            let sites = listener::sites(&settings, &HostNames::default()).unwrap();
-            listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap().remove(0)
+            let sites = bind::sites(&settings, &HostNames::default()).unwrap();
+            bind::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap().remove(0)
         };
         // So many that some meet, of 28,000 ports.
         let sockets: Vec<Socket> = (0..400).map(|number| bind(number).into_socket()).collect();

@@ -4,7 +4,7 @@ use std::{fs, path::Path, time::Duration};
 
 use echod::{
     config::{self, Config, Environment, Inputs},
-    socket::listener::{self, HostNames, Listener},
+    socket::{bind as socket_bind, host_names::HostNames, listener::Listener, name_clashes},
 };
 use proptest::{
     prelude::*,
@@ -65,7 +65,7 @@ fn load(toml: &str, dir: &Path) -> Result<(Config, HostNames), String> {
     let config =
         config::load(&inputs, &Environment::default()).map_err(|error| error.plain().to_owned())?.config;
     let names = HostNames::look_up(&config.listeners, || false).unwrap();
-    listener::check_names(&config.listeners, &names).map_err(|failure| failure.message)?;
+    name_clashes::check_names(&config.listeners, &names).map_err(|failure| failure.message)?;
     Ok((config, names))
 }
 
@@ -74,8 +74,8 @@ fn load(toml: &str, dir: &Path) -> Result<(Config, HostNames), String> {
 fn bind(config: &Config, names: &HostNames, patience: Duration) -> Result<Vec<Listener>, String> {
     let mut all = Vec::new();
     for settings in &config.listeners {
-        let bound = listener::sites(settings, names)
-            .and_then(|sites| listener::bind(settings, sites, patience, &mut Vec::new()));
+        let bound = socket_bind::sites(settings, names)
+            .and_then(|sites| socket_bind::bind(settings, sites, patience, &mut Vec::new()));
         all.extend(bound.map_err(|failure| failure.message)?);
     }
     Ok(all)

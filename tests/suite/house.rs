@@ -1,27 +1,19 @@
 //! The rules of the house that no compiler checks: who may import whom, where unsafe code may stand and what stands above
 //! it, and how long a file may be.
 
+mod imports;
+
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-/// Every module of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md has the same list.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("sys", &[]),
-    ("config", &[]),
-    ("service", &[]),
-    ("report", &[]),
-    ("process", &[]),
-    ("access", &[]),
-    ("socket", &[]),
-    ("stream", &[]),
-    ("serve", &[]),
-    ("modes", &[]),
-    ("command", &[]),
-    ("daemon", &[]),
-    ("lib", &[]),
+use self::imports::{ModulePath, module_path, paths};
+
+/// The rooms of the crate, the lowest first: each may import only those before it. ARCHITECTURE.md draws them.
+const ROOMS: [&str; 12] = [
+    "sys", "config", "service", "report", "process", "access", "socket", "stream", "serve", "modes",
+    "command", "daemon",
 ];
 
 /// No file is to grow into something that nobody reads to its end. A table of keys is read by the row.
@@ -32,27 +24,33 @@ const TABLE: &str = "src/config/listener.rs";
 fn imports_point_one_way() {
     let mut wrong = Vec::new();
     for file in sources() {
-        let module = module_of(&file);
-        if module == "main" {
-            continue;
-        }
-        let own = layer(&module).unwrap_or_else(|| panic!("`{module}` has no place in ROOMS"));
-        for imported in imports(&code(&file)) {
-            let other = layer(&imported).unwrap_or_else(|| panic!("`{imported}` has no place in ROOMS"));
-            if other <= own {
-                continue;
+        let path = module_path(&name(&file));
+        // The root of the crate only names the rooms, and the program may use them all.
+        let Some(room) = path.first() else { continue };
+        let own = layer(room).unwrap_or_else(|| panic!("`{room}` has no place in ROOMS"));
+        for imported in paths(&code(&file), &path).iter().filter_map(|path| path.first()) {
+            let other = layer(imported).unwrap_or_else(|| panic!("`{imported}` has no place in ROOMS"));
+            if other > own {
+                wrong.push(format!("{} imports `{imported}`", name(&file)));
             }
-            wrong.push(format!("{} imports `{imported}`", name(&file)));
         }
     }
     assert!(wrong.is_empty(), "these imports point up: {wrong:#?}");
 }
 
 #[test]
+fn no_files_import_each_other_in_a_circle() {
+    let of_one = |file: PathBuf| (module_path(&name(&file)), code(&file));
+    let is_test = |module: &ModulePath| module.is_empty() || module.iter().any(|name| name == "tests");
+    let code = sources().into_iter().map(of_one).filter(|(module, _)| !is_test(module)).collect();
+    assert_eq!(imports::circle(&code), None, "each of these imports the next one, and the last the first");
+}
+
+#[test]
 fn unsafe_code_is_fenced_and_explained() {
     let mut wrong = Vec::new();
     for file in sources() {
-        let fenced = module_of(&file) == "sys";
+        let fenced = name(&file).starts_with("src/sys/");
         let text = fs::read_to_string(&file).unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         for (number, line) in lines.iter().enumerate() {
@@ -80,57 +78,15 @@ fn no_source_file_is_too_long() {
     assert!(long.is_empty(), "more than {LONGEST} lines: {long:?}");
 }
 
-fn layer(module: &str) -> Option<usize> {
-    ROOMS.iter().position(|(room, modules)| *room == module || modules.contains(&module))
+fn layer(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|other| *other == room)
 }
 
-/// The module right under the root of the crate that `file` belongs to.
-fn module_of(file: &Path) -> String {
-    let name = name(file);
-    let first = name["src/".len()..].split('/').next().unwrap_or_default();
-    first.trim_end_matches(".rs").to_owned()
-}
-
-/// The text of `file` without comments.
+/// The text of `file` without comments, and without the unit tests at its end.
 fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
-
-/// The first name of every path that begins at the root of the crate, those in `use crate::{...}` too.
-fn imports(code: &str) -> BTreeSet<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let mut found = BTreeSet::new();
-    for (at, root) in code.match_indices("crate::") {
-        let rest = &code[at + root.len()..];
-        match rest.strip_prefix('{') {
-            None => _ = found.insert(word(rest)),
-            Some(group) => found.extend(members(group).iter().map(|member| word(member.trim_start()))),
-        }
-    }
-    found.remove("");
-    found
-}
-
-/// The members of a group of imports, whose opening brace has been read; groups inside them are left whole.
-fn members(group: &str) -> Vec<&str> {
-    let (mut members, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                members.push(&group[start..at]);
-                return members;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                members.push(&group[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    panic!("a group of imports has no end: {group}");
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 /// What follows the word `unsafe` in a line of code, if it is there.

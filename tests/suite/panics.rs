@@ -15,10 +15,7 @@ use echod::{
     modes,
     serve::context::ListenerContext,
     service::{Next, Service, Session, SessionEvent},
-    socket::{
-        address::Peer,
-        listener::{self, HostNames},
-    },
+    socket::{address::Peer, bind, host_names::HostNames},
     sys::{interrupt, shared::Shared},
 };
 
@@ -98,8 +95,8 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<ListenerContext> {
     interrupt::on(interrupt::SIGNAL);
     let inputs = Inputs { file: None, listen: vec![url.to_owned()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let sites = listener::sites(&settings, &HostNames::default()).unwrap();
-    let sockets = listener::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap();
+    let sites = bind::sites(&settings, &HostNames::default()).unwrap();
+    let sockets = bind::bind(&settings, sites, Duration::ZERO, &mut Vec::new()).unwrap();
     let Peer::Inet(address) = *sockets[0].address() else { panic!("{url} is no internet address") };
     let mut context = ListenerContext::new(settings, Arc::new(Shared::new().unwrap())).unwrap();
     context.service = Box::new(Fragile);

@@ -11,7 +11,8 @@ use crate::{
     daemon::{parked::Parked, running_listener::RunningListener},
     socket::{
         address::Peer,
-        listener::{Before, Listener, SocketOwner},
+        bind::Before,
+        listener::{Listener, SocketOwner},
     },
 };
 

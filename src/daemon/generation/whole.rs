@@ -10,7 +10,9 @@ use crate::{
     daemon::running_listener::RunningListener,
     socket::{
         address::Peer,
-        listener::{self, HostNames, Listener, SocketOwner},
+        bind,
+        host_names::HostNames,
+        listener::{Listener, SocketOwner},
     },
 };
 
@@ -31,7 +33,7 @@ pub(super) fn is_whole(
         return true;
     }
     // A name server that does not answer must not end a listener.
-    let Ok(sites) = listener::sites(settings, names) else { return true };
+    let Ok(sites) = bind::sites(settings, names) else { return true };
     let wanted: HashSet<&Peer> = sites.iter().map(|site| &site.place).collect();
     let is_wanted = |socket: &Listener| socket.places().any(|place| wanted.contains(place));
     for socket in sockets.iter().filter(|socket| socket.owner() != SocketOwner::Activated) {

@@ -26,10 +26,7 @@ use crate::{
         error::{Exit, Failure},
         logging,
     },
-    socket::{
-        address::Peer,
-        listener::{HostNames, Listener},
-    },
+    socket::{address::Peer, host_names::HostNames, listener::Listener},
 };
 
 /// Shared by the threads that read the configuration for a reload.

@@ -13,7 +13,7 @@ use crate::{
     modes::backlog_drain,
     report::{logging::LogThrottle, refusal_reason::RefusalReason},
     serve::{
-        context::{Accepted, Admitted, Rest},
+        context::{Accepted, Admitted},
         datagram,
         listener_set::BACKLOG_DRAIN_TIME,
     },
@@ -74,7 +74,7 @@ impl<P: Poller> EventLoop<'_, P> {
             }
             match self.context.receive(listener.accept_nonblocking(), &mut permit) {
                 Ok(admitted) => {
-                    self.rest = Rest::default();
+                    self.accept_backoff.reset();
                     self.accept_probe.record(n, true);
                     match admitted {
                         Admitted::Refused => {}
@@ -96,7 +96,8 @@ impl<P: Poller> EventLoop<'_, P> {
                 }
                 Err(AcceptError::Retry) => {}
                 Err(AcceptError::Exhausted(error)) => {
-                    let until = Instant::now() + self.context.exhausted("accept", &error, &mut self.rest);
+                    let until =
+                        Instant::now() + self.context.exhausted("accept", &error, &mut self.accept_backoff);
                     return self.pause_accepting(AcceptPause::Short(until));
                 }
                 // Another loop has shut the listening socket down at its end.
@@ -208,7 +209,8 @@ impl<P: Poller> EventLoop<'_, P> {
         if !passes(&error) {
             return Err(error);
         }
-        let until = Instant::now() + self.context.exhausted("watch for clients", &error, &mut self.rest);
+        let until =
+            Instant::now() + self.context.exhausted("watch for clients", &error, &mut self.accept_backoff);
         self.resume_accepting();
         self.pause_accepting(AcceptPause::Short(until))
     }

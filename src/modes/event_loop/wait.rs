@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::{AcceptPause, EventLoop};
-use crate::{
-    serve::context::Rest,
-    sys::poller::{Poller, Readiness, passes},
-};
+use crate::sys::poller::{Poller, Readiness, passes};
 
 /// Longest back-off of a loop that is shutting down.
 const AT_THE_END: Duration = Duration::from_millis(100);
@@ -33,7 +30,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 Err(error) => return Err(error),
                 Ok(()) if busy && events.is_empty() => std::hint::spin_loop(),
                 Ok(()) => {
-                    self.waits = Rest::default();
+                    self.wait_backoff.reset();
                     return Ok(());
                 }
             }
@@ -41,7 +38,7 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     fn rest(&mut self, error: &io::Error) {
-        let time = self.context.exhausted("wait for clients", error, &mut self.waits);
+        let time = self.context.exhausted("wait for clients", error, &mut self.wait_backoff);
         if !self.context.slots.rest(time) {
             // The listener is closed already, so that event ends no back-off early.
             thread::sleep(time.min(AT_THE_END));

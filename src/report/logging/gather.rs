@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::outlet::{Outlet, PIECE};
+use super::{nonblocking_stderr::PIECE, outlet::Outlet};
 
 thread_local! {
     /// The buffered lines of this thread, while a [`LineBuffer`] exists.

@@ -17,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{sink::Datagrams, stderr::WriteMethod};
+use super::{
+    nonblocking_stderr::{PIECE, WriteMethod},
+    sink::Datagrams,
+};
 use crate::sys::shared::SharedArray;
-
-/// The size up to which a write to a pipe is atomic (pipe(7), `PIPE_BUF`), so that lines of several processes do not mix.
-pub(super) const PIECE: usize = 4096;
 
 /// The limit of the backlog in bytes: some thousand lines, or what a slow reader falls behind in a busy second.
 const BACKLOG_LIMIT: usize = 256 << 10;

@@ -1,99 +1,26 @@
-//! Standard error, written without waiting for its reader.
-//!
-//! A pipe or a terminal is reopened with `O_NONBLOCK` as descriptor 2. The open file description that other programs share stays
-//! blocking. A socket cannot be reopened, but send(2) has MSG_DONTWAIT. If reopening fails (no /proc, or the pipe of another
-//! user, as in many containers), pwritev2(2) has RWF_NOWAIT; on a kernel before Linux 6.4, poll(2) checks for room first.
+//! Standard error as the target of the log, and of messages before there is a log.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind, IoSlice, IsTerminal, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, IsTerminal, Write},
     sync::{Arc, OnceLock},
 };
 
 use log::Level;
-use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::stat::{SFlag, fstat},
-    unistd::dup2_stderr,
-};
-use rustix::{
-    io::{Errno, ReadWriteFlags, pwritev2},
-    net::{SendFlags, send},
-};
+use nix::sys::stat::fstat;
 
 use super::{
-    outlet::{Outlet, PIECE, Target},
+    nonblocking_stderr::WriteMethod,
+    outlet::{Outlet, Target},
     sink::severity,
 };
 
 /// Set by the first call of [`outlet`].
 static OUTLET: OnceLock<Arc<Outlet>> = OnceLock::new();
 
-/// How a write to standard error avoids blocking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WriteMethod {
-    /// write(2): the descriptor is non-blocking, or a file.
-    Plain,
-    /// send(2) with MSG_DONTWAIT.
-    Socket,
-    /// pwritev2(2) with RWF_NOWAIT, or poll(2) before write(2).
-    Careful,
-}
-
 /// Standard error as a log target. After the first call no write to descriptor 2 blocks. The first call must precede giving up
 /// root and entering the sandbox, either of which may deny the reopening.
 pub(super) fn outlet() -> &'static Arc<Outlet> {
     OUTLET.get_or_init(|| Arc::new(Outlet::new(Target::Stderr(WriteMethod::find()))))
-}
-
-impl WriteMethod {
-    fn find() -> WriteMethod {
-        let kind = fstat(io::stderr()).map_or(0, |stat| stat.st_mode) & SFlag::S_IFMT.bits();
-        if kind == SFlag::S_IFSOCK.bits() {
-            return WriteMethod::Socket;
-        }
-        if kind != SFlag::S_IFIFO.bits() && !io::stderr().is_terminal() {
-            return WriteMethod::Plain;
-        }
-        // The process of a forking listener inherits the descriptor that the daemon reopened.
-        let flags = fcntl(io::stderr(), FcntlArg::F_GETFL).unwrap_or(0);
-        match OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK) || reopen().is_ok() {
-            true => WriteMethod::Plain,
-            false => WriteMethod::Careful,
-        }
-    }
-
-    /// Writes as much as there is room for.
-    pub(super) fn write(self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            WriteMethod::Plain => io::stderr().write(bytes),
-            WriteMethod::Socket => Ok(send(io::stderr(), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
-            WriteMethod::Careful => {
-                match pwritev2(io::stderr(), &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT) {
-                    Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => write_if_writable(bytes),
-                    written => Ok(written?),
-                }
-            }
-        }
-    }
-}
-
-fn reopen() -> io::Result<()> {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let reopened = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/2")?;
-    Ok(dup2_stderr(reopened)?)
-}
-
-/// A writable pipe has room for `PIPE_BUF` bytes.
-fn write_if_writable(bytes: &[u8]) -> io::Result<usize> {
-    let stderr = io::stderr();
-    let mut polled = [PollFd::new(std::os::fd::AsFd::as_fd(&stderr), PollFlags::POLLOUT)];
-    match poll(&mut polled, PollTimeout::ZERO)? {
-        0 => Err(ErrorKind::WouldBlock.into()),
-        _ => io::stderr().write(&bytes[..bytes.len().min(PIECE)]),
-    }
 }
 
 /// Whether standard error is connected to the journal: `JOURNAL_STREAM` (systemd.exec(5)) contains its device and inode.

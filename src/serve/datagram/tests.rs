@@ -12,10 +12,7 @@ use crate::{
         Service, Session,
         tests::{KINDS, request, room_for_a_datagram, service},
     },
-    socket::{
-        address::Peer,
-        listener::{self, HostNames},
-    },
+    socket::{address::Peer, bind, host_names::HostNames},
     sys::shared::Shared,
 };
 
@@ -37,9 +34,9 @@ impl Service for Fragile {
 fn a_panic_costs_one_datagram_of_a_batch() {
     let inputs = Inputs { file: None, listen: vec!["udp://127.0.0.1:0?name=it".into()] };
     let settings = config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0);
-    let listener = listener::bind(
+    let listener = bind::bind(
         &settings,
-        listener::sites(&settings, &HostNames::default()).unwrap(),
+        bind::sites(&settings, &HostNames::default()).unwrap(),
         Duration::ZERO,
         &mut Vec::new(),
     );

@@ -41,7 +41,7 @@ impl Listener {
     }
 
     /// Whether it was passed, and serves IPv4 as well as IPv6.
-    pub(super) fn is_dual(&self) -> bool {
+    pub(crate) fn is_dual(&self) -> bool {
         let is_ipv6 = matches!(self.address, Peer::Inet(address) if address.is_ipv6());
         self.owner == SocketOwner::Activated && is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
     }
@@ -49,7 +49,7 @@ impl Listener {
 
 /// Whether these are the wildcards of IPv6 and IPv4, in this order, with one port: the first is the second as well, unless it was told
 /// otherwise.
-pub(super) fn is_wider(bound: &Peer, place: &Peer) -> bool {
+pub(crate) fn is_wider(bound: &Peer, place: &Peer) -> bool {
     let (Peer::Inet(bound), Peer::Inet(place)) = (bound, place) else { return false };
     let are_wild = bound.ip().is_unspecified() && place.ip().is_unspecified();
     are_wild && bound.is_ipv6() && place.is_ipv4() && bound.port() == place.port()
