@@ -4,7 +4,9 @@ use std::{fmt, net::IpAddr, ops::RangeInclusive, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Protocol, diagnostic::Diagnostic, inet, quoted};
+use super::{Protocol, diagnostic::Diagnostic, quoted};
+
+pub(super) mod inet;
 
 /// One place to bind. [`fmt::Display`] writes it as the file does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,8 +9,9 @@ use toml::{
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::{Raw, Table},
-    quoted, syntax, unknown_key, url,
+    quoted, syntax, url,
 };
+use crate::config::keys::unknown_key;
 
 /// A file that was parsed; a URL has no tree.
 pub(super) struct Document<'a> {

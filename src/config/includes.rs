@@ -9,9 +9,9 @@ use super::{
     Environment,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::Written,
-    listener::WrittenListener,
     networks,
 };
+use crate::config::keys::listener::WrittenListener;
 
 /// A network, and where it is written.
 type Network = (IpNet, Place);

@@ -12,18 +12,16 @@ use annotate_snippets::{Level, Renderer};
 
 use super::{
     Config,
-    daemon::WrittenDaemon,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     document::Document,
     encoding,
     includes::Includes,
     keys::Sites,
-    listener::WrittenListener,
-    log::WrittenLog,
     origins::Origins,
     scheme, text_file,
     validate::{Validated, WrittenConfig, WrittenTable, validate},
 };
+use crate::config::keys::{daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog};
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Where the protocol of a URL ends. People leave it out, or write one that they know from elsewhere.
 
-use super::{diagnostic::Diagnostic, inet, quoted, synonyms, words};
+use super::{diagnostic::Diagnostic, quoted, synonyms, words};
+use crate::config::address::inet;
 
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 

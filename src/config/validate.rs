@@ -15,12 +15,10 @@ use std::{
 use super::{
     Config, Daemon, Environment, Log, LogTarget,
     applicability::Profile,
-    daemon::WrittenDaemon,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::Written,
-    listener::WrittenListener,
-    log::WrittenLog,
 };
+use crate::config::keys::{daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog};
 pub(super) use builder::WrittenTable;
 use builder::{Context, ListenerBuilder};
 

@@ -18,7 +18,7 @@ const ROOMS: [&str; 12] = [
 
 /// No file is to grow into something that nobody reads to its end. A table of keys is read by the row.
 const LONGEST: usize = 400;
-const TABLE: &str = "src/config/listener.rs";
+const TABLE: &str = "src/config/keys/listener.rs";
 
 #[test]
 fn imports_point_one_way() {

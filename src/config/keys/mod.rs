@@ -1,4 +1,4 @@
-//! What a key of the configuration is. A table of them (`config/listener.rs`) declares each once; the macro turns it into the
+//! What a key of the configuration is. A table of them (`config/keys/listener.rs`) declares each once; the macro turns it into the
 //! struct of the values, the struct of what is written, and the keys themselves. Read a table first, then this file.
 
 use std::sync::Arc;
@@ -8,12 +8,15 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics},
     quoted,
     source::Place,
-    unknown_key,
 };
 
 mod codec;
+pub(super) mod daemon;
 mod form;
+pub(super) mod listener;
+pub(super) mod log;
 mod raw;
+pub(super) mod unknown_key;
 
 pub(super) use codec::{Ask, Codec, Int, Limit, List, Notation, Quiet, Word};
 pub(super) use form::{Form, Range};
@@ -235,13 +238,13 @@ macro_rules! keys {
 
         /// What one table says of it, with the places.
         #[derive(Clone, Default)]
-        pub(super) struct $Written<'a> {
-            $(pub(super) $field: Option<$crate::config::keys::Written<'a, $type>>,)+
+        pub(in crate::config) struct $Written<'a> {
+            $(pub(in crate::config) $field: Option<$crate::config::keys::Written<'a, $type>>,)+
         }
 
-        pub(super) struct $Keys { $(pub(super) $field: $crate::config::keys::Field<$type>,)+ }
+        pub(in crate::config) struct $Keys { $(pub(in crate::config) $field: $crate::config::keys::Field<$type>,)+ }
 
-        pub(super) static $KEYS: $Keys = $Keys {$(
+        pub(in crate::config) static $KEYS: $Keys = $Keys {$(
             $field: $crate::config::keys::Field {
                 name: {
                     const BYTES: [u8; stringify!($field).len()] = $crate::config::keys::hyphens(stringify!($field));
@@ -254,14 +257,14 @@ macro_rules! keys {
 
         impl $Keys {
             /// All of them, in the order of the table.
-            pub(super) fn all(&'static self) -> Vec<&'static dyn $crate::config::keys::AnyKey> {
+            pub(in crate::config) fn all(&'static self) -> Vec<&'static dyn $crate::config::keys::AnyKey> {
                 vec![$(&self.$field),+]
             }
         }
 
         impl<'a> $Written<'a> {
             /// Reads a table. What is wrong or unknown is noted; the rest is read all the same.
-            pub(super) fn read(
+            pub(in crate::config) fn read(
                 mut table: $crate::config::keys::Table<'a>,
                 to: &mut $crate::config::diagnostic::Diagnostics,
             ) -> Self {
@@ -271,7 +274,7 @@ macro_rules! keys {
             }
 
             /// The values: its own, else those of `defaults` that fit, else the defaults of the keys.
-            pub(super) fn or(&self, defaults: &Self, it: &$crate::config::applicability::Profile) -> $Values {
+            pub(in crate::config) fn or(&self, defaults: &Self, it: &$crate::config::applicability::Profile) -> $Values {
                 $Values { $($field: $KEYS.$field.choose(self.$field.as_ref(), defaults.$field.as_ref(), it),)+ }
             }
         }
@@ -304,6 +307,8 @@ pub(super) fn form(key: &str) -> Option<Form> {
 /// All keys, each with the header of its table.
 pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static dyn AnyKey)> {
     let of = |table, keys: Vec<&'static dyn AnyKey>| keys.into_iter().map(move |key| (table, key));
-    let (daemon, log) = (super::daemon::DAEMON.all(), super::log::LOG.all());
-    of("[daemon]", daemon).chain(of("[log]", log)).chain(of("[[listener]]", super::listener::LISTENER.all()))
+    let (daemon, log) = (crate::config::keys::daemon::DAEMON.all(), crate::config::keys::log::LOG.all());
+    of("[daemon]", daemon)
+        .chain(of("[log]", log))
+        .chain(of("[[listener]]", crate::config::keys::listener::LISTENER.all()))
 }

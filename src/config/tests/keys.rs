@@ -114,7 +114,8 @@ fn every_default_is_read_as_itself() {
             let usual = load_text(&listener);
             let it = Profile::of(&usual.listeners[0]);
             let mut all = listener.clone();
-            for key in crate::config::listener::LISTENER.all().iter().filter(|key| key.misfit(&it).is_none())
+            for key in
+                crate::config::keys::listener::LISTENER.all().iter().filter(|key| key.misfit(&it).is_none())
             {
                 let default = key
                     .default_for(&it)

@@ -7,8 +7,10 @@ use crate::config::{
     Address, Environment, Listener, Mode, Protocol, ProxyProtocol, SourceRate, WhenFull, Workers,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
-    keys::{AnyKey, Sites, Written},
-    listener::{LISTENER, WrittenListener},
+    keys::{
+        AnyKey, Sites, Written,
+        listener::{LISTENER, WrittenListener},
+    },
     misfit::Found,
     proxy,
 };

@@ -121,8 +121,7 @@ fn visit(
 
 #[test]
 fn paths_are_found_in_groups_and_expressions() {
-    let code =
-        "use crate::{a::{self, b::C}, d}; use super::e; use super::super::f; let x = self::g::H; other::super_::i()";
+    let code = "use crate::{a::{self, b::C}, d}; use super::e; use super::super::f; let x = self::g::H; other::super_::i()";
     let module = ["m", "n"].map(str::to_owned);
     let found: Vec<String> = paths(code, &module).iter().map(|path| path.join("::")).collect();
     assert_eq!(found, ["a", "a::b::C", "d", "m::e", "f", "m::n::g::H"]);

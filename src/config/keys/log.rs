@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
+use crate::config::{
     LogFormat, LogLevel, LogTarget,
     keys::{
         Key,

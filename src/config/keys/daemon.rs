@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
+use crate::config::{
     Owner, Sandbox,
     keys::{
         Key,

@@ -7,14 +7,14 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{
+use crate::config::{
     address::{Address, Host},
     diagnostic::Diagnostic,
     quoted,
 };
 
 /// Reads a host and a port, or a range of ports.
-pub(super) fn read(text: &str) -> Result<Address, Diagnostic> {
+pub(in crate::config) fn read(text: &str) -> Result<Address, Diagnostic> {
     if let Some(diagnostic) = is_something_else(text) {
         return Err(diagnostic);
     }
@@ -24,7 +24,7 @@ pub(super) fn read(text: &str) -> Result<Address, Diagnostic> {
 
 /// The host and port that `text` was probably meant to be: the port of echod where there is none, this machine where there is no
 /// host.
-pub(super) fn meant(text: &str) -> Option<String> {
+pub(in crate::config) fn meant(text: &str) -> Option<String> {
     let is_ip = text.parse::<IpAddr>();
     let is_name = || text == "localhost" || (text.contains('.') && host_part(text).is_ok());
     let guess = match text.rsplit_once(':').unwrap_or(("", text)) {

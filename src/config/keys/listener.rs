@@ -5,7 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::{
+use crate::config::embedded::plain;
+use crate::config::{
     Address, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate, ServiceKind,
     SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
@@ -28,7 +29,6 @@ use super::{
         SWITCH, TIME_LIMIT, WORKERS,
     },
 };
-use crate::config::embedded::plain;
 use Protocol::{Tcp, Udp, Unix, UnixDatagram};
 
 const TCP: Need = Protocols(&[Tcp], "only `tcp` has it");

@@ -1,9 +1,9 @@
 //! A key that a table has not: which one was meant.
 
-use super::{keys, synonyms, words};
+use crate::config::{keys, synonyms, words};
 
 /// The help for `key` in a table that has the `known` ones.
-pub(super) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let habit = key.to_lowercase().replace('_', "-");
     let meant = synonyms::key(&habit).unwrap_or(&habit);
     let has = |key: &str| known.clone().any(|known| known == key);
