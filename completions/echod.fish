@@ -26,7 +26,7 @@ end
 
 complete -c echod -n "__fish_echod_needs_command" -s c -l config -d 'Read the listeners from a TOML file' -r -F
 complete -c echod -n "__fish_echod_needs_command" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
-complete -c echod -n "__fish_echod_needs_command" -l service -d 'What that client is answered; without it, echo' -r -f -a "echo\t''
+complete -c echod -n "__fish_echod_needs_command" -l service -d 'Service for that client; without it, echo' -r -f -a "echo\t''
 upper\t''
 discard\t''
 chargen\t''
@@ -51,13 +51,13 @@ complete -c echod -n "__fish_echod_needs_command" -s v -l verbose -d 'Log one le
 complete -c echod -n "__fish_echod_needs_command" -s q -l quiet -d 'Log one level less; may be repeated'
 complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
-complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Tell whether and why a listener lets somebody in, decision by decision'
+complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
-complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'Who comes: an address, with a port or without; to a unix socket a user of this machine' -r
-complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that speaks for them (PROXY protocol): an address; to a unix socket a user' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that forwards it (PROXY protocol): an address; for a unix socket a user' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
 complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "explain" -d 'Tell whether and why a listener lets somebody in, decision by decision'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -1,13 +1,16 @@
 //! An echo daemon for tcp, udp, unix and unix-datagram sockets, in a dozen rooms.
 //!
 //! ```text
-//! socket::listener::accept -> access -> modes (who waits?) -> stream <-> service -> report (count, log)
-//! socket::listener         -> access -> modes              -> serve::datagram <-> service -> report
+//! connection: socket -> modes -> serve -> access -> stream          <-> service -> report
+//! datagrams:  socket -> modes -> serve -> access -> serve::datagram <-> service -> report
 //! ```
 //!
-//! `modes` decides whether a thread, a process or an event loop waits while a client is served; the rooms on either side of it are
-//! the same for all of them. `daemon` is the order of life around that road: configuration, sockets, readiness, reload, drain.
-//! Each room may import only the rooms below it; they stand here from the top.
+//! A listening socket is served in a mode: a thread, a process or an event loop waits for its clients. `serve` accepts a
+//! connection or receives a batch of datagrams, and `access` admits it; `stream` and `serve::datagram` carry the bytes to and
+//! from a `service`; `report` counts and logs. Only `modes` knows what waits: the rooms on either side are the same for all
+//! modes. `daemon` is the order of life around that road: configuration, sockets, readiness, reload, drain.
+//!
+//! Each room may import only the rooms below it in this list. Each `mod.rs` says in which order to read its files.
 
 pub mod daemon;
 

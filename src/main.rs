@@ -1,4 +1,4 @@
-//! The command: argv, run, exit code. An error is printed here, once.
+//! The binary: command line, run, exit code. An error is printed here, once.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             if failure.message.is_empty() {
-                // It was told already.
+                // It was printed already.
                 return failure.exit.into();
             }
             let name = if failure.is_cited() { "" } else { "echod: " };
@@ -37,13 +37,13 @@ fn run() -> Result<ExitCode, Failure> {
     }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(told) if logging::stderr_is_journal() && told.use_stderr() => {
-            logging::print_error(&told.to_string());
+        Err(error) if logging::stderr_is_journal() && error.use_stderr() => {
+            logging::print_error(&error.to_string());
             return Ok(Exit::Usage.into());
         }
-        Err(told) => {
-            let _ = told.print();
-            return Ok(if told.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS });
+        Err(error) => {
+            let _ = error.print();
+            return Ok(if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS });
         }
     };
     run::run(&cli)?;

@@ -47,7 +47,7 @@ pub struct Cli {
     #[arg(long, help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "announce"])]
     pub inetd: bool,
 
-    /// What that client is answered; without it, echo
+    /// Service for that client; without it, echo
     #[arg(long, value_name = "SERVICE", value_parser = SERVICES, help_heading = "Instead of serving", requires = "inetd", conflicts_with_all = ["config", "listen", "check", "print_config", "probe", "daemonize", "announce"])]
     pub service: Option<String>,
 
@@ -85,33 +85,33 @@ pub struct Cli {
 /// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Tell whether and why a listener lets somebody in, decision by decision
+    /// Explain decision by decision whether a listener admits a client
     ///
-    /// The exit code is 0 for who is let in, as far as the limits allow, and 77 for who is refused.
+    /// The exit code is 0 if it is admitted, as far as the limits allow, and 77 if it is refused.
     Explain(Explain),
 }
 
-/// Whom `explain` is asked about.
+/// The question that `explain` answers.
 #[derive(Args, Clone, Debug)]
 pub struct Explain {
     /// The listener, by its name
     #[arg(long, value_name = "NAME")]
     pub listener: String,
 
-    /// Who comes: an address, with a port or without; to a unix socket a user of this machine
+    /// The client: an address, with or without a port; for a unix socket a user of this machine
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub from: String,
 
-    /// The proxy that speaks for them (PROXY protocol): an address; to a unix socket a user
+    /// The proxy that forwards it (PROXY protocol): an address; for a unix socket a user
     #[arg(long, value_name = "ADDRESS")]
     pub proxy: Option<String>,
 }
 
 impl Cli {
-    /// Reads a command line, of which the first argument is the name of the program. What would have no effect is refused.
+    /// Parses a command line, whose first argument is the name of the program. Options without effect are refused.
     ///
     /// # Errors
-    /// If something is wrong, with advice where it can be known what was meant; and if help or the version was asked for.
+    /// The command line is wrong (with advice, if the intention can be guessed), or help or the version was requested.
     pub fn read(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
         let mut command = Self::command();
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
@@ -119,32 +119,32 @@ impl Cli {
             .try_get_matches_from_mut(&arguments)
             .map_err(|error| advice::add(error, arguments.iter().any(|word| word == "explain")))?;
         if let Some((name, _)) = matches.subcommand() {
-            let of_both = ["config", "listen"];
+            let shared = ["config", "listen"];
             let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
             let mut options = command.get_arguments().map(|option| option.get_id().as_str());
-            let option = options.find(|id| !of_both.contains(id) && given(id)).map(|id| id.replace('_', "-"));
+            let option = options.find(|id| !shared.contains(id) && given(id)).map(|id| id.replace('_', "-"));
             drop(options);
             if let Some(option) = option {
-                let told = format!("the argument '--{option}' cannot be used with the command '{name}'");
-                return Err(command.error(ErrorKind::ArgumentConflict, told));
+                let text = format!("the argument '--{option}' cannot be used with the command '{name}'");
+                return Err(command.error(ErrorKind::ArgumentConflict, text));
             }
         }
         Self::from_arg_matches(&matches)
     }
 
-    /// Where the settings come from.
+    /// The inputs of the configuration.
     pub fn inputs(&self) -> Inputs {
         Inputs { file: self.config.clone(), listen: self.listen.clone() }
     }
 
-    /// Changes `log` as the options and the environment say: `--log-level` before `ECHOD_LOG` before the file, then a
-    /// level more or less for each `-v` and `-q`.
+    /// Adjusts `log`: `--log-level` wins over `ECHOD_LOG`, which wins over the file; then each `-v` and `-q` adds or removes
+    /// a level.
     pub fn adjust(&self, log: &mut Log, echod_log: Option<&str>) -> Result<(), String> {
-        let of_environment = match echod_log.filter(|word| self.log_level.is_none() && !word.is_empty()) {
+        let from_environment = match echod_log.filter(|word| self.log_level.is_none() && !word.is_empty()) {
             Some(word) => Some(LogLevel::from_word(word).ok_or_else(|| unknown_level(word))?),
             None => None,
         };
-        let level = self.log_level.or(of_environment).unwrap_or(log.level);
+        let level = self.log_level.or(from_environment).unwrap_or(log.level);
         let more = isize::from(i16::from(self.verbose) - i16::from(self.quiet));
         log.level = level.louder(more);
         log.format = self.log_format.unwrap_or(log.format);
@@ -203,10 +203,10 @@ Exit codes:
 `man echod.toml` explains every key of the file and its default;
 `echod --print-config` prints the values that are in effect.";
 
-/// The services, as `--inetd` offers them.
+/// Values of `--service`.
 const SERVICES: [&str; 7] = ["echo", "upper", "discard", "chargen", "qotd", "daytime", "time"];
 
-/// The words for [`LogLevel::ALL`].
+/// Names of [`LogLevel::ALL`].
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 fn level_parser() -> impl TypedValueParser<Value = LogLevel> {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_word_about_the_level_counts() {
+    fn the_most_specific_level_wins() {
         assert_eq!(level(&[], None), LogLevel::Info);
         assert_eq!(level(&[], Some("")), LogLevel::Info);
         assert_eq!(level(&[], Some("error")), LogLevel::Error);
@@ -266,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_level_in_the_environment_is_told() {
-        let told = adjusted(&[], Some("loud")).unwrap_err();
-        assert!(told.starts_with("cannot use log level `loud` of ECHOD_LOG: "), "{told}");
-        assert!(told.ends_with("use one of off, error, warn, info, debug, trace"), "{told}");
+    fn a_bad_level_in_the_environment_is_an_error() {
+        let text = adjusted(&[], Some("loud")).unwrap_err();
+        assert!(text.starts_with("cannot use log level `loud` of ECHOD_LOG: "), "{text}");
+        assert!(text.ends_with("use one of off, error, warn, info, debug, trace"), "{text}");
         assert_eq!(level(&["--log-level", "warn"], Some("loud")), LogLevel::Warn);
     }
 
@@ -308,8 +308,8 @@ mod tests {
         }
         assert!(refused("echod --service upper").contains("--inetd"));
         for other in &others[2..] {
-            let told = refused(&format!("echod {other} {explain}"));
-            assert!(told.contains("cannot be used with the command 'explain'"), "{other}: {told}");
+            let text = refused(&format!("echod {other} {explain}"));
+            assert!(text.contains("cannot be used with the command 'explain'"), "{other}: {text}");
         }
         for other in ["-v", "-q", "--log-level info", "--log-format json"] {
             assert!(refused(&format!("echod {other} {explain}")).contains("cannot be used with"), "{other}");

@@ -1,5 +1,6 @@
-//! `echod explain`: every decision about a source, in the order in which they are made, each with the line of the
-//! configuration that makes it. It asks the same rules as the daemon.
+//! `echod explain`: all decisions about a client, in the order in which the daemon makes them, each with the line of the
+//! configuration behind it. It evaluates the same rules as the daemon. Read `client` and `way` first (the question), then
+//! `guards` and `limits`.
 
 use std::{
     fmt::{self, Display, Write},
@@ -15,25 +16,25 @@ use crate::{
     },
 };
 
+mod client;
 mod guards;
 mod limits;
 mod way;
-mod who;
 
+pub use client::ClientIdentity;
 pub use way::Way;
-pub use who::LoopConnection;
 
-/// What is asked: may this visitor use this listener?
+/// The question: does this listener admit this client?
 pub struct Case<'a> {
     /// The listener.
     pub settings: &'a Listener,
     /// Where its values are written.
     pub origins: &'a Origins,
-    /// About whom the listener decides.
-    pub visitor: LoopConnection,
-    /// How they come.
+    /// The client that the listener decides about.
+    pub client: ClientIdentity,
+    /// How the client reaches the listener.
     pub way: Way,
-    /// Whether their port is that of a UDP listener of the same configuration.
+    /// Whether the client's port is that of a UDP listener of the same configuration.
     pub is_own_port: bool,
 }
 
@@ -42,22 +43,22 @@ pub struct Decision {
     /// The key that decides.
     key: &'static str,
     outcome: Outcome,
-    /// What it says, for people.
+    /// The explanation.
     text: String,
-    /// Where that is written, if anywhere.
+    /// Where the key is written, if it is.
     place: Option<String>,
 }
 
-/// What is decided.
+/// The result of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing is in the way.
+    /// Admitted, as far as this decision goes.
     Pass,
-    /// It depends on what else comes and goes.
+    /// Depends on other traffic.
     Limit,
     /// Refused.
     Refused(RefusalReason),
-    /// Nobody gets here from there.
+    /// A client there cannot reach the listener.
     Unreachable,
 }
 
@@ -69,14 +70,14 @@ impl Case<'_> {
     }
 }
 
-/// The chain: each link adds the steps that it decides, in the order of the road.
+/// The chain of decisions, in the daemon's order: each link adds its steps.
 const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
     way::addresses,
-    guards::nobody,
+    guards::unanswerable,
     guards::source,
     way::proxies,
-    who::users,
-    who::networks,
+    client::users,
+    client::networks,
     guards::port,
     limits::limits,
     guards::run,
@@ -84,22 +85,22 @@ const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
 
 /// The answer to a question.
 pub struct Answer {
-    /// The whole chain, a line for each decision.
+    /// The whole chain, one line for each decision.
     pub text: String,
-    /// A refusal is a failure, so that scripts can ask too.
+    /// A refusal is a failure, so that scripts see it in the exit code.
     pub refusal: Option<Failure>,
 }
 
-/// Explains what `question` asks.
+/// Answers `question`.
 ///
 /// # Errors
-/// If there is no such listener, or nobody can come to it from there.
+/// There is no such listener, or the client is malformed.
 pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failure> {
     let case = case(loaded, question)?;
     let mut steps = Vec::new();
     CHAIN.iter().for_each(|link| link(&case, &mut steps));
-    let mut text = format!("listener \"{}\": {}\n", case.settings.name, Coming(&case));
-    let (name, visitor) = (&case.settings.name, &case.visitor);
+    let mut text = format!("listener \"{}\": {}\n", case.settings.name, Arrival(&case));
+    let (name, client) = (&case.settings.name, &case.client);
     let mut refusal = None;
     for step in &steps {
         let (word, why) = match step.outcome {
@@ -108,7 +109,7 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
             Outcome::Refused(_) | Outcome::Unreachable if refusal.is_some() => ("refused", None),
             Outcome::Refused(reason) => (
                 "REFUSED",
-                Some(format!("listener \"{name}\" refuses {visitor} ({reason}): {}", reason.line())),
+                Some(format!("listener \"{name}\" refuses {client} ({reason}): {}", reason.line())),
             ),
             Outcome::Unreachable => {
                 ("NO WAY", Some(format!("listener \"{name}\" cannot be reached from there: {}", step.text)))
@@ -116,17 +117,17 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
         };
         refusal = refusal.or(why);
         let place = step.place.as_deref().unwrap_or("by default");
-        // A String takes whatever is written.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "  {word:<8} {:<26} {} ({place})", step.key, step.text);
     }
     match (&refusal, &case.way) {
-        (None, Way::ThroughSome) => {
+        (None, Way::ThroughAny) => {
             text.push_str("let in through a trusted proxy, as far as the limits allow\n");
         }
         (None, _) => text.push_str("let in, as far as the limits allow\n"),
         (Some(_), _) => {}
     }
-    Ok(Answer { text, refusal: refusal.map(|told| Failure::new(Exit::NoPermission, told)) })
+    Ok(Answer { text, refusal: refusal.map(|text| Failure::new(Exit::NoPermission, text)) })
 }
 
 fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Failure> {
@@ -141,49 +142,53 @@ fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Fai
             names.join(", ")
         ))
     })?;
-    let faulty = |told: String| usage(format!("cannot explain listener \"{name}\": {told}"));
-    let (visitor, way) = coming(settings, &question.from, question.proxy.as_deref()).map_err(faulty)?;
-    let is_own_port = match visitor {
-        LoopConnection::Inet(ip, Some(port)) => has_port(&loaded.config.listeners, ip, port),
+    let faulty = |text: String| usage(format!("cannot explain listener \"{name}\": {text}"));
+    let (client, way) = parse_client(settings, &question.from, question.proxy.as_deref()).map_err(faulty)?;
+    let is_own_port = match client {
+        ClientIdentity::Inet(ip, Some(port)) => has_port(&loaded.config.listeners, ip, port),
         _ => false,
     };
-    Ok(Case { settings, origins, visitor, way, is_own_port })
+    Ok(Case { settings, origins, client, way, is_own_port })
 }
 
-/// Whom a listener decides about, and how they come.
-fn coming(settings: &Listener, from: &str, proxy: Option<&str>) -> Result<(LoopConnection, Way), String> {
+/// Parses the client and how it reaches the listener.
+fn parse_client(
+    settings: &Listener,
+    from: &str,
+    proxy: Option<&str>,
+) -> Result<(ClientIdentity, Way), String> {
     let Listener { protocol, proxy_protocol, .. } = settings;
     if proxy.is_some() && *proxy_protocol == ProxyProtocol::Off {
         return Err(
             "its `proxy-protocol` is off, so nobody speaks for others; leave `--proxy` out".to_owned()
         );
     }
-    let visitor = match *protocol {
-        // A proxy tells an address.
+    let client = match *protocol {
+        // A PROXY header carries an address.
         Protocol::Unix if *proxy_protocol != ProxyProtocol::Off => {
-            LoopConnection::read(from, Protocol::Tcp).or_else(|_| LoopConnection::read(from, *protocol))
+            ClientIdentity::read(from, Protocol::Tcp).or_else(|_| ClientIdentity::read(from, *protocol))
         }
-        protocol => LoopConnection::read(from, protocol),
+        protocol => ClientIdentity::read(from, protocol),
     }?;
-    let proxy = proxy.map(|proxy| LoopConnection::read(proxy, *protocol)).transpose()?;
-    let is_local = matches!(visitor, LoopConnection::Local { .. });
+    let proxy = proxy.map(|proxy| ClientIdentity::read(proxy, *protocol)).transpose()?;
+    let is_local = matches!(client, ClientIdentity::Local { .. });
     Ok(match proxy {
         Some(_) if is_local => {
             return Err("a proxy tells an address, and `--from` is a user; leave `--proxy` out".to_owned());
         }
-        // Its header means nothing.
-        Some(LoopConnection::Inet(ip, port))
+        // The header of an untrusted proxy is ignored: the listener decides about the proxy itself.
+        Some(ClientIdentity::Inet(ip, port))
             if *proxy_protocol == ProxyProtocol::Optional && !settings.trusts_proxy(ip) =>
         {
-            let proxy = LoopConnection::Inet(ip, port);
+            let proxy = ClientIdentity::Inet(ip, port);
             (proxy.clone(), Way::Through(proxy))
         }
-        Some(proxy) => (visitor, Way::Through(proxy)),
+        Some(proxy) => (client, Way::Through(proxy)),
         None if *proxy_protocol == ProxyProtocol::Required && *protocol == Protocol::Tcp => {
-            (visitor, Way::ThroughSome)
+            (client, Way::ThroughAny)
         }
-        None if *protocol == Protocol::Unix && !is_local => (visitor, Way::ThroughSome),
-        None => (visitor, Way::SocketTransport),
+        None if *protocol == Protocol::Unix && !is_local => (client, Way::ThroughAny),
+        None => (client, Way::Direct),
     })
 }
 
@@ -200,19 +205,19 @@ fn has_port(listeners: &[Listener], ip: IpAddr, port: u16) -> bool {
     })
 }
 
-/// Who comes, and how.
-struct Coming<'a>(&'a Case<'a>);
+/// The client and how it comes, for the first line.
+struct Arrival<'a>(&'a Case<'a>);
 
-impl Display for Coming<'_> {
+impl Display for Arrival<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Case { settings: Listener { protocol, .. }, visitor, way, .. } = self.0;
+        let Case { settings: Listener { protocol, .. }, client, way, .. } = self.0;
         let what = if protocol.is_stream() { "a connection" } else { "a datagram" };
-        write!(f, "{what} over {protocol} from {visitor}")?;
+        write!(f, "{what} over {protocol} from {client}")?;
         match way {
-            Way::SocketTransport => Ok(()),
-            Way::Through(proxy) if proxy == visitor => Ok(()),
+            Way::Direct => Ok(()),
+            Way::Through(proxy) if proxy == client => Ok(()),
             Way::Through(proxy) => write!(f, " through {proxy}"),
-            Way::ThroughSome => f.write_str(" through a proxy"),
+            Way::ThroughAny => f.write_str(" through a proxy"),
         }
     }
 }

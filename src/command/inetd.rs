@@ -1,5 +1,5 @@
-//! One connection, or the datagrams of one socket, on standard input: how inetd, and a socket unit with `Accept=yes`,
-//! start a server for each client. There is nothing to bind, nothing to wait for, and one thread.
+//! `--inetd`: serves one connection, or the datagrams of one socket, on standard input, as inetd and a socket unit with
+//! `Accept=yes` start a server for each client. There is nothing to bind, nothing to supervise, and one thread.
 
 use std::{
     io::{self, ErrorKind},
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// Serves who is at standard input, to the end.
+/// Serves the client on standard input to the end.
 pub fn serve(cli: &Cli) -> Result<(), Failure> {
     let socket = Socket::from(io::stdin().as_fd().try_clone_to_owned().map_err(unusable)?);
     let (domain, kind) = (socket.domain().map_err(unusable)?, socket.r#type().map_err(unusable)?);
@@ -59,14 +59,14 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
     let level = std::env::var("ECHOD_LOG").ok();
     cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
     if is_same_file(&io::stdin(), &io::stderr()) {
-        // What is written to standard error would be sent to the client.
+        // inetd connects standard error to the client, too: a log line would be sent to it.
         config.log.level = LogLevel::Off;
     }
     logging::install(&config.log)?;
     logging::log_panics();
     interrupt::on(libc::SIGTERM);
     let listener = Listener::adopt(socket, config.listeners[0].protocol).map_err(unusable)?;
-    // Like one that a service manager passes, it serves on when we are gone.
+    // Owned by the service manager, as a passed socket is: it lives on when this process exits.
     let listener = listener.of(SocketOwner::Activated);
     listener.reconfigure(&config.listeners[0]).map_err(unusable)?;
     let context =
@@ -82,11 +82,11 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
 fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> {
     let address = match socket.peer_addr() {
         Ok(address) => address,
-        // It has left again: there is nobody to serve, and nothing wrong.
+        // The client has left again, which is no error.
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return Ok(()),
         Err(error) => return Err(unusable(error)),
     };
-    // Whoever accepted it may have left it otherwise.
+    // The process that accepted it may have made it non-blocking.
     socket.set_nonblocking(false).map_err(unusable)?;
     options::when_accepted(&socket);
     let mut scratch = Mapping::new(SCRATCH).map_err(internal)?;
@@ -96,14 +96,14 @@ fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Answers the datagrams that are there, and leaves the socket to the next one who is started for it.
+/// Answers the datagrams that have arrived, and leaves the socket to the next process that is started for it.
 fn datagrams(context: &ListenerContext, listener: &Listener) -> Result<(), Failure> {
     let mut batch = Batch::new(datagram::MOST, listener.has_many_addresses()).map_err(internal)?;
     loop {
         match datagram::take(context, listener, &mut batch, false) {
             Ok(0) => return Ok(()),
             Ok(_) => datagram::answer(context, listener, &mut batch),
-            // What failed was an answer of an earlier one.
+            // An ICMP error for an earlier answer.
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return Ok(()),
         }

@@ -1,7 +1,11 @@
-//! What the user typed: the command line, and the commands that answer and end.
+//! What the user typed: the command line, and the commands that answer a question and exit instead of starting the daemon.
 //!
-//! Comes in: arguments. Goes out: the settings for the daemon, or an answer on standard output.
-//! Read `cli`, then `probe`, `explain` and `inetd`.
+//! In: the arguments and the environment, and for `inetd` a socket on standard input. Out: settings for the daemon, or an
+//! answer on standard output and an exit code.
+//!
+//! Read `cli` (every option, as clap sees it) with `cli/advice` (what to type instead), then the commands: `probe` asks a
+//! running listener for an echo, `explain` says why a listener admits or refuses a client, `inetd` serves a single socket
+//! without a daemon.
 
 pub mod cli;
 pub mod explain;

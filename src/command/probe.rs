@@ -1,5 +1,5 @@
-//! `echod --probe URL`: sends a listener one message, as any client would, and wants it back. It is the check of health for a place
-//! where nothing but this program is installed.
+//! `echod --probe URL`: sends a listener one message, as any client would, and expects it back. A health check for containers
+//! and hosts where only this program is installed.
 
 use std::{
     fmt,
@@ -24,13 +24,13 @@ use crate::{
     },
 };
 
-/// How long an answer may take, from the first attempt to connect.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time-out of the answer, from the first attempt to connect.
+const TIME_OUT: Duration = Duration::from_secs(2);
 
-/// Asks the listener at `url`; the answer is a line for people.
+/// Probes the listener at `url`, and returns a line to print.
 ///
 /// # Errors
-/// If the URL is wrong, or names more than one socket; if there is no echo.
+/// The URL is wrong or names more than one socket, or there was no echo.
 pub fn probe(url: &str) -> Result<String, Failure> {
     let usage = |what| Failure::new(Exit::Usage, format!("cannot probe {}: {what}", url.escape_debug()));
     if url.contains('?') {
@@ -43,8 +43,8 @@ pub fn probe(url: &str) -> Result<String, Failure> {
     {
         return Err(usage("a probe goes to one port; write its number"));
     }
-    // A name may have several addresses; as for any client, one that answers is enough.
-    let mut troubles = Vec::new();
+    // A host name may have several addresses: one that answers is enough, as for any client.
+    let mut failures = Vec::new();
     let names = HostNames::look_up([&listener], || false).unwrap_or_default();
     for place in resolve(&listener, address, &names)? {
         let url = place.url(listener.protocol);
@@ -53,40 +53,40 @@ pub fn probe(url: &str) -> Result<String, Failure> {
             Ok((bytes, time)) => {
                 return Ok(format!("{url}: {bytes} bytes came back after {}\n", HumanDuration(time)));
             }
-            Err(trouble) => {
-                let refused = source.filter(|_| trouble.may_be_a_refusal()).map(|source| {
+            Err(error) => {
+                let refused = source.filter(|_| error.may_be_a_refusal()).map(|source| {
                     format!(", or the listener refuses you: `echod explain --listener NAME --from {source}` says why")
                 });
-                troubles.push(format!("cannot probe {url}: {trouble}{}", refused.unwrap_or_default()));
+                failures.push(format!("cannot probe {url}: {error}{}", refused.unwrap_or_default()));
             }
         }
     }
-    Err(Failure::new(Exit::Unavailable, troubles.join("\n       ")))
+    Err(Failure::new(Exit::Unavailable, failures.join("\n       ")))
 }
 
 /// Why there was no echo.
 #[derive(Debug, PartialEq, Eq)]
 enum NoEcho {
-    /// What a call said.
+    /// A system call failed.
     Failed(String),
     /// The connection was reset.
     Reset,
-    /// Nothing came, or not enough.
+    /// No answer, or only a part of it.
     Silent { received: usize },
-    /// The end came before the answer.
+    /// The connection was closed before the answer was complete.
     Closed { received: usize },
-    /// Something else came.
+    /// Other bytes came back.
     Other(Vec<u8>),
 }
 
 impl From<io::Error> for NoEcho {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
-            // What the time-out of sending makes of connect(2), if the other end says nothing.
+            // SO_SNDTIMEO makes connect(2) fail with EINPROGRESS when the peer does not respond.
             Some(libc::EINPROGRESS) => Self::Silent { received: 0 },
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
-            // Of a unix socket: of clients that wait to be accepted, or of datagrams.
-            Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {PATIENCE:?}")),
+            // On a unix socket: the backlog, or the receive queue for datagrams, is full.
+            Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {TIME_OUT:?}")),
             _ => Self::Failed(words(&error)),
         }
     }
@@ -98,8 +98,8 @@ impl fmt::Display for NoEcho {
         match self {
             Self::Failed(words) => write!(f, "{words}; `echod --check` says what would be served where"),
             Self::Reset => write!(f, "connection reset by peer; {echo}"),
-            Self::Silent { received: 0 } => write!(f, "no answer within {PATIENCE:?}; {echo}"),
-            Self::Silent { received } => write!(f, "only {received} bytes came back within {PATIENCE:?}"),
+            Self::Silent { received: 0 } => write!(f, "no answer within {TIME_OUT:?}; {echo}"),
+            Self::Silent { received } => write!(f, "only {received} bytes came back within {TIME_OUT:?}"),
             Self::Closed { received } => write!(f, "closed after {received} bytes of the answer; {echo}"),
             Self::Other(answer) => write!(f, "it answered \"{}\"; {echo}", answer.escape_ascii()),
         }
@@ -107,24 +107,24 @@ impl fmt::Display for NoEcho {
 }
 
 impl NoEcho {
-    /// Whether a listener that lets only some in would behave so.
+    /// Whether a refusal looks like this to the client.
     fn may_be_a_refusal(&self) -> bool {
         matches!(self, Self::Reset | Self::Silent { received: 0 } | Self::Closed { received: 0 })
     }
 }
 
-/// Sends a message and waits until it has come back: how long it is, and how long that took. Notes what the listener knows of the
-/// `source`, as `echod explain` takes it, once it may have been asked.
+/// Sends a message and waits for its echo; returns its length and the time it took. Sets `source` to the client as the
+/// listener sees it, in the form that `echod explain` takes, once the listener may have been asked.
 fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(usize, Duration), NoEcho> {
     let begun = Instant::now();
     let address = place.socket_address()?;
     let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
     let mut socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
     if protocol == Protocol::UnixDatagram {
-        // It needs a name to be answered: an empty one lets the kernel choose, see "Autobind feature" in unix(7).
+        // To be answered it needs an address: binding to an empty one autobinds ("Autobind feature" in unix(7)).
         socket.bind(&SockAddr::unix("")?)?;
     }
-    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(TIME_OUT))?;
     socket.connect(&address)?;
     *source = match protocol {
         Protocol::Tcp | Protocol::Udp => {
@@ -132,16 +132,16 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
             local.map(|local| local.ip().to_canonical().to_string())
         }
         Protocol::Unix => Some(geteuid().to_string()),
-        // Whoever can send is answered.
+        // Every client that can send is answered.
         Protocol::UnixDatagram => None,
     };
-    // Nobody could have answered it before it was sent.
+    // Random, so that no stale message can pass for the echo.
     let message = format!("echod probe {:016x}\n", RandomState::new().hash_one(begun));
     socket.write_all(message.as_bytes())?;
     let mut answer = [0; 64];
     let mut received = 0;
     while received < message.len() {
-        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let left = TIME_OUT.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Err(NoEcho::Silent { received });
         }
@@ -152,7 +152,7 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
             Err(error) => return Err(error.into()),
         };
-        // Datagrams come whole, or are others.
+        // A datagram arrives whole, or it is another one.
         let expected = if protocol.is_stream() { received.min(message.len()) } else { message.len() };
         if answer[..received] != message.as_bytes()[..expected] {
             return Err(NoEcho::Other(answer[..received].to_vec()));

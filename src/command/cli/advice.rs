@@ -1,4 +1,4 @@
-//! What to type instead: for the words and options of other daemons, and for what was written without its option.
+//! Advice for a wrong command line: words and options of other daemons, and values written without their option.
 
 use clap::{
     Error,
@@ -8,7 +8,7 @@ use clap::{
 
 use crate::config;
 
-/// Adds to `error` what was probably meant, on a command line that has the command `explain` or not.
+/// Adds the likely intention to `error`. `explains` if the command line has the command `explain`.
 pub(super) fn add(mut error: Error, explains: bool) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
@@ -16,16 +16,16 @@ pub(super) fn add(mut error: Error, explains: bool) -> Error {
     };
     let word = text(ContextKind::InvalidSubcommand).or_else(|| text(ContextKind::InvalidArg));
     let wrong = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-    let Some(tip) = word.filter(|_| wrong).and_then(|word| meant(&word, explains)) else { return error };
-    // The nearest option is mostly another thing.
+    let Some(tip) = word.filter(|_| wrong).and_then(|word| intention(&word, explains)) else { return error };
+    // The similarly spelled option that clap suggests is mostly unrelated.
     error.remove(ContextKind::SuggestedArg);
     error.remove(ContextKind::SuggestedSubcommand);
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![StyledStr::from(tip)]));
     error
 }
 
-/// What to type in the place of `word`.
-fn meant(word: &str, explains: bool) -> Option<String> {
+/// What to type instead of `word`.
+fn intention(word: &str, explains: bool) -> Option<String> {
     match word.strip_prefix('-') {
         Some(_) => option(word.trim_start_matches('-').split('=').next().unwrap_or_default()),
         None if explains => Some("`echod explain --listener NAME --from ADDRESS[:PORT]`".to_owned()),
@@ -33,7 +33,7 @@ fn meant(word: &str, explains: bool) -> Option<String> {
     }
 }
 
-/// What to type in the place of an option that there is not.
+/// What to type instead of an unknown option.
 fn option(name: &str) -> Option<String> {
     Some(match name {
         "p" | "P" | "port" | "host" | "bind" | "b" | "address" | "ip" | "interface" | "tcp" | "udp"
@@ -75,7 +75,7 @@ fn option(name: &str) -> Option<String> {
     })
 }
 
-/// What to type in the place of an argument without an option.
+/// What to type instead of an argument without an option.
 fn argument(word: &str) -> Option<String> {
     let lower = word.to_ascii_lowercase();
     let known = match lower.as_str() {
@@ -132,7 +132,7 @@ mod tests {
     use super::super::Cli;
 
     #[test]
-    fn what_was_meant_is_told() {
+    fn the_intention_is_suggested() {
         for (line, tip) in [
             ("serve", "`echod --config FILE`"),
             ("start", "systemctl start echod"),
@@ -157,8 +157,8 @@ mod tests {
         ] {
             let line = format!("echod {line}");
             let Err(error) = Cli::read(line.split(' ')) else { panic!("{line} was taken") };
-            let told = error.to_string();
-            assert!(told.contains("tip: ") && told.contains(tip), "{line}: {told}");
+            let error = error.to_string();
+            assert!(error.contains("tip: ") && error.contains(tip), "{line}: {error}");
         }
         let Err(error) = Cli::read(["echod", "nonsense"]) else { panic!("it was taken") };
         assert!(error.to_string().contains("'nonsense'"), "{error}");

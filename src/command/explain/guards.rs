@@ -1,9 +1,9 @@
-//! What the guard of a UDP listener says. Whether a loop is running, or a host complains, nobody can know beforehand.
+//! Decisions of a UDP listener's guard. Whether a reply loop runs, or a host complains by ICMP, is not known beforehand.
 
 use super::{
     Case, Decision,
     Outcome::{Limit, Pass, Refused},
-    who::LoopConnection,
+    client::ClientIdentity,
 };
 use crate::{
     access::guard::{self, AddressScope},
@@ -11,17 +11,17 @@ use crate::{
     report::refusal_reason::RefusalReason,
 };
 
-/// Whether there is a port to answer to.
-pub(super) fn nobody(case: &Case<'_>, steps: &mut Vec<Decision>) {
-    if let (LoopConnection::Inet(_, Some(0)), true) = (&case.visitor, guard::needs_one(case.settings)) {
+/// Whether the source port can be answered.
+pub(super) fn unanswerable(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    if let (ClientIdentity::Inet(_, Some(0)), true) = (&case.client, guard::needs_one(case.settings)) {
         let refused = Refused(RefusalReason::Unanswerable);
         steps.push(case.step("deny-source-ports", refused, "port 0 cannot be answered"));
     }
 }
 
-/// Whether the address is one that somebody could have.
+/// Whether a client can have the source address.
 pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Decision>) {
-    let (LoopConnection::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+    let (ClientIdentity::Inet(ip, _), true) = (&case.client, guard::needs_one(case.settings)) else {
         return;
     };
     let ip = plain(*ip);
@@ -42,7 +42,7 @@ pub(super) fn source(case: &Case<'_>, steps: &mut Vec<Decision>) {
     });
 }
 
-/// A name may mean any address.
+/// The scope of an address; `None` for a name, which may mean any.
 fn place(address: &Address) -> Option<AddressScope> {
     match address {
         Address::Inet { host: Host::Ip(ip), .. } => Some(AddressScope::of((*ip, 0).into())),
@@ -50,14 +50,14 @@ fn place(address: &Address) -> Option<AddressScope> {
     }
 }
 
-/// Whether something may sit at the port that answers an answer.
+/// Whether the source port may be that of a service that answers answers.
 pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
-    let (LoopConnection::Inet(ip, port), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+    let (ClientIdentity::Inet(ip, port), true) = (&case.client, guard::needs_one(case.settings)) else {
         return;
     };
     let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
-    let own = match &case.visitor {
-        LoopConnection::Inet(ip, _)
+    let own = match &case.client {
+        ClientIdentity::Inet(ip, _)
             if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) =>
         {
             "the ports of this daemon's own listeners are refused from this machine only (trusted)"
@@ -88,9 +88,9 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
     });
 }
 
-/// How often it is answered in a row.
+/// How many datagrams in a row are answered.
 pub(super) fn run(case: &Case<'_>, steps: &mut Vec<Decision>) {
-    let (LoopConnection::Inet(ip, _), true) = (&case.visitor, guard::needs_one(case.settings)) else {
+    let (ClientIdentity::Inet(ip, _), true) = (&case.client, guard::needs_one(case.settings)) else {
         return;
     };
     let (ip, breaker) = (plain(*ip), case.settings.loop_breaker);

@@ -1,10 +1,10 @@
-//! How many and how fast. Whether a limit refuses depends on who else is there, so these steps say what it is.
+//! Limits on number and rate. Whether one refuses depends on other traffic, so these steps say what the limit is.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-use super::{Case, Decision, Outcome::Limit, who::LoopConnection};
+use super::{Case, Decision, Outcome::Limit, client::ClientIdentity};
 use crate::config::{Listener, WhenFull, Workers, embedded::plain};
 
 /// The limits of the listener, and of the source.
@@ -43,11 +43,11 @@ pub(super) fn limits(case: &Case<'_>, steps: &mut Vec<Decision>) {
     }
 }
 
-/// Who is counted with the visitor.
+/// The source that the client is counted under.
 fn source(case: &Case<'_>) -> String {
-    match &case.visitor {
-        LoopConnection::Local { .. } => case.visitor.to_string(),
-        LoopConnection::Inet(ip, _) => match plain(*ip) {
+    match &case.client {
+        ClientIdentity::Local { .. } => case.client.to_string(),
+        ClientIdentity::Inet(ip, _) => match plain(*ip) {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => network(ip, case.settings.source_prefix),
         },

@@ -1,4 +1,4 @@
-//! What is explained is what the daemon decides: the same questions to both, over random listeners.
+//! `explain` and the daemon decide alike: the same questions to both, over random listeners.
 
 use std::{net::SocketAddr, os::unix::net::UnixStream, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     sys::{clock, shared::Shared},
 };
 
-/// No other test binds a socket to it.
+/// No other test binds a socket to this port.
 const OWN: u16 = 7777;
 
 const ADDRESSES: &[&str] = &[
@@ -54,10 +54,10 @@ fn any_networks(key: &'static str) -> impl Strategy<Value = String> {
         .prop_map(move |network| network.map_or(String::new(), |network| format!("&{key}={network}")))
 }
 
-/// The reason that an answer names.
+/// The refusal reason in an answer.
 fn reason(answer: &Answer) -> Option<String> {
-    let told = &answer.refusal.as_ref()?.message;
-    Some(told.split_once('(').map_or(told.as_str(), |(_, rest)| rest.split(')').next().unwrap()).to_owned())
+    let text = &answer.refusal.as_ref()?.message;
+    Some(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest.split(')').next().unwrap()).to_owned())
 }
 
 fn explained(loaded: &Loaded, from: &str, proxy: Option<&str>) -> Result<Option<String>, Failure> {
@@ -70,7 +70,7 @@ fn context(loaded: &Loaded) -> ListenerContext {
         .unwrap()
 }
 
-/// What becomes of a connection from `peer`, whose header tells of `proxied_source`.
+/// The daemon's decision about a connection from `peer`, whose PROXY header carries `proxied_source`.
 fn admitted(
     context: &ListenerContext,
     peer: &Peer,
@@ -88,7 +88,7 @@ fn admitted(
     Ok(())
 }
 
-fn word(decided: Result<(), RefusalReason>) -> Option<String> {
+fn reason_text(decided: Result<(), RefusalReason>) -> Option<String> {
     decided.err().map(|reason| reason.to_string())
 }
 
@@ -109,13 +109,13 @@ proptest! {
         let ip: IpAddr = from.parse().unwrap();
         let decided = match proxy {
             Some(proxy) => admitted(&context(&loaded), &peer(proxy.parse().unwrap()), Some(ip)),
-            // Some proxy that is trusted.
+            // Any trusted proxy.
             None if proxy_protocol == "required" => {
                 admitted(&context(&loaded), &peer(settings.trusted_proxies[0].addr()), Some(ip))
             }
             None => admitted(&context(&loaded), &peer(ip), None),
         };
-        prop_assert_eq!(explained.unwrap(), word(decided), "{}", url);
+        prop_assert_eq!(explained.unwrap(), reason_text(decided), "{}", url);
     }
 
     #[test]
@@ -123,21 +123,21 @@ proptest! {
         proxy_protocol in select(vec!["off", "optional", "required"]),
         lists in (any_networks("allow"), any_networks("deny")),
         users in select(vec!["", "&allow-users=4242", "&allow-users=OWN"]),
-        from in prop::option::of(select(ADDRESSES)), is_proxy_told in any::<bool>(),
+        from in prop::option::of(select(ADDRESSES)), wants_proxy in any::<bool>(),
     ) {
-        // Nobody else is at the other end of a socket here.
+        // The test's own user is at the other end of the socket pair.
         let own = nix::unistd::getuid().to_string();
         let lists = if proxy_protocol == "off" { String::new() } else { lists.0 + &lists.1 };
         let url = format!("unix:/x?name=it&proxy-protocol={proxy_protocol}{lists}{}", users.replace("OWN", &own));
         let loaded = loaded(&url);
         prop_assume!(from.is_none() || proxy_protocol != "off");
-        // Without a word about the proxy, it is one that may connect.
-        let is_told = is_proxy_told || users == "&allow-users=4242";
-        let proxy = (from.is_some() && is_told).then_some(own.as_str());
+        // Without `--proxy`, the explanation assumes a proxy that may connect.
+        let names_proxy = wants_proxy || users == "&allow-users=4242";
+        let proxy = (from.is_some() && names_proxy).then_some(own.as_str());
         let explained = explained(&loaded, from.unwrap_or(&own), proxy).unwrap();
         let proxied_source = from.map(|from| from.parse().unwrap());
         let decided = admitted(&context(&loaded), &Peer::Unnamed, proxied_source);
-        prop_assert_eq!(explained, word(decided), "{}", url);
+        prop_assert_eq!(explained, reason_text(decided), "{}", url);
     }
 
     #[test]
@@ -156,8 +156,8 @@ proptest! {
         let loaded = config::load(&inputs, &Environment::default()).unwrap();
         let from = SocketAddr::new(from.parse().unwrap(), port);
         let explained = explained(&loaded, &from.to_string(), None).unwrap();
-        // Who cannot get there is not decided about.
-        prop_assume!(explained.as_deref().is_none_or(|told| !told.contains("cannot be reached")));
+        // A client that cannot reach the listener has no decision.
+        prop_assume!(explained.as_deref().is_none_or(|text| !text.contains("cannot be reached")));
 
         let context = context(&loaded);
         let address = SocketAddr::new(host.trim_matches(['[', ']']).parse().unwrap(), OWN);
@@ -172,6 +172,6 @@ proptest! {
             context.judge(source)?;
             guard.port(&round, source, port)
         };
-        prop_assert_eq!(explained, word(decide()), "{} {}", url, from);
+        prop_assert_eq!(explained, reason_text(decide()), "{} {}", url, from);
     }
 }

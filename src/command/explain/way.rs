@@ -1,11 +1,11 @@
-//! The way here: the addresses that are bound, and the proxy.
+//! How a client reaches a listener: addresses and families, and the proxy.
 
 use std::net::IpAddr;
 
 use super::{
     Case, Decision,
     Outcome::{Limit, Pass, Refused, Unreachable},
-    who::LoopConnection,
+    client::ClientIdentity,
 };
 use crate::{
     access::guard,
@@ -13,25 +13,25 @@ use crate::{
     report::refusal_reason::RefusalReason,
 };
 
-/// How somebody comes to a listener.
+/// How a client reaches a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// By themselves.
-    SocketTransport,
-    /// A proxy speaks for them.
-    Through(LoopConnection),
-    /// A proxy does, and it was not said which.
-    ThroughSome,
+    /// Directly.
+    Direct,
+    /// Through this proxy.
+    Through(ClientIdentity),
+    /// Through a proxy that the question does not name.
+    ThroughAny,
 }
 
-/// Whether the peer of the connection can get to an address of the listener. Said only of one that cannot.
+/// Whether the peer of the connection can reach an address of the listener. Adds a step only if it cannot.
 pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let peer = match &case.way {
-        Way::SocketTransport => &case.visitor,
+        Way::Direct => &case.client,
         Way::Through(proxy) => proxy,
-        Way::ThroughSome => return,
+        Way::ThroughAny => return,
     };
-    let LoopConnection::Inet(ip, _) = peer else { return };
+    let ClientIdentity::Inet(ip, _) = peer else { return };
     let ip = plain(*ip);
     let listener = case.settings;
     if listener.address.iter().any(|address| reaches(listener, address, ip)) {
@@ -46,18 +46,18 @@ pub(super) fn addresses(case: &Case<'_>, steps: &mut Vec<Decision>) {
     steps.push(case.step("address", Unreachable, text));
 }
 
-/// Whether an address of the listener can be reached from `ip`. A name may stand for any.
+/// Whether `address` can be reached from `ip`. A name may stand for any address.
 fn reaches(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
     let is_of_this_machine = match address {
         Address::Inet { host: Host::Ip(host), .. } => host.to_canonical().is_loopback(),
         Address::Inet { host: Host::Name(name), .. } => name.eq_ignore_ascii_case("localhost"),
         _ => false,
     };
-    let is_far = is_of_this_machine || listener.device == "lo";
-    serves(listener, address, ip) && (!is_far || ip.is_loopback() || guard::is_ours(ip))
+    let is_local_only = is_of_this_machine || listener.device == "lo";
+    serves(listener, address, ip) && (!is_local_only || ip.is_loopback() || guard::is_ours(ip))
 }
 
-/// Whether it is of the same family.
+/// Whether `address` is of the family of `ip`, or of both.
 fn serves(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
     match address {
         Address::Inet { host: Host::Ip(host), .. } => {
@@ -70,16 +70,16 @@ fn serves(listener: &Listener, address: &Address, ip: IpAddr) -> bool {
     }
 }
 
-/// Whether the header of a proxy is believed.
+/// Whether the PROXY header is believed.
 pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let Listener { proxy_protocol, trusted_proxies, protocol, .. } = case.settings;
     let is_needed = *proxy_protocol == ProxyProtocol::Required;
     if *proxy_protocol == ProxyProtocol::Off {
         return;
     }
-    let visitor = &case.visitor;
+    let client = &case.client;
     steps.push(match &case.way {
-        Way::Through(proxy @ LoopConnection::Inet(ip, _)) => {
+        Way::Through(proxy @ ClientIdentity::Inet(ip, _)) => {
             let key = "trusted-proxies";
             let found = trusted_proxies.iter().position(|network| network.contains(&plain(*ip)));
             match found {
@@ -96,19 +96,19 @@ pub(super) fn proxies(case: &Case<'_>, steps: &mut Vec<Decision>) {
                 }
             }
         }
-        Way::ThroughSome if *protocol == Protocol::Tcp => {
+        Way::ThroughAny if *protocol == Protocol::Tcp => {
             let proxies: Vec<_> = trusted_proxies.iter().map(ToString::to_string).collect();
             let proxies = proxies.join(", ");
-            let text = format!("only through a proxy of {proxies}, with a header that tells of {visitor}; ask with `--proxy`");
+            let text = format!("only through a proxy of {proxies}, with a header that tells of {client}; ask with `--proxy`");
             case.step("proxy-protocol", Limit, text)
         }
-        Way::Through(_) | Way::ThroughSome => {
+        Way::Through(_) | Way::ThroughAny => {
             case.step("proxy-protocol", Pass, "the header of whoever may connect is believed")
         }
-        Way::SocketTransport if is_needed => {
+        Way::Direct if is_needed => {
             let text = "only with a header; if that tells of somebody, `allow` and `deny` are asked about them";
             case.step("proxy-protocol", Limit, text)
         }
-        Way::SocketTransport => case.step("proxy-protocol", Pass, "judged itself, unless its header tells of somebody"),
+        Way::Direct => case.step("proxy-protocol", Pass, "judged itself, unless its header tells of somebody"),
     });
 }

@@ -1,4 +1,4 @@
-//! Who: networks, users and groups.
+//! The client of a question, and the decisions about it: networks, users and groups.
 
 use std::{
     ffi::CString,
@@ -15,32 +15,32 @@ use crate::{
     report::refusal_reason::RefusalReason,
 };
 
-/// Somebody who comes.
+/// A client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoopConnection {
-    /// From an address, and from a port if that was said.
+pub enum ClientIdentity {
+    /// From an address, and from a port if one was given.
     Inet(IpAddr, Option<u16>),
-    /// As a user of this machine, with the groups that it is in.
+    /// A user of this machine, with its groups.
     Local {
-        /// The name, or the number if it has none.
+        /// Its name, or its id if it has none.
         name: String,
-        /// The user.
+        /// Its user id.
         user: u32,
-        /// All its groups.
+        /// Ids of all its groups.
         groups: Vec<u32>,
     },
 }
 
-impl LoopConnection {
-    /// Reads `192.0.2.7`, `192.0.2.7:4711`, `[2001:db8::1]:4711`, or for a unix socket a user.
-    pub(super) fn read(text: &str, protocol: Protocol) -> Result<LoopConnection, String> {
+impl ClientIdentity {
+    /// Parses `192.0.2.7`, `192.0.2.7:4711` or `[2001:db8::1]:4711`, or for a unix socket a user.
+    pub(super) fn read(text: &str, protocol: Protocol) -> Result<ClientIdentity, String> {
         let shown = text.escape_debug();
         match protocol {
             Protocol::Tcp | Protocol::Udp => {
                 let bare = text.trim_start_matches('[').trim_end_matches(']').parse();
                 let whole = || text.parse::<SocketAddr>();
-                bare.map(|ip| LoopConnection::Inet(ip, None))
-                    .or_else(|_| whole().map(|address| LoopConnection::Inet(address.ip(), Some(address.port()))))
+                bare.map(|ip| ClientIdentity::Inet(ip, None))
+                    .or_else(|_| whole().map(|address| ClientIdentity::Inet(address.ip(), Some(address.port()))))
                     .map_err(|_| {
                         format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
                     })
@@ -52,16 +52,16 @@ impl LoopConnection {
     }
 }
 
-fn local(text: &str) -> Option<LoopConnection> {
-    // A zero byte cannot be looked up.
+fn local(text: &str) -> Option<ClientIdentity> {
+    // A name with a NUL byte cannot be looked up.
     let found = match text.parse() {
         Ok(number) => User::from_uid(Uid::from_raw(number)).ok().flatten(),
         Err(_) if text.is_empty() || text.contains('\0') => return None,
         Err(_) => Some(User::from_name(text).ok().flatten()?),
     };
     let Some(found) = found else {
-        // A number without a name may well be the user of a process.
-        return Some(LoopConnection::Local {
+        // A process may run under an id without a name.
+        return Some(ClientIdentity::Local {
             name: text.to_owned(),
             user: text.parse().ok()?,
             groups: Vec::new(),
@@ -69,22 +69,22 @@ fn local(text: &str) -> Option<LoopConnection> {
     };
     let groups = CString::new(found.name.as_str()).ok().and_then(|name| getgrouplist(&name, found.gid).ok());
     let groups = groups.unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect();
-    Some(LoopConnection::Local { name: found.name, user: found.uid.as_raw(), groups })
+    Some(ClientIdentity::Local { name: found.name, user: found.uid.as_raw(), groups })
 }
 
-impl Display for LoopConnection {
+impl Display for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoopConnection::Inet(ip, None) => write!(f, "{ip}"),
-            LoopConnection::Inet(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
-            LoopConnection::Local { name, .. } => write!(f, "user {name}"),
+            ClientIdentity::Inet(ip, None) => write!(f, "{ip}"),
+            ClientIdentity::Inet(ip, Some(port)) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+            ClientIdentity::Local { name, .. } => write!(f, "user {name}"),
         }
     }
 }
 
 /// `allow` and `deny`.
 pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Decision>) {
-    let LoopConnection::Inet(ip, _) = case.visitor else { return };
+    let ClientIdentity::Inet(ip, _) = case.client else { return };
     let ip = plain(ip);
     let (allow, deny) = (&case.settings.allow, &case.settings.deny);
     let verdict = Rules::new(allow, deny).judge(ip);
@@ -108,13 +108,13 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Decision>) {
     });
 }
 
-/// `allow-users` and `allow-groups`, of whoever connects.
+/// `allow-users` and `allow-groups`, which apply to the connecting process.
 pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let (allowed_users, allowed_groups) = (&case.settings.allow_users, &case.settings.allow_groups);
     let peer = match &case.way {
-        Way::SocketTransport => &case.visitor,
+        Way::Direct => &case.client,
         Way::Through(proxy) => proxy,
-        Way::ThroughSome => {
+        Way::ThroughAny => {
             if !(allowed_users.is_empty() && allowed_groups.is_empty()) {
                 let text = "the proxy must be one of them, or of `allow-groups`; ask with `--proxy`";
                 steps.push(case.step("allow-users", Outcome::Limit, text));
@@ -122,7 +122,7 @@ pub(super) fn users(case: &Case<'_>, steps: &mut Vec<Decision>) {
             return;
         }
     };
-    let LoopConnection::Local { name, user, groups } = peer else { return };
+    let ClientIdentity::Local { name, user, groups } = peer else { return };
     let at = |owners: &[Owner], ids: &[u32]| owners.iter().position(|owner| ids.contains(&owner.id));
     let found = match (at(allowed_users, &[*user]), at(allowed_groups, groups)) {
         (Some(number), _) => Some(("allow-users", number, format!("it names {name}"))),
