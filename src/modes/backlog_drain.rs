@@ -12,6 +12,18 @@ use crate::{
     sys::poller::Poll,
 };
 
+/// Ends accepting: at shutdown serves the backlog, because workers may stay busy with their clients or be at the limit; otherwise
+/// refuses it. Lingers on clients `refused` earlier that have not read the reason yet.
+pub(super) fn close(context: &ListenerContext, sockets: &[Listener], refused: LingerList) {
+    match is_due(context) {
+        true => serve(context, sockets, refused),
+        false => {
+            refuse(context, sockets);
+            refused.finish();
+        }
+    }
+}
+
 /// Serves the clients in the backlog of `sockets` to the end, then refuses further clients. Also lingers on clients `refused`
 /// earlier that have not read the reason yet. The listener must have been stopped.
 pub(super) fn serve(context: &ListenerContext, sockets: &[Listener], refused: LingerList) {

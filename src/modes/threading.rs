@@ -40,13 +40,7 @@ pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>
         }
         io::Result::Ok(acceptor.end())
     })?;
-    if backlog_drain::is_due(context) {
-        // The acceptor has taken clients up to `max-connections`; the drain serves those left in the backlog.
-        backlog_drain::serve(context, sockets, refused);
-    } else {
-        backlog_drain::refuse(context, sockets);
-        refused.finish();
-    }
+    backlog_drain::close(context, sockets, refused);
     sockets.clear();
     threads.finish();
     ended
@@ -102,12 +96,7 @@ pub(super) fn pool(context: &Arc<ListenerContext>, sockets: &[Listener], workers
     let live = |worker| move || workers::keep(context, || work(context, sockets, worker, workers));
     workers::spawn(context, (0..workers).map(live), || {
         context.slots.wait_until_closed();
-        if backlog_drain::is_due(context) {
-            // The workers may stay busy with their clients, so this thread serves the backlog.
-            backlog_drain::serve(context, sockets, LingerList::default());
-        } else {
-            backlog_drain::refuse(context, sockets);
-        }
+        backlog_drain::close(context, sockets, LingerList::default());
         Ok(())
     })
 }

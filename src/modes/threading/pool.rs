@@ -52,12 +52,12 @@ pub(super) struct Threads<J> {
 }
 
 struct Pool<J> {
-    state: Mutex<State<J>>,
+    state: Mutex<PoolState<J>>,
     given: Condvar,
     gone: Condvar,
 }
 
-struct State<J> {
+struct PoolState<J> {
     jobs: VecDeque<J>,
     spare: usize,
     alive: usize,
@@ -74,7 +74,7 @@ impl<J: Send + 'static> Threads<J> {
     where
         T: Send + 'static,
     {
-        let state = State { jobs: VecDeque::new(), spare: 0, alive: 0, finished: false };
+        let state = PoolState { jobs: VecDeque::new(), spare: 0, alive: 0, finished: false };
         let pool = Arc::new(Pool { state: Mutex::new(state), given: Condvar::new(), gone: Condvar::new() });
         let stats = Arc::clone(&context.stats);
         let (context, work, shared) = (Arc::clone(context), Arc::new(work), Arc::clone(&pool));
@@ -156,7 +156,7 @@ impl<J> Pool<J> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
+    fn lock(&self) -> MutexGuard<'_, PoolState<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
