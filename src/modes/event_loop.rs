@@ -1,7 +1,7 @@
 //! The event loop: one thread serves many connections over any [`Poller`].
 //!
-//! The poller reports the ready sockets, and each ready connection [advances](Connection::advance) one step. Nothing in here
-//! blocks on a single peer: what a slow peer has not read yet is kept with its connection, which is not read meanwhile.
+//! The poller reports the ready sockets, and each ready connection advances by one step (`Connection::advance`). Nothing in
+//! here blocks on a single peer: what a slow peer has not read yet is kept with its connection, which is not read meanwhile.
 
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
