@@ -56,13 +56,10 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
         return;
     };
     let (key, ports) = ("deny-source-ports", &case.settings.deny_source_ports);
-    let own = match &case.client {
-        ClientIdentity::Inet(ip, _)
-            if case.settings.trusted.iter().any(|network| network.contains(&plain(*ip))) =>
-        {
-            "the ports of this daemon's own listeners are refused from this machine only (trusted)"
-        }
-        _ => "the ports of this daemon's own listeners are refused",
+    let is_trusted = case.settings.trusted.iter().any(|network| network.contains(&plain(*ip)));
+    let own = match is_trusted {
+        true => "the ports of this daemon's own listeners are refused from this machine only (trusted)",
+        false => "the ports of this daemon's own listeners are refused",
     };
     steps.push(match *port {
         None => case.step(key, Limit, format_args!("depends on the port: refused are {ports}, and {own}")),
@@ -72,11 +69,12 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
             Refused(RefusalReason::OwnListener),
             format_args!("port {port} is that of a listener"),
         ),
-        Some(port) if case.is_own_port && ports.0.contains(&PortChoice::Reflectors) => case.step(
-            key,
-            Refused(RefusalReason::SourcePort),
-            format_args!("port {port} is that of a listener here"),
-        ),
+        Some(port) if case.is_own_port && ports.0.contains(&PortChoice::Reflectors) && !is_trusted => case
+            .step(
+                key,
+                Refused(RefusalReason::SourcePort),
+                format_args!("port {port} is that of a listener here"),
+            ),
         Some(port) if guard::is_denied_port(ports, port) => {
             case.step(key, Refused(RefusalReason::SourcePort), format_args!("port {port} is in {ports}"))
         }
