@@ -20,7 +20,7 @@ use crate::{
     socket::{
         address::Peer,
         host_names::HostNames,
-        resolve::{resolve, words},
+        resolve::{error_text, resolve},
     },
 };
 
@@ -87,7 +87,7 @@ impl From<io::Error> for NoEcho {
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
             // On a unix socket: the backlog, or the receive queue for datagrams, is full.
             Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {TIME_OUT:?}")),
-            _ => Self::Failed(words(&error)),
+            _ => Self::Failed(error_text(&error)),
         }
     }
 }

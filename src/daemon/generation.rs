@@ -112,8 +112,8 @@ impl ListenerPlan {
         let (kept, inherited) = (HashSet::new(), HashSet::new());
         let plan = ListenerPlan { listeners, kept, inherited, left: Vec::new(), unwanted };
         let mut plan = plan.not_empty(false)?;
-        notes.extend(notes::not_kept(&plan.listeners, kept_before, store.room()));
-        plan.assign_store_slots(store.room(), store.room(), notes);
+        notes.extend(notes::not_kept(&plan.listeners, kept_before, store.capacity()));
+        plan.assign_store_slots(store.capacity(), store.capacity(), notes);
         Ok(plan)
     }
 

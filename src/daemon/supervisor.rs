@@ -211,7 +211,7 @@ impl<'a> Supervisor<'a> {
         if self.deadline.is_some() {
             return;
         }
-        self.store.settle(self.running_listeners.iter().flat_map(RunningListener::sockets_to_store));
+        self.store.sync(self.running_listeners.iter().flat_map(RunningListener::sockets_to_store));
         let kept = |running: &RunningListener| running.sockets_to_store().next().is_some();
         self.running_listeners.iter_mut().for_each(|running| running.leave_files(kept(running)));
     }

@@ -6,7 +6,7 @@ use crate::modes::threading::pool;
 use crate::{
     config::{self, Config, Fallback, Mode, Workers},
     report::error::{Exit, Failure},
-    socket::resolve::words,
+    socket::resolve::error_text,
     sys::ring::Ring,
 };
 
@@ -56,7 +56,7 @@ fn too_many_threads(config: &Config, most: usize) -> Option<String> {
 }
 
 fn cause(error: &io::Error) -> String {
-    let what = words(error);
+    let what = error_text(error);
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => format!(
             "{what}: it is switched off by the sysctl kernel.io_uring_disabled, or denied by the sandbox that echod runs in \

@@ -1,5 +1,6 @@
-//! Sockets that the service manager bound and passed to us, see sd_listen_fds(3). They are never shut down and their files
-//! never removed: they stay with the manager, and clients that come while no echod runs wait in them for the next one.
+//! Sockets that the service manager bound and passed to us (socket activation), see sd_listen_fds(3). They are never
+//! shut down and their files never removed: the manager keeps them, and clients that connect while no echod runs wait
+//! in their backlog for the next one.
 
 use std::io;
 
@@ -19,13 +20,13 @@ use crate::socket::activation::stored::KeptSocket;
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: u32 = 3;
 
-/// The sockets that were passed and that no listener has taken yet.
+/// The passed sockets that no listener has taken yet.
 #[derive(Default)]
 pub struct Passed {
-    /// Those that were not looked at more closely yet.
+    /// Not made listeners yet.
     raw: Vec<PassedSocket>,
     sockets: Vec<Listener>,
-    /// Those that are not of a socket unit.
+    /// Those from the fd store.
     pub kept: Kept,
 }
 
@@ -37,8 +38,8 @@ struct PassedSocket {
 }
 
 impl Passed {
-    /// Takes possession of the sockets that the environment tells of, if it is this process that they are meant for. What
-    /// nobody can be served by is closed and noted in `notes`. To be called once, before any descriptor is opened.
+    /// Takes the descriptors that the environment announces, if they are meant for this process. Those that cannot be
+    /// served are closed, with a line in `notes`. To be called once, before any descriptor is opened.
     pub fn from_environment(notes: &mut Vec<String>) -> Passed {
         let count = announced();
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -52,7 +53,7 @@ impl Passed {
                     .for_each(|descriptor| passed.classify(name, descriptor.into(), notes)),
                 Err(error) => {
                     notes.push(format!("cannot use the passed descriptor \"{name}\": {error}"));
-                    // There are no more than that.
+                    // There are no further ones.
                     break;
                 }
             }
@@ -60,8 +61,8 @@ impl Passed {
         passed
     }
 
-    /// Closes whatever else this process has inherited: a daemon that leaves its shell is not to keep its pipes open and its files
-    /// locked. To be called before any descriptor is opened.
+    /// Closes all other inherited descriptors: a daemon that leaves its shell must not keep its pipes open and its
+    /// files locked. To be called before any descriptor is opened.
     pub fn close_others() {
         close_from(FIRST.saturating_add(announced()));
     }
@@ -78,8 +79,8 @@ impl Passed {
         }
     }
 
-    /// Makes listeners of them. (That takes descriptors, so it is not done before all that were passed are known.) Whether there are
-    /// any.
+    /// Makes listeners of the passed sockets; returns whether there are any. (That opens descriptors, so it waits until
+    /// all passed ones are known.)
     pub fn adopt(&mut self, notes: &mut Vec<String>) -> bool {
         for PassedSocket { name, socket, protocol } in self.raw.drain(..) {
             match Listener::adopt(socket, protocol).and_then(|socket| socket.of_manager(&name)) {
@@ -90,18 +91,18 @@ impl Passed {
         !self.sockets.is_empty()
     }
 
-    /// The sockets that bear the name of a listener and suit it.
+    /// Takes the sockets that bear the name of a listener and suit it.
     pub fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
         let named = self.sockets.extract_if(.., |passed| passed.is_named(settings));
         named.map(|passed| passed.reconfigure(settings).map(|()| passed)).collect()
     }
 
-    /// The socket that is bound to `place`.
+    /// Takes the socket that is bound to `place`.
     pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
         self.take(settings, |passed| passed.is_at(place))
     }
 
-    /// The socket that serves `place` as well.
+    /// Takes a socket that serves `place` as well.
     pub fn beyond(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
         self.take(settings, |passed| passed.stands_for(place))
     }
@@ -118,26 +119,26 @@ impl Passed {
         Ok(Some(passed))
     }
 
-    /// What no listener wanted.
+    /// The sockets that no listener has taken.
     pub fn rest(self) -> Vec<Listener> {
         self.sockets
     }
 }
 
-/// How many descriptors were passed to this process.
+/// Number of descriptors that were passed to this process.
 fn announced() -> u32 {
     let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     let is_ours = number("LISTEN_PID") == Some(std::process::id());
     number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0)
 }
 
-/// What kind of listener a socket is for, and where it is bound; or why for none.
+/// The protocol and the address that a socket is for, or why echod cannot serve it.
 fn kind(socket: &Socket) -> Result<(Protocol, Peer), String> {
-    let says = |error: io::Error| match error.raw_os_error() {
+    let reason = |error: io::Error| match error.raw_os_error() {
         Some(libc::ENOTSOCK) => "it is no socket".to_owned(),
         _ => error.to_string(),
     };
-    let (domain, kind) = (socket.domain().map_err(says)?, socket.r#type().map_err(says)?);
+    let (domain, kind) = (socket.domain().map_err(reason)?, socket.r#type().map_err(reason)?);
     let protocol = match (domain, kind) {
         (Domain::IPV4 | Domain::IPV6, Type::STREAM) => Protocol::Tcp,
         (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => Protocol::Udp,
@@ -145,12 +146,12 @@ fn kind(socket: &Socket) -> Result<(Protocol, Peer), String> {
         (Domain::UNIX, Type::DGRAM) => Protocol::UnixDatagram,
         _ => return Err("it is a socket of a kind that echod does not serve".to_owned()),
     };
-    if protocol.is_stream() && !socket.is_listener().map_err(says)? {
+    if protocol.is_stream() && !socket.is_listener().map_err(reason)? {
         return Err(
             "it does not listen; is it a single connection (Accept=yes)? That is what `--inetd` is for"
                 .into(),
         );
     }
-    let address = socket.local_addr().map_err(says)?;
+    let address = socket.local_addr().map_err(reason)?;
     Ok((protocol, Peer::from(&address)))
 }

@@ -1,4 +1,4 @@
-//! The address of a peer, or where a socket is bound, and how it is written.
+//! The address of a peer, or of a bound socket, and how it is written.
 
 use std::{
     ffi::OsStr,
@@ -13,7 +13,7 @@ use socket2::SockAddr;
 
 use crate::{config::Protocol, report::decimal::Decimal, sys::credentials::PeerProcess};
 
-/// The address of a peer, or where a socket is bound.
+/// The address of a peer, or of a bound socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
     /// IPv4 or IPv6.
@@ -22,7 +22,7 @@ pub enum Peer {
     Path(Box<Path>),
     /// A unix socket in the abstract namespace.
     Abstract(Box<[u8]>),
-    /// A unix socket that was not bound, as most clients' are.
+    /// A unix socket that is not bound, as those of most clients.
     Unnamed,
 }
 
@@ -49,7 +49,7 @@ impl Peer {
         }
     }
 
-    /// As system calls take it.
+    /// The form that system calls take.
     ///
     /// # Errors
     /// If it is unnamed, or too long for a unix socket.
@@ -62,7 +62,7 @@ impl Peer {
         }
     }
 
-    /// Whether these are one place: a file may be written in several ways.
+    /// Whether both are the same address: a path may be written in several ways.
     pub fn is_same(&self, other: &Peer) -> bool {
         let absolute = |path: &Path| std::path::absolute(path).ok();
         match (self, other) {
@@ -73,7 +73,7 @@ impl Peer {
         }
     }
 
-    /// A number that a unix socket mostly has alone, the same in every process (FNV-1a).
+    /// A number that a unix socket mostly shares with no other, the same in every process (FNV-1a).
     pub fn number(&self) -> u32 {
         let name = match self {
             Peer::Path(path) => path.as_os_str().as_bytes(),
@@ -83,22 +83,22 @@ impl Peer {
         name.iter().fold(0x811c_9dc5, |number, byte| (number ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
     }
 
-    /// Writes it as a URL.
+    /// The address as a URL.
     pub fn url(&self, protocol: Protocol) -> Url<'_> {
         Url { protocol, address: self }
     }
 
-    /// Writes who is served, and where it came from: a proxy speaks for whom it `proxied_source` the address of.
+    /// The client behind the address, for the log: `proxied_source` is its address, if a PROXY header named one.
     pub fn source(&self, protocol: Protocol, proxied_source: Option<SocketAddr>) -> ClientName<'_> {
         ClientName { peer: self.url(protocol), proxied_source: proxied_source.map(Peer::Inet), process: None }
     }
 }
 
-/// An address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. What a peer chose is escaped.
+/// The address alone: `127.0.0.1:7`, `/run/echo.sock`, `@name`. A name that the peer chose is escaped.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // An IPv4 client of a dual-stack socket is written as one.
+            // An IPv4 client of a dual-stack socket is written as IPv4.
             Peer::Inet(address) => match (address.ip().to_canonical(), address.port()) {
                 (IpAddr::V4(ip), port) => {
                     let [first, rest @ ..] = ip.octets().map(Decimal);
@@ -134,7 +134,7 @@ impl fmt::Display for Url<'_> {
     }
 }
 
-/// Who is served: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` where a proxy told, or
+/// A client: `tcp://127.0.0.1:7`, or `tcp://203.0.113.7:7 through tcp://127.0.0.1:9` if a PROXY header named it, or
 /// `unix: (pid 4711, uid 1000)`.
 #[derive(Clone, Debug)]
 pub struct ClientName<'a> {
@@ -144,7 +144,7 @@ pub struct ClientName<'a> {
 }
 
 impl ClientName<'_> {
-    /// The same with the process of a unix client.
+    /// The same, with the process of a unix client.
     pub fn of(self, process: Option<PeerProcess>) -> Self {
         ClientName { process, ..self }
     }

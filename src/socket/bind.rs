@@ -1,5 +1,5 @@
-//! From an entry of the configuration to its sockets: every address of a name, every port of a range is a site. A site has a
-//! socket already, or one is bound there.
+//! From an entry of the configuration to its sockets: every address of a host name, and every port of a range, is a
+//! site. A site inherits a socket, or one is bound there.
 
 use std::{
     io::{self, ErrorKind},
@@ -29,29 +29,29 @@ use crate::{
     },
 };
 
-/// Where one socket of a listener is to be, and the socket once there is one.
+/// The address that a socket of a listener is to have, and the socket once there is one.
 pub struct Site<'a> {
-    /// Where.
+    /// The address.
     pub place: Peer,
-    /// Which address of the entry this is one place of, if that is a host name.
+    /// Index of the entry's address that this is one of, if that is a host name.
     name: Option<usize>,
     found: Option<io::Result<Listener>>,
     before: Before<'a>,
-    /// Whether the others are served all the same if nothing can be bound here.
+    /// Whether the other sites are served even if nothing can be bound here.
     spare: bool,
 }
 
-/// What this daemon has had at the place of a site until now.
+/// What this daemon has had at the address of a site until now.
 #[derive(Default)]
 pub struct Before<'a> {
-    /// The sockets of the port that are given up as soon as the new one is served.
+    /// The sockets of the port that are closed as soon as the new one is served.
     pub sockets: Vec<&'a Listener>,
-    /// Whether there are others, which earlier reloads have given up and which share the port until they are closed.
+    /// Whether there are others that earlier reloads gave up, which share the port until they are closed.
     pub given_up: bool,
     /// The file of one of them.
     pub file: Option<FileId>,
-    /// Whose they are, and what to do if they are in the way all the same.
-    pub words: Option<String>,
+    /// The owner of these, and what to do if they are in the way all the same.
+    pub hint: Option<String>,
 }
 
 impl Before<'_> {
@@ -72,31 +72,31 @@ pub fn sites<'a>(settings: &config::Listener, names: &HostNames) -> Result<Vec<S
 }
 
 impl<'a> Site<'a> {
-    /// Uses the socket that `find` has for this place, unless there is one.
+    /// Uses the socket that `find` has for this address, unless the site has one.
     pub fn adopt(&mut self, find: impl FnOnce(&Peer) -> io::Result<Option<Listener>>) {
         if self.found.is_none() {
             self.found = find(&self.place).transpose();
         }
     }
 
-    /// Whether it has no socket yet.
+    /// Whether the site has no socket yet.
     pub fn is_free(&self) -> bool {
         self.found.is_none()
     }
 
-    /// What to say if this machine lacks what it takes, and that is no fault.
+    /// The note to write if this machine lacks the address or the directory, and may.
     pub fn is_missing(&self, settings: &config::Listener) -> Option<String> {
         let may_be = settings.optional || self.name.is_some();
         let error = look_for(&self.place).err().filter(|error| may_be && is_absent(error))?;
         Some(left_out(settings, &self.place, &error))
     }
 
-    /// Has others served also if nothing can be bound here.
+    /// Lets the other sites be served even if nothing can be bound here.
     pub fn spare(&mut self) {
         self.spare = true;
     }
 
-    /// Has a socket that is bound here take the place of what `find` knows.
+    /// Lets a socket that is bound here replace what `find` knows.
     pub fn replace(&mut self, find: impl FnOnce(&Peer) -> Before<'a>) {
         if self.found.is_none() {
             self.before = find(&self.place);
@@ -104,7 +104,7 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Leaves out the sites that the passed sockets of others serve as well.
+/// Leaves out the sites that passed sockets of other sites serve as well.
 pub fn merge(sites: &mut Vec<Site<'_>>) {
     let found = sites.iter().filter_map(|site| site.found.as_ref()?.as_ref().ok());
     let passed = found.filter(|socket| socket.passed_name().is_some());
@@ -115,12 +115,12 @@ pub fn merge(sites: &mut Vec<Site<'_>>) {
     sites.retain(|site| site.found.is_some() || !wide.iter().any(|wide| serves(wide, &site.place)));
 }
 
-/// Binds sockets at all sites that have none. A place that is taken may become free within `patience`.
+/// Binds sockets at all sites that have none. An address in use may become free within `patience`.
 ///
 /// # Errors
-/// The first that cannot be bound; those bound before are closed again, their files removed. An address that this machine does
-/// not have is left out, and said in `notes`, with `optional`, or where a host name has others that are there: `localhost` is
-/// one of IPv6 as well, which many a container has not.
+/// The first site that cannot be bound; sockets bound before are closed, and their files removed. An address that this
+/// machine does not have is left out, with a line in `notes`, if the listener is `optional`, or if its host name has
+/// other addresses that exist: `localhost` is an IPv6 address as well, which many a container lacks.
 pub fn bind(
     settings: &config::Listener,
     sites: Vec<Site<'_>>,
@@ -142,7 +142,7 @@ pub fn bind(
                     missing.push((name, cannot_bind(settings, &place, &error, None)));
                 }
             }
-            Err(error) => return Err(cannot_bind(settings, &place, &error, before.words)),
+            Err(error) => return Err(cannot_bind(settings, &place, &error, before.hint)),
         }
     }
     let absent = missing.into_iter().find(|(name, _)| !named.contains(name));
@@ -165,7 +165,7 @@ fn insist<T>(patience: Duration, mut bind: impl FnMut() -> io::Result<T>) -> io:
     }
 }
 
-/// How many twins a socket at `place` is to have: event loops share a port by sockets of their own, others share the socket.
+/// Number of siblings of a socket at `place`: event loops have a SO_REUSEPORT group, the other modes share one socket.
 fn reuseport_siblings(settings: &config::Listener, place: &Peer) -> usize {
     match place {
         Peer::Inet(_) if settings.mode.is_event_loop() => settings.pool() - 1,
@@ -184,8 +184,9 @@ impl Listener {
         }
     }
 
-    /// Binds a socket and its twins, beside others of the port if it `shares` that for the moment. Then it does not listen before
-    /// [`Listener::reconfigure`]: the kernel would lead clients to it while a reload may still fail, and reset them when it does.
+    /// Binds a socket and its siblings, beside others of the port if it `shares` that for the moment. Then it does not
+    /// listen before [`Listener::reconfigure`]: the kernel would lead clients to it while a reload may still fail, and
+    /// reset them if it does.
     fn bind_all(
         settings: &config::Listener,
         place: &Peer,
@@ -193,12 +194,12 @@ impl Listener {
         ours: Option<FileId>,
     ) -> io::Result<Listener> {
         let any_port = matches!(place, Peer::Inet(address) if address.port() == 0);
-        // Whoever may share a port is given another's when it asks for any (UDP), and does not notice whose it is. So it is
-        // bound alone, and shares afterwards.
+        // With SO_REUSEPORT and port 0, the kernel may pick a UDP port that another process shares, and nothing shows
+        // it. So the socket is bound alone, and shares its port afterwards.
         let alone =
             config::Listener { reuse_port: shares || (settings.reuse_port && !any_port), ..settings.clone() };
         let mut listener = Listener::bind_one(&alone, place, ours)?;
-        listener.complete_twins(settings)?;
+        listener.complete_siblings(settings)?;
         if !shares {
             listener.sockets().try_for_each(|socket| options::listen(socket, settings))?;
         }
@@ -222,14 +223,14 @@ impl Listener {
         Ok(listener)
     }
 
-    fn add_twins(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
+    fn add_siblings(&mut self, shared: &config::Listener, count: usize) -> io::Result<()> {
         for _ in 0..count {
             self.reuseport_siblings.push(Listener::bind_one(shared, &self.address, None)?.socket);
         }
         Ok(())
     }
 
-    /// The twins that `settings` have no event loops for, as a listener of their own.
+    /// The siblings for which `settings` have no event loop, as a listener of their own.
     pub fn surplus(&mut self, settings: &config::Listener) -> Option<Listener> {
         let wanted = reuseport_siblings(settings, &self.address).min(self.reuseport_siblings.len());
         let mut surplus = self.reuseport_siblings.split_off(wanted).into_iter();
@@ -237,14 +238,14 @@ impl Listener {
         Some(Listener { reuseport_siblings: surplus.collect(), ..self.sibling(first) })
     }
 
-    /// The sockets of one address that an echod before this one has left, the first of which is `self`.
-    pub fn with_twins(self, reuseport_siblings: Vec<Socket>) -> Listener {
+    /// The sockets of one address that the previous echod left; the first of them is `self`.
+    pub fn with_siblings(self, reuseport_siblings: Vec<Socket>) -> Listener {
         Listener { reuseport_siblings, ..self }
     }
 
-    /// Binds the twins that a socket lacks for as many event loops as there are now. One that was kept may also have more than
-    /// those: they are served as well. Loops without a socket of their own share one.
-    pub fn complete_twins(&mut self, settings: &config::Listener) -> io::Result<()> {
+    /// Binds the siblings that are missing for the present number of event loops. A stored socket may have more than
+    /// that: these are served as well. Loops without a socket of their own share one.
+    pub fn complete_siblings(&mut self, settings: &config::Listener) -> io::Result<()> {
         if !matches!(self.address, Peer::Inet(_)) {
             return Ok(());
         }
@@ -252,6 +253,6 @@ impl Listener {
             reuseport_siblings(settings, &self.address).saturating_sub(self.reuseport_siblings.len());
         let shares = settings.reuse_port || !self.reuseport_siblings.is_empty() || lacking > 0;
         self.sockets().try_for_each(|socket| socket.set_reuse_port(shares))?;
-        self.add_twins(&config::Listener { reuse_port: true, ..settings.clone() }, lacking)
+        self.add_siblings(&config::Listener { reuse_port: true, ..settings.clone() }, lacking)
     }
 }

@@ -1,8 +1,8 @@
-//! Sockets that the service manager keeps for the next echod: its store of descriptors (sd_notify(3), `FDSTORE=1`). Clients that
-//! come after this process has stopped wait in them, so a restart refuses nobody.
+//! The fd store of the service manager (sd_notify(3), `FDSTORE=1`): it keeps our sockets for the next echod. Clients
+//! that connect after this process has stopped wait in their backlog, so a restart refuses none.
 //!
-//! The manager gives them back among those that it passes, each by the name it was kept by. This is all that the next process
-//! learns but for the socket itself.
+//! The manager passes them back among its own, each by the name it was stored under. That name and the socket itself
+//! are all that the next process learns.
 
 use std::{
     collections::BTreeSet,
@@ -18,14 +18,14 @@ use socket2::Socket;
 
 use crate::{process::notify::Manager, socket::socket_file::FileId};
 
-/// What the names of all kept sockets begin with.
+/// Prefix of the names of all stored sockets.
 const PREFIX: &str = "kept.";
 
-/// The longest name that the manager takes (`FDNAME=`).
+/// The longest name that the manager accepts (`FDNAME=`).
 const LONGEST: usize = 255;
 
-/// The name by which a socket is kept: `kept.SOCKET.DEVICE.INODE.LISTENER`, where SOCKET is the number that the kernel gave the
-/// socket itself, and device and inode are those of its file, or 0.
+/// The name under which a socket is stored: `kept.SOCKET.DEVICE.INODE.LISTENER`. SOCKET is the inode of the socket
+/// itself, DEVICE and INODE are those of its file, or 0.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FdName {
     socket: u64,
@@ -34,12 +34,12 @@ pub struct FdName {
 }
 
 impl FdName {
-    /// The label of a socket with this file that serves a listener.
+    /// The name of a socket with this file that serves a listener.
     pub fn new(socket: &Socket, file: Option<FileId>, listener: &str) -> io::Result<FdName> {
         Ok(FdName { socket: number(socket)?, file, listener: printable(listener) })
     }
 
-    /// Reads a name; `None` if `socket` is not the one that it is the name of.
+    /// Parses a name; `None` if it is not that of `socket`.
     pub fn read(name: &str, socket: &Socket) -> Option<FdName> {
         let hex = |text: &str| u64::from_str_radix(text, 16).ok();
         let mut parts = name.strip_prefix(PREFIX)?.splitn(4, '.');
@@ -56,7 +56,7 @@ impl FdName {
         self.file
     }
 
-    /// Whether it was kept for the listener of this name.
+    /// Whether it was stored for the listener of this name.
     pub fn is_for(&self, listener: &str) -> bool {
         self.listener == printable(listener)
     }
@@ -73,7 +73,7 @@ fn number(socket: &impl AsFd) -> io::Result<u64> {
     Ok(fstat(socket)?.st_ino)
 }
 
-/// A name in the characters that the manager takes, and no longer than fits behind three numbers.
+/// A name in characters that the manager accepts, cut to fit behind three numbers.
 fn printable(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {
@@ -86,30 +86,30 @@ fn printable(name: &str) -> String {
     text
 }
 
-/// What the manager keeps of us.
+/// Our sockets in the manager's store.
 pub struct FdStore {
     manager: Rc<Manager>,
     names: BTreeSet<String>,
 }
 
 impl FdStore {
-    /// A store that has sockets by these `names` from before.
+    /// A store with sockets of these `names` from before.
     pub fn new(manager: Rc<Manager>, names: impl IntoIterator<Item = String>) -> FdStore {
         FdStore { manager, names: names.into_iter().collect() }
     }
 
-    /// How many sockets it has room for in all.
-    pub fn room(&self) -> usize {
+    /// Number of sockets that it can hold.
+    pub fn capacity(&self) -> usize {
         self.manager.capacity()
     }
 
-    /// Has the manager keep `wanted`, and nothing else.
-    pub fn settle<'a>(&mut self, wanted: impl IntoIterator<Item = (FdName, &'a Socket)>) {
+    /// Makes the manager keep `wanted`, and nothing else.
+    pub fn sync<'a>(&mut self, wanted: impl IntoIterator<Item = (FdName, &'a Socket)>) {
         let wanted: Vec<_> = wanted.into_iter().map(|(label, socket)| (label.to_string(), socket)).collect();
         let is_wanted = |name: &String| wanted.iter().any(|(label, _)| label == name);
-        // Those first: a socket that has got another name is not kept twice.
+        // These first, so that a socket under a new name is not stored twice.
         let unwanted: Vec<String> = self.names.iter().filter(|name| !is_wanted(name)).cloned().collect();
-        unwanted.iter().for_each(|name| self.let_go(name));
+        unwanted.iter().for_each(|name| self.remove(name));
         for (name, socket) in wanted {
             if self.names.contains(&name) {
                 continue;
@@ -126,8 +126,8 @@ impl FdStore {
         }
     }
 
-    /// Has the manager close what it keeps by this name.
-    pub fn let_go(&mut self, name: &str) {
+    /// Makes the manager close the socket of this name.
+    pub fn remove(&mut self, name: &str) {
         if self.names.remove(name) {
             self.manager.remove(name);
         }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_label_is_read_as_it_was_written_and_only_of_its_socket() {
+    fn a_name_is_parsed_as_it_was_written_and_only_for_its_socket() {
         let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         let (ours, other) = (socket(), socket());
         let file = Some(FileId { device: 26, inode: u64::MAX });

@@ -1,5 +1,5 @@
-//! The host names of a configuration, each looked up once, however many listeners and ports it has. A name server may be silent
-//! for a long time, so others look up, and whoever wants the answers does not wait for all of them.
+//! The host names of a configuration, each looked up once for all listeners and ports. A name server may be silent for
+//! a long time, so other threads look up, and the caller does not wait for all of them.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,28 +15,28 @@ use std::{
 
 use crate::config::{Address, Host, Listener};
 
-/// How long all look-ups together may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time-out of all look-ups together.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often to see whether the answers are still wanted.
+/// How often the caller checks whether the answers are still wanted.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How many names are looked up at a time.
+/// Names that are looked up at a time.
 const THREADS: usize = 8;
 
-/// How many threads may wait for name servers, those included whose answers nobody wants any more.
+/// Threads that may wait for name servers, at most, with those whose answers are no longer wanted.
 const MOST_THREADS: usize = 32;
 
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Stack of a thread that looks up: modules of the C library may do it in their own way.
+/// Stack of a thread that looks up: the C library may run modules of its own on it.
 const STACK: usize = 1 << 20;
 
-/// What names were found to stand for.
+/// The addresses of each name, or why it has none.
 #[derive(Debug, Default)]
 pub struct HostNames(HashMap<String, Result<Vec<SocketAddr>, String>>);
 
-/// The name of a host that must be looked up. Of a zone it is only the number of the interface.
+/// The name of a host that must be looked up. With a zone, only the number of the interface is.
 pub(super) fn name_of(host: &Host) -> Option<String> {
     match host {
         Host::Ip(_) => None,
@@ -46,7 +46,7 @@ pub(super) fn name_of(host: &Host) -> Option<String> {
 }
 
 impl HostNames {
-    /// Looks up all names of `listeners`. `None` if `is_over` says that nobody wants them any more.
+    /// Looks up all names of `listeners`. `None` if `is_over` says that they are no longer wanted.
     pub fn look_up<'a>(
         listeners: impl IntoIterator<Item = &'a Listener>,
         is_over: impl Fn() -> bool,
@@ -57,7 +57,7 @@ impl HostNames {
             Address::Path(_) | Address::Abstract(_) => None,
         };
         let names: BTreeSet<String> = addresses.filter_map(host).collect();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         let mut found = HashMap::new();
         let room = MOST_THREADS.saturating_sub(WAITING.load(Relaxed));
         let threads = names.len().min(THREADS).min(room);
@@ -69,13 +69,13 @@ impl HostNames {
             let look_up = move || {
                 while let Some(name) = next().filter(|_| Instant::now() < end) {
                     let addresses = addresses_of(&name);
-                    // Nobody listens any more if that took too long.
+                    // It fails if the look-up took too long, and the caller has gone on.
                     let _ = answer.send((name, addresses));
                 }
                 WAITING.fetch_sub(1, Relaxed);
             };
             WAITING.fetch_add(1, Relaxed);
-            // With some of them it takes longer; without any, there is no answer.
+            // With fewer threads it takes longer; without any, there is no answer.
             if thread::Builder::new().name("resolver".into()).stack_size(STACK).spawn(look_up).is_err() {
                 WAITING.fetch_sub(1, Relaxed);
             }
@@ -95,11 +95,11 @@ impl HostNames {
         Some(HostNames(found))
     }
 
-    /// What `name` stands for, or why that is not known.
+    /// The addresses of `name`, or why they are not known.
     pub(super) fn addresses(&self, name: &str) -> Result<&[SocketAddr], String> {
         match self.0.get(name) {
             Some(found) => found.as_deref().map_err(String::clone),
-            None => Err(format!("there was no answer within {PATIENCE:?}")),
+            None => Err(format!("there was no answer within {TIMEOUT:?}")),
         }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_what_is_not_wanted() {
+    fn a_look_up_that_is_not_wanted_returns_at_once() {
         assert!(HostNames::look_up(&listeners(&["localhost:1"]), || true).is_none());
         assert!(HostNames::look_up(&listeners(&["127.0.0.1:1"]), || true).is_some());
     }

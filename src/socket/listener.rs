@@ -1,4 +1,4 @@
-//! One bound socket of any protocol; accept(2) and its error table. It unlinks only its own socket file.
+//! One bound socket of any protocol: accept(2) and its error table. It unlinks only its own socket file.
 
 use std::{
     io,
@@ -25,45 +25,45 @@ pub(super) mod unit;
 
 use unit::Unit;
 
-/// A socket that clients can reach.
+/// A socket that clients can reach, and its siblings in the SO_REUSEPORT group.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: Socket,
     pub(super) protocol: Protocol,
     pub(super) address: Peer,
-    /// Where it was to be bound, which is not the same with port 0.
+    /// The address that it was to be bound to, which differs from the real one with port 0.
     pub(super) place: Option<Peer>,
-    /// Sockets bound to the same port, for event loops that want one of their own.
+    /// Other sockets of the same port (SO_REUSEPORT), for event loops that want one of their own.
     pub(super) reuseport_siblings: Vec<Socket>,
     pub(super) owner: SocketOwner,
-    /// Of one that was passed.
+    /// The socket unit of a socket that was passed.
     pub(super) unit: Option<Arc<Unit>>,
-    // After the socket: the file goes away once nobody can connect any more.
+    // Dropped after the socket: the file is removed once no client can connect any more.
     pub(super) file: Option<SocketFile>,
 }
 
-/// Why there was no connection to accept.
+/// Why accept(2) returned no connection.
 #[derive(Debug)]
 pub enum AcceptError {
-    /// None waits, on a non-blocking socket.
+    /// EAGAIN: the backlog of a non-blocking socket is empty.
     WouldBlock,
     /// A signal, or a connection that failed before it was accepted: try again.
     Retry,
-    /// No descriptors or memory are left: rest before trying again.
+    /// Descriptors or memory ran out: back off before trying again.
     Exhausted(io::Error),
     /// The socket is unusable.
     Fatal(io::Error),
 }
 
 impl Listener {
-    /// A socket for another event loop: one of the twins, or this socket itself once more.
+    /// A socket for another event loop: a reuseport sibling, or a duplicate of this socket.
     pub fn reuseport_sibling(&mut self) -> io::Result<Listener> {
         let socket = self.reuseport_siblings.pop().map_or_else(|| self.socket.try_clone(), Ok)?;
         Ok(self.sibling(socket))
     }
 
-    /// Another socket of this port, or this one once more. Its address is not asked for: that of one that clients have been kept
-    /// from may have changed.
+    /// A listener for another socket of this port, or for a duplicate of this one. The address is copied: that of a
+    /// socket after [`Listener::keep_clients_away`] may have changed.
     pub(super) fn sibling(&self, socket: Socket) -> Listener {
         let (protocol, address, owner) = (self.protocol, self.address.clone(), self.owner);
         Listener {
@@ -83,18 +83,18 @@ impl Listener {
         self.socket
     }
 
-    /// The same as somebody else's.
+    /// The same listener with another owner.
     pub fn of(self, owner: SocketOwner) -> Listener {
         Listener { owner, ..self }
     }
 
-    /// Whose it is.
+    /// The owner of the socket.
     pub fn owner(&self) -> SocketOwner {
         self.owner
     }
 
-    /// Says whether the service manager is to keep a socket that we made. One that is ours alone is never told otherwise: its
-    /// filter is locked.
+    /// Sets whether the service manager keeps a socket that we made. No later daemon configures one that ends with us,
+    /// so its filter is locked.
     pub fn keep(&mut self, kept: bool) {
         self.owner = if kept { SocketOwner::Stored } else { SocketOwner::Own };
         self.lock_filter();
@@ -102,35 +102,34 @@ impl Listener {
 
     fn lock_filter(&self) {
         if self.owner == SocketOwner::Own && self.protocol == Protocol::Udp {
-            // Without the lock it is as good a filter.
+            // The filter works without the lock, too.
             self.sockets().for_each(|socket| _ = options::lock_filter(socket));
         }
     }
 
-    /// The socket and its twins, each as a listener.
+    /// The socket and its reuseport siblings, each as a listener.
     pub fn separate(mut self) -> Vec<Listener> {
-        let reuseport_siblings = std::mem::take(&mut self.reuseport_siblings).into_iter();
-        let reuseport_siblings: Vec<_> =
-            reuseport_siblings.map(|reuseport_sibling| self.sibling(reuseport_sibling)).collect();
-        std::iter::once(self).chain(reuseport_siblings).collect()
+        let siblings = std::mem::take(&mut self.reuseport_siblings).into_iter();
+        let siblings: Vec<_> = siblings.map(|socket| self.sibling(socket)).collect();
+        std::iter::once(self).chain(siblings).collect()
     }
 
-    /// The same sockets once more, without the file.
+    /// Duplicates of all its sockets, without the file.
     pub fn try_clone(&self) -> io::Result<Listener> {
-        let reuseport_siblings: io::Result<Vec<Socket>> =
+        let siblings: io::Result<Vec<Socket>> =
             self.reuseport_siblings.iter().map(Socket::try_clone).collect();
         let listener = self.sibling(self.socket.try_clone()?);
-        Ok(Listener { reuseport_siblings: reuseport_siblings?, place: self.place.clone(), ..listener })
+        Ok(Listener { reuseport_siblings: siblings?, place: self.place.clone(), ..listener })
     }
 
-    /// Makes sockets that others had before what `settings` say now.
+    /// Applies `settings` to sockets that had other ones before.
     pub fn reconfigure(&self, settings: &config::Listener) -> io::Result<()> {
         for socket in self.sockets() {
             let usual = self.unit.as_ref().map_or_else(|| Usual::of_new(socket), |unit| Ok(unit.usual))?;
             options::renew(socket, settings, &self.address, &usual)?;
         }
         if self.owner != SocketOwner::Activated {
-            // One that replaces another begins to listen here, beside it for the moment.
+            // A socket that replaces another one begins to listen here, beside it for the moment.
             self.share_port(true)?;
             self.sockets().try_for_each(|socket| options::listen(socket, settings))?;
             self.share_port(settings.reuse_port || !self.reuseport_siblings.is_empty())?;
@@ -139,7 +138,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Lets other sockets of this user be bound to the same port, or not.
+    /// Lets other sockets of this user be bound to the same port (SO_REUSEPORT), or not.
     pub fn share_port(&self, share: bool) -> io::Result<()> {
         match self.address {
             Peer::Inet(_) if self.owner != SocketOwner::Activated => {
@@ -149,17 +148,17 @@ impl Listener {
         }
     }
 
-    /// Whether it is bound there, or was to be.
+    /// Whether it is bound to `place`, or was to be.
     pub fn is_at(&self, place: &Peer) -> bool {
         self.place.as_ref() == Some(place) || self.address.is_same(place)
     }
 
-    /// Where it is bound, and where it was to be.
+    /// The address that it was to be bound to, and the real one.
     pub fn places(&self) -> impl Iterator<Item = &Peer> {
         self.place.iter().chain([&self.address])
     }
 
-    /// Whether it can be made what `settings` say. (One that was passed is taken as it is.)
+    /// Whether `settings` can be applied to it. (A socket that was passed is taken as it is.)
     pub fn is_fit(&self, settings: &config::Listener) -> bool {
         let misfit = || options::misfit(&self.socket, settings, &self.address);
         self.owner == SocketOwner::Activated || misfit().is_ok_and(|key| key.is_none())
@@ -170,11 +169,11 @@ impl Listener {
         self.protocol
     }
 
-    /// A socket that is bound already, by another process of the daemon.
+    /// A listener for a socket that is bound already, maybe by another process of the daemon.
     pub fn adopt(socket: Socket, protocol: Protocol) -> io::Result<Listener> {
         let address = Peer::from(&socket.local_addr()?);
         if let (Protocol::Udp, Peer::Inet(address)) = (protocol, &address) {
-            // An answer to a listener of our own would be answered.
+            // The guard must know: an answer to one of our own listeners would be answered.
             guard::own_ports()?.insert(*address);
         }
         let (place, reuseport_siblings, owner, unit, file) = (None, Vec::new(), SocketOwner::Own, None, None);
@@ -199,52 +198,52 @@ impl Listener {
         Ok((socket, Peer::from(&peer)))
     }
 
-    /// Refuses all clients from now on, also where other processes have a copy of this socket; but not if it is the service
-    /// manager's: there they wait for the next daemon.
+    /// Refuses all clients from now on, in every process that has a copy of this socket. Not if the service manager
+    /// owns it: there clients wait for the next daemon.
     pub fn refuse(&self) {
         if self.owner == SocketOwner::Activated {
             return;
         }
-        // It fails only where that has been done before.
+        // It fails only if this was done before.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
         if self.protocol == Protocol::Unix {
-            // The kernel resets those who wait at a TCP socket. Here they would wait until the last copy of it is closed. Nobody
-            // can connect any more, and an accept does not wait (unix(7)).
+            // At a TCP socket the kernel resets the clients in the backlog; here they would wait until the last copy of
+            // it is closed. No client can connect any more, and accept(2) does not block (unix(7)).
             while matches!(self.accept(), Ok(_) | Err(AcceptError::Retry)) {}
         }
     }
 
-    /// Leaves new clients to the other sockets of the port, or to nobody; those that are here already wait on. Then the last of them
-    /// can be served before the socket is closed: the kernel resets whoever still waits in one that closes.
+    /// Leads new clients to the other sockets of the port, or to none; those in the backlog stay. So the last of them
+    /// can be served before the socket is closed: at close(2) the kernel resets the connections that were not accepted.
     pub fn keep_clients_away(&self) {
         if self.owner == SocketOwner::Activated {
             return;
         }
         let Peer::Inet(address) = self.address else { return };
         for socket in self.sockets() {
-            // The next reload may want the port before the last of them is served.
+            // The next reload may need the port before the last of them is served.
             let _ = socket.set_reuse_port(true);
-            // If that fails a client may be lost that comes in the very moment of the end.
+            // If this fails, a client that connects at the very moment of the close may be lost.
             let _ = match self.protocol {
                 Protocol::Tcp => interface_index::bind(socket, interface_index::NO_INTERFACE),
-                // It is to send answers yet, which it could not without an interface. Connected, to itself, it gets nothing
-                // from others.
+                // A UDP socket still has answers to send, which needs an interface. Connected to itself, it receives
+                // from no other.
                 _ => socket.connect(&reachable(address).into()),
             };
         }
     }
 
-    /// Whether calls on this socket, in every process that shares it, return instead of waiting.
+    /// Sets O_NONBLOCK of this socket, for every process that shares it.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         self.socket.set_nonblocking(nonblocking)
     }
 
-    /// Whether datagrams come with the address that they were sent to: only where the socket has several.
+    /// Whether datagrams come with their destination: only where the socket has several addresses.
     pub fn has_many_addresses(&self) -> bool {
         matches!(self.address, Peer::Inet(address) if address.ip().is_unspecified())
     }
 
-    /// Where it is bound, as the guard of datagrams sees it. A unix socket is nobody's but this machine's.
+    /// The scope of its address, for the guard of datagrams. Only this machine can reach a unix socket.
     pub fn place(&self) -> AddressScope {
         match self.address {
             Peer::Inet(address) => AddressScope::of(address),
@@ -252,27 +251,27 @@ impl Listener {
         }
     }
 
-    /// All sockets of its own that clients may reach: itself and its twins.
+    /// The socket and its reuseport siblings.
     pub fn sockets(&self) -> impl Iterator<Item = &Socket> {
         std::iter::once(&self.socket).chain(&self.reuseport_siblings)
     }
 
-    /// Where it is bound, with the real port.
+    /// The address that it is bound to, with the real port.
     pub fn address(&self) -> &Peer {
         &self.address
     }
 
-    /// Where it is bound, as a URL.
+    /// That address, as a URL.
     pub fn url(&self) -> Url<'_> {
         self.address.url(self.protocol)
     }
 
-    /// Gives it the file that is its socket's.
+    /// Sets the file of the socket.
     pub fn set_file(&mut self, file: SocketFile) {
         self.file = Some(file);
     }
 
-    /// The socket's file, if it has one: whoever takes it decides when it is removed.
+    /// Takes the file of the socket, if it has one: the caller decides when it is removed.
     pub fn take_file(&mut self) -> Option<SocketFile> {
         self.file.take()
     }
@@ -295,7 +294,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// See accept(2), "Error handling": errors of the network that is pending on the new socket mean "again".
+/// The error table of accept(2), "Error handling": pending network errors of the new socket mean "try again".
 fn accept_error(error: io::Error) -> AcceptError {
     match error.raw_os_error() {
         Some(libc::EAGAIN) => AcceptError::WouldBlock,

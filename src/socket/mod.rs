@@ -1,7 +1,14 @@
-//! Listening sockets: found, bound, inherited, given their options, and kept over a restart.
+//! Room `socket`: listening sockets, bound or inherited, given their options, and kept over a restart.
 //!
-//! Comes in: addresses of the configuration, and sockets that a service manager has passed. Goes out: `Listener`s.
-//! Read `listener`, then `bind` with `resolve` and `host_names`, then `options`, `socket_file`, `activation` and `fd_store`.
+//! In: the addresses of the configuration; sockets of a socket unit, and those that the service manager stored for the
+//! next echod.
+//! Out: `Listener`s with their socket files; a failure that says what is in the way of an address.
+//!
+//! Read `listener` first: one bound socket, and accept(2). Then `bind`: from an entry of the configuration to its
+//! sockets, with `resolve`, `host_names` and `name_clashes`; then `options` and `socket_file`.
+//! `activation` finds inherited sockets (`listener::unit` is what a socket unit set on one), `fd_store` has the service
+//! manager keep ours, and `owner` is what becomes of a socket when this process ends. `address` is how all of them are
+//! written.
 
 pub mod activation;
 pub mod address;

@@ -1,4 +1,4 @@
-//! One address by two names: what only those see who have looked the names up.
+//! One address by two names: a clash that shows only after the names are looked up.
 
 use super::{host_names::HostNames, host_names::name_of};
 use crate::{
@@ -6,10 +6,11 @@ use crate::{
     report::error::{Exit, Failure},
 };
 
-/// Whether all addresses of `listeners` can be bound beside each other. A name that was not found is none of them.
+/// Checks that all addresses of `listeners` can be bound beside each other. A name that was not found clashes with
+/// none.
 ///
 /// # Errors
-/// Names both listeners.
+/// If two of them cannot; it names both listeners.
 pub fn check_names<'a>(
     listeners: impl IntoIterator<Item = &'a Listener>,
     names: &HostNames,

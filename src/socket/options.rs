@@ -21,7 +21,7 @@ mod usual;
 
 pub use usual::Usual;
 
-/// Sets what the configuration asks for on a new socket that is to be bound to `place`.
+/// Sets the configured options on a new socket that is to be bound to `place`.
 pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -> io::Result<()> {
     if let Peer::Inet(address) = place {
         socket.set_reuse_port(settings.reuse_port)?;
@@ -40,8 +40,8 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
     renew(socket, settings, place, &Usual::of(socket)?)
 }
 
-/// Makes a socket that is bound to `place`, or is to be, what the configuration says, whatever another one has made of it before. What
-/// is left to the kernel becomes as `usual`.
+/// Applies the configuration to a socket that is, or is to be, bound to `place`, whatever was set on it before. Options
+/// that are left to the kernel become as `usual`.
 pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: &Usual) -> io::Result<()> {
     let config::Listener { receive_buffer, send_buffer, .. } = *settings;
     usual.free_buffers(socket, Chosen { receive: receive_buffer == 0, send: send_buffer == 0 })?;
@@ -63,7 +63,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
             Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
         }
         socket.set_keepalive(settings.keepalive != Keepalive::Off)?;
-        // On a UDP socket it would let a second daemon take the port without a word (socket(7)).
+        // On a UDP socket it would let a second daemon take the port unnoticed (socket(7)).
         socket.set_reuse_address(settings.reuse_address)?;
     }
     if settings.protocol == Protocol::Udp {
@@ -71,12 +71,12 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         path_mtu::forbid_fragments(socket);
     }
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
-        // The reply is to leave from the address that was asked.
+        // The answer must leave from the address that was asked.
         match Domain::for_address(*address) {
             Domain::IPV6 => {
                 nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv6RecvPacketInfo, &true)?;
-                // It may be one that is local by a route only. A kernel without the option (before 4.15) asks for an interface
-                // with it.
+                // It may be local only by a route. A kernel without the option (before 4.15) wants an interface that
+                // has it.
                 let _ = socket.set_freebind_v6(true);
             }
             _ => nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::Ipv4PacketInfo, &true)?,
@@ -85,24 +85,25 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
     guard(socket, settings, *address)
 }
 
-/// Lets urgent data come in its place among the other bytes, on a connection that has not inherited that: one of a unix socket never
-/// does, and one of TCP does not if it was there before somebody asked for it.
+/// Leaves urgent data inline (SO_OOBINLINE) on a connection that did not inherit the option: one of a unix socket never
+/// does, and one of TCP does not if it was there before the option was set.
 pub fn when_accepted(socket: &Socket) {
-    // Where it fails nothing can be sent that way.
+    // Where this fails, the peer cannot send urgent data.
     let _ = socket.set_out_of_band_inline(true);
 }
 
-/// Lets clients connect, or changes how many of them may wait.
+/// Begins to listen, or changes the backlog.
 pub fn listen(socket: &Socket, settings: &config::Listener) -> io::Result<()> {
     if !settings.protocol.is_stream() {
         return Ok(());
     }
     let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
-    // The kernel lowers it to net.core.somaxconn.
+    // The kernel limits it to net.core.somaxconn.
     socket.listen(if backlog == 0 { i32::MAX } else { backlog })
 }
 
-/// What the kernel does for the guard of a listener: it drops what the datagram alone condemns, and tells what became of answers.
+/// What the kernel does for the guard: the filter drops what the datagram alone condemns, and the error queue reports
+/// what became of answers.
 fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> io::Result<()> {
     if settings.protocol != Protocol::Udp {
         return Ok(());
@@ -112,7 +113,7 @@ fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> i
         address.is_ipv6(),
         guard::wants_feedback(settings, AddressScope::of(address)),
     )?;
-    // The guard decides the same. Without the filter it only has more to do.
+    // The guard decides the same; without the filter it only has more to do.
     if let Err(error) = filter(socket, &guard::filter(settings, address.is_ipv6()).unwrap_or_default()) {
         let name = &settings.name;
         let cure = match error.kind() {
@@ -126,7 +127,7 @@ fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> i
     Ok(())
 }
 
-/// Puts `program` in the place of what is there.
+/// Replaces the attached filter by `program`.
 fn filter(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
     if socket_filter::program(socket)? == program {
         return Ok(());
@@ -137,7 +138,7 @@ fn filter(socket: &Socket, program: &[Instruction]) -> io::Result<()> {
     }
 }
 
-/// Locks the filter of a socket that nobody will be told anything else about. Without a filter there is nothing to lock: one may
+/// Locks the filter of a socket that no other daemon will configure. Without a filter there is nothing to lock: one may
 /// come with a reload.
 pub fn lock_filter(socket: &Socket) -> io::Result<()> {
     if socket_filter::program(socket)?.is_empty() {
@@ -146,11 +147,11 @@ pub fn lock_filter(socket: &Socket) -> io::Result<()> {
     socket_filter::lock(socket)
 }
 
-/// The key that makes a socket that is bound to `place` another one than `settings` ask for: what it says can be set only before it is
-/// bound.
+/// The key in which a socket bound to `place` differs from what `settings` ask for, if that can be set only before
+/// bind(2).
 ///
 /// # Errors
-/// ENODEV if the interface is gone that it is bound to.
+/// ENODEV if the interface that it is bound to is gone.
 pub fn misfit(
     socket: &Socket,
     settings: &config::Listener,
@@ -158,18 +159,19 @@ pub fn misfit(
 ) -> io::Result<Option<&'static str>> {
     let Peer::Inet(inet) = place else { return Ok(None) };
     let only_v6 = settings.v6_only || leaves_v4(settings, *inet);
-    // Bound to one address it is that address's only, whatever was asked.
+    // Bound to one address, it serves only that one, whatever was set.
     if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
         return Ok(Some("v6-only"));
     }
-    // A link-local address has an interface by itself.
+    // A link-local address includes its interface.
     let is_scoped = matches!(inet, SocketAddr::V6(address) if address.scope_id() != 0);
     let has_device = (is_scoped && settings.device.is_empty())
         || socket.device()?.unwrap_or_default() == settings.device.as_bytes();
     Ok(if has_device { None } else { Some("device") })
 }
 
-/// Whether it is `[::]`, and the same listener also binds the IPv4 wildcard to this port: then it must leave IPv4 to that one.
+/// Whether `place` is `[::]`, and the same listener also binds the IPv4 wildcard to this port: then it must leave IPv4
+/// to that socket.
 fn leaves_v4(settings: &config::Listener, place: SocketAddr) -> bool {
     let is_v4_wildcard = |address: &Address| {
         matches!(address, Address::Inet { host: Host::Ip(ip), ports }

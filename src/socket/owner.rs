@@ -1,14 +1,14 @@
-//! Whose a socket is, and so what becomes of it when we are gone.
+//! The owner of a socket, which decides what becomes of it when this process ends.
 
 use serde::{Deserialize, Serialize};
 
-/// Whose a socket is.
+/// The owner of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SocketOwner {
-    /// We made it, and it ends with us.
+    /// This daemon made it, and closes it.
     Own,
-    /// An echod made it, and the service manager keeps it for the next one (sd_notify(3), `FDSTORE=1`).
+    /// An echod made it, and the service manager stores it for the next one (sd_notify(3), `FDSTORE=1`).
     Stored,
-    /// The service manager made it and passed it to us. It is never shut down, because it serves on when we are gone.
+    /// The service manager made it and passed it. It is never shut down, because it serves on after this process.
     Activated,
 }

@@ -1,4 +1,4 @@
-//! Where a listener is to be bound, and what to say if that fails.
+//! The addresses that a listener is to be bound to, and the failure if one of them cannot be.
 
 use std::{io, net::UdpSocket, path::Path};
 
@@ -9,7 +9,7 @@ use crate::{
     socket::address::Peer,
 };
 
-/// All sockets that an address of the file stands for.
+/// All addresses that an entry of the configuration stands for.
 pub fn resolve(
     settings: &config::Listener,
     address: &Address,
@@ -48,7 +48,7 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// Whether this machine has what a socket at `place` takes: the address, or the directory.
+/// Checks that this machine has what a socket at `place` needs: the address, or the directory.
 pub(super) fn look_for(place: &Peer) -> io::Result<()> {
     match place {
         Peer::Inet(address) => {
@@ -64,20 +64,20 @@ pub(super) fn look_for(place: &Peer) -> io::Result<()> {
     }
 }
 
-/// What to say of a place that is left out.
+/// The note about an address that is left out.
 pub(super) fn left_out(settings: &config::Listener, place: &Peer, error: &io::Error) -> String {
     let (name, url) = (&settings.name, place.url(settings.protocol));
-    format!("listener \"{name}\": left out {url}: {}", words(error))
+    format!("listener \"{name}\": left out {url}: {}", error_text(error))
 }
 
-/// `ours` says which socket of this daemon may be in the way, and the cure.
+/// The failure to bind `place`. `ours` names the socket of this daemon that may be in the way, and what to do.
 pub(super) fn cannot_bind(
     settings: &config::Listener,
     place: &Peer,
     error: &io::Error,
     ours: Option<String>,
 ) -> Failure {
-    let ours = ours.map(|words| format!("; {words}"));
+    let ours = ours.map(|hint| format!("; {hint}"));
     let (exit, cure) = match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => (
             Exit::NoPermission,
@@ -107,11 +107,11 @@ pub(super) fn cannot_bind(
         _ => (Exit::Unavailable, ""),
     };
     let (name, url) = (&settings.name, place.url(settings.protocol));
-    Failure::new(exit, format!("listener \"{name}\": cannot bind {url}: {}{cure}", words(error)))
+    Failure::new(exit, format!("listener \"{name}\": cannot bind {url}: {}{cure}", error_text(error)))
 }
 
-/// What went wrong, without Rust's " (os error 98)".
-pub fn words(error: &io::Error) -> String {
+/// The text of an error, without Rust's " (os error 98)".
+pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

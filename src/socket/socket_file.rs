@@ -1,7 +1,7 @@
-//! The file of a unix socket: taken over when stale, owned and permitted as configured, removed only if still ours.
+//! The file of a unix socket: replaced if stale, given its owner and mode, removed only if still ours.
 //!
-//! Others may write to its directory, so nothing is done to a path that acts on whatever stands there by now: the mode is that of
-//! the socket before it is bound, the owner is changed by a descriptor of the file.
+//! Other users may write to its directory, so no step acts on whatever file has the path by then: the mode is set on
+//! the socket before bind(2), the owner is changed through a descriptor of the file.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -22,41 +22,41 @@ use socket2::{SockAddr, Socket, Type};
 
 use crate::config;
 
-/// The file of a socket of ours. Dropped, it is removed, unless another file stands in its place by now, or it stays because its
-/// socket does.
+/// The file of one of our sockets. On drop it is removed, unless another file has its path by then, or it stays because
+/// its socket does.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     id: FileId,
     stays: bool,
-    /// Whose it is where the configuration names nobody: the user and the group that the kernel gave it.
+    /// User and group that the kernel gave the file, for a configuration that names none.
     made: (u32, u32),
-    /// Where the file is now that had the path before, to be put back unless this one is confirmed.
-    pause: Option<Pause>,
+    /// The file that had the path before, under another name; put back unless this one is confirmed.
+    displaced: Option<Displaced>,
 }
 
-/// A file that has made way for another one. Dropped, it is put back.
+/// A file that was renamed to make way for another one. On drop it is put back.
 #[derive(Debug)]
-struct Pause {
+struct Displaced {
     path: PathBuf,
     now: Option<PathBuf>,
 }
 
-/// Device and inode: no two files that exist at the same time have the same.
+/// Device and inode: unique among all files that exist at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
-    /// The file system it is on.
+    /// The file system.
     pub device: u64,
-    /// Its number there.
+    /// The number of the file there.
     pub inode: u64,
 }
 
 impl SocketFile {
-    /// Binds `socket` to `path`. A socket file that nobody serves any more is replaced, and so is `ours`, the file of a socket that
-    /// we are about to give up: it is put back unless this one is [confirmed](SocketFile::confirm).
+    /// Binds `socket` to `path`. A stale socket file is replaced, and so is `ours`, the file of a socket that we are
+    /// about to close: it is put back unless the new one is [confirmed](SocketFile::confirm).
     ///
     /// # Errors
-    /// EADDRINUSE if somebody serves it; an error that says so if the path is no socket.
+    /// EADDRINUSE if a process serves it; an error that says so if the path is not a socket.
     pub fn bind(
         socket: &Socket,
         address: &SockAddr,
@@ -64,13 +64,13 @@ impl SocketFile {
         settings: &config::Listener,
         ours: Option<FileId>,
     ) -> io::Result<SocketFile> {
-        let mut pause = None;
+        let mut displaced = None;
         if let Err(error) = bind(socket, address, settings) {
             if error.kind() != ErrorKind::AddrInUse {
                 return Err(error);
             }
             if ours == Some(FileId::of(&fs::symlink_metadata(path)?)) {
-                pause = Some(Pause::put(path)?);
+                displaced = Some(Displaced::put(path)?);
             } else {
                 remove_stale(address, path)?;
             }
@@ -78,21 +78,22 @@ impl SocketFile {
         }
         let (found, id) = open(path)?;
         let made = found.metadata().map(|found| (found.uid(), found.gid()))?;
-        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, made, pause };
+        let file = SocketFile { path: std::path::absolute(path)?, id, stays: false, made, displaced };
         own(&found, settings, made)?;
         Ok(file)
     }
 
-    /// The file of a socket that an echod before this one has bound to `path`, with the owner and the permissions of now.
+    /// The file of a socket that a previous echod bound to `path`, with the owner and mode of the present
+    /// configuration.
     ///
     /// # Errors
-    /// If it is not there any more, or another file is.
+    /// If it is gone, or another file has its path.
     pub fn find(path: &Path, id: FileId, settings: &config::Listener) -> io::Result<SocketFile> {
         let path = std::path::absolute(path)?;
         let made = newcomer(&path);
-        let file = SocketFile { path, id, stays: true, made, pause: None };
+        let file = SocketFile { path, id, stays: true, made, displaced: None };
         match file.renew(settings) {
-            // Another user's, as it was before: nobody has asked for anything else.
+            // It belongs to another user, as before, and the configuration names no owner.
             Err(error)
                 if error.kind() == ErrorKind::PermissionDenied
                     && settings.socket_user.is_none()
@@ -102,77 +103,77 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// Gives it the owner and the permissions that the configuration says now.
+    /// Sets the owner and mode of the configuration.
     ///
     /// # Errors
-    /// If it is not there any more, or another file is.
+    /// If it is gone, or another file has its path.
     pub fn renew(&self, settings: &config::Listener) -> io::Result<()> {
         let (found, now) = open(&self.path)?;
         if now != self.id {
             return Err(io::Error::other("another file has its path"));
         }
         if found.metadata()?.mode() & 0o7777 != settings.socket_mode {
-            // This name is that of the file which is open. (A descriptor that only stands for a file cannot be asked.)
+            // This name leads to the open file. (fchmod(2) fails on a descriptor with O_PATH.)
             let name = format!("/proc/self/fd/{}", found.as_raw_fd());
             fs::set_permissions(name, fs::Permissions::from_mode(settings.socket_mode))?;
         }
         own(&found, settings, self.made)
     }
 
-    /// Removes the file at `path` if it is that one.
+    /// Removes the file at `path` if it has this identity.
     pub fn remove(path: &Path, id: FileId) {
-        drop(SocketFile { path: path.to_owned(), id, stays: false, made: (0, 0), pause: None });
+        drop(SocketFile { path: path.to_owned(), id, stays: false, made: (0, 0), displaced: None });
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it has its path still.
+    /// Whether the path still leads to this file.
     pub fn is_there(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id)
     }
 
-    /// Which file it is.
+    /// The identity of the file.
     pub fn id(&self) -> FileId {
         self.id
     }
 
-    /// Removes for good what it has replaced.
+    /// Removes for good the file that this one has replaced.
     pub fn confirm(&mut self) {
-        self.pause.take().into_iter().for_each(Pause::remove);
+        self.displaced.take().into_iter().for_each(Displaced::remove);
     }
 
-    /// Says whether it stays when it is dropped.
+    /// Sets whether the file stays on drop.
     pub fn stay(&mut self, stays: bool) {
         self.stays = stays;
     }
 
-    /// Whether it is the file at that path.
+    /// Whether this is the file at `path`.
     pub fn is_at(&self, path: &Path) -> bool {
         std::path::absolute(path).is_ok_and(|path| path == self.path)
     }
 }
 
-impl Pause {
-    fn put(path: &Path) -> io::Result<Pause> {
+impl Displaced {
+    fn put(path: &Path) -> io::Result<Displaced> {
         let path = std::path::absolute(path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let now = path.with_file_name(format!(".{name}.{}", std::process::id()));
         fs::rename(&path, &now)?;
-        Ok(Pause { path, now: Some(now) })
+        Ok(Displaced { path, now: Some(now) })
     }
 
     fn remove(mut self) {
-        // Whoever comes by its name is refused, even if it stays.
+        // Even if the file stays, clients that connect to it are refused.
         let _ = self.now.take().map(fs::remove_file);
     }
 }
 
-impl Drop for Pause {
+impl Drop for Displaced {
     fn drop(&mut self) {
-        // In one step with the end of what has taken its place.
+        // rename(2) also removes, in the same step, the file that has taken its place.
         let _ = self.now.take().map(|now| fs::rename(now, &self.path));
     }
 }
@@ -183,17 +184,17 @@ impl FileId {
     }
 }
 
-/// Binds a socket, whose file has its mode from the beginning.
+/// Binds a socket; its file has its mode from the beginning.
 fn bind(socket: &Socket, address: &SockAddr, settings: &config::Listener) -> io::Result<()> {
     fchmod(socket, Mode::from_bits_truncate(settings.socket_mode))?;
-    // It is the whole process's. No other thread makes files.
+    // The umask is that of the whole process. No other thread creates files.
     let before = umask(Mode::empty());
     let bound = socket.bind(address);
     umask(before);
     bound
 }
 
-/// The socket file at `path`, open only to be looked at and to be given away.
+/// The socket file at `path`, opened with O_PATH: to look at it, and to change its owner.
 fn open(path: &Path) -> io::Result<(File, FileId)> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
     let found = file.metadata()?;
@@ -203,15 +204,15 @@ fn open(path: &Path) -> io::Result<(File, FileId)> {
     }
 }
 
-/// To whom the kernel gives a file that we make at `path`.
+/// User and group that the kernel gives a file that we create at `path`.
 fn newcomer(path: &Path) -> (u32, u32) {
     let directory = path.parent().and_then(|parent| fs::metadata(parent).ok());
     let inherits = directory.filter(|found| found.mode() & libc::S_ISGID != 0);
     (geteuid().as_raw(), inherits.map_or(getegid().as_raw(), |found| found.gid()))
 }
 
-/// Gives a file the owner and the group that the configuration says, or that it was `made` with, unless it has them: then nothing need
-/// be allowed.
+/// Sets the configured user and group, or those that the file was `made` with, unless it has them: then no privilege is
+/// needed.
 fn own(file: &File, settings: &config::Listener, made: (u32, u32)) -> io::Result<()> {
     let found = file.metadata()?;
     let wanted = |owner: &Option<config::Owner>, made| owner.as_ref().map_or(made, |owner| owner.id);
@@ -225,17 +226,17 @@ fn own(file: &File, settings: &config::Listener, made: (u32, u32)) -> io::Result
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.pause.is_none()
+        if self.displaced.is_none()
             && !self.stays
             && fs::symlink_metadata(&self.path).is_ok_and(|found| FileId::of(&found) == self.id)
         {
-            // Nothing is left to be done if that fails, and the next start takes a stale file over.
+            // If this fails there is nothing left to do, and the next start replaces a stale file.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Removes `path` if it is a socket whose server is gone.
+/// Removes `path` if it is a socket file that no process serves any more.
 fn remove_stale(address: &SockAddr, path: &Path) -> io::Result<()> {
     let found = fs::symlink_metadata(path)?;
     if !found.file_type().is_socket() {
@@ -246,19 +247,19 @@ fn remove_stale(address: &SockAddr, path: &Path) -> io::Result<()> {
     if is_served(address)? || FileId::of(&fs::symlink_metadata(path)?) != id {
         return in_use();
     }
-    // Nobody can bind a socket to a file that exists: what is stale stays so. But by now another process may have put its own in
-    // this place. So it is moved aside first, where nobody else looks for it.
-    let pause = Pause::put(path)?;
-    let moved = pause.now.as_ref().map(fs::symlink_metadata).transpose()?;
+    // No socket can be bound to a file that exists, so a stale file stays stale. But another process may have replaced
+    // it by now: so it is renamed first, to a name that no other process looks for, and checked there.
+    let displaced = Displaced::put(path)?;
+    let moved = displaced.now.as_ref().map(fs::symlink_metadata).transpose()?;
     if moved.is_none_or(|moved| FileId::of(&moved) != id) {
         return in_use();
     }
-    pause.remove();
+    displaced.remove();
     Ok(())
 }
 
-/// Whether a process has the socket of this file. Connecting with a datagram socket fails by its kind at one of streams, also at
-/// one that does not listen yet, and is no client there.
+/// Whether a process has the socket of this file. A connect(2) from a datagram socket fails by its type at a stream
+/// socket, even one that does not listen yet, and is no client there.
 fn is_served(address: &SockAddr) -> io::Result<bool> {
     let probe = Socket::new(address.domain(), Type::DGRAM, None)?;
     probe.set_nonblocking(true)?;

@@ -6,7 +6,7 @@
 //! Read `connection` first: the state machine that every mode drives, with its I/O behind the trait
 //! `sys::transport::Transport`.
 //! Then `blocking`, which drives it in a thread or process that may wait, and `deadline_io`, which adds the time-outs.
-//! Then `proxy_header`, the phase before the session, and `proxy`, the parser of the header.
+//! Then `connection::proxy_header`, the phase before the session, and `proxy`, the parser of the header.
 //!
 //! The event loop drives `connection` itself: see `modes::event_loop`.
 

@@ -145,7 +145,7 @@ impl<'a> SocketPool<'a> {
                     if socket.protocol() == settings.protocol && is_one_port(*old, *new) =>
                 {
                     let leaves = running.filter(|_| !*taken && socket.owner() != SocketOwner::Activated);
-                    before.words = Some(in_the_way(socket, *running, leaves.is_some()));
+                    before.hint = Some(in_the_way(socket, *running, leaves.is_some()));
                     if let Some(running) = leaves {
                         before.sockets.push(socket);
                         self.inherited.insert(running.number());

@@ -32,7 +32,7 @@ impl Supervisor<'_> {
             self.idle = Idle { activity, since: Instant::now() };
         } else if self.idle.since.elapsed() >= time {
             // The fd store is emptied: the next daemon starts only on demand.
-            self.store.settle([]);
+            self.store.sync([]);
             self.drain(&format!("nothing to do for {time:?} (exit-idle-time)"), Handover::SocketUnit);
         }
     }

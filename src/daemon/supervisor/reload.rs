@@ -134,7 +134,7 @@ impl Supervisor<'_> {
         }
         let log = logging::prepare(&config.log)?;
         let served = (self.running_listeners.as_slice(), &self.parked);
-        let mut plan = ListenerPlan::next(&config, names, served, self.store.room(), &mut notes)?;
+        let mut plan = ListenerPlan::next(&config, names, served, self.store.capacity(), &mut notes)?;
         let (log_lines, unwanted) = (plan.log_lines(), plan.take_unwanted());
         let next = plan.prepare(&config.log, &mut self.number, &self.events)?;
         // Everything that can fail is prepared: from here on the reload cannot fail.

@@ -1,6 +1,6 @@
-//! Sockets of the echod before this one, which the service manager kept. Whoever connected in between waits in them. They are found
-//! by address, like those of a socket unit, but were made by an echod: what the configuration says now is to count, and one that
-//! cannot be made so is bound anew.
+//! Sockets of the previous echod, from the fd store of the service manager. Clients that connected in between wait in
+//! their backlog. They are found by address, like those of a socket unit. But an echod made them, so the present
+//! configuration applies to them, and one that cannot be changed accordingly is bound anew.
 
 use std::{io, time::Duration};
 
@@ -19,16 +19,16 @@ use crate::{
     },
 };
 
-/// How long the manager may take to close what it is told to close.
+/// How long the manager may take to close a socket that it is told to remove.
 const TO_CLOSE: Duration = Duration::from_secs(2);
 
-/// Those that no listener has taken yet.
+/// The sockets that no listener has taken yet.
 #[derive(Default)]
 pub struct Kept {
     sockets: Vec<KeptSocket>,
-    /// Those that a listener wanted, and why it cannot have them.
+    /// Sockets that a listener wanted, and why it cannot have them.
     unfit: Vec<(KeptSocket, io::Error)>,
-    /// How many have been taken.
+    /// Number of sockets that were taken.
     taken: usize,
 }
 
@@ -45,22 +45,22 @@ impl Kept {
         self.sockets.push(kept);
     }
 
-    /// The names that they are kept by.
+    /// The names under which they are stored.
     pub fn names(&self) -> impl Iterator<Item = String> {
         self.sockets.iter().map(|kept| kept.name.clone())
     }
 
-    /// How many have been taken.
+    /// Number of sockets that were taken.
     pub fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Those that are bound to `place`.
+    /// The sockets that are bound to `place`.
     pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
         self.take(settings, place, |kept| kept.address.is_same(place))
     }
 
-    /// Where any port will do: those that the listener of this name had.
+    /// For any port: the sockets that the listener of this name had.
     pub fn at_any_port(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
         let Peer::Inet(wanted) = place else { return Ok(None) };
         let fits = |kept: &KeptSocket| {
@@ -76,7 +76,7 @@ impl Kept {
         }
     }
 
-    /// The first that `fits` and can be used; the others, which share its port, are its twins.
+    /// The first socket that `fits` and can be used; the others, which share its port, are its siblings.
     fn take(
         &mut self,
         settings: &config::Listener,
@@ -98,16 +98,17 @@ impl Kept {
         let Some(first) = usable.next() else { return Ok(None) };
         let reuseport_siblings: Vec<Socket> = usable.collect();
         self.taken += 1 + reuseport_siblings.len();
-        let mut listener =
-            Listener::adopt(first, settings.protocol)?.of(SocketOwner::Stored).with_twins(reuseport_siblings);
+        let mut listener = Listener::adopt(first, settings.protocol)?
+            .of(SocketOwner::Stored)
+            .with_siblings(reuseport_siblings);
         file.into_iter().for_each(|file| listener.set_file(file));
-        // They serve, if perhaps not as many as there could be.
-        let _ = listener.complete_twins(settings);
+        // Without all siblings the sockets still serve.
+        let _ = listener.complete_siblings(settings);
         listener.sockets().try_for_each(|socket| options::listen(socket, settings))?;
         Ok(Some(listener))
     }
 
-    /// Closes what no listener has taken, also in the `store`; returns how long its addresses may be taken yet.
+    /// Closes what no listener has taken, also in the `store`; returns how long its addresses may still be in use.
     pub fn close(self, store: &mut FdStore) -> Duration {
         let unwanted = |kept| (kept, "no listener has its address any more".to_owned());
         let unfit = self.unfit.into_iter().map(|(kept, error)| (kept, error.to_string()));
@@ -117,7 +118,7 @@ impl Kept {
         }
         for (kept, why) in &closed {
             info!("closed the kept socket {}: {why}", kept.address.url(kept.protocol));
-            store.let_go(&kept.name);
+            store.remove(&kept.name);
             kept.end();
         }
         if closed.is_empty() { Duration::ZERO } else { TO_CLOSE }
@@ -125,9 +126,9 @@ impl Kept {
 }
 
 impl KeptSocket {
-    /// Makes it what the configuration says now; returns its file.
+    /// Applies the present configuration; returns the socket's file.
     fn renew(&self, settings: &config::Listener, place: &Peer) -> io::Result<Option<SocketFile>> {
-        // The daemon before may have given up root. Whoever may not do this is that user still.
+        // The previous daemon may have given up root. A process that may not do this is still that user.
         let _ = fchown(&self.socket, Some(geteuid()), None);
         if let Some(key) = options::misfit(&self.socket, settings, place)? {
             return Err(io::Error::other(format!("`{key}` has another value now")));
@@ -141,10 +142,10 @@ impl KeptSocket {
         }
     }
 
-    /// Whoever waits in it is refused at once, though the manager may take a moment to close its copy.
+    /// Refuses the clients in the backlog at once, though the manager may take a moment to close its copy.
     fn end(&self) {
         if self.protocol.is_stream() {
-            // It fails only where that has been done before.
+            // It fails only if this was done before.
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
         if let (Peer::Path(path), Some(id)) = (&self.address, self.label.file()) {

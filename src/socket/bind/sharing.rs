@@ -1,4 +1,4 @@
-//! Two sockets of one port for a moment: those that are about to be given up let another one be bound beside them.
+//! Two sockets of one port for a moment: sockets that are about to be closed let another one be bound beside them.
 
 use std::io;
 
@@ -6,8 +6,8 @@ use socket2::Socket;
 
 use crate::socket::listener::Listener;
 
-/// As long as this exists, sockets with `SO_REUSEPORT` can be bound beside those it was made of. The kernel lets only sockets of
-/// one user share a port.
+/// While this exists, sockets with SO_REUSEPORT can be bound beside those it was made of. The kernel lets only sockets
+/// of one user share a port.
 pub(super) struct Sharing<'a>(Vec<&'a Socket>);
 
 impl<'a> Sharing<'a> {
@@ -25,7 +25,7 @@ impl<'a> Sharing<'a> {
 
 impl Drop for Sharing<'_> {
     fn drop(&mut self) {
-        // It fails on no socket that it has succeeded on before.
+        // It cannot fail on a socket where it has succeeded before.
         self.0.iter().for_each(|socket| _ = socket.set_reuse_port(false));
     }
 }

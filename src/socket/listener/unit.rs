@@ -1,4 +1,4 @@
-//! Sockets that a service manager made: what its unit says of them.
+//! Sockets of a socket unit: what the service manager set on them.
 
 use std::{io, sync::Arc};
 
@@ -8,24 +8,24 @@ use crate::{
     socket::{address::Peer, options::Usual},
 };
 
-/// A socket unit, as far as it can be known.
+/// What is known of a socket unit.
 #[derive(Debug)]
 pub(crate) struct Unit {
     /// `FileDescriptorName=`.
     pub(super) name: String,
-    /// What the socket had before we set anything.
+    /// The options of the socket before this daemon set any.
     pub(super) usual: Usual,
 }
 
 impl Listener {
-    /// The same as the service manager's, who has passed it by this name and made it as it is now. What the configuration leaves to the
-    /// kernel is left to the manager.
+    /// The same listener as a socket of the service manager, which passed it by this name and made it as it is now.
+    /// What the configuration leaves to the kernel is left to the manager.
     pub fn of_manager(self, name: &str) -> io::Result<Listener> {
         let unit = Unit { name: name.to_owned(), usual: Usual::of(&self.socket)? };
         Ok(Listener { owner: SocketOwner::Activated, unit: Some(Arc::new(unit)), ..self })
     }
 
-    /// The name that it was passed by, if it was.
+    /// The name by which it was passed, if it was.
     pub fn passed_name(&self) -> Option<&str> {
         self.unit.as_ref().map(|unit| unit.name.as_str())
     }
@@ -35,7 +35,7 @@ impl Listener {
         self.protocol == settings.protocol && self.passed_name() == Some(&settings.name)
     }
 
-    /// Whether it was passed, and serves what comes to `place`, too.
+    /// Whether it was passed, and serves clients of `place` as well.
     pub fn stands_for(&self, place: &Peer) -> bool {
         is_wider(&self.address, place) && self.is_dual()
     }
@@ -47,8 +47,8 @@ impl Listener {
     }
 }
 
-/// Whether these are the wildcards of IPv6 and IPv4, in this order, with one port: the first is the second as well, unless it was told
-/// otherwise.
+/// Whether `bound` is the IPv6 wildcard and `place` the IPv4 wildcard, with one port: the first serves both, unless it
+/// is IPV6_V6ONLY.
 pub(crate) fn is_wider(bound: &Peer, place: &Peer) -> bool {
     let (Peer::Inet(bound), Peer::Inet(place)) = (bound, place) else { return false };
     let are_wild = bound.ip().is_unspecified() && place.ip().is_unspecified();

@@ -1,4 +1,4 @@
-//! What a socket has where the configuration leaves it to the kernel.
+//! The values of options that the configuration leaves to the kernel.
 
 use std::{io, time::Duration};
 
@@ -6,12 +6,12 @@ use socket2::{Socket, TcpKeepalive};
 
 use crate::sys::buffer_lock::{self, Chosen};
 
-/// Options of one socket before anybody has set them.
+/// Options of a socket before this daemon has set any.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual {
     receive: Buffer,
     send: Buffer,
-    /// Of TCP.
+    /// TCP: how long a connection is silent before it is probed.
     idle: Option<Duration>,
 }
 
@@ -23,7 +23,7 @@ struct Buffer {
 }
 
 impl Usual {
-    /// What `socket` has now.
+    /// The present values of `socket`.
     pub fn of(socket: &Socket) -> io::Result<Usual> {
         let Chosen { send, receive } = buffer_lock::is_set(socket)?;
         Ok(Usual {
@@ -33,18 +33,18 @@ impl Usual {
         })
     }
 
-    /// What a new socket like `socket` has.
+    /// The values of a new socket like `socket`.
     pub fn of_new(socket: &Socket) -> io::Result<Usual> {
         Usual::of(&Socket::new(socket.domain()?, socket.r#type()?, None)?)
     }
 
-    /// Takes back the sizes of those buffers that are `free`, for receiving and for sending.
+    /// Restores the sizes of the buffers in `free`.
     pub(super) fn free_buffers(&self, socket: &Socket, free: Chosen) -> io::Result<()> {
         let now = Usual::of(socket)?;
         let differs = |now: Buffer, usual: Buffer| now.chosen != usual.chosen || now.size != usual.size;
         let receive = free.receive && differs(now.receive, self.receive);
         let send = free.send && differs(now.send, self.send);
-        // The kernel doubles what it is given.
+        // The kernel doubles the size that is set, socket(7).
         if receive {
             socket.set_recv_buffer_size(self.receive.size / 2)?;
         }
@@ -63,7 +63,7 @@ impl Usual {
         )
     }
 
-    /// Takes back how long a peer is silent before it is probed.
+    /// Restores how long a connection is silent before it is probed.
     pub(super) fn free_idle_time(&self, socket: &Socket) -> io::Result<()> {
         match self.idle {
             Some(idle) if socket.tcp_keepalive_time()? != idle => {
