@@ -28,7 +28,10 @@ use crate::{
     access::guard,
     config,
     modes::HAND_OVER,
-    report::stats::{Order, Stats},
+    report::{
+        log_event::{LogEvent, millis},
+        stats::{Order, Stats},
+    },
     serve::backoff::Backoff,
     socket::listener::{Listener, SocketOwner},
     sys::{shared::Shared, spawn::spawn},
@@ -211,9 +214,12 @@ impl ForkServer {
         {
             let age = since.elapsed();
             self.process = None;
-            let name = &self.name;
+            let name = self.name.as_str();
             if self.stopping && !self.cut && !status.success() {
-                warn!("listener \"{name}\": its process was lost ({status}), and its connections with it");
+                warn!(
+                    event = LogEvent::ProcessLost, listener = name, status:% = status;
+                    "listener \"{name}\": its process was lost ({status}), and its connections with it"
+                );
                 self.count_loss();
             }
             if self.stopping || (status.success() && self.is_exhausted()) {
@@ -221,6 +227,7 @@ impl ForkServer {
             }
             let wait = self.backoff.wait_after(age);
             warn!(
+                event = LogEvent::ProcessLost, listener = name, status:% = status, retry_ms = millis(wait);
                 "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
             );
             self.count_loss();
@@ -230,9 +237,11 @@ impl ForkServer {
             self.due = None;
             if let Err(error) = self.launch() {
                 let wait = self.backoff.wait();
+                let name = self.name.as_str();
                 error!(
-                    "listener \"{}\": cannot start its process: {error}; next attempt in {wait:?}",
-                    self.name
+                    event = LogEvent::ProcessFailed, listener = name, error:% = error,
+                    retry_ms = millis(wait);
+                    "listener \"{name}\": cannot start its process: {error}; next attempt in {wait:?}"
                 );
                 self.due = Some(Instant::now() + wait);
             }

@@ -15,7 +15,10 @@ use crate::{
     config::{self, Config, Environment, Loaded},
     daemon::{event::SupervisorEvent, parked::Parked, running_listener::RunningListener},
     process::signals,
-    report::error::{Exit, Failure},
+    report::{
+        error::{Exit, Failure},
+        log_event::LogEvent,
+    },
     socket::{
         activation::Passed,
         address::Peer,
@@ -27,12 +30,14 @@ use crate::{
     },
 };
 
+mod lines;
 mod look;
 mod notes;
 mod socket_pool;
 mod whole;
 
 use crate::daemon::generation::socket_pool::SocketPool;
+pub use lines::{ServingLine, log_notes};
 
 /// How long workers of the old generation may take to stop accepting: a millisecond, unless the machine is very busy.
 const TO_LEAVE: Duration = Duration::from_secs(5);
@@ -313,7 +318,11 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
         if next.inherited.contains(&running.number()) {
             running.hand_over();
         } else {
-            info!("listener \"{}\": not served any more", running.name());
+            let name = running.name();
+            info!(
+                event = LogEvent::ListenerRemoved, listener = name;
+                "listener \"{name}\": not served any more"
+            );
             running.retire(config.daemon.drain_timeout);
         }
     }
@@ -321,7 +330,11 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
     let end = Instant::now() + TO_LEAVE;
     for running in running_listeners.iter_mut().filter(|running| next.inherited.contains(&running.number())) {
         if !running.has_left(end) {
-            warn!("listener \"{}\": still accepts by its old rules", running.name());
+            let name = running.name();
+            warn!(
+                event = LogEvent::ListenerLate, listener = name;
+                "listener \"{name}\": still accepts by its old rules"
+            );
         }
     }
 }

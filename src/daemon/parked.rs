@@ -20,6 +20,7 @@ use nix::{
 };
 
 use crate::{
+    report::log_event::LogEvent,
     socket::listener::{AcceptError, Listener},
     sys::error_queue,
 };
@@ -73,7 +74,10 @@ impl Parked {
         match started {
             Ok(thread) => self.thread = thread,
             Err(error) => {
-                warn!("cannot refuse the clients of sockets that are not served: {error}; they wait")
+                warn!(
+                    event = LogEvent::SocketsParked, error:% = error;
+                    "cannot refuse the clients of sockets that are not served: {error}; they wait"
+                )
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Environment, Loaded, LogTarget},
     daemon::{
         event::SupervisorEvent,
-        generation::{ListenerPlan, load},
+        generation::{ListenerPlan, ServingLine, load, log_notes},
         parked::Parked,
         supervisor::Supervisor,
     },
@@ -36,6 +36,7 @@ use crate::{
     },
     report::{
         error::{Exit, Failure},
+        log_event::LogEvent,
         logging,
     },
     socket::{
@@ -128,7 +129,7 @@ fn serve(
             match report {
                 Some(_) => Err(Failure::new(Exit::TryAgain, text)),
                 None => {
-                    info!("{text}");
+                    info!(event = LogEvent::DaemonStopped; "{text}");
                     Ok(())
                 }
             }
@@ -168,7 +169,7 @@ fn start(
         )
     })?;
     let mut plan = ListenerPlan::first(&config, passed, &mut store, &mut notes)?;
-    notes.iter().for_each(|note| warn!("{note}"));
+    log_notes(&notes);
     privileges::give_up(&config, plan.public().as_deref(), plan.inet(), &plan.files())?;
     let sandbox = ActiveSandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
@@ -177,16 +178,19 @@ fn start(
     logging::when_behind(move || _ = behind.send(SupervisorEvent::LogBehind));
     let mut parked = Parked::default();
     parked.set(plan.take_unwanted());
-    let (log_lines, announced) = (plan.log_lines(), announcements(&plan));
+    let (serving, announced) = (plan.serving_lines(), announcements(&plan));
     let mut number = 0;
     let prepared = plan.prepare(&config.log, &mut number, &events)?;
     let running_listeners = prepared.begin(&mut [], Duration::ZERO);
     signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
-    log_lines.iter().for_each(|line| info!("{line}"));
+    serving.iter().for_each(ServingLine::log);
     if let Some(dev_null) = dev_null
         && let Err(error) = announce(&announced, dev_null)
     {
-        warn!("cannot announce the sockets on standard output: {error}");
+        warn!(
+            event = LogEvent::AnnounceFailed, error:% = error;
+            "cannot announce the sockets on standard output: {error}"
+        );
     }
     if let Some(report) = report.take() {
         report.ready();

@@ -25,6 +25,7 @@ use crate::{
     process::{notify::Manager, sandbox::ActiveSandbox},
     report::{
         error::{Exit, Failure},
+        log_event::{LogEvent, millis},
         logging,
     },
     socket::fd_store::FdStore,
@@ -33,6 +34,7 @@ use crate::{
 mod idle;
 mod orphans;
 mod reload;
+mod state;
 mod watchdog;
 mod words;
 
@@ -118,7 +120,7 @@ impl<'a> Supervisor<'a> {
         self.manager.ready(format_args!("{}", self.state()));
         loop {
             if self.running_listeners.iter().all(RunningListener::has_ended) {
-                info!("all listeners have ended");
+                info!(event = LogEvent::DaemonStopped; "all listeners have ended");
                 break;
             }
             match self.next_event() {
@@ -201,7 +203,10 @@ impl<'a> Supervisor<'a> {
             let (name, cut) = (running.name(), running.count_cut());
             let were = if cut == 1 { "was" } else { "were" };
             let cut = connections(u32::try_from(cut).unwrap_or(u32::MAX));
-            warn!(listener = name; "listener \"{name}\": drain-timeout is over: {cut} {were} cut");
+            warn!(
+                event = LogEvent::ListenerCut, listener = name, connections = running.count_cut();
+                "listener \"{name}\": drain-timeout is over: {cut} {were} cut"
+            );
         }
         self.running_listeners.retain(|running| !(running.has_ended() && running.is_superseded()));
     }
@@ -222,7 +227,11 @@ impl<'a> Supervisor<'a> {
         }
         let time = self.config.daemon.drain_timeout;
         let open = self.open();
-        info!("{why}: draining {open} open connections, for {time:?} at most");
+        info!(
+            event = LogEvent::DaemonStopping, reason = why, connections = open,
+            drain_timeout_ms = millis(time);
+            "{why}: draining {open} open connections, for {time:?} at most"
+        );
         self.deadline = Some(Instant::now() + time);
         // From now on their clients wait for the next daemon.
         self.parked.stop_refusing();
@@ -240,8 +249,11 @@ impl<'a> Supervisor<'a> {
     fn cut(&mut self, why: &str) {
         let open = self.open();
         match open {
-            0 => info!("{why}"),
-            open => warn!("{why}: {open} open connections are cut"),
+            0 => info!(event = LogEvent::DaemonCut, reason = why, connections = open; "{why}"),
+            open => warn!(
+                event = LogEvent::DaemonCut, reason = why, connections = open;
+                "{why}: {open} open connections are cut"
+            ),
         }
         self.running_listeners.iter_mut().for_each(RunningListener::cut);
     }
@@ -263,46 +275,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn open(&self) -> u32 {
-        self.running_listeners.iter().map(RunningListener::open).sum()
-    }
-
-    fn state(&self) -> String {
-        let serving = self.serving();
-        let failed = match self.running_listeners.iter().filter(|running| running.has_failed()).count() {
-            0 => String::new(),
-            failed => format!(", {failed} failed"),
-        };
-        format!("serving {serving} listener{}{failed}", if serving == 1 { "" } else { "s" })
-    }
-
-    fn serving(&self) -> usize {
-        let serves = |running: &&RunningListener| !running.has_ended() && !running.is_superseded();
-        self.running_listeners.iter().filter(serves).count()
-    }
-
-    fn drain_state(&self) -> String {
-        let left = self.deadline.map_or(Duration::ZERO, |end| end.saturating_duration_since(Instant::now()));
-        // Rounded: milliseconds would only be noise.
-        let seconds = left.as_secs_f32().round();
-        format!("draining: {} left, {seconds} s at most", connections(self.open()))
-    }
-
-    fn report(&self) {
-        self.manager.status(format_args!("{}, {}", self.state(), connections(self.open())));
-        for running in &self.running_listeners {
-            running.count_undelivered();
-            let (name, state) = (running.name(), running.stats());
-            let ended = match (running.has_ended(), running.is_superseded()) {
-                (true, _) if running.has_failed() => " (failed)",
-                (true, _) => " (ended)",
-                (false, true) => " (before a reload)",
-                (false, false) => "",
-            };
-            info!(listener = name; "listener \"{name}\"{ended}: {state}");
-        }
-    }
-
     /// The threads of a listener have ended. A failure ends no other listener.
     fn ended(&mut self, number: usize, ended: io::Result<()>) {
         let Some(running) = self.running_listeners.iter_mut().find(|running| running.number() == number)
@@ -317,12 +289,18 @@ impl<'a> Supervisor<'a> {
         };
         if running.is_superseded() {
             running.end();
-            warn!(listener = name; "listener \"{name}\": what was left of it before a reload has failed: {cause}");
+            warn!(
+                event = LogEvent::ListenerRemnantFailed, listener = name, error:% = cause;
+                "listener \"{name}\": what was left of it before a reload has failed: {cause}"
+            );
             return self.prune();
         }
         running.fail();
         let text = format!("listener \"{name}\": cannot serve: {cause}");
-        error!(listener = name; "{text}; it is not served any more, a reload tries again");
+        error!(
+            event = LogEvent::ListenerFailed, listener = name, error:% = cause;
+            "{text}; it is not served any more, a reload tries again"
+        );
         self.failure = Some(Failure::new(Exit::Unavailable, text));
         self.sync_fd_store();
         if self.deadline.is_none() {

@@ -7,6 +7,7 @@ use log::warn;
 
 use super::event_loop;
 use crate::{
+    report::log_event::LogEvent,
     serve::{context::ListenerContext, listener_set::LingerList},
     socket::listener::Listener,
     sys::poller::Poll,
@@ -31,8 +32,9 @@ pub(super) fn serve(context: &ListenerContext, sockets: &[Listener], refused: Li
     let served =
         cloned.and_then(|mut cloned| event_loop::serve_on(context, &mut cloned, refused, Poll::new()));
     if let Err(error) = served {
-        let name = &context.settings.name;
+        let name = context.settings.name.as_str();
         warn!(
+            event = LogEvent::BacklogRefused, listener = name, error:% = error;
             "listener \"{name}\": cannot serve the clients that wait at the stop: {error}; they are refused"
         );
     }

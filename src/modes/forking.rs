@@ -19,7 +19,10 @@ use crate::modes::forking::{
 };
 use crate::{
     access::slots::PoolProcess,
-    report::logging,
+    report::{
+        log_event::{LogEvent, millis},
+        logging,
+    },
     serve::{
         backoff::Backoff,
         context::{Acceptor, ListenerContext, Startup},
@@ -132,10 +135,13 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
             if worker == workers {
                 continue;
             }
-            let name = &context.settings.name;
+            let name = context.settings.name.as_str();
             let wait = backoff.wait_after(since.elapsed());
             let cause = cause(status);
-            warn!("listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}");
+            warn!(
+                event = LogEvent::WorkerLost, listener = name, error:% = cause, retry_ms = millis(wait);
+                "listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}"
+            );
             context.reclaim(&busy[worker]);
             missing.push((worker, Instant::now() + wait));
         }
@@ -153,7 +159,11 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
             match group.fork(|| run(context, &sockets, &busy, (worker, workers), Ok(Startup::begun()))) {
                 Ok(pid) => _ = alive.insert(pid, (worker, now)),
                 Err(error) => {
-                    error!("listener \"{}\": cannot fork: {error}", context.settings.name);
+                    let name = context.settings.name.as_str();
+                    error!(
+                        event = LogEvent::ForkFailed, listener = name, error:% = error;
+                        "listener \"{name}\": cannot fork: {error}"
+                    );
                     missing.push((worker, now + backoff.wait()));
                 }
             }
@@ -180,7 +190,7 @@ fn run(
     let status = match context.and_then(|context| work(&context, sockets, worker, workers)) {
         Ok(()) => 0,
         Err(error) => {
-            error!("a worker cannot serve: {error}");
+            error!(event = LogEvent::WorkerFailed, error:% = error; "a worker cannot serve: {error}");
             1
         }
     };

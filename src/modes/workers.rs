@@ -11,6 +11,7 @@ use std::{
 use log::{error, warn};
 
 use crate::modes::threading::pool::STACK;
+use crate::report::log_event::{LogEvent, millis};
 use crate::serve::{
     backoff::{Backoff, HEALTHY},
     context::ListenerContext,
@@ -74,7 +75,10 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
             failures += 1;
         }
         if failures >= MOST {
-            error!(listener = name; "listener \"{name}\": a worker has failed {failures} times in a row: {cause}; the listener stops");
+            error!(
+                event = LogEvent::WorkerFailed, listener = name, error:% = cause, failures;
+                "listener \"{name}\": a worker has failed {failures} times in a row: {cause}; the listener stops"
+            );
             context.stop();
             return Err(cause);
         }
@@ -82,7 +86,10 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
             0 | 1 => Duration::ZERO,
             _ => backoff.wait(),
         };
-        warn!(listener = name; "listener \"{name}\": a worker was lost: {cause}; it starts again in {rest:?}");
+        warn!(
+            event = LogEvent::WorkerLost, listener = name, error:% = cause, retry_ms = millis(rest);
+            "listener \"{name}\": a worker was lost: {cause}; it starts again in {rest:?}"
+        );
         context.slots.rest(rest);
     }
 }

@@ -20,7 +20,7 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use crate::report::logging::LogThrottle;
+use crate::report::{log_event::LogEvent, logging::LogThrottle};
 
 /// How long a message may wait for room in the manager's receive queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
@@ -54,7 +54,10 @@ impl Manager {
             }
             Err(error) => {
                 let name = name.to_string_lossy();
-                warn!("cannot tell the service manager anything at `{}`: {error}", name.escape_debug());
+                warn!(
+                    event = LogEvent::ManagerUnreachable, error:% = error;
+                    "cannot tell the service manager anything at `{}`: {error}", name.escape_debug()
+                );
                 Manager::default()
             }
         }
@@ -136,7 +139,10 @@ impl Manager {
         if let Err(error) = socket.send_to_addr(message.to_string().as_bytes(), to) {
             static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(60));
             if THROTTLE.allow().is_some() {
-                warn!("cannot tell the service manager: {error}");
+                warn!(
+                    event = LogEvent::ManagerUnreachable, error:% = error;
+                    "cannot tell the service manager: {error}"
+                );
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     config::{self, Address, Config, Mode},
     report::{
         error::{Exit, Failure},
+        log_event::LogEvent,
         logging,
     },
 };
@@ -53,7 +54,10 @@ pub fn give_up<'a>(
         }
     }
     if let Some(address) = public.filter(|_| geteuid().is_root()) {
-        warn!("serving {address} as root: set `user` in [daemon] to give that up once all sockets are bound");
+        warn!(
+            event = LogEvent::PrivilegesKept, address;
+            "serving {address} as root: set `user` in [daemon] to give that up once all sockets are bound"
+        );
     }
     Ok(())
 }
@@ -79,8 +83,18 @@ fn change_user<'a>(
     set_ids(user, group).map_err(|error| cannot("give up root", &error.into()))?;
     verify(user, group)?;
     match user.is_root() {
-        true => info!("changed group to {group}, no other groups; still root (uid 0)"),
-        false => info!("gave up root: now user {user}, group {group}, no other groups"),
+        true => {
+            info!(
+                event = LogEvent::PrivilegesDropped, user = user.as_raw(), group = group.as_raw();
+                "changed group to {group}, no other groups; still root (uid 0)"
+            )
+        }
+        false => {
+            info!(
+                event = LogEvent::PrivilegesDropped, user = user.as_raw(), group = group.as_raw();
+                "gave up root: now user {user}, group {group}, no other groups"
+            )
+        }
     }
     Ok(())
 }
@@ -92,6 +106,7 @@ fn warn_of_files_left<'a>(user: Uid, files: impl Iterator<Item = &'a PathBuf>) {
     if !left.is_empty() {
         let left = left.join(", ");
         warn!(
+            event = LogEvent::FilesLeft, user = user.as_raw(), files = left.as_str();
             "cannot remove {left} when echod ends: user {user} may not do that in the directory; put what echod makes into \
              a directory of this user"
         );
@@ -174,7 +189,10 @@ pub fn use_all_descriptors(config: &Config) {
     if soft < hard
         && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
     {
-        warn!("cannot raise the limit of open files from {soft} to {hard}: {error}");
+        warn!(
+            event = LogEvent::DescriptorsLimited, limit = soft, wanted = hard, error:% = error;
+            "cannot raise the limit of open files from {soft} to {hard}: {error}"
+        );
     }
     // A privileged process raises the hard limit too.
     if all > hard && setrlimit(Resource::RLIMIT_NOFILE, all, all).is_err() {
@@ -183,7 +201,7 @@ pub fn use_all_descriptors(config: &Config) {
             needed(config, |listener| listener.max_connections != listener.mode.default_max_connections());
         let level = if asked > hard { Level::Warn } else { Level::Debug };
         log!(
-            level,
+            level, event = LogEvent::DescriptorsLimited, limit = hard, wanted = all;
             "the limit of open files is {hard}, but with `max-connections` of all listeners it may take {all}: set \
              LimitNOFILE={all} in its unit or `ulimit -n {all}`, or lower `max-connections`"
         );

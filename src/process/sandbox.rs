@@ -15,7 +15,10 @@ use log::{info, warn};
 
 use crate::{
     config::{self, Address, Config, Fallback, LogTarget, Mode},
-    report::error::{Exit, Failure},
+    report::{
+        error::{Exit, Failure},
+        log_event::LogEvent,
+    },
 };
 
 mod landlock;
@@ -146,9 +149,10 @@ fn log_layers(layers: &[Result<String, String>]) {
     let missing: Vec<&str> =
         layers.iter().filter_map(|layer| layer.as_ref().err().map(String::as_str)).collect();
     let applied = if applied.is_empty() { "nothing applied".to_owned() } else { applied.join(", ") };
-    match missing.is_empty() {
-        true => info!("sandbox: {applied}"),
-        false => warn!("sandbox: {applied}; {}", missing.join("; ")),
+    let (layers, missing) = (applied.as_str(), missing.join("; "));
+    match missing.as_str() {
+        "" => info!(event = LogEvent::SandboxEntered, layers; "sandbox: {applied}"),
+        missing => warn!(event = LogEvent::SandboxEntered, layers, missing; "sandbox: {applied}; {missing}"),
     }
 }
 
@@ -170,6 +174,7 @@ fn warn_of_shared_directories(config: &Config) {
     if !found.is_empty() {
         let found = found.join(", ");
         warn!(
+            event = LogEvent::SandboxShared, files = found.as_str();
             "sandbox: the files of other programs beside {found} are in reach, too: what echod makes is best in a directory \
              of its own, such as /run/echod or /var/log/echod"
         );

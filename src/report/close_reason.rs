@@ -40,6 +40,38 @@ pub enum CloseReason {
     ChildExited,
 }
 
+impl CloseReason {
+    /// The word that scripts know it by.
+    pub fn word(self) -> &'static str {
+        match self {
+            CloseReason::PeerClosed => "peer-closed",
+            CloseReason::ServiceClosed => "service-done",
+            CloseReason::Stopped => "daemon-stops",
+            CloseReason::DrainTimeout => "drain-timeout",
+            CloseReason::IdleTimeout => "idle-timeout",
+            CloseReason::MaxLifetime => "max-lifetime",
+            CloseReason::MaxBytes => "max-bytes",
+            CloseReason::Refused(reason) => reason.word(),
+            CloseReason::PeerReset => "peer-reset",
+            CloseReason::Io(_) => "error",
+            CloseReason::Panicked => "panicked",
+            CloseReason::LoopFailed => "loop-failed",
+            CloseReason::Killed(_) => "killed",
+            CloseReason::ChildExited => "child-exited",
+        }
+    }
+
+    /// The error number of the system call that failed.
+    pub fn errno(self) -> Option<i32> {
+        if let CloseReason::Io(errno) = self { Some(errno) } else { None }
+    }
+
+    /// The signal that killed the process that served it.
+    pub fn signal(self) -> Option<i32> {
+        if let CloseReason::Killed(signal) = self { Some(signal) } else { None }
+    }
+}
+
 impl From<io::Error> for CloseReason {
     fn from(error: io::Error) -> CloseReason {
         match error.kind() {

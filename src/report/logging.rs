@@ -12,14 +12,18 @@ use std::{
 };
 
 use env_logger::{Builder, WriteStyle, fmt::Formatter};
-use log::{Level, LevelFilter, Record};
+use log::{Level, LevelFilter, Record, kv::ToValue};
 use nix::unistd::{Gid, Uid, fchown};
 
 use crate::{
     config::{Log, LogFormat, LogLevel, LogTarget},
-    report::error::Failure,
+    report::{
+        error::Failure,
+        log_event::{LogEvent, millis},
+    },
 };
 
+mod fields;
 mod gather;
 mod json;
 mod nonblocking_stderr;
@@ -157,7 +161,8 @@ impl PreparedLog {
             let what = if lost == 1 { "1 line was lost" } else { &format!("{lost} lines were lost") };
             let args = format_args!("the log had no room: {what}");
             let mut notice = Record::builder();
-            notice.level(Level::Warn.min(most)).target(module_path!()).args(args);
+            let fields = [("event", LogEvent::LogLost.to_value()), ("lines", lost.to_value())];
+            notice.level(Level::Warn.min(most)).target(module_path!()).args(args).key_values(&fields);
             gather::as_notice(|| log::Log::log(&self.logger, &notice.build()));
         }
     }
@@ -213,7 +218,7 @@ pub fn give_file(user: Uid, group: Gid) -> io::Result<()> {
 
 /// Logs a panic like any other error. A panic ends one connection at most.
 pub fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
+    std::panic::set_hook(Box::new(|panic| log::error!(event = LogEvent::ThreadPanicked; "{panic}")));
 }
 
 /// Lets one event pass per interval and counts the others. For lines about an error that recurs thousands of times a second while
@@ -248,10 +253,6 @@ impl LogThrottle {
         }
         passes.then(|| self.suppressed.swap(0, Relaxed))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

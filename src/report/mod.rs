@@ -10,6 +10,7 @@
 pub mod close_reason;
 pub mod decimal;
 pub mod error;
+pub mod log_event;
 pub mod logging;
 pub mod payload;
 pub mod refusal_reason;

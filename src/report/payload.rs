@@ -3,10 +3,21 @@
 
 use std::fmt::{self, Write};
 
-use crate::config::Payload;
+use log::info;
+
+use crate::{config::Payload, report::log_event::LogEvent};
 
 /// Bytes of a message that are shown. Its total length is always given.
 const SHOWN: usize = 256;
+
+/// Logs what `client` wrote.
+pub fn log(listener: &str, client: impl fmt::Display, bytes: &[u8], how: Payload) {
+    let shown = Escaped::new(bytes, how);
+    info!(
+        event = LogEvent::PayloadReceived, listener, peer:% = client, bytes = bytes.len();
+        "listener \"{listener}\": {client} {shown}"
+    );
+}
 
 /// A message, displayed as `wrote 12 bytes: "hello world\n"` or `wrote 5 bytes: 68 65 6c 6c 6f`.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ mod answer;
 pub use crate::sys::mmsg::MOST;
 use crate::{
     access::guard,
-    report::logging::LogThrottle,
+    report::{log_event::LogEvent, logging::LogThrottle},
     serve::{
         context::ListenerContext,
         listener_set::{ListenerSet, Ready, WaitOptions},
@@ -184,8 +184,11 @@ fn cannot_receive(context: &ListenerContext, listener: &Listener, error: &io::Er
     static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
     context.stats.errors.fetch_add(1, Relaxed);
     if THROTTLE.allow().is_some() {
-        let name = &context.settings.name;
-        warn!("listener \"{name}\": cannot receive at {}: {error}", listener.url());
+        let (name, url) = (context.settings.name.as_str(), listener.url());
+        warn!(
+            event = LogEvent::SocketReceiveFailed, listener = name, address:% = url, error:% = error;
+            "listener \"{name}\": cannot receive at {url}: {error}"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     report::{
         close_reason::CloseReason,
         decimal::{Decimal, HumanDuration},
+        log_event::{LogEvent, micros},
     },
     socket::address::Peer,
     stream::blocking::ConnectionSummary,
@@ -24,7 +25,10 @@ impl ListenerContext {
             let name = self.settings.name.as_str();
             let process = self.process_at(socket, Level::Debug);
             let url = peer.source(self.settings.protocol, None).of(process);
-            debug!(listener = name; "listener \"{name}\": {url} connected");
+            debug!(
+                event = LogEvent::ConnectionOpened, listener = name, peer:% = url;
+                "listener \"{name}\": {url} connected"
+            );
         }
     }
 
@@ -69,18 +73,23 @@ impl ListenerContext {
         let (level, time) = (level(end), Open { lasted, lingered });
         match end {
             CloseReason::Refused(reason) => log!(
-                level, listener = name, reason = reason.word();
+                level, event = LogEvent::ConnectionRefused, listener = name, peer:% = url,
+                duration_us = micros(lasted), reason = reason.word();
                 "listener \"{name}\": {url} refused ({reason}) after {time}: {end}"
             ),
             CloseReason::Panicked
             | CloseReason::LoopFailed
             | CloseReason::Killed(_)
             | CloseReason::ChildExited => log!(
-                level, listener = name;
+                level, event = LogEvent::ConnectionLost, listener = name, peer:% = url,
+                duration_us = micros(lasted), reason = end.word(), signal = end.signal();
                 "listener \"{name}\": {url} lost after {time}: {end}"
             ),
             _ => log!(
-                level, listener = name;
+                level, event = LogEvent::ConnectionClosed, listener = name, peer:% = url,
+                bytes_received = received.0, bytes_sent = sent.0, duration_us = micros(lasted),
+                lingered_us = (!lingered.is_zero()).then(|| micros(lingered)), reason = end.word(),
+                errno = end.errno();
                 "listener \"{name}\": {url} closed after {time}, {received} bytes in, {sent} bytes out: {end}"
             ),
         }

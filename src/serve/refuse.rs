@@ -12,7 +12,7 @@ use socket2::Socket;
 use crate::serve::context::ListenerContext;
 use crate::{
     config::WhenFull,
-    report::refusal_reason::RefusalReason,
+    report::{log_event::LogEvent, refusal_reason::RefusalReason},
     socket::address::Peer,
     sys::{clock, credentials::peer_user},
 };
@@ -26,7 +26,8 @@ impl ListenerContext {
             let name = self.settings.name.as_str();
             let (line, source, cure) = (reason.line(), source(), reason.help());
             warn!(
-                listener = name, reason = reason.word(), source = source.as_str();
+                event = LogEvent::ClientsRefused, listener = name, count, reason = reason.word(),
+                source = source.as_str();
                 "listener \"{name}\": {count} refused ({reason}): {line}, the last from {source}; {cure}"
             );
         }
@@ -41,7 +42,7 @@ impl ListenerContext {
         let process = self.process_at(socket, Level::Debug);
         let url = peer.source(self.settings.protocol, None).of(process);
         debug!(
-            listener = name, reason = reason.word();
+            event = LogEvent::ConnectionRefused, listener = name, peer:% = url, reason = reason.word();
             "listener \"{name}\": {url} refused ({reason}): {line}"
         );
         self.refuse(reason, 1, || match peer {

@@ -4,7 +4,7 @@ use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use log::warn;
 
-use crate::report::logging::LogThrottle;
+use crate::report::{log_event::LogEvent, logging::LogThrottle};
 use crate::serve::backoff::Backoff;
 use crate::serve::context::ListenerContext;
 
@@ -14,8 +14,9 @@ impl ListenerContext {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
         self.stats.exhausted.fetch_add(1, Relaxed);
         if let Some(more) = THROTTLE.allow() {
-            let name = &self.settings.name;
+            let name = self.settings.name.as_str();
             warn!(
+                event = LogEvent::ResourcesExhausted, listener = name, error:% = error, suppressed = more;
                 "listener \"{name}\": cannot {what}: {error}; clients wait until descriptors are free, \
                  raise the limit of open files or lower max-connections ({more} such lines left out)"
             );

@@ -16,6 +16,7 @@ use log::warn;
 use nix::sys::stat::fstat;
 use socket2::Socket;
 
+use crate::report::log_event::LogEvent;
 use crate::{process::notify::Manager, socket::socket_file::FileId};
 
 /// Prefix of the names of all stored sockets.
@@ -118,6 +119,7 @@ impl FdStore {
                 Ok(()) => _ = self.names.insert(name),
                 Err(error) => {
                     warn!(
+                        event = LogEvent::SocketStoreFailed, error:% = error;
                         "cannot give a socket to the service manager, which was to keep it over a restart: {error}"
                     );
                     return;

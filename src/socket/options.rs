@@ -9,6 +9,7 @@ use socket2::{Domain, Socket, TcpKeepalive};
 use crate::{
     access::guard::{self, AddressScope},
     config::{self, Address, Host, Keepalive, Protocol},
+    report::log_event::LogEvent,
     socket::address::Peer,
     sys::{
         buffer_lock::Chosen,
@@ -122,7 +123,10 @@ fn guard(socket: &Socket, settings: &config::Listener, address: SocketAddr) -> i
             }
             _ => "datagrams are refused without it",
         };
-        warn!("listener \"{name}\": cannot attach a socket filter: {error}; {cure}");
+        warn!(
+            event = LogEvent::SocketFilterFailed, listener = name.as_str(), error:% = error;
+            "listener \"{name}\": cannot attach a socket filter: {error}; {cure}"
+        );
     }
     Ok(())
 }

@@ -10,11 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use log::info;
-
 use crate::{
     config,
-    report::{close_reason::CloseReason, payload::Escaped},
+    report::{close_reason::CloseReason, payload},
     service::{Next, Service, Session, SessionEvent},
     socket::address::Peer,
     stream::connection::proxy_header::ProxyHeader,
@@ -273,10 +271,8 @@ impl Connection {
         self.received += n as u64;
         context.stats.received(n);
         if !bytes.is_empty() && context.settings.payload != config::Payload::Off {
-            let shown = Escaped::new(bytes, context.settings.payload);
-            let (name, protocol) = (&context.settings.name, context.settings.protocol);
-            let source = self.peer.source(protocol, self.proxied_source());
-            info!(listener = name.as_str(); "listener \"{name}\": {source} {shown}");
+            let source = self.peer.source(context.settings.protocol, self.proxied_source());
+            payload::log(&context.settings.name, source, bytes, context.settings.payload);
         }
         n
     }

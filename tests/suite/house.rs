@@ -111,7 +111,7 @@ fn is_explained(above: &[&str]) -> bool {
 }
 
 /// Every file under src.
-fn sources() -> Vec<PathBuf> {
+pub(crate) fn sources() -> Vec<PathBuf> {
     let (mut files, mut folders) = (Vec::new(), vec![root().join("src")]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {

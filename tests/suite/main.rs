@@ -29,6 +29,7 @@ mod keeping;
 mod life;
 mod limits;
 mod log_backlog;
+mod log_events;
 mod log_lines;
 mod log_targets;
 mod log_times;

@@ -31,6 +31,7 @@ fn generated_files_are_what_the_source_makes_them() {
         ("docs/reference/command-line.md", reference::command_line()),
         ("docs/reference/counters-and-reasons.md", reference::counters_and_reasons()),
         ("docs/reference/exit-codes.md", reference::exit_codes()),
+        ("docs/reference/log-events.md", reference::log_events()),
         ("man/echod.toml.5", configuration::manual()),
         ("config/echod.toml", configuration::commented()),
         ("config/echod.schema.json", configuration::json_schema()),

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use socket2::Socket;
 
-use super::ListenerPlan;
+use super::{ListenerPlan, ServingLine};
 use crate::{
-    access::guard,
     config,
     socket::{
         address::Peer,
@@ -45,18 +44,11 @@ impl ListenerPlan {
     }
 
     /// A log line for each socket.
-    pub fn log_lines(&self) -> Vec<String> {
-        let mut log_lines = Vec::new();
+    pub fn serving_lines(&self) -> Vec<ServingLine> {
+        let mut lines = Vec::new();
         for (settings, sockets) in self.listeners() {
-            let config::Listener { name, mode, service, workers, .. } = settings;
-            let silent = guard::silent_ports(settings).unwrap_or_default();
-            log_lines.extend(sockets.iter().map(|socket| {
-                let url = socket.url();
-                format!(
-                    "listener \"{name}\": serving {service} at {url}, mode {mode}, workers {workers}{silent}"
-                )
-            }));
+            lines.extend(sockets.iter().map(|socket| ServingLine::new(settings, socket)));
         }
-        log_lines
+        lines
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     modes,
     report::{
         error::{Exit, Failure},
+        log_event::LogEvent,
         stats::Stats,
     },
     serve::context::{ListenerContext, Startup},
@@ -75,8 +76,11 @@ impl RunningListener {
     pub fn reconfigure(&self) {
         for socket in self.sockets() {
             if let Err(error) = socket.reconfigure(&self.settings) {
-                let name = self.name();
-                warn!("listener \"{name}\": cannot set all options of {}: {error}", socket.url());
+                let (name, url) = (self.name(), socket.url());
+                warn!(
+                    event = LogEvent::SocketOptionsFailed, listener = name, address:% = url, error:% = error;
+                    "listener \"{name}\": cannot set all options of {url}: {error}"
+                );
             }
         }
     }
@@ -103,7 +107,10 @@ impl RunningListener {
         for file in &found {
             if let Err(error) = file.renew(&self.settings) {
                 let (name, path) = (self.name(), file.path().display());
-                warn!("listener \"{name}\": cannot give {path} its owner and mode: {error}");
+                warn!(
+                    event = LogEvent::SocketFileFailed, listener = name, path:% = path, error:% = error;
+                    "listener \"{name}\": cannot give {path} its owner and mode: {error}"
+                );
             }
         }
         self.files.extend(found);

@@ -18,12 +18,13 @@ use crate::{
     config::{self, Environment, Loaded, LogTarget},
     daemon::{
         event::SupervisorEvent,
-        generation::{self, ListenerPlan},
+        generation::{self, ListenerPlan, ServingLine},
         running_listener::RunningListener,
     },
     modes,
     report::{
         error::{Exit, Failure},
+        log_event::LogEvent,
         logging,
     },
     socket::{address::Peer, host_names::HostNames, listener::Listener},
@@ -41,7 +42,7 @@ pub(super) struct ConfigRead {
 impl Supervisor<'_> {
     pub(super) fn reload(&mut self) {
         if self.deadline.is_some() {
-            info!("not reloaded: already stopping");
+            log_already_stopping();
             return;
         }
         self.manager.reloading();
@@ -49,7 +50,10 @@ impl Supervisor<'_> {
             && let Err(failure) = logging::install(&self.config.log)
         {
             // The log file may have been rotated, so it is reopened whatever becomes of the reload.
-            warn!("the log file before stays open: {failure}");
+            warn!(
+                event = LogEvent::LogReopenFailed, error:% = failure;
+                "the log file before stays open: {failure}"
+            );
         }
         let number = self.reading.latest.fetch_add(1, Relaxed) + 1;
         self.is_reading = true;
@@ -95,7 +99,7 @@ impl Supervisor<'_> {
         }
         self.is_reading = false;
         match self.deadline {
-            Some(_) => info!("not reloaded: already stopping"),
+            Some(_) => log_already_stopping(),
             None => {
                 let done = read.and_then(|(loaded, names)| self.next_generation(loaded, &names));
                 self.report_reload(done);
@@ -108,14 +112,20 @@ impl Supervisor<'_> {
         match done {
             Ok(()) => {
                 let state = self.state();
-                info!("reloaded: {state}");
+                info!(
+                    event = LogEvent::ReloadDone, listeners = self.serving(), failed = self.count_failed();
+                    "reloaded: {state}"
+                );
                 self.manager.ready(format_args!("{state}"));
             }
             Err(failure) => {
                 // A configuration error has several lines, with the excerpt.
-                failure.plain().lines().for_each(|line| error!("{line}"));
-                error!("not reloaded: the configuration before stays in effect");
+                failure.plain().lines().for_each(|line| error!(event = LogEvent::ReloadFault; "{line}"));
                 let first = failure.plain().lines().next().unwrap_or_default();
+                error!(
+                    event = LogEvent::ReloadRefused, reason = first;
+                    "not reloaded: the configuration before stays in effect"
+                );
                 self.manager.ready(format_args!("{}; not reloaded: {first}", self.state()));
             }
         }
@@ -135,11 +145,11 @@ impl Supervisor<'_> {
         let log = logging::prepare(&config.log)?;
         let served = (self.running_listeners.as_slice(), &self.parked);
         let mut plan = ListenerPlan::next(&config, names, served, self.store.capacity(), &mut notes)?;
-        let (log_lines, unwanted) = (plan.log_lines(), plan.take_unwanted());
+        let (serving, unwanted) = (plan.serving_lines(), plan.take_unwanted());
         let next = plan.prepare(&config.log, &mut self.number, &self.events)?;
         // Everything that can fail is prepared: from here on the reload cannot fail.
         log.install();
-        notes.iter().for_each(|note| warn!("{note}"));
+        generation::log_notes(&notes);
         generation::retire(&config, &mut self.running_listeners, &next);
         self.parked.set(unwanted);
         let running_listeners = next.begin(&mut self.running_listeners, config.daemon.drain_timeout);
@@ -147,7 +157,7 @@ impl Supervisor<'_> {
         self.running_listeners.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
         self.failure = None;
         self.running_listeners.extend(running_listeners);
-        log_lines.iter().for_each(|line| info!("{line}"));
+        serving.iter().for_each(ServingLine::log);
         self.config = config;
         self.sync_fd_store();
         self.reap_and_restart();
@@ -161,4 +171,8 @@ impl Supervisor<'_> {
         let has_it = |socket: &Listener| socket.is_at(&place) || socket.is_named(settings);
         current.flat_map(RunningListener::sockets).chain(self.parked.sockets()).any(has_it)
     }
+}
+
+fn log_already_stopping() {
+    info!(event = LogEvent::ReloadRefused, reason = "already stopping"; "not reloaded: already stopping");
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::daemon::running_listener::RunningListener;
+use crate::report::log_event::LogEvent;
 
 pub(super) struct Watchdog {
     /// Half of the service manager's time-out.
@@ -40,7 +41,11 @@ impl Watchdog {
             && let Some(silent) = running_listeners.iter().find(|running| !running.has_acknowledged())
         {
             if !self.missing {
-                warn!("listener \"{}\" does not answer: the watchdog is not pinged", silent.name());
+                let name = silent.name();
+                warn!(
+                    event = LogEvent::WatchdogMissed, listener = name;
+                    "listener \"{name}\" does not answer: the watchdog is not pinged"
+                );
             }
             self.missing = true;
             // It may only be late: check again soon.
@@ -48,7 +53,7 @@ impl Watchdog {
             return false;
         }
         if self.missing {
-            info!("all listeners answer again");
+            info!(event = LogEvent::WatchdogResumed; "all listeners answer again");
         }
         running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ping);
         (self.missing, self.asked) = (false, true);

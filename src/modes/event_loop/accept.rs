@@ -11,7 +11,7 @@ use log::warn;
 use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN};
 use crate::{
     modes::backlog_drain,
-    report::{logging::LogThrottle, refusal_reason::RefusalReason},
+    report::{log_event::LogEvent, logging::LogThrottle, refusal_reason::RefusalReason},
     serve::{
         context::{Accepted, Admitted},
         datagram,
@@ -145,7 +145,11 @@ impl<P: Poller> EventLoop<'_, P> {
                 io::ErrorKind::InvalidInput => "lower max-connections, or use mode epoll",
                 _ => "lower max-connections",
             };
-            warn!("listener \"{name}\": {url} turned away: {error}; {help} ({more} such lines left out)");
+            warn!(
+                event = LogEvent::ConnectionUnwatchable, listener = name.as_str(), peer:% = url,
+                error:% = error, suppressed = more;
+                "listener \"{name}\": {url} turned away: {error}; {help} ({more} such lines left out)"
+            );
         }
     }
 

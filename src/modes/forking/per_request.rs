@@ -21,10 +21,7 @@ use crate::modes::{
 };
 use crate::{
     access::{slots::Permit, sources::SourceSlot},
-    report::{
-        close_reason::CloseReason,
-        logging::{self, LogThrottle},
-    },
+    report::{close_reason::CloseReason, log_event::LogEvent, logging},
     serve::{
         context::{self, Accepted, Acceptor, ListenerContext},
         datagram::{self, DatagramReceiver},
@@ -275,8 +272,11 @@ impl<'a> ForkPerRequest<'a> {
                     self.closed.push((peer, child.opened + report.lasted + report.lingered, report))
                 }
                 None if report.end != CloseReason::ServiceClosed => {
-                    let (name, cause) = (&self.context.settings.name, cause(status));
-                    warn!("listener \"{name}\": a datagram was lost: its process: {cause}");
+                    let (name, cause) = (self.context.settings.name.as_str(), cause(status));
+                    warn!(
+                        event = LogEvent::DatagramLost, listener = name, reason:% = cause;
+                        "listener \"{name}\": a datagram was lost: its process: {cause}"
+                    );
                 }
                 None => {}
             }
@@ -332,10 +332,11 @@ impl<'a> ForkPerRequest<'a> {
                     error
                 }
             };
-            static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
+            static THROTTLE: logging::LogThrottle = logging::LogThrottle::new(Duration::from_secs(10));
             if THROTTLE.allow().is_some() {
-                let name = &self.context.settings.name;
+                let name = self.context.settings.name.as_str();
                 error!(
+                    event = LogEvent::ForkFailed, listener = name, error:% = error;
                     "listener \"{name}\": cannot fork: {error}; clients wait, raise the limit of processes or lower max-connections"
                 );
             }

@@ -29,6 +29,7 @@ use signal_hook::{consts, flag};
 use crate::modes::backlog_drain;
 use crate::{
     report::{
+        log_event::LogEvent,
         logging,
         stats::{Order, Stats, use_shard},
     },
@@ -132,10 +133,15 @@ impl ProcessGroup {
         if !matches!(forked, Some(Ok(_))) || !is_due {
             backlog_drain::refuse(context, sockets);
         }
-        forked?.inspect_err(|error| {
-            let name = &context.settings.name;
-            warn!("listener \"{name}\": cannot fork for the clients that wait at the stop: {error}; they are refused");
-        }).ok()
+        forked?
+            .inspect_err(|error| {
+                let name = context.settings.name.as_str();
+                warn!(
+                    event = LogEvent::BacklogRefused, listener = name, error:% = error;
+                    "listener \"{name}\": cannot fork for the clients that wait at the stop: {error}; they are refused"
+                );
+            })
+            .ok()
     }
 
     pub(super) fn stop(&self, children: impl Iterator<Item = Pid>) {

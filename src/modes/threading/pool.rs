@@ -15,7 +15,7 @@ use std::{
 use log::warn;
 
 use crate::{
-    report::{logging::LogThrottle, stats::Stats},
+    report::{log_event::LogEvent, logging::LogThrottle, stats::Stats},
     serve::context::ListenerContext,
     sys::{room, shared::Shared, task_name::name_task, thread},
 };
@@ -193,6 +193,7 @@ fn cannot_start(error: &io::Error) {
     static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
     if THROTTLE.allow().is_some() {
         warn!(
+            event = LogEvent::ThreadFailed, error:% = error;
             "cannot start a thread: {error}; clients wait, raise the limit of threads or of memory, or lower max-connections"
         );
     }

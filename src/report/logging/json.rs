@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, io};
 use log::{Record, kv};
 use serde::Serialize;
 
+use super::fields;
 use crate::report::payload::is_printable;
 
 /// A JSON line; every key-value of the record becomes a field.
@@ -12,33 +13,34 @@ use crate::report::payload::is_printable;
 struct Line {
     time: String,
     level: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<serde_json::Value>,
     message: String,
     #[serde(flatten)]
     fields: Fields,
 }
 
-#[derive(Default, Serialize)]
-struct Fields(BTreeMap<String, serde_json::Value>);
+type Fields = BTreeMap<String, serde_json::Value>;
 
-impl<'kvs> kv::VisitSource<'kvs> for Fields {
-    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        let value = None
-            .or_else(|| value.to_bool().map(Into::into))
-            .or_else(|| value.to_u64().map(Into::into))
-            .or_else(|| value.to_i64().map(Into::into))
-            .or_else(|| value.to_f64().map(Into::into))
-            .unwrap_or_else(|| value.to_string().into());
-        self.0.insert(key.to_string(), value);
-        Ok(())
-    }
+fn json_value(value: &kv::Value<'_>) -> serde_json::Value {
+    None.or_else(|| value.to_bool().map(Into::into))
+        .or_else(|| value.to_u64().map(Into::into))
+        .or_else(|| value.to_i64().map(Into::into))
+        .or_else(|| value.to_f64().map(Into::into))
+        .unwrap_or_else(|| value.to_string().into())
 }
 
 pub(super) fn json_line(time: String, record: &Record<'_>) -> io::Result<String> {
     let mut fields = Fields::default();
-    record.key_values().visit(&mut fields).map_err(io::Error::other)?;
+    let take = |key: &str, value: &kv::Value<'_>| {
+        fields.insert(key.to_owned(), json_value(value));
+        Ok(())
+    };
+    fields::visit(record, take).map_err(io::Error::other)?;
     let json = serde_json::to_string(&Line {
         time,
         level: record.level().as_str().to_ascii_lowercase(),
+        event: fields.remove("event"),
         message: record.args().to_string(),
         fields,
     })?;
@@ -64,18 +66,20 @@ fn escape_in_json(json: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use log::kv::ToValue;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn every_key_value_is_a_field_of_the_json_line() {
-        let fields: [(&str, kv::Value<'_>); 5] = [
+        let fields: [(&str, kv::Value<'_>); 6] = [
             ("listener", "web".into()),
             ("bytes", 12.into()),
             ("change", (-3).into()),
             ("seconds", 0.5.into()),
             ("ok", true.into()),
+            ("nothing", None::<u64>.to_value()),
         ];
         let line = json_line(
             "2026-11-23T06:31:12Z".into(),

@@ -8,9 +8,10 @@ use std::{
 };
 
 use env_logger::fmt::Formatter;
-use log::{Level, Record};
+use log::{Level, Record, kv};
 
 use super::{
+    fields,
     json::json_line,
     text::{self, with_message},
 };
@@ -84,12 +85,18 @@ pub(super) fn write_syslog(out: &mut Formatter, record: &Record<'_>, format: Log
     write_body(out, record, format)
 }
 
-/// The journal's native protocol: one field per line. A message contains no line end.
+/// The journal's native protocol: one field per line, also for every key-value of the record. A message contains no line end.
 pub(super) fn write_journal(out: &mut Formatter, record: &Record<'_>, format: LogFormat) -> io::Result<()> {
     writeln!(out, "PRIORITY={}\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod", severity(record.level()))?;
-    if let Some(listener) = record.key_values().get("listener".into()) {
-        with_message(format_args!("{listener}"), |name| writeln!(out, "ECHOD_LISTENER={name}"))?;
-    }
+    let take = |key: &str, value: &kv::Value<'_>| {
+        out.write_all(b"ECHOD_")?;
+        for byte in key.bytes() {
+            out.write_all(&[if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }])?;
+        }
+        with_message(format_args!("{value}"), |value| writeln!(out, "={value}"))?;
+        Ok(())
+    };
+    fields::visit(record, take).map_err(io::Error::other)?;
     write!(out, "MESSAGE=")?;
     write_body(out, record, format)?;
     writeln!(out)

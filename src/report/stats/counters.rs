@@ -106,6 +106,19 @@ pub const COUNTERS: [Counter; 18] = {
     ]
 };
 
+impl Stats {
+    /// Every counter by its name, then every reason for which something was refused.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counters = COUNTERS.iter().map(|counter| (counter.word, (counter.value)(self)));
+        counters.chain(self.reasons().map(|(reason, count)| (reason.word(), count)))
+    }
+
+    fn reasons(&self) -> impl Iterator<Item = (RefusalReason, u64)> {
+        let refused = RefusalReason::ALL.map(|reason| (reason, self.refused(reason)));
+        refused.into_iter().filter(|(_, count)| *count > 0)
+    }
+}
+
 /// The status line, as SIGUSR1 logs it.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,8 +126,6 @@ impl fmt::Display for Stats {
             let comma = if number == 0 { "" } else { ", " };
             write!(f, "{comma}{word} {}{unit}", value(self))?;
         }
-        let refused = RefusalReason::ALL.map(|reason| (reason, self.refused(reason)));
-        let mut occurred = refused.into_iter().filter(|(_, count)| *count > 0);
-        occurred.try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+        self.reasons().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
     }
 }

@@ -7,11 +7,11 @@ use std::{
     sync::atomic::Ordering::Relaxed,
 };
 
-use log::{Level, debug, error, info, log_enabled, warn};
+use log::{Level, debug, error, log_enabled, warn};
 
 use crate::{
     config::Payload,
-    report::{payload::Escaped, refusal_reason::RefusalReason},
+    report::{close_reason::CloseReason, log_event::LogEvent, payload, refusal_reason::RefusalReason},
     serve::context::{AnswerRoom, ListenerContext},
     service::Service,
     socket::{address::Peer, listener::Listener},
@@ -37,7 +37,11 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
     while catch_unwind(AssertUnwindSafe(|| batch.answer(make))).is_err() {
         context.stats.died.fetch_add(1, Relaxed);
         context.stats.errors.fetch_add(1, Relaxed);
-        error!("listener \"{}\": the service panicked; one datagram is lost", context.settings.name);
+        let name = context.settings.name.as_str();
+        error!(
+            event = LogEvent::DatagramLost, listener = name, reason = CloseReason::Panicked.word();
+            "listener \"{name}\": the service panicked; one datagram is lost"
+        );
     }
     let mut room = context.unread.as_ref().map(|unread| unread.room(listener));
     let send_room = room.as_mut().map(|room| room as &mut dyn SendRoom);
@@ -77,7 +81,10 @@ fn log_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
     if stats.may_log_unsent(kind, clock::now()) {
         let (name, error) = (context.settings.name.as_str(), io::Error::from_raw_os_error(error));
         let (url, s) = (listener.url(), if count == 1 { "" } else { "s" });
-        warn!(listener = name; "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}");
+        warn!(
+            event = LogEvent::AnswersUnsent, listener = name, address:% = url, count, error:% = error;
+            "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}"
+        );
     }
 }
 
@@ -99,14 +106,16 @@ pub(super) fn reply(
 /// Logs the requests that are answered.
 #[cold]
 fn show(context: &ListenerContext, batch: &Batch) {
-    let (name, payload) = (context.settings.name.as_str(), context.settings.payload);
+    let (name, how) = (context.settings.name.as_str(), context.settings.payload);
     for (i, request) in batch.requests().enumerate().filter(|(i, _)| batch.refused() & (1 << i) == 0) {
         let peer = Peer::from(&request.source());
         let (url, length) = (peer.url(context.settings.protocol), request.length());
-        if payload != Payload::Off {
-            let shown = Escaped::new(batch.payload(i), payload);
-            info!(listener = name; "listener \"{name}\": {url} {shown}");
+        if how != Payload::Off {
+            payload::log(name, url, batch.payload(i), how);
         }
-        debug!(listener = name; "listener \"{name}\": {url} sent a datagram of {length} bytes");
+        debug!(
+            event = LogEvent::DatagramReceived, listener = name, peer:% = url, bytes = length;
+            "listener \"{name}\": {url} sent a datagram of {length} bytes"
+        );
     }
 }

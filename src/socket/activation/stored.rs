@@ -10,6 +10,7 @@ use socket2::Socket;
 
 use crate::{
     config::{self, Protocol},
+    report::log_event::LogEvent,
     socket::{
         address::Peer,
         fd_store::{FdName, FdStore},
@@ -114,10 +115,17 @@ impl Kept {
         let unfit = self.unfit.into_iter().map(|(kept, error)| (kept, error.to_string()));
         let closed: Vec<_> = self.sockets.into_iter().map(unwanted).chain(unfit).collect();
         if self.taken > 0 {
-            info!("kept over the restart: {} socket{}", self.taken, if self.taken == 1 { "" } else { "s" });
+            info!(
+                event = LogEvent::SocketKept, count = self.taken;
+                "kept over the restart: {} socket{}", self.taken, if self.taken == 1 { "" } else { "s" }
+            );
         }
         for (kept, why) in &closed {
-            info!("closed the kept socket {}: {why}", kept.address.url(kept.protocol));
+            let url = kept.address.url(kept.protocol);
+            info!(
+                event = LogEvent::SocketDiscarded, address:% = url, reason = why.as_str();
+                "closed the kept socket {url}: {why}"
+            );
             store.remove(&kept.name);
             kept.end();
         }

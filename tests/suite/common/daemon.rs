@@ -8,7 +8,7 @@ use std::{
     process::{Child, ExitStatus},
 };
 
-use echod::report::refusal_reason::RefusalReason;
+use echod::report::{log_event::LogEvent, refusal_reason::RefusalReason};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -34,6 +34,11 @@ impl Echod {
     /// Starts a daemon with this configuration and waits until it is ready.
     pub(crate) fn start(toml: &str) -> Self {
         Launch::new().config(toml).start()
+    }
+
+    /// The same with a log that has the events of the daemon as JSON.
+    pub(crate) fn start_with_events(toml: &str) -> Self {
+        Launch::new().config(toml).args(&["--log-format", "json"]).start()
     }
 
     /// Starts a daemon without a file.
@@ -154,6 +159,34 @@ impl Echod {
         self.or_log(line, "a line in the log")
     }
 
+    /// Waits for an event in a log of format `json`.
+    #[track_caller]
+    pub(crate) fn wait_event(&self, event: LogEvent, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = poll(|| self.events(event).into_iter().find(&wanted));
+        self.or_log(found, event.word())
+    }
+
+    /// Waits for `count` events in a log of format `json`, and asserts that there are no more of them.
+    #[track_caller]
+    pub(crate) fn wait_events(&self, event: LogEvent, count: usize) -> Vec<Value> {
+        let found = poll(|| Some(self.events(event)).filter(|events| events.len() >= count));
+        let events = self.or_log(found, &format!("{count} of {}", event.word()));
+        assert_eq!(events.len(), count, "{events:#?}");
+        events
+    }
+
+    /// The events of a log of format `json` so far.
+    pub(crate) fn events(&self, event: LogEvent) -> Vec<Value> {
+        events_in(&self.log(), event)
+    }
+
+    /// Asserts that nothing was logged as an error in a log of format `json`.
+    #[track_caller]
+    pub(crate) fn expect_no_error_event(&self) {
+        let log = self.log();
+        assert!(!log.contains("\"level\":\"error\""), "{log}");
+    }
+
     /// Waits for `count` whole lines in the log, and asserts that there are no more of them. A line may come a moment
     /// after what it tells of was counted.
     #[track_caller]
@@ -173,16 +206,24 @@ impl Echod {
     #[track_caller]
     pub(crate) fn state(&self, name: &str) -> State {
         let start = format!("listener \"{name}\": open ");
-        let lines = || {
+        let of_text = |line: &str| {
+            let numbers = line[line.find(&start)?..].strip_prefix(&start[..start.len() - "open ".len()])?;
+            Some(State(numbers.trim().split(", ").filter_map(number).collect()))
+        };
+        let of_json = |line: &str| {
+            let mine = |state: &Value| state["listener"] == name && state["state"] == "serving";
+            let state = events_in(line, LogEvent::ListenerState).into_iter().find(mine)?;
+            let fields = state.as_object()?.iter();
+            Some(State(fields.filter_map(|(key, value)| Some((key.clone(), value.as_u64()?))).collect()))
+        };
+        let states = || {
             let log = self.log();
             let whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            whole.filter_map(|line| Some(line[line.find(&start)?..].trim().to_owned())).collect::<Vec<_>>()
+            whole.filter_map(|line| of_json(line).or_else(|| of_text(line))).collect::<Vec<_>>()
         };
-        let before = lines().len();
+        let before = states().len();
         self.signal(Signal::SIGUSR1);
-        let line = self.or_log(poll(|| lines().get(before).cloned()), "a state line");
-        let numbers = &line[start.len() - "open ".len()..];
-        State(numbers.split(", ").filter_map(number).collect())
+        self.or_log(poll(|| states().into_iter().nth(before)), "a state line")
     }
 
     /// Waits until the state of a listener is as `wanted`.
@@ -233,6 +274,13 @@ impl Drop for Echod {
             }
         }
     }
+}
+
+/// The events in the whole lines of a log of format `json`.
+pub(crate) fn events_in(log: &str, event: LogEvent) -> Vec<Value> {
+    let whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let values = whole.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    values.filter(|value| value["event"] == event.word()).collect()
 }
 
 /// The numbers of a state line. A reason for refusals that is not in it has none.

@@ -24,7 +24,7 @@ use std::{
 };
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
-pub(crate) use daemon::Echod;
+pub(crate) use daemon::{Echod, events_in};
 pub(crate) use launch::{Finished, Launch, fitted, is_locked_in};
 pub(crate) use manager::Manager;
 pub(crate) use port::port_of_nobody;

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use clap::{Arg, Command, CommandFactory};
 use echod::{
     command::cli::Cli,
-    report::{refusal_reason::RefusalReason, stats::COUNTERS},
+    report::{
+        log_event::{FIELDS, LogEvent},
+        refusal_reason::RefusalReason,
+        stats::COUNTERS,
+    },
 };
 
 /// The first lines of every page.
@@ -77,6 +81,31 @@ pub(super) fn counters_and_reasons() -> String {
     for reason in RefusalReason::ALL {
         let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.line(), reason.help());
     }
+    page
+}
+
+/// Every event of the log with its fields.
+pub(super) fn log_events() -> String {
+    let mut page = begin("Log events");
+    page.push_str(
+        "Every line of the [log](../operate/logging.md) tells of one event. With `format = \"json\"` its name is in `event`, and its \
+         figures are fields beside `time`, `level` and `message`. In the journal (`target = \"journald\"`) they are `ECHOD_EVENT`, \
+         `ECHOD_LISTENER` and so on. Names and fields are stable; the message is for people and may change. A field that does not \
+         apply is left out.\n\n## Events\n\n| event | level | when | fields |\n|---|---|---|---|\n",
+    );
+    for event in LogEvent::ALL {
+        let fields: Vec<_> = event.fields().iter().map(|field| format!("`{field}`")).collect();
+        let (word, level, about) = (event.word(), event.level(), event.about());
+        let _ = writeln!(page, "| `{word}` | {level} | {about} | {} |", fields.join(", "));
+    }
+    page.push_str("\n## Fields\n\n| field | |\n|---|---|\n");
+    for (field, about) in FIELDS {
+        let _ = writeln!(page, "| `{field}` | {about} |");
+    }
+    page.push_str(
+        "\n`reason` of a refusal is a word of [counters and reasons](counters-and-reasons.md#reasons), that of a connection that was \
+         closed or lost is in the table of [the line of a connection](../operate/logging.md#the-line-of-a-connection).\n",
+    );
     page
 }
 

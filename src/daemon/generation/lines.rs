@@ -1,0 +1,49 @@
+//! Lines of the log about a generation.
+
+use log::{info, warn};
+
+use crate::{
+    access::guard,
+    config::{self, Mode, ServiceKind, Workers},
+    report::log_event::LogEvent,
+    socket::listener::Listener,
+};
+
+/// The line about one socket of a listener, written once it is served.
+pub struct ServingLine {
+    name: String,
+    service: ServiceKind,
+    address: String,
+    mode: Mode,
+    workers: Workers,
+    /// The source ports that are not answered.
+    silent: String,
+}
+
+impl ServingLine {
+    pub(super) fn new(settings: &config::Listener, socket: &Listener) -> ServingLine {
+        ServingLine {
+            name: settings.name.clone(),
+            service: settings.service,
+            address: socket.url().to_string(),
+            mode: settings.mode,
+            workers: settings.workers,
+            silent: guard::silent_ports(settings).unwrap_or_default(),
+        }
+    }
+
+    /// Writes it.
+    pub fn log(&self) {
+        let ServingLine { name, service, address, mode, workers, silent } = self;
+        info!(
+            event = LogEvent::ListenerServing, listener = name.as_str(), service:% = service,
+            address = address.as_str(), mode:% = mode, workers:% = workers;
+            "listener \"{name}\": serving {service} at {address}, mode {mode}, workers {workers}{silent}"
+        );
+    }
+}
+
+/// Logs what an administrator should look at, though it is served.
+pub fn log_notes(notes: &[String]) {
+    notes.iter().for_each(|note| warn!(event = LogEvent::ConfigNote; "{note}"));
+}
