@@ -1,11 +1,14 @@
 //! What the log says, and what a client cannot make it say.
 
+use echod::report::log_event::LogEvent;
 use serde_json::Value;
 
 use crate::{
     common::{Client, Echod, Launch, has_mode},
     matrix::{Combination, classes},
 };
+
+const JSON: &str = "[log]\nformat = \"json\"\n";
 
 const LISTENER: &str = "[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
 
@@ -14,31 +17,56 @@ const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll",
 #[test]
 fn start_and_end_of_a_connection_are_told() {
     for mode in MODES.into_iter().filter(|mode| has_mode(mode)) {
-        let daemon = Echod::start(&format!("{LISTENER}mode = \"{mode}\"\n"));
+        let daemon = Echod::start(&format!("{JSON}{LISTENER}mode = \"{mode}\"\n"));
         let port = daemon.port("it");
-        daemon.wait_log(|line| {
-            line.contains(&format!("listener \"it\": serving echo at tcp://127.0.0.1:{port}, mode {mode}"))
-        });
+        let serving = daemon.wait_event(LogEvent::ListenerServing, |_| true);
+        let expected = ["it", "echo", &format!("tcp://127.0.0.1:{port}"), mode];
+        assert_eq!(["listener", "service", "address", "mode"].map(|key| &serving[key]), expected);
         let client = daemon.client("it");
         let peer = client.socket.local_addr().unwrap().as_socket().unwrap();
         client.echo(b"hello world\n");
         drop(client);
-        let line = daemon.wait_log(|line| line.contains("closed after"));
-        assert!(line.contains(&format!("listener \"it\": tcp://{peer} closed after")), "{line}");
-        assert!(line.contains("12 bytes in, 12 bytes out: peer closed"), "{line}");
+        let closed = daemon.wait_event(LogEvent::ConnectionClosed, |_| true);
+        let expected = ["it", &format!("tcp://{peer}"), "peer-closed"];
+        assert_eq!(["listener", "peer", "reason"].map(|key| &closed[key]), expected);
+        assert_eq!(["bytes_received", "bytes_sent"].map(|key| &closed[key]), [12, 12]);
+        assert!(closed["duration_us"].as_u64().is_some_and(|time| time > 0), "{closed}");
+        assert!(closed.get("lingered_us").is_none() && closed.get("errno").is_none(), "{closed}");
     }
+}
+
+/// As people read it.
+#[test]
+fn the_text_of_a_line_has_what_its_fields_have() {
+    let daemon = Echod::start(LISTENER);
+    let port = daemon.port("it");
+    let serving = format!("listener \"it\": serving echo at tcp://127.0.0.1:{port}, mode epoll, workers 1\n");
+    daemon.wait_log(|line| line.ends_with(&serving));
+    let client = daemon.client("it");
+    let peer = client.socket.local_addr().unwrap().as_socket().unwrap();
+    client.echo(b"hello world\n");
+    drop(client);
+    let line = daemon.wait_log(|line| line.contains("closed after"));
+    assert!(line.contains(&format!("listener \"it\": tcp://{peer} closed after")), "{line}");
+    assert!(line.ends_with("s, 12 bytes in, 12 bytes out: peer closed\n"), "{line}");
+    let state = daemon.state("it");
+    daemon.wait_log(|line| {
+        line.contains("listener \"it\": open 0, served 1, received 12 bytes, sent 12 bytes")
+    });
+    assert_eq!(state["served"], 1);
 }
 
 #[test]
 fn the_beginning_of_a_connection_is_told_at_debug() {
     for mode in MODES.into_iter().filter(|mode| has_mode(mode)) {
         for (protocol, address) in [("tcp", "127.0.0.1:0"), ("unix", "it.sock")] {
-            let daemon = Combination { protocol, address, mode, workers: "" }.start_with("", "");
+            let daemon = Combination { protocol, address, mode, workers: "" }.start_with_events("");
             let client = daemon.client("it");
             let address = client.socket.local_addr().unwrap().as_socket();
-            let peer = address.map_or("unix: (pid ".to_owned(), |peer| format!("tcp://{peer} connected"));
-            let line = daemon.wait_log(|line| line.contains(" connected"));
-            assert!(line.contains(" DEBUG ") && line.contains(&format!("listener \"it\": {peer}")), "{line}");
+            let peer = address.map_or("unix: (pid ".to_owned(), |peer| format!("tcp://{peer}"));
+            let opened = daemon.wait_event(LogEvent::ConnectionOpened, |_| true);
+            assert_eq!(["level", "listener"].map(|key| &opened[key]), ["debug", "it"]);
+            assert!(opened["peer"].as_str().unwrap().starts_with(&peer), "{opened}");
         }
     }
 }
@@ -53,17 +81,17 @@ fn a_unix_client_is_told_by_its_process_and_user() {
             if mode == "iterative" && !workers.is_empty() {
                 continue;
             }
-            let daemon = Combination { protocol, address, mode, workers }.start();
+            let daemon = Combination { protocol, address, mode, workers }.start_with_events("");
             daemon.client("it").echo(b"hello");
-            let line = daemon.wait_log(|line| line.contains("closed after"));
-            assert!(line.contains(&format!("listener \"it\": unix: {process} closed after")), "{line}");
+            let closed = daemon.wait_event(LogEvent::ConnectionClosed, |_| true);
+            assert_eq!(closed["peer"], format!("unix: {process}"), "{closed}");
         }
     }
-    let toml =
-        "[log]\nlevel = \"debug\"\n[[listener]]\nname = \"it\"\nprotocol = \"unix\"\naddress = \"it.sock\"\n";
-    let daemon = Echod::start(&format!("{toml}allow-users = [\"4294967294\"]\n"));
+    let unix = Combination { protocol: "unix", address: "it.sock", mode: "epoll", workers: "" };
+    let daemon = unix.start_with_events("allow-users = [\"4294967294\"]");
     assert!(daemon.client("it").is_ended());
-    daemon.wait_log(|line| line.contains(&format!("unix: {process} refused (user)")));
+    let refused = daemon.wait_event(LogEvent::ConnectionRefused, |_| true);
+    assert_eq!(["peer", "reason"].map(|key| &refused[key]), [&format!("unix: {process}"), "user"]);
 }
 
 #[test]
@@ -108,13 +136,14 @@ fn state_counts_datagrams() {
 fn refusals_are_told_seldom() {
     for mode in ["iterative", "threading", "forking", "epoll"] {
         let (protocol, address) = ("unix-datagram", "it.sock");
-        let daemon = Combination { protocol, address, mode, workers: "" }.start();
+        let daemon = Combination { protocol, address, mode, workers: "" }.start_with_events("");
         let nameless = Client::nameless(&daemon.endpoint("it"));
         (0..50).for_each(|_| nameless.send(b"who am I?"));
         daemon.wait_state("it", |state| state["refused"] == 50 && state["unanswerable"] == 50);
-        let lines = daemon.wait_lines(1, |line| line.contains("refused (unanswerable)"));
-        assert!(lines[0].contains("WARN  listener \"it\": "), "{}", lines[0]);
-        assert!(lines[0].contains("the last from a socket without a name; "), "{}", lines[0]);
+        let refused = daemon.wait_events(LogEvent::ClientsRefused, 1).remove(0);
+        let expected = ["warn", "it", "unanswerable", "a socket without a name"];
+        assert_eq!(["level", "listener", "reason", "source"].map(|key| &refused[key]), expected);
+        assert!(refused["count"].as_u64().is_some_and(|count| (1..=50).contains(&count)), "{refused}");
     }
 }
 
@@ -143,12 +172,13 @@ fn payload_cannot_forge_a_line() {
 #[test]
 fn payload_tells_who_wrote_what() {
     for class in classes() {
-        let daemon = class.start_with("", "payload = \"text\"");
+        let daemon = class.start_with_events("payload = \"text\"");
         daemon.client("it").echo(b"hello world\n");
-        let line = daemon.wait_log(|line| line.contains("wrote "));
-        assert!(line.contains("listener \"it\": "), "{line}");
-        assert!(line.trim_end().ends_with("wrote 12 bytes: \"hello world\\n\""), "{line}");
-        assert!(line.contains(&format!("{}:", class.protocol)), "{line}");
+        let written = daemon.wait_event(LogEvent::PayloadReceived, |_| true);
+        assert_eq!((&written["listener"], &written["bytes"]), (&"it".into(), &12.into()), "{written}");
+        assert!(written["peer"].as_str().unwrap().starts_with(&format!("{}:", class.protocol)), "{written}");
+        let message = written["message"].as_str().unwrap();
+        assert!(message.ends_with("wrote 12 bytes: \"hello world\\n\""), "{message}");
 
         let daemon = class.start_with("", "payload = \"hex\"");
         daemon.client("it").echo(b"\x00\xff ~");
@@ -186,7 +216,7 @@ fn json_lines_are_json() {
         assert!(log.lines().count() >= 3, "{log}");
         for line in log.lines() {
             let value = serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
+            assert!(["message", "level", "event"].iter().all(|key| value[key].is_string()), "{line}");
         }
     }
 }

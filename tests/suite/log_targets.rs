@@ -2,30 +2,39 @@
 
 use std::{fs, os::unix::net::UnixDatagram};
 
+use echod::report::log_event::LogEvent;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use crate::common::{Launch, PATIENCE, eventually, it, may_mount, skipped};
+use crate::common::{Launch, PATIENCE, events_in, eventually, it, may_mount, skipped};
 
 /// As logrotate does it: the file is moved away, the daemon is told, and goes on in a new one; also the process of a forking
 /// listener, and also when the configuration is broken.
 #[test]
 fn a_log_file_is_opened_again() {
     for mode in ["threading", "forking"] {
-        let toml = format!("[log]\ntarget = \"file\"\nfile = \"log\"\n{}", it(&format!("mode = \"{mode}\"")));
+        let log = "[log]\ntarget = \"file\"\nfile = \"log\"\nformat = \"json\"\n";
+        let toml = format!("{log}{}", it(&format!("mode = \"{mode}\"")));
         let mut daemon = Launch::new().config(&toml).start();
         daemon.client("it").echo(b"before");
         let read = |name: &str| fs::read_to_string(daemon.path(name)).unwrap_or_default();
-        eventually("the first line", || read("log").contains("6 bytes in").then_some(()));
+        let has = |name: &str, event, key: &str, value: Value| {
+            events_in(&read(name), event).iter().any(|found| found[key] == value)
+        };
+        let received = |bytes: u64| has("log", LogEvent::ConnectionClosed, "bytes_received", bytes.into());
+        eventually("the first line", || received(6).then_some(()));
         fs::rename(daemon.path("log"), daemon.path("log.1")).unwrap();
         daemon.signal(Signal::SIGHUP);
-        eventually("the new file", || read("log").contains("reloaded: ").then_some(()));
+        let reloaded = || has("log", LogEvent::ReloadDone, "listeners", 1.into());
+        eventually("the new file", || reloaded().then_some(()));
         daemon.client("it").echo(b"and after");
-        eventually("a line in it", || read("log").contains("9 bytes in").then_some(()));
+        eventually("a line in it", || received(9).then_some(()));
         fs::rename(daemon.path("log"), daemon.path("log.2")).unwrap();
         fs::write(daemon.path("echod.toml"), "nonsense").unwrap();
         daemon.signal(Signal::SIGHUP);
-        eventually("the file after", || read("log").contains("not reloaded: ").then_some(()));
-        assert!(!read("log.1").contains("9 bytes in"));
+        let refused = || !events_in(&read("log"), LogEvent::ReloadRefused).is_empty();
+        eventually("the file after", || refused().then_some(()));
+        assert!(!has("log.1", LogEvent::ConnectionClosed, "bytes_received", 9.into()));
         daemon.stop();
         assert!(daemon.log().is_empty(), "nothing is on standard error: {}", daemon.log());
     }
@@ -129,17 +138,25 @@ fn the_journal_gets_each_line_with_its_fields() {
         return;
     }
     let lines = logged("journald", JOURNAL, "journal");
+    let first = "PRIORITY=6\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod\nECHOD_EVENT=listener.serving\n\
+                 ECHOD_LISTENER=it\nECHOD_SERVICE=echo\nECHOD_ADDRESS=tcp://";
     assert!(
-        lines[0].starts_with(
-            "PRIORITY=6\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=echod\nMESSAGE=listener \"it\": serving"
-        ),
+        lines[0].starts_with(first) && lines[0].contains("\nMESSAGE=listener \"it\": serving"),
         "{lines:?}"
     );
-    let last = lines.last().unwrap();
-    assert!(
-        last.contains("\nECHOD_LISTENER=it\nMESSAGE=listener \"it\": tcp://") && last.ends_with('\n'),
-        "{last}"
-    );
+    let fields: Vec<_> = lines.last().unwrap().lines().collect();
+    for field in [
+        "ECHOD_EVENT=connection.closed",
+        "ECHOD_LISTENER=it",
+        "ECHOD_BYTES_RECEIVED=6",
+        "ECHOD_BYTES_SENT=6",
+        "ECHOD_REASON=peer-closed",
+    ] {
+        assert!(fields.contains(&field), "no {field} in {fields:?}");
+    }
+    let begins = |name: &str| fields.iter().any(|field| field.starts_with(name));
+    assert!(begins("ECHOD_PEER=tcp://127.0.0.1:") && begins("ECHOD_DURATION_US="), "{fields:?}");
+    assert!(begins("MESSAGE=listener \"it\": tcp://") && !begins("ECHOD_ERRNO"), "{fields:?}");
 }
 
 #[test]

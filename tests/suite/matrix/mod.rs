@@ -34,8 +34,17 @@ impl Combination {
 
     /// The same with more keys in `[daemon]` and in the listener.
     pub(crate) fn start_with(&self, daemon: &str, listener: &str) -> Echod {
+        self.start_logging("", daemon, listener)
+    }
+
+    /// The same with a log that has the events of the daemon as JSON.
+    pub(crate) fn start_with_events(&self, listener: &str) -> Echod {
+        self.start_logging("format = \"json\"", "", listener)
+    }
+
+    fn start_logging(&self, log: &str, daemon: &str, listener: &str) -> Echod {
         Echod::start(&format!(
-            "[daemon]\n{daemon}\n[log]\nlevel = \"debug\"\n{}{listener}\n",
+            "[daemon]\n{daemon}\n[log]\nlevel = \"debug\"\n{log}\n{}{listener}\n",
             self.listener("it")
         ))
     }

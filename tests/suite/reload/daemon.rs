@@ -2,13 +2,15 @@
 
 use std::{fs, net::TcpListener};
 
+use echod::report::log_event::LogEvent;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::common::{Echod, Launch, Manager, it, listener};
 
 #[test]
 fn what_does_not_work_changes_nothing() {
-    let daemon = Echod::start(&it(""));
+    let daemon = Echod::start_with_events(&it(""));
     let client = daemon.client("it");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = listener("taken", "tcp", "").replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string());
@@ -19,16 +21,24 @@ fn what_does_not_work_changes_nothing() {
         (String::new(), "there is no listener to serve"),
     ] {
         daemon.reload(&toml);
-        daemon.wait_log(|line| line.contains(" ERROR ") && line.contains(words));
+        wait_refused(&daemon, words);
         client.echo(b"nothing changed");
         daemon.client("it").echo(b"nothing changed");
     }
     fs::remove_file(daemon.path("echod.toml")).unwrap();
     daemon.read_again();
-    daemon.wait_log(|line| line.contains(" ERROR ") && line.contains("no such file"));
+    wait_refused(&daemon, "no such file");
     client.echo(b"nothing changed");
     daemon.reload(&it("service = \"upper\""));
     assert_eq!(daemon.client("it").ask(b"hello"), b"HELLO", "and then it works");
+}
+
+/// Waits for a reload that was refused for a reason with these words.
+fn wait_refused(daemon: &Echod, words: &str) {
+    let has_words = |value: &Value| value.as_str().is_some_and(|text| text.contains(words));
+    daemon.wait_event(LogEvent::ReloadFault, |fault| has_words(&fault["message"]));
+    let refused = daemon.wait_event(LogEvent::ReloadRefused, |_| true);
+    assert_eq!(refused["level"], "error", "{refused}");
 }
 
 #[test]
@@ -42,11 +52,10 @@ fn level_and_format_of_the_log_change() {
         assert!(!daemon.log().contains(" INFO "), "{}", daemon.log());
         fs::write(daemon.path("echod.toml"), toml("format = \"json\"")).unwrap();
         daemon.signal(Signal::SIGHUP);
-        daemon.wait_log(|line| {
-            line.starts_with('{') && line.contains("\"message\":\"reloaded: serving 1 listener\"")
-        });
+        let done = daemon.wait_event(LogEvent::ReloadDone, |_| true);
+        assert_eq!(["listeners", "failed"].map(|key| &done[key]), [1, 0], "{done}");
         daemon.client("it").echo(b"logged");
-        daemon.wait_log(|line| line.starts_with('{') && line.contains("6 bytes in, 6 bytes out"));
+        daemon.wait_event(LogEvent::ConnectionClosed, |closed| closed["bytes_received"] == 6);
         kept.echo(b"still here");
         drop(kept);
         daemon.stop();

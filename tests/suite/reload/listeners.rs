@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use echod::report::log_event::LogEvent;
+
 use super::modes;
 use crate::common::{
     Client, Echod, Endpoint, LONG, Launch, for_each_stream, has_python, it, listener, other_loopback, pattern,
@@ -102,15 +104,13 @@ fn who_stays_in_a_listener_that_is_gone_is_cut(protocol: &str) {
     for (mode, workers) in modes() {
         let daemon = |more: &str| "[daemon]\ndrain-timeout = \"200ms\"\n".to_owned() + &it("") + more;
         let gone = listener("gone", protocol, &format!("mode = \"{mode}\"\n{workers}"));
-        let mut served = Echod::start(&daemon(&gone));
+        let mut served = Echod::start_with_events(&daemon(&gone));
         let client = served.client("gone");
         client.echo(b"hello");
         client.flood(pattern(LONG));
         served.reload(&daemon(""));
-        served.wait_log(|line| {
-            line.contains(" WARN ")
-                && line.contains("listener \"gone\": drain-timeout is over: 1 open connection was cut")
-        });
+        let cut = served.wait_event(LogEvent::ListenerCut, |_| true);
+        assert_eq!((&cut["listener"], &cut["connections"]), (&"gone".into(), &1.into()), "{cut}");
         served.client("it").echo(b"not concerned");
         let mut buffer = vec![0; 65536];
         while client.read(&mut buffer).is_ok_and(|length| length > 0) {}

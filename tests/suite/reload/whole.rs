@@ -2,6 +2,9 @@
 
 use std::{fs, net::Ipv4Addr, process::Command};
 
+use echod::report::log_event::LogEvent;
+use serde_json::Value;
+
 use super::modes;
 use crate::common::{
     Client, Echod, Endpoint, can_be_had, eventually, has_ipv6, it, listener, netns::in_namespace,
@@ -12,8 +15,15 @@ fn ip(words: &str) {
     assert!(status.success(), "ip {words}");
 }
 
-fn count(daemon: &Echod, words: &str) -> usize {
-    daemon.log().matches(words).count()
+/// How often a listener came into service, by a socket.
+fn served(daemon: &Echod, name: &str) -> usize {
+    daemon.events(LogEvent::ListenerServing).iter().filter(|serving| serving["listener"] == name).count()
+}
+
+/// How often an address was left out.
+fn left_out(daemon: &Echod) -> usize {
+    let is_it = |note: &&Value| note["message"].as_str().unwrap().contains("left out ");
+    daemon.events(LogEvent::ConfigNote).iter().filter(is_it).count()
 }
 
 /// An address that the machine did not have is tried again each time, also where it is that of a listener without another one.
@@ -30,15 +40,15 @@ fn what_was_left_out_is_had_once_it_is_there() {
                 };
                 let toml =
                     one("it", "\"127.0.0.1:7000\", \"192.0.2.1:7000\"") + &one("late", "\"192.0.2.1:7001\"");
-                let mut daemon = Echod::start(&toml);
+                let mut daemon = Echod::start_with_events(&toml);
                 let stays = daemon.client("it");
                 stays.echo(b"before");
-                let served = daemon.state("it")["served"];
+                let before = daemon.state("it")["served"];
                 for round in 2..4 {
                     daemon.read_again();
-                    assert_eq!(count(&daemon, "left out "), 2 * round, "{}", daemon.log());
+                    assert_eq!(left_out(&daemon), 2 * round, "{}", daemon.log());
                 }
-                assert_eq!(daemon.state("it")["served"], served, "it goes on as it was");
+                assert_eq!(daemon.state("it")["served"], before, "it goes on as it was");
                 ip("address add 192.0.2.1/32 dev lo");
                 daemon.read_again();
                 for port in [7000, 7001] {
@@ -46,14 +56,15 @@ fn what_was_left_out_is_had_once_it_is_there() {
                     let at = if protocol == "tcp" { Endpoint::Tcp(address) } else { Endpoint::Udp(address) };
                     Client::connect(&at).echo(b"there it is");
                 }
-                assert_eq!(count(&daemon, "left out "), 6, "{}", daemon.log());
+                assert_eq!(left_out(&daemon), 6, "{}", daemon.log());
                 daemon.client("it").echo(b"as before");
                 if protocol == "tcp" {
                     stays.echo(b"after");
                 }
-                let serving = count(&daemon, "serving echo");
+                let count = || daemon.events(LogEvent::ListenerServing).len();
+                let serving = count();
                 daemon.read_again();
-                assert_eq!(count(&daemon, "serving echo"), serving, "nothing is missing any more");
+                assert_eq!(count(), serving, "nothing is missing any more");
                 drop(stays);
                 daemon.stop();
                 ip("address del 192.0.2.1/32 dev lo");
@@ -84,14 +95,17 @@ fn an_interface_that_was_made_anew_is_served() {
                     "[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{device}\n"
                 );
                 make(scoped);
-                let mut daemon = Echod::start(&(toml + &it("").replace("\"it\"", "\"other\"")));
-                let served = || count(&daemon, "listener \"it\": serving");
+                let mut daemon = Echod::start_with_events(&(toml + &it("").replace("\"it\"", "\"other\"")));
+                let served = || served(&daemon, "it");
                 daemon.read_again();
                 assert_eq!(served(), 1);
                 ip("link delete d0");
                 daemon.read_again();
                 if !scoped {
-                    daemon.wait_log(|line| line.contains(" WARN ") && line.contains("no interface `d0`"));
+                    let has_words = |text: &str| text.contains("no interface `d0`");
+                    daemon.wait_event(LogEvent::ConfigNote, |note| {
+                        note["message"].as_str().is_some_and(has_words)
+                    });
                 }
                 daemon.client("other").echo(b"not concerned");
                 make(scoped);
@@ -100,7 +114,7 @@ fn an_interface_that_was_made_anew_is_served() {
                 daemon.read_again();
                 assert_eq!(served(), 2, "{}", daemon.log());
                 daemon.stop();
-                assert!(!daemon.log().contains(" ERROR "), "{}", daemon.log());
+                daemon.expect_no_error_event();
                 ip("link delete d0");
             }
         }
@@ -114,7 +128,7 @@ fn a_socket_file_that_was_removed_is_made_anew() {
         for (mode, workers) in modes() {
             let keys = format!("mode = \"{mode}\"\n{workers}");
             let toml = listener("it", protocol, &keys);
-            let mut daemon = Echod::start(&toml);
+            let mut daemon = Echod::start_with_events(&toml);
             let old = daemon.client("it");
             old.echo(b"hello");
             let path = daemon.path("it.sock");
@@ -128,7 +142,10 @@ fn a_socket_file_that_was_removed_is_made_anew() {
             fs::remove_file(&path).unwrap();
             fs::write(&path, "something else").unwrap();
             daemon.read_again();
-            daemon.wait_log(|line| line.contains(" ERROR ") && line.contains("is not a socket"));
+            let has_words = |text: &str| text.contains("is not a socket");
+            daemon.wait_event(LogEvent::ReloadRefused, |refused| {
+                refused["reason"].as_str().is_some_and(has_words)
+            });
             fs::remove_file(&path).unwrap();
             // Changed in the same moment.
             daemon.reload(&listener("it", protocol, &format!("{keys}\nservice = \"upper\"")));
@@ -138,6 +155,12 @@ fn a_socket_file_that_was_removed_is_made_anew() {
             assert!(!path.exists());
         }
     }
+}
+
+/// How often SIGUSR1 was told that the listener has ended.
+fn ended(daemon: &Echod) -> usize {
+    let is_it = |state: &&Value| state["listener"] == "it" && state["state"] == "ended";
+    daemon.events(LogEvent::ListenerState).iter().filter(is_it).count()
 }
 
 #[test]
@@ -151,22 +174,22 @@ fn a_listener_that_has_served_its_last_request_is_served_again() {
             let toml = listener("it", protocol, &format!("mode = \"{mode}\"\n{workers}\nmax-requests = 1"))
                 .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
                 + &it("").replace("\"it\"", "\"other\"");
-            let mut daemon = Echod::start(&toml);
+            let mut daemon = Echod::start_with_events(&toml);
             for _ in 0..3 {
                 let client = daemon.client("it");
                 client.echo(b"the only one");
                 drop(client);
                 eventually("the end of the listener", || {
-                    let before = count(&daemon, "listener \"it\" (ended)");
+                    let before = ended(&daemon);
                     daemon.state("other");
-                    (count(&daemon, "listener \"it\" (ended)") > before).then_some(())
+                    (ended(&daemon) > before).then_some(())
                 });
                 daemon.read_again();
             }
             daemon.client("it").echo(b"again");
             daemon.client("other").echo(b"as before");
             daemon.stop();
-            assert!(!daemon.log().contains(" ERROR "), "{}", daemon.log());
+            daemon.expect_no_error_event();
         }
     }
 }
