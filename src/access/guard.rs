@@ -208,8 +208,8 @@ fn is_for_many(address: IpAddr, local: Option<Ipv4Addr>, now: u64) -> bool {
     is_shared || v4.class() == Class::Martian
 }
 
-/// Whether `listener` needs a guard. The name of a unix socket is the one that its peer bound, and a service that
-/// answers nothing needs none.
+/// Whether `listener` needs a guard. The peer of a unix socket has the name that it bound, so it cannot forge one; a
+/// service that answers nothing needs none.
 pub fn needs_one(listener: &config::Listener) -> bool {
     listener.protocol == Protocol::Udp && listener.service != ServiceKind::Discard
 }

@@ -1,4 +1,4 @@
-//! Room `access`: may this client in, and how much may it do?
+//! May this client in, and how much may it do?
 //!
 //! In: the address or the user of a client, or the header of a datagram; the rules and limits of the listener.
 //! Out: a permit, held as long as the connection, or the reason of a refusal. No client socket is touched here.

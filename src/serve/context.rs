@@ -320,7 +320,7 @@ impl<'a> Acceptor<'a> {
             Err(AcceptError::Exhausted(error)) => {
                 AcceptOutcome::Shortage(self.context.exhausted("accept", &error, &mut self.backoff))
             }
-            // Another worker has closed the listener, and with it this socket.
+            // Not a fault: the listener was closed, and its socket shut down while this worker waited.
             Err(AcceptError::Fatal(_)) if slots.is_closed_for_all() => AcceptOutcome::Closed,
             Err(AcceptError::Fatal(error)) => {
                 self.broken = Some(io::Error::other(format!("cannot accept at {}: {error}", listener.url())));

@@ -1,4 +1,4 @@
-//! The open of a connection, logged at level debug, and its close: counted, and logged in one line.
+//! Connections in the log: the start at level debug, the close in one line; the close is counted as well.
 
 use std::{fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Room `serve`: one listener at work, in any mode.
+//! One listener at work, in any mode.
 //!
 //! In: the listening sockets of a listener, its settings, its rules and limits.
 //! Out: admitted connections, batches of admitted datagrams and their answers; refusals and closes, counted and logged.

@@ -33,8 +33,9 @@ impl ListenerContext {
         }
     }
 
-    /// Refuses a connection. Only at a limit of open connections is the reason sent to the client, if `when-full` says so. False if
-    /// the socket is to be closed at once; true if only after the client has closed, so that it can read the message.
+    /// Refuses a connection. Only at a limit of open connections is the reason sent to the client, if `when-full` asks
+    /// for it. False if the socket is to be closed at once; true if only after the client has closed, so that it can
+    /// read the message.
     pub(super) fn refuse_client(&self, socket: &Socket, peer: &Peer, reason: RefusalReason) -> bool {
         let lingers =
             matches!(reason, RefusalReason::Full | RefusalReason::SourceFull) && self.send_refusal(socket);

@@ -36,7 +36,7 @@ const STACK: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub struct HostNames(HashMap<String, Result<Vec<SocketAddr>, String>>);
 
-/// The name of a host that must be looked up. With a zone, only the number of the interface is.
+/// The name of a host that must be looked up. For an address with a zone that only finds the number of the interface.
 pub(super) fn name_of(host: &Host) -> Option<String> {
     match host {
         Host::Ip(_) => None,

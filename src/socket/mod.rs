@@ -1,4 +1,4 @@
-//! Room `socket`: listening sockets, bound or inherited, given their options, and kept over a restart.
+//! Listening sockets, bound or inherited, given their options, and kept over a restart.
 //!
 //! In: the addresses of the configuration; sockets of a socket unit, and those that the service manager stored for the
 //! next echod.

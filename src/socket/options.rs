@@ -68,7 +68,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         socket.set_reuse_address(settings.reuse_address)?;
     }
     if settings.protocol == Protocol::Udp {
-        // Until an answer does not fit.
+        // Until an answer exceeds the path MTU.
         path_mtu::forbid_fragments(socket);
     }
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {

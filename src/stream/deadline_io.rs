@@ -27,7 +27,7 @@ use crate::{
 /// The kernel counts these time-outs in ticks of a few milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Calls between two readings of the clock: in a process of its own, the memory that the clock is read from is seldom
+/// Calls between two readings of the clock: in a process of its own, the memory that the clock is read from is rarely
 /// cached.
 const CALLS: u32 = 16;
 

@@ -1,4 +1,4 @@
-//! Room `stream`: one connection, from its first byte to its last.
+//! One connection, from its first byte to its last.
 //!
 //! In: an admitted socket, the settings of its listener, the session of its service.
 //! Out: the answers of the service, and a `ConnectionSummary` with the reason of the close.

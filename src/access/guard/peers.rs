@@ -49,7 +49,7 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// Nothing is remembered yet.
+    /// Tables without entries.
     pub(super) fn new() -> io::Result<Peers> {
         Ok(Peers {
             hasher: RandomState::new(),

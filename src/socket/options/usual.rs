@@ -15,7 +15,7 @@ pub struct Usual {
     idle: Option<Duration>,
 }
 
-/// The size of a buffer, and whether the kernel leaves it at that.
+/// The size of a buffer, and whether it was set explicitly: the kernel does not auto-tune such a buffer.
 #[derive(Clone, Copy, Debug)]
 struct Buffer {
     size: usize,

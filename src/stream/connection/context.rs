@@ -1,4 +1,5 @@
-//! What the caller of [`Connection::advance`](super::Connection::advance) passes: the context of the listener, and how much to read.
+//! What the caller of [`Connection::advance`](super::Connection::advance) passes: the context of the listener, and how
+//! much to read.
 
 use std::{
     sync::OnceLock,
@@ -51,8 +52,8 @@ pub enum ReadMode {
     None,
     /// One message. A level-triggered poller reports the socket again while there is more.
     Once,
-    /// Until a message does not fill the buffer: the socket is empty then, and an edge-triggered poller reports what arrives
-    /// next.
+    /// Until a message does not fill the buffer: the socket is empty then, and an edge-triggered poller reports what
+    /// arrives next.
     UntilShort,
     /// Until EAGAIN. A blocking socket waits for more.
     UntilWouldBlock,
