@@ -13,7 +13,8 @@
  *     --bulk N       one connection sends N bytes and reads at the same time, instead of all this
  *     --sources N    one datagram from each of N addresses of 127.0.0.0/8, instead of all this
  *
- * Prints `connected` when it begins to measure, and one line of JSON at the end. A wrong byte or a broken connection ends the run with exit code 1; a datagram that is not answered
+ * Prints `connected`, begins when a line has come from standard input or that has ended, and prints one line of JSON. Its
+ * connections stay until standard input ends. A wrong byte or a broken connection ends the run with exit code 1; a datagram that is not answered
  * within 200 ms is counted as lost and sent again.
  *
  * The clients of a stream close first, and politely; their source addresses differ, so that ports do not run out.
@@ -125,6 +126,13 @@ static void watch(int poller, int fd, uint32_t number) {
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) fail("epoll_ctl");
 }
 
+/* Whoever measures the server looks at it first, which may take a while. */
+static void wait_for_start(void) {
+    puts("connected");
+    fflush(stdout);
+    for (int c; (c = getchar()) != EOF && c != '\n';) {}
+}
+
 /* ---- One turn of a client: `depth` messages out, as many bytes back. ---- */
 
 static size_t whole(void) { return datagrams ? size : size * (size_t)depth; }
@@ -186,8 +194,7 @@ static void run_clients(void) {
         all[i].fd = dial();
         watch(poller, all[i].fd, (uint32_t)i);
     }
-    puts("connected");
-    fflush(stdout);
+    wait_for_start();
     for (int i = 0; i < clients; i++) begin(&all[i]);
     uint64_t start = now(), end = start + (uint64_t)(seconds * 1e9), time = start, looked = start;
     while (time < end) {
@@ -228,8 +235,7 @@ static void run_bulk(void) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT};
     if (poller < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) fail("epoll");
     size_t sent = 0, received = 0;
-    puts("connected");
-    fflush(stdout);
+    wait_for_start();
     uint64_t start = now();
     while (received < bulk) {
         if (epoll_wait(poller, &event, 1, -1) < 0) fail("epoll_wait");
@@ -265,8 +271,7 @@ static void run_sources(void) {
                              .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     *header = (struct cmsghdr){.cmsg_level = IPPROTO_IP, .cmsg_type = IP_PKTINFO, .cmsg_len = CMSG_LEN(sizeof(struct in_pktinfo))};
-    puts("connected");
-    fflush(stdout);
+    wait_for_start();
     uint64_t start = now();
     for (uint32_t i = 0; i < sources; i++) {
         /* 127.1.0.0 and up. */
@@ -321,4 +326,6 @@ int main(int count, char **words) {
     if (bulk > 0) run_bulk();
     else if (sources > 0) run_sources();
     else run_clients();
+    fflush(stdout);
+    while (getchar() != EOF) {}
 }
