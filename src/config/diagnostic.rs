@@ -1,6 +1,6 @@
 //! Errors that point: path, line and column, the cited line, a caret, and the help beside it.
 
-use std::{collections::BTreeSet, fmt};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -28,11 +28,38 @@ struct Entry {
 }
 
 impl Diagnostic {
-    /// What is wrong, and the help.
+    /// What is wrong, and the help. Control characters of a file that either shows do not reach the terminal.
     pub(super) fn new(title: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { title: title.into(), help: help.into() }
+        Self { title: visible(title.into()), help: visible(help.into()) }
     }
 }
+
+/// The text with a picture in place of each control character, as the renderer draws them in cited lines; it leaves those between
+/// U+0080 and U+009F alone, of which one begins a command to a terminal.
+fn visible(text: String) -> String {
+    let is_shown = |char: char| !char.is_control();
+    if text.chars().all(is_shown) {
+        return text;
+    }
+    let picture = |char| match char {
+        '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(char)).unwrap_or(UNSHOWN),
+        other if is_shown(other) => other,
+        _ => UNSHOWN,
+    };
+    text.chars().map(picture).collect()
+}
+
+/// A cited piece of a source without the control characters that the renderer does not replace.
+fn citable(text: &str) -> Cow<'_, str> {
+    let is_unshown = |char| matches!(char, '\u{80}'..='\u{9f}');
+    match text.contains(is_unshown) {
+        true => text.replace(is_unshown, UNSHOWN.encode_utf8(&mut [0; 4])).into(),
+        false => text.into(),
+    }
+}
+
+/// In place of a control character that has no picture. It takes as many bytes as that, so that places stay.
+const UNSHOWN: char = '\u{bf}';
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,7 +148,8 @@ fn snippet<'a>(
         if label.is_empty() { annotation } else { annotation.label(label.as_str()) }
     });
     let annotations: Vec<_> = annotations.collect();
-    Snippet::source(&source.text[lines]).line_start(first_line).path(&source.name).annotations(annotations)
+    let text = citable(&source.text[lines]);
+    Snippet::source(text).line_start(first_line).path(visible(source.name.clone())).annotations(annotations)
 }
 
 #[cfg(test)]
@@ -152,6 +180,18 @@ error: unknown key `max-conections`
   | ^^^^^^^^^^^^^^ did you mean `max-connections`?";
         assert_eq!(diagnostics.render(&sources(), false), expected);
         assert!(diagnostics.render(&sources(), true).contains('\u{1b}'));
+    }
+
+    /// Neither in what is cited nor in what is said of it: U+009B begins a command to a terminal as Escape does.
+    #[test]
+    fn no_control_character_reaches_the_terminal() {
+        let text = "a = \x1b[1m\u{9b}1m\x7f\n";
+        let mut diagnostics = Diagnostics::default();
+        diagnostics.push(Place::new(0, 4..12), Diagnostic::new(text, text));
+        diagnostics.push_whole(Diagnostic::new("t", text));
+        let told = diagnostics.render(&[Source::file("\u{9b}.toml", text)], false);
+        assert!(told.chars().all(|char| char == '\n' || !char.is_control()), "{told:?}");
+        assert!(told.contains("a = ␛[1m¿1m"), "{told}");
     }
 
     #[test]
