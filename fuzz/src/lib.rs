@@ -1,6 +1,6 @@
 //! What each fuzz target does with its bytes: it reads them as the daemon would, and asserts what must hold whatever they are.
 //!
-//! The functions need neither libFuzzer nor a nightly compiler: tests/suite/fuzz_seeds.rs calls them with every file of fuzz/seeds.
+//! The functions need neither libFuzzer nor a nightly compiler: tests/suite/robustness/fuzz_seeds.rs calls them with every file of fuzz/seeds.
 
 use std::{
     fs::File,

@@ -1,16 +1,17 @@
 //! What echod keeps of CPython 3.11's `socketserver` (`cNN`), and where it deliberately differs (`dNN`).
 //!
 //! The twelve classes are the four protocols in the three modes; `timeout`, `handle_request` and the like have the names
-//! that docs/learn/8-from-socketserver.md gives. What concerns killed processes is in [`crate::survival`], socket files in
-//! [`crate::unix_files`], a lack of descriptors in [`crate::limits`].
+//! that docs/learn/8-from-socketserver.md gives. What concerns killed processes is in [`crate::robustness::survival`], socket files in
+//! [`crate::lifecycle::unix_files`], a lack of descriptors in [`crate::robustness::limits`].
 
 mod datagrams;
+mod python;
 mod requests;
 mod stop;
 mod workers;
 
 use crate::{
-    common::Echod,
+    harness::Echod,
     matrix::{Combination, classes},
 };
 

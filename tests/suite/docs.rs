@@ -11,7 +11,10 @@
 //!
 //! `...` stands for any text in a line, and alone for any lines; times, process ids and ports of clients are not compared.
 
+pub(crate) mod house;
 mod links;
+pub(crate) mod packages;
+pub(crate) mod pages;
 mod transcript;
 
 use std::{
@@ -20,7 +23,7 @@ use std::{
 };
 
 use self::transcript::Page;
-use crate::common::Launch;
+use crate::harness::Launch;
 
 /// A test for each page, so that they run side by side.
 macro_rules! pages {

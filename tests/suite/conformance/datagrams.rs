@@ -2,7 +2,7 @@
 
 use super::{UDP, UNIX_DATAGRAM, is_datagram};
 use crate::{
-    common::{Client, eventually, pattern},
+    harness::{Client, eventually, pattern},
     matrix::{Combination, classes},
 };
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{TCP, is_datagram, one_daemon_for_all_classes};
 use crate::{
-    common::{LONG, Launch, has_mode, pattern},
+    harness::{LONG, Launch, has_mode, pattern},
     matrix::{Combination, classes},
 };
 

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use super::{TCP, is_datagram, one_daemon_for_all_classes};
 use crate::{
-    common::{Echod, LONG, eventually, pattern},
+    harness::{Echod, LONG, eventually, pattern},
     matrix::{Combination, classes},
 };
 

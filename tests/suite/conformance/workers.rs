@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::{TCP, UDP};
 use crate::{
-    common::{Client, Echod, poll, proc},
+    harness::{Client, Echod, poll, proc},
     matrix::Combination,
 };
 
@@ -27,7 +27,7 @@ fn c30_only_the_child_holds_the_connection() {
     let daemon = Combination { mode: "forking", ..TCP }.start();
     let client = daemon.client("it");
     client.echo(b"forked");
-    crate::survival::kill_process(only_grandchild(&daemon), Signal::SIGKILL);
+    crate::robustness::survival::kill_process(only_grandchild(&daemon), Signal::SIGKILL);
     assert!(client.is_ended());
 }
 

@@ -15,7 +15,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::common::{PATIENCE, poll, skipped};
+use crate::harness::{PATIENCE, poll, skipped};
 
 /// The runtime directory of a user, as pages show it.
 const RUNTIME_DIRECTORY: &str = "/run/user/1000";

@@ -1,7 +1,7 @@
 //! What a stream listener does that serves more than one client at once.
 
 use super::Combination;
-use crate::common::{LONG, pattern};
+use crate::harness::{LONG, pattern};
 
 pub(super) fn idle_client_does_not_block_others(combination: Combination) {
     let daemon = combination.start();

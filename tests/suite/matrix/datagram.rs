@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::Combination;
 pub(super) use super::stream::{all_256_values, round_trip};
-use crate::common::{Client, pattern};
+use crate::harness::{Client, pattern};
 
 /// An empty datagram is a request like any other; it comes first, and does not end anything.
 pub(super) fn empty_answers_empty(combination: Combination) {

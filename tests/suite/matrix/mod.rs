@@ -14,7 +14,7 @@ mod stream_proxy;
 mod stream_slowloris;
 mod stream_stop;
 
-use crate::common::Echod;
+use crate::harness::Echod;
 
 /// One cell of the matrix.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +100,7 @@ macro_rules! tests {
             let (protocol, address) = $socket;
             let (mode, workers) = ($mode, $workers);
             let combination = $crate::matrix::Combination { protocol, address, mode, workers };
-            if $crate::common::can_be_had(address) && $crate::common::has_mode(mode) {
+            if $crate::harness::can_be_had(address) && $crate::harness::has_mode(mode) {
                 $crate::matrix::$file::$name(combination);
             }
         }

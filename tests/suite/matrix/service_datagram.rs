@@ -4,7 +4,7 @@ use super::{
     Combination,
     service_stream::{assert_daytime, assert_time, serve},
 };
-use crate::common::{Echod, pattern};
+use crate::harness::{Echod, pattern};
 
 /// Longer than any answer.
 const PADDED: [u8; 600] = [0; 600];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Combination;
-use crate::common::{Client, Echod, MIB, pattern};
+use crate::harness::{Client, Echod, MIB, pattern};
 
 /// Seconds from 1900 to 1970, RFC 868.
 pub(super) const SINCE_1900: u64 = 2_208_988_800;

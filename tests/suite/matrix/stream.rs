@@ -5,7 +5,7 @@ use std::thread;
 use nix::errno::Errno;
 
 use super::Combination;
-use crate::common::{Client, LONG, MIB, pattern, skipped};
+use crate::harness::{Client, LONG, MIB, pattern, skipped};
 
 /// A datagram listener does this and the next, too.
 pub(super) fn round_trip(combination: Combination) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Combination;
-use crate::common::{Client, Echod, it};
+use crate::harness::{Client, Echod, it};
 
 /// Its listener is removed: `drain-timeout` is over for it as for any other client.
 pub(super) fn cut_by_drain_timeout(combination: Combination) {

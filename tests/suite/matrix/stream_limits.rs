@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Combination;
-use crate::common::{Client, Echod, LONG, pattern};
+use crate::harness::{Client, Echod, LONG, pattern};
 
 const SHORT: Duration = Duration::from_millis(200);
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::Combination;
-use crate::common::{Client, Echod, MIB, pattern};
+use crate::harness::{Client, Echod, MIB, pattern};
 
 const LINE: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 40000 7\r\n";
 const CARRIED: &str = "tcp://203.0.113.7:40000 through ";

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Combination;
-use crate::common::{Client, Echod, eventually};
+use crate::harness::{Client, Echod, eventually};
 
 /// No slow client is silent for so long.
 const IDLE: Duration = Duration::from_millis(400);

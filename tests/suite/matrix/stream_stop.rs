@@ -8,7 +8,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::Combination;
-use crate::common::{Client, Echod, LONG, MIB, pattern, poll, port_of_nobody};
+use crate::harness::{Client, Echod, LONG, MIB, pattern, poll, port_of_nobody};
 
 const PATIENT: &str = "drain-timeout = \"60s\"";
 

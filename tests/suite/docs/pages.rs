@@ -1,0 +1,177 @@
+//! The pages that go with the binary: echod(8), echod.toml(5), the commented configuration and its schema, the completions of shells and
+//! docs/reference. What follows from the code is generated, and a test fails when the files in the repository are no longer what
+//! would be.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+use echod::command::cli::Cli;
+
+use crate::harness::skipped;
+
+mod configuration;
+pub(crate) mod keys;
+mod manual;
+mod reference;
+mod schema;
+
+/// With this variable the generated files are written anew instead of compared.
+const RENEW: &str = "ECHOD_RENEW_PAGES";
+
+#[test]
+fn generated_files_are_what_the_source_makes_them() {
+    let mut stale = Vec::new();
+    let mut files = vec![
+        ("man/echod.8", manual::page()),
+        ("docs/reference/command-line.md", reference::command_line()),
+        ("docs/reference/counters-and-reasons.md", reference::counters_and_reasons()),
+        ("docs/reference/exit-codes.md", reference::exit_codes()),
+        ("docs/reference/log-events.md", reference::log_events()),
+        ("man/echod.toml.5", configuration::manual()),
+        ("config/echod.toml", configuration::commented()),
+        ("config/echod.schema.json", configuration::json_schema()),
+        ("docs/reference/configuration.md", configuration::markdown()),
+    ];
+    let shells = [
+        (Shell::Bash, "completions/echod.bash"),
+        (Shell::Zsh, "completions/_echod"),
+        (Shell::Fish, "completions/echod.fish"),
+    ];
+    files.extend(shells.map(|(shell, name)| (name, completions(shell))));
+    for (name, text) in files {
+        let path = root().join(name);
+        if std::env::var_os(RENEW).is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        if fs::read_to_string(&path).unwrap_or_default() != text {
+            stale.push(name);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "{stale:?} are stale; renew them by `{RENEW}=1 cargo test --test suite pages::generated`"
+    );
+}
+
+/// Every option that the definition has, those of commands too.
+#[test]
+fn every_option_is_in_the_help_and_the_manual() {
+    let manual = unescape(&read("man/echod.8"));
+    let mut command = Cli::command();
+    let mut texts = vec![(command.clone(), command.render_long_help().to_string())];
+    texts.extend(command.get_subcommands_mut().map(|sub| (sub.clone(), sub.render_long_help().to_string())));
+    let mut options = 0;
+    for (command, help) in texts {
+        let longs = command.get_arguments().filter(|option| !option.is_hide_set());
+        for long in longs.filter_map(|option| option.get_long().map(ToOwned::to_owned)) {
+            let names = |text: &str| {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                text.split(|c| !word(c)).any(|found| found.strip_prefix("--") == Some(&*long))
+            };
+            assert!(names(&help), "--{long} is not in the help of {}", command.get_name());
+            assert!(names(&manual), "--{long} is not in man/echod.8");
+            options += 1;
+        }
+    }
+    assert!(options > 10, "these cannot be all the options: {options}");
+}
+
+#[test]
+fn the_manual_has_every_section() {
+    let manual = read("man/echod.8");
+    let sections: Vec<_> = manual.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+    let expected = [
+        "NAME",
+        "SYNOPSIS",
+        "DESCRIPTION",
+        "OPTIONS",
+        "COMMANDS",
+        "MODES",
+        "SIGNALS",
+        "\"EXIT STATUS\"",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+        "\"CONFORMING TO\"",
+        "\"SEE ALSO\"",
+    ];
+    assert_eq!(sections, expected);
+}
+
+#[test]
+fn the_manuals_are_of_this_version() {
+    for page in ["man/echod.8", "man/echod.toml.5"] {
+        let version = concat!("\"echod ", env!("CARGO_PKG_VERSION"), "\"");
+        let page = read(page);
+        let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        assert!(title.contains(version), "{title}");
+    }
+}
+
+#[test]
+fn man_reads_the_pages_without_a_warning() {
+    for page in ["man/echod.8", "man/echod.toml.5"] {
+        let page = root().join(page);
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(&page);
+        quiet(man.envs([("LC_ALL", "C.UTF-8"), ("MANROFFSEQ", ""), ("MANWIDTH", "80")]), &page);
+        let mut mandoc = Command::new("mandoc");
+        quiet(mandoc.args(["-T", "lint", "-W", "warning"]).arg(&page), &page);
+    }
+}
+
+#[test]
+fn shells_accept_the_completions() {
+    for (shell, name) in [
+        ("bash", "completions/echod.bash"),
+        ("zsh", "completions/_echod"),
+        ("fish", "completions/echod.fish"),
+    ] {
+        let path = root().join(name);
+        quiet(Command::new(shell).arg("-n").arg(&path), &path);
+    }
+}
+
+/// Runs `checker`, which is to have no complaint about `file`. Where it is not installed that is said.
+#[track_caller]
+fn quiet(checker: &mut Command, file: &Path) {
+    let program = checker.get_program().to_owned();
+    match checker.stdin(Stdio::null()).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let (program, file) = (program.display(), file.display());
+            skipped(format_args!("{program} is not installed; {file} is not checked by it"));
+        }
+        Err(error) => panic!("cannot run {}: {error}", program.display()),
+        Ok(output) => {
+            let told = [output.stderr, if program == "mandoc" { output.stdout } else { Vec::new() }].concat();
+            assert_eq!(String::from_utf8_lossy(&told), "", "{} about {}", program.display(), file.display());
+            assert!(output.status.success(), "{}: {}", program.display(), output.status);
+        }
+    }
+}
+
+fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "echod", &mut text);
+    String::from_utf8(text).unwrap()
+}
+
+/// The text that a line of roff stands for, as far as our pages need it.
+fn unescape(roff: &str) -> String {
+    let plain =
+        ["\\fB", "\\fI", "\\fR", "\\&"].iter().fold(roff.to_owned(), |text, mark| text.replace(mark, ""));
+    plain.replace("\\-", "-").replace("\\*(Aq", "'").replace("\\(aq", "'").replace("\\e", "\\")
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}

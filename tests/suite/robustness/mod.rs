@@ -1,0 +1,9 @@
+//! What must not crash, stall or grow the daemon.
+
+pub(crate) mod fuzz_seeds;
+pub(crate) mod limits;
+pub(crate) mod log_backlog;
+pub(crate) mod panics;
+pub(crate) mod planted_files;
+pub(crate) mod storm;
+pub(crate) mod survival;

@@ -1,0 +1,5 @@
+//! Connections beyond what the matrix asks of every mode: event loops, io_uring, the number of system calls.
+
+pub(crate) mod event_loops;
+pub(crate) mod io_uring;
+pub(crate) mod strace;

@@ -1,0 +1,165 @@
+//! One client on standard input, as inetd and socket units with `Accept=yes` have it.
+
+use std::{
+    io::Read,
+    net::{Shutdown, TcpListener, TcpStream, UdpSocket},
+    os::fd::OwnedFd,
+    os::unix::net::UnixStream,
+    process::{Command, Stdio},
+    thread,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use socket2::Socket;
+
+use crate::harness::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern, skipped};
+
+/// Two ends of a TCP connection.
+fn connection() -> (TcpStream, OwnedFd) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    (ours, listener.accept().unwrap().0.into())
+}
+
+fn talk(
+    mut ours: impl std::io::Read + std::io::Write,
+    args: &[&str],
+    theirs: OwnedFd,
+    request: &[u8],
+) -> Vec<u8> {
+    let launch = Launch::new().args(&["--inetd"]).args(args).stdin(theirs);
+    thread::scope(|scope| {
+        let daemon = scope.spawn(|| launch.run());
+        ours.write_all(request).unwrap();
+        let mut answer = vec![0; request.len()];
+        ours.read_exact(&mut answer).unwrap();
+        drop(ours);
+        let ended = daemon.join().unwrap();
+        ended.expect(0, &["peer closed"]);
+        answer
+    })
+}
+
+#[test]
+fn a_connection_is_served_to_its_end() {
+    let (ours, theirs) = connection();
+    let request = pattern(100_000);
+    // Less than what both ends can hold, so that nobody waits for the other.
+    assert!(talk(ours, &[], theirs, request) == request);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    assert_eq!(talk(ours, &["--service", "upper"], theirs.into(), b"hello"), b"HELLO");
+}
+
+#[test]
+fn urgent_bytes_stay_in_their_place() {
+    let (tcp, theirs) = connection();
+    let (unix, other) = UnixStream::pair().unwrap();
+    for (ours, theirs) in [(Socket::from(tcp), theirs), (Socket::from(unix), other.into())] {
+        let launch = Launch::new().args(&["--inetd"]).stdin(theirs);
+        thread::scope(|scope| {
+            let daemon = scope.spawn(|| launch.run());
+            assert_eq!(ours.send(b"ab").unwrap(), 2);
+            // Who is served knows no urgent data yet.
+            (&ours).read_exact(&mut [0; 2]).unwrap();
+            let is_there = ours.send_out_of_band(b"\xf2").is_ok();
+            assert_eq!(ours.send(b"cd").unwrap(), 2);
+            ours.shutdown(Shutdown::Write).unwrap();
+            let mut rest = Vec::new();
+            (&ours).read_to_end(&mut rest).unwrap();
+            assert_eq!(rest, if is_there { &b"\xf2cd"[..] } else { b"cd" });
+            daemon.join().unwrap().expect(0, &[]);
+        });
+    }
+}
+
+#[test]
+fn waiting_datagrams_are_answered() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Client::connect(&Endpoint::Udp(server.local_addr().unwrap()));
+    client.send(b"one");
+    client.send(b"two");
+    let launch = Launch::new().args(&["--inetd", "--service", "upper"]);
+    launch.stdin(server.into()).run().expect(0, &[]);
+    assert_eq!([client.receive(0), client.receive(0)], [b"ONE", b"TWO"]);
+}
+
+/// inetd makes standard error the client, too: nothing of the log may reach it.
+#[test]
+fn the_client_does_not_see_the_log() {
+    let (ours, theirs) = connection();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_echod"))
+        .args(["--inetd", "-vv"])
+        .stdin(Stdio::from(theirs.try_clone().unwrap()))
+        .stdout(Stdio::from(theirs.try_clone().unwrap()))
+        .stderr(Stdio::from(theirs))
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut &ours, b"hello").unwrap();
+    ours.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut all = Vec::new();
+    std::io::Read::read_to_end(&mut &ours, &mut all).unwrap();
+    assert_eq!(all, b"hello");
+    assert!(child.wait().unwrap().success());
+}
+
+/// There is no supervisor that would cut it.
+#[test]
+fn a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() {
+    let (ours, theirs) = connection();
+    let child = Command::new(env!("CARGO_BIN_EXE_echod"))
+        .arg("--inetd")
+        .stdin(Stdio::from(theirs))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    ours.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    // It fails when nothing fits any more.
+    while std::io::Write::write(&mut &ours, pattern(100_000)).is_ok() {}
+    kill(Pid::from_raw(child.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let ended = eventually("the end of its process", || child.0.try_wait().unwrap());
+    assert!(ended.success());
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut child.0.stderr.take().unwrap(), &mut log).unwrap();
+    assert!(log.contains("bytes out: drain-timeout"), "{log}");
+    drop(ours);
+}
+
+#[test]
+fn what_is_no_client_is_refused() {
+    let run = |stdin: OwnedFd| Launch::new().args(&["--inetd"]).stdin(stdin).run();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    run(null.into()).expect(64, &["cannot serve standard input: it is no socket"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    run(listener.into()).expect(64, &["it listens; start echod with `--config`"]);
+    Launch::new().args(&["--inetd", "--service", "ehco"]).run().expect(64, &["ehco", "echo"]);
+    Launch::new().args(&["--service", "echo"]).run().expect(64, &["--inetd"]);
+    Launch::new().args(&["--inetd", "--check"]).run().expect(64, &["cannot be used with"]);
+}
+
+/// The real thing, as far as it goes without a booted system.
+#[test]
+fn systemd_socket_activate_starts_one_for_each_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("it.sock");
+    let started = Command::new("systemd-socket-activate")
+        .args(["--accept", "--inetd", "-l"])
+        .arg(&path)
+        .args([env!("CARGO_BIN_EXE_echod"), "--inetd", "--service", "upper"])
+        .stderr(Stdio::null())
+        .spawn();
+    let Ok(process) = started else {
+        skipped("systemd-socket-activate is not installed");
+        return;
+    };
+    let _process = Killed(process);
+    // The file is there a moment before anybody listens.
+    eventually("the socket", || UnixStream::connect(&path).ok());
+    let clients: Vec<_> = (0..3).map(|_| Client::connect(&Endpoint::Unix(path.clone()))).collect();
+    clients.iter().for_each(|client| assert_eq!(client.ask(b"hello"), b"HELLO"));
+}
