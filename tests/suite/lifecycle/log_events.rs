@@ -6,8 +6,8 @@ use echod::report::log_event::LogEvent;
 use nix::sys::signal::Signal;
 
 use crate::{
+    docs::house::sources,
     harness::{Launch, it, listener},
-    house::sources,
 };
 
 /// Those that are built without the macros of `log`.
