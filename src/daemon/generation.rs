@@ -31,8 +31,8 @@ use crate::{
 };
 
 mod lines;
-mod look;
 mod notes;
+mod queries;
 mod socket_pool;
 mod whole;
 
@@ -91,23 +91,23 @@ impl ListenerPlan {
             sites.push(if named.is_empty() { bind::sites(settings, &names)? } else { Vec::new() });
         }
         let mut kept = std::mem::take(&mut passed.kept);
-        for (settings, site) in places(config, &mut sites) {
+        for (settings, site) in sites_with_settings(config, &mut sites) {
             site.adopt(|place| passed.at(settings, place));
             site.adopt(|place| kept.at(settings, place));
         }
-        for (settings, site) in places(config, &mut sites) {
+        for (settings, site) in sites_with_settings(config, &mut sites) {
             site.adopt(|place| kept.at_any_port(settings, place));
             site.adopt(|place| passed.beyond(settings, place));
         }
         sites.iter_mut().for_each(bind::merge);
-        let free = places(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
+        let free = sites_with_settings(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
         notes.extend(free.map(|(settings, site)| notes::not_passed(settings, &site.place)));
         let kept_before = kept.taken();
         // Before the first bind: a socket that is closed here may occupy its address.
-        let patience = kept.close(store);
+        let wait = kept.close(store);
         let mut listeners = Vec::new();
         for ((settings, named), sites) in config.listeners.iter().zip(named).zip(sites) {
-            let bound = bind::bind(settings, sites, patience, notes)?;
+            let bound = bind::bind(settings, sites, wait, notes)?;
             let sockets = if named.is_empty() { bound } else { named };
             notes.extend(notes::of_unit(settings, &sockets));
             listeners.push((settings.clone(), sockets));
@@ -122,9 +122,9 @@ impl ListenerPlan {
         Ok(plan)
     }
 
-    /// Decides which of our own sockets the service manager stores: all of a listener or none. `places` is the capacity of
+    /// Decides which of our own sockets the service manager stores: all of a listener or none. `capacity` is the size of
     /// its store, of which `room` is left.
-    fn assign_store_slots(&mut self, mut room: usize, places: usize, notes: &mut Vec<String>) {
+    fn assign_store_slots(&mut self, mut room: usize, capacity: usize, notes: &mut Vec<String>) {
         let mut left_out = 0;
         for (_, sockets) in &mut self.listeners {
             let ours: Vec<_> =
@@ -138,21 +138,21 @@ impl ListenerPlan {
             }
             ours.into_iter().for_each(|socket| socket.keep(keep));
         }
-        if places > 0 && left_out > 0 {
+        if capacity > 0 && left_out > 0 {
             notes.push(format!(
-                "the service manager keeps {places} sockets over a restart, {left_out} more are bound anew and refuse clients \
+                "the service manager keeps {capacity} sockets over a restart, {left_out} more are bound anew and refuse clients \
                  meanwhile; raise FileDescriptorStoreMax= of the service"
             ));
         }
     }
 
     /// Sockets for the listeners that are not yet served as `config` says: those that `running_listeners` have at the same
-    /// address, or new ones. On failure nothing has changed. The service manager stores up to `places` sockets.
+    /// address, or new ones. On failure nothing has changed. The service manager stores up to `capacity` sockets.
     pub fn next(
         config: &Config,
         names: &HostNames,
         (running_listeners, parked): (&[RunningListener], &Parked),
-        places: usize,
+        capacity: usize,
         notes: &mut Vec<String>,
     ) -> Result<ListenerPlan, Failure> {
         let current: HashMap<&str, &RunningListener> = running_listeners
@@ -212,7 +212,7 @@ impl ListenerPlan {
         let others = !kept.is_empty();
         let plan = ListenerPlan { listeners, kept, inherited: pool.inherited, left, unwanted };
         let mut plan = plan.not_empty(others)?;
-        plan.assign_store_slots(places.saturating_sub(stay), places, notes);
+        plan.assign_store_slots(capacity.saturating_sub(stay), capacity, notes);
         Ok(plan)
     }
 
@@ -339,8 +339,7 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
     }
 }
 
-/// Every site, with its listener.
-fn places<'a>(
+fn sites_with_settings<'a>(
     config: &'a Config,
     sites: &'a mut [Vec<Site<'static>>],
 ) -> impl Iterator<Item = (&'a config::Listener, &'a mut Site<'static>)> {

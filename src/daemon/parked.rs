@@ -29,7 +29,7 @@ use crate::{
 const BACKLOG_DRAIN_TIME: Duration = Duration::from_millis(100);
 
 /// Back-off after a failure, such as a shortage of descriptors.
-const REST: Duration = Duration::from_millis(100);
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Datagrams dropped in one turn.
 const MOST: usize = 1000;
@@ -115,7 +115,7 @@ fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
             Ok(_) => {}
             Err(Errno::EINTR) => continue,
             Err(_) => {
-                pause = Some(REST);
+                pause = Some(BACKOFF);
                 continue;
             }
         }
@@ -133,7 +133,7 @@ fn refuse_all(end: &impl AsFd, mut sockets: Vec<Listener>) {
             match refuse(socket) {
                 Ok(()) => true,
                 Err(ErrorKind::OutOfMemory) => {
-                    pause = Some(REST);
+                    pause = Some(BACKOFF);
                     true
                 }
                 // Another process has shut the socket down.

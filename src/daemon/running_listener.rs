@@ -23,9 +23,9 @@ use crate::{
     sys::{shared::Shared, socket_filter},
 };
 
+mod checks;
 mod handover;
 mod last_clients;
-mod look;
 mod start;
 
 pub use handover::Handover;

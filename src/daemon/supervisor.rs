@@ -35,13 +35,13 @@ mod idle;
 mod orphans;
 mod reload;
 mod state;
+mod text;
 mod watchdog;
-mod words;
 
 use idle::{Idle, idle_check_interval};
 use reload::ConfigRead;
+use text::{connections, name_of};
 use watchdog::Watchdog;
-use words::{connections, name_of};
 
 /// How often the service manager is told how a drain proceeds.
 const DRAIN_REPORT_INTERVAL: Duration = Duration::from_secs(1);

@@ -130,7 +130,6 @@ struct EventLoop<'a, P> {
     lines: LineBuffer,
     close_log: CloseLog,
     accept_probe: AcceptProbe,
-    /// Refused clients that have not read the reason yet.
     refused: LingerList,
 }
 
@@ -250,7 +249,6 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         // Stale event: the connection may have closed since.
         let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
         if entry.queued {
-            // It is in the ready list.
             return Ok(());
         }
         let mode = match P::EDGE {

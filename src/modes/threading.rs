@@ -93,8 +93,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A fixed number of threads, each in mode iterative.
 pub(super) fn pool(context: &Arc<ListenerContext>, sockets: &[Listener], workers: usize) -> io::Result<()> {
-    let live = |worker| move || workers::keep(context, || work(context, sockets, worker, workers));
-    workers::spawn(context, (0..workers).map(live), || {
+    let body = |worker| move || workers::keep(context, || work(context, sockets, worker, workers));
+    workers::spawn(context, (0..workers).map(body), || {
         context.slots.wait_until_closed();
         backlog_drain::close(context, sockets, LingerList::default());
         Ok(())

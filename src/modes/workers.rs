@@ -26,19 +26,19 @@ const FIRST: Duration = Duration::from_millis(50);
 /// Failures in a row after which the listener stops.
 const MOST: u32 = 10;
 
-/// Runs each of `lives` in a thread, and `own` in the calling thread, until all have ended.
+/// Runs each of `bodies` in a thread, and `own` in the calling thread, until all have ended.
 ///
 /// # Errors
 /// The first failure that ended a worker for good.
 pub(super) fn spawn<L: FnOnce() -> io::Result<()> + Send>(
     context: &ListenerContext,
-    lives: impl Iterator<Item = L>,
+    bodies: impl Iterator<Item = L>,
     own: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
     thread::scope(|scope| {
         let mut started = Vec::new();
-        for live in lives {
-            match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, live) {
+        for body in bodies {
+            match thread::Builder::new().stack_size(STACK).spawn_scoped(scope, body) {
                 Ok(thread) => started.push(thread),
                 Err(error) => {
                     context.give_up_start(Some(error));

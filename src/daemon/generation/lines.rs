@@ -1,4 +1,4 @@
-//! Lines of the log about a generation.
+//! Log lines about a generation.
 
 use log::{info, warn};
 
@@ -9,14 +9,14 @@ use crate::{
     socket::listener::Listener,
 };
 
-/// The line about one socket of a listener, written once it is served.
+/// The log line about one socket, written once it is served.
 pub struct ServingLine {
     name: String,
     service: ServiceKind,
     address: String,
     mode: Mode,
     workers: Workers,
-    /// The source ports that are not answered.
+    /// Source ports that are not answered.
     silent: String,
 }
 
@@ -32,7 +32,7 @@ impl ServingLine {
         }
     }
 
-    /// Writes it.
+    /// Writes the line.
     pub fn log(&self) {
         let ServingLine { name, service, address, mode, workers, silent } = self;
         info!(
@@ -43,7 +43,7 @@ impl ServingLine {
     }
 }
 
-/// Logs what an administrator should look at, though it is served.
+/// Logs notes for the administrator about listeners that are served all the same.
 pub fn log_notes(notes: &[String]) {
     notes.iter().for_each(|note| warn!(event = LogEvent::ConfigNote; "{note}"));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use log::{Level, Record, kv, logger};
 
-use super::{Supervisor, words::connections};
+use super::{Supervisor, text::connections};
 use crate::{
     daemon::running_listener::RunningListener,
     report::{log_event::LogEvent, stats::Stats},

@@ -19,12 +19,12 @@ pub(super) struct Watchdog {
     due: Instant,
     /// Whether a listener had not acknowledged at the last check.
     missing: bool,
-    asked: bool,
+    pinged: bool,
 }
 
 impl Watchdog {
     pub(super) fn new(timeout: Duration) -> Watchdog {
-        Watchdog { interval: timeout / 2, due: Instant::now(), missing: false, asked: false }
+        Watchdog { interval: timeout / 2, due: Instant::now(), missing: false, pinged: false }
     }
 
     /// When [`Watchdog::is_to_ping`] is due.
@@ -37,7 +37,7 @@ impl Watchdog {
         if self.due > Instant::now() {
             return false;
         }
-        if self.asked
+        if self.pinged
             && let Some(silent) = running_listeners.iter().find(|running| !running.has_acknowledged())
         {
             if !self.missing {
@@ -56,7 +56,7 @@ impl Watchdog {
             info!(event = LogEvent::WatchdogResumed; "all listeners answer again");
         }
         running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ping);
-        (self.missing, self.asked) = (false, true);
+        (self.missing, self.pinged) = (false, true);
         self.due = Instant::now() + self.interval;
         true
     }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Back-off after a receive that failed for want of memory.
-const REST: Duration = Duration::from_millis(100);
+const RECEIVE_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Datagrams received in one turn: as many as that number of full batches holds. A busy socket has many small batches, and
 /// polling after every few of them would cost more than they do.
@@ -159,8 +159,8 @@ impl<P: Poller> EventLoop<'_, P> {
         if self.pause.is_some() {
             return Ok(());
         }
-        let (mut came, mut failed) = (0, 0);
-        while came < DATAGRAMS && failed < PER_TURN {
+        let (mut received, mut failed) = (0, 0);
+        while received < DATAGRAMS && failed < PER_TURN {
             let (Some(listener), Some(batch)) = (self.listeners.get(number), &mut self.batch) else { break };
             match datagram::take(self.context, listener, batch, false) {
                 Ok(0) => {
@@ -169,7 +169,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 }
                 Ok(n) => {
                     datagram::answer(self.context, listener, batch);
-                    came += n;
+                    received += n;
                     // A batch that is not full was all there is. A level is reported again in any case.
                     let drained = !P::EDGE || (n < batch.size() && !self.context.slots.counts_requests());
                     if n >= MANY {
@@ -180,10 +180,10 @@ impl<P: Poller> EventLoop<'_, P> {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if came < FEW { self.set_busy(number, false) } else { Ok(()) };
+                    return if received < FEW { self.set_busy(number, false) } else { Ok(()) };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => failed += 1,
-                Err(_) => return self.pause_accepting(AcceptPause::Short(Instant::now() + REST)),
+                Err(_) => return self.pause_accepting(AcceptPause::Short(Instant::now() + RECEIVE_BACKOFF)),
             }
         }
         // An edge is reported once.
@@ -246,13 +246,13 @@ impl<P: Poller> EventLoop<'_, P> {
     }
 
     /// Removes the listening sockets from the poller: clients wait in the backlog.
-    pub(super) fn pause_accepting(&mut self, why: AcceptPause) -> io::Result<()> {
+    pub(super) fn pause_accepting(&mut self, pause: AcceptPause) -> io::Result<()> {
         if self.closing {
             // The backlog is accepted now or never.
             return Ok(());
         }
-        self.pause = Some(why);
-        if why == AcceptPause::Full
+        self.pause = Some(pause);
+        if pause == AcceptPause::Full
             && let Err(error) = self.poller.add(self.waker.as_fd(), FREED, Interest::Read)
         {
             return self.watch_later(error);

@@ -41,8 +41,8 @@ impl LoopConnection {
         // After a panic the connection is closed, and its state not used again.
         let step = || match connection.advance(transport, &context.context(), mode) {
             Step::HeaderRead => match context.admit_proxied(connection) {
-                Ok(place) => {
-                    place.into_iter().for_each(|place| permit.hold(Some(place)));
+                Ok(source_slot) => {
+                    source_slot.into_iter().for_each(|source_slot| permit.hold(Some(source_slot)));
                     // The header may have consumed the only event: read on until EAGAIN.
                     connection.advance(transport, &context.context(), ReadMode::UntilWouldBlock)
                 }

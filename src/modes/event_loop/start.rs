@@ -24,11 +24,11 @@ pub(crate) fn serve(context: &ListenerContext, mut sockets: Vec<Listener>, worke
     }
     // An earlier generation may have had more loops: the siblings left over are served as well.
     sockets = sockets.into_iter().flat_map(Listener::separate).collect();
-    let lives = shares.into_iter().zip(2..).map(|(share, number)| move || live(context, share, number));
-    workers::spawn(context, lives, || live(context, sockets, 1))
+    let bodies = shares.into_iter().zip(2..).map(|(share, number)| move || run(context, share, number));
+    workers::spawn(context, bodies, || run(context, sockets, 1))
 }
 
-fn live(context: &ListenerContext, mut sockets: Vec<Listener>, number: usize) -> io::Result<()> {
+fn run(context: &ListenerContext, mut sockets: Vec<Listener>, number: usize) -> io::Result<()> {
     let mechanism = context.settings.mode.to_string();
     name_task(&context.settings.name, format_args!("{}-{number}", mechanism.trim_start_matches("io-")));
     let ended = workers::keep(context, || work(context, &mut sockets));

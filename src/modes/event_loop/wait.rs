@@ -24,7 +24,7 @@ impl<P: Poller> EventLoop<'_, P> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 Err(error) if passes(&error) => {
                     events.clear();
-                    self.rest(&error);
+                    self.back_off(&error);
                     return Ok(());
                 }
                 Err(error) => return Err(error),
@@ -37,7 +37,7 @@ impl<P: Poller> EventLoop<'_, P> {
         }
     }
 
-    fn rest(&mut self, error: &io::Error) {
+    fn back_off(&mut self, error: &io::Error) {
         let time = self.context.exhausted("wait for clients", error, &mut self.wait_backoff);
         if !self.context.slots.rest(time) {
             // The listener is closed already, so that event ends no back-off early.

@@ -74,14 +74,14 @@ impl ChildReport {
     }
 
     /// Leaves a source slot to the process that releases it first: the child, or the parent if the child is killed.
-    pub(super) fn hold(&self, place: SourceSlot) {
-        self.source_slot.store(place.number() + 1, Relaxed);
-        std::mem::forget(place);
+    pub(super) fn hold(&self, source_slot: SourceSlot) {
+        self.source_slot.store(source_slot.number() + 1, Relaxed);
+        std::mem::forget(source_slot);
     }
 
     /// Notes the source slot that the child will hold once it runs.
-    pub(super) fn offer(&self, place: Option<&SourceSlot>) {
-        self.source_slot.store(place.map_or(0, |place| place.number() + 1), Relaxed);
+    pub(super) fn offer(&self, source_slot: Option<&SourceSlot>) {
+        self.source_slot.store(source_slot.map_or(0, |source_slot| source_slot.number() + 1), Relaxed);
     }
 
     /// The source slot that the child holds, for

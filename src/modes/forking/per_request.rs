@@ -42,7 +42,7 @@ const CLOSES_TOGETHER: usize = 32;
 const BUSY: Duration = Duration::from_millis(10);
 
 /// Back-off before the next attempt to fork.
-const REST: Duration = Duration::from_millis(100);
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// One wait for a child that is about to exit, and how many of them.
 const EXIT: Duration = Duration::from_millis(1);
@@ -149,11 +149,11 @@ impl<'a> ForkPerRequest<'a> {
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, accepted: Accepted, scratch: &mut [u8]) {
         let (context, Accepted { socket, peer, mut permit, opened }) = (self.context, accepted);
-        let place = permit.take_place();
+        let source_slot = permit.take_place();
         let name = self.name;
-        let forked = self.run(self.sockets, Some(socket.as_fd()), place, |slot| {
+        let forked = self.run(self.sockets, Some(socket.as_fd()), source_slot, |slot| {
             name.set();
-            let hold = |place| slot.hold(place);
+            let hold = |source_slot| slot.hold(source_slot);
             slot.store(context.serve_unlogged(&socket, &peer, opened, scratch, hold));
         });
         // The parent drops its copy of the socket: the child alone has the connection.
@@ -293,12 +293,12 @@ impl<'a> ForkPerRequest<'a> {
     }
 
     /// Forks a child for `work`, which replaces `sockets`; backs off and retries when processes or memory are short. The
-    /// child releases the source slot `place` when it has closed `connection`.
+    /// child releases `source_slot` when it has closed `connection`.
     fn run(
         &mut self,
         sockets: &[Listener],
         connection: Option<BorrowedFd<'_>>,
-        place: Option<SourceSlot>,
+        source_slot: Option<SourceSlot>,
         mut work: impl FnMut(&ChildReport),
     ) -> Option<(usize, Pid)> {
         let context = self.context;
@@ -307,7 +307,7 @@ impl<'a> ForkPerRequest<'a> {
             let number = self.alive.free()?;
             let slot = &self.reports[number];
             slot.clear();
-            slot.offer(place.as_ref());
+            slot.offer(source_slot.as_ref());
             let let_go = |fd| fork::let_go(fd, self.dev_null.as_fd()).is_ok();
             let forked = self.group.fork(|| {
                 if !sockets.iter().all(|socket| let_go(socket.as_fd())) {
@@ -324,7 +324,7 @@ impl<'a> ForkPerRequest<'a> {
                 Ok(pid) => {
                     self.busy = true;
                     // The child holds it now.
-                    std::mem::forget(place);
+                    std::mem::forget(source_slot);
                     return Some((number, pid));
                 }
                 Err(error) => {
@@ -343,7 +343,7 @@ impl<'a> ForkPerRequest<'a> {
             if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) {
                 return None;
             }
-            self.group.pause(Some(REST));
+            self.group.pause(Some(BACKOFF));
             self.handle_signals();
         }
     }

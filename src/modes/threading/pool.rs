@@ -42,7 +42,7 @@ const RESERVED_MAPPINGS: usize = 4096;
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Back-off before the next attempt to start a thread.
-const REST: Duration = Duration::from_millis(100);
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// Threads that execute jobs of type `J`.
 pub(super) struct Threads<J> {
@@ -82,7 +82,7 @@ impl<J: Send + 'static> Threads<J> {
             has_room()?;
             let mut own = prepare()?;
             let (context, work, shared) = (Arc::clone(&context), Arc::clone(&work), Arc::clone(&shared));
-            let live = move || {
+            let body = move || {
                 name_task(&context.settings.name, CLIENT);
                 let alive = Alive(shared);
                 context.workers.join(|| {
@@ -92,7 +92,7 @@ impl<J: Send + 'static> Threads<J> {
                 });
             };
             ALIVE.fetch_add(1, Relaxed);
-            thread::spawn(STACK, live).inspect_err(|_| _ = ALIVE.fetch_sub(1, Relaxed))
+            thread::spawn(STACK, body).inspect_err(|_| _ = ALIVE.fetch_sub(1, Relaxed))
         };
         Threads { pool, start: Box::new(start), stats }
     }
@@ -111,7 +111,7 @@ impl<J: Send + 'static> Threads<J> {
         while let Err(error) = (self.start)() {
             self.stats.exhausted.fetch_add(1, Relaxed);
             cannot_start(&error);
-            sleep(REST);
+            sleep(BACKOFF);
             let mut state = self.pool.lock();
             if state.jobs.is_empty() {
                 // A thread that finished another job has taken this one.
