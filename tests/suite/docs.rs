@@ -1,4 +1,5 @@
-//! The documents: every relative link leads somewhere, and README.md and the pages of docs/operate show what really happens.
+//! The documents: every relative link leads somewhere, what they cite of the source is there, and README.md and the pages of
+//! docs/operate show what really happens.
 //!
 //! The language of a fenced block says what is done with it:
 //!
@@ -11,6 +12,7 @@
 //!
 //! `...` stands for any text in a line, and alone for any lines; times, process ids and ports of clients are not compared.
 
+mod citations;
 pub(crate) mod house;
 mod links;
 pub(crate) mod packages;
