@@ -141,7 +141,7 @@ impl ConnectionSlots {
     }
 
     /// Waits for `time`, or until the listener is closed; false if it is closed.
-    pub fn rest(&self, time: Duration) -> bool {
+    pub fn wait(&self, time: Duration) -> bool {
         // Not with `changed`: each released slot wakes one thread there, which must be one that waits for a slot.
         let mut polled = [PollFd::new(self.closed(), PollFlags::POLLIN)];
         matches!(poll(&mut polled, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX)), Ok(0) | Err(_))
@@ -196,7 +196,7 @@ impl ConnectionSlots {
     }
 
     /// Has `waker` woken when a slot is released; false if one is free by now.
-    pub fn wait_for_place(&self, waker: &Waker) -> bool {
+    pub fn wait_for_slot(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         let full = state.inside >= self.most;
         if full {
@@ -205,7 +205,7 @@ impl ConnectionSlots {
         full
     }
 
-    /// Ends [`ConnectionSlots::wait_for_place`].
+    /// Ends [`ConnectionSlots::wait_for_slot`].
     pub fn stop_waiting(&self, waker: &Waker) {
         self.lock().waiting.retain(|other| !other.is(waker));
         waker.clear();
@@ -284,7 +284,7 @@ impl Permit {
     }
 
     /// Leaves the slot of the source to the caller.
-    pub fn take_place(&mut self) -> Option<SourceSlot> {
+    pub fn take_source_slot(&mut self) -> Option<SourceSlot> {
         self.place.take()
     }
 

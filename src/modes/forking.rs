@@ -111,7 +111,7 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
             all_left = idle.peek().is_none();
             group.wake(idle);
             if all_left {
-                context.say_left();
+                context.report_left();
             }
         }
         if group.is_told_to_stop() && !stopping && context.slots.is_handed_over() {

@@ -90,7 +90,7 @@ pub(super) fn keep(context: &ListenerContext, mut work: impl FnMut() -> io::Resu
             event = LogEvent::WorkerLost, listener = name, error:% = cause, retry_ms = millis(rest);
             "listener \"{name}\": a worker was lost: {cause}; it starts again in {rest:?}"
         );
-        context.slots.rest(rest);
+        context.slots.wait(rest);
     }
 }
 

@@ -128,7 +128,7 @@ impl ListenerContext {
     }
 
     /// Call when nothing is accepted here any more: reports it, if the sockets were handed over.
-    pub fn say_left(&self) {
+    pub fn report_left(&self) {
         if let Some(on_left) = self.on_left.as_ref().filter(|_| self.slots.is_handed_over()) {
             on_left();
         }
@@ -193,7 +193,7 @@ impl ListenerContext {
         // Buffer and summary hold plain numbers, valid in whatever state the panic left them.
         let _ = catch_unwind(AssertUnwindSafe(serve));
         summary.lasted = opened.elapsed().saturating_sub(summary.lingered);
-        summary.process = self.process_to_tell(socket, summary.end);
+        summary.process = self.process_to_log(socket, summary.end);
         summary
     }
 }
@@ -268,7 +268,7 @@ impl<'a> Acceptor<'a> {
             match self.look(permit, &WaitOptions::default()) {
                 (AcceptOutcome::Accepted(accepted), _) => return Some(accepted),
                 // Shutdown wins over back-off.
-                (AcceptOutcome::Shortage(time), unused) if self.context.slots.rest(time) => permit = unused,
+                (AcceptOutcome::Shortage(time), unused) if self.context.slots.wait(time) => permit = unused,
                 (AcceptOutcome::NoClient, unused) => permit = unused,
                 _ => return None,
             }

@@ -126,7 +126,7 @@ impl<'a> DatagramReceiver<'a> {
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 ReceiveOutcome::Nothing
             }
-            Err(_) if self.context.slots.rest(REST) => ReceiveOutcome::Nothing,
+            Err(_) if self.context.slots.wait(REST) => ReceiveOutcome::Nothing,
             Err(_) => ReceiveOutcome::Closed,
         }
     }

@@ -34,14 +34,14 @@ impl ListenerContext {
 
     /// Counts and logs the close of a connection.
     pub fn log_close(&self, peer: &Peer, summary: ConnectionSummary) {
-        self.count_end(summary.end, || {
+        self.count_close(summary.end, || {
             peer.source(self.settings.protocol, summary.proxied_source).to_string()
         });
-        self.tell_end(peer, summary);
+        self.log_close_line(peer, summary);
     }
 
     /// The first half of [`ListenerContext::log_close`]; `source` formats the client's address.
-    pub fn count_end(&self, end: CloseReason, source: impl FnOnce() -> String) {
+    pub fn count_close(&self, end: CloseReason, source: impl FnOnce() -> String) {
         self.stats.ended(end);
         if let CloseReason::Refused(reason) = end {
             self.refuse(reason, 1, source);
@@ -49,12 +49,12 @@ impl ListenerContext {
     }
 
     /// Whether a close for this reason is logged at the current level.
-    pub fn tells_end(&self, end: CloseReason) -> bool {
+    pub fn logs_close(&self, end: CloseReason) -> bool {
         level(end) <= log::max_level()
     }
 
     /// The process at the other end of a unix socket, if a close for this reason is logged.
-    pub fn process_to_tell(&self, socket: &Socket, end: CloseReason) -> Option<PeerProcess> {
+    pub fn process_to_log(&self, socket: &Socket, end: CloseReason) -> Option<PeerProcess> {
         self.process_at(socket, level(end))
     }
 
@@ -65,7 +65,7 @@ impl ListenerContext {
     }
 
     /// The second half of [`ListenerContext::log_close`], which may come later.
-    pub fn tell_end(&self, peer: &Peer, summary: ConnectionSummary) {
+    pub fn log_close_line(&self, peer: &Peer, summary: ConnectionSummary) {
         let ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered } = summary;
         let (received, sent) = (Decimal(received), Decimal(sent));
         let name = self.settings.name.as_str();

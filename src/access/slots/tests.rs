@@ -59,7 +59,7 @@ fn no_more_than_the_limit_are_inside() {
                 if let Some(permit) = slots.try_acquire() {
                     break serve(permit);
                 }
-                if slots.wait_for_place(&waker) {
+                if slots.wait_for_slot(&waker) {
                     let freed = poll(&mut [PollFd::new(waker.as_fd(), PollFlags::POLLIN)], 30_000u16);
                     assert_eq!(freed, Ok(1), "no wake-up for a free slot");
                     slots.stop_waiting(&waker);

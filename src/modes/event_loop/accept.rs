@@ -62,7 +62,7 @@ impl<P: Poller> EventLoop<'_, P> {
                     permit = Some(slots.acquire_over_limit());
                 }
                 if permit.is_none() {
-                    return match slots.wait_for_place(&self.waker) {
+                    return match slots.wait_for_slot(&self.waker) {
                         true => self.pause_accepting(AcceptPause::Full),
                         false => continue,
                     };

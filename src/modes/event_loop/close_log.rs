@@ -68,7 +68,7 @@ impl CloseLog {
     pub(super) fn write(&mut self, context: &ListenerContext) {
         let now = Instant::now();
         for (peer, ended, report) in self.pending.drain(..) {
-            logging::dated(now.duration_since(ended), || context.tell_end(&peer, report));
+            logging::dated(now.duration_since(ended), || context.log_close_line(&peer, report));
         }
     }
 }
@@ -88,12 +88,12 @@ impl<P: Poller> EventLoop<'_, P> {
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
         let (protocol, proxied_source) = (self.context.settings.protocol, connection.proxied_source());
-        self.context.count_end(end, || connection.peer().source(protocol, proxied_source).to_string());
-        let process = self.context.process_to_tell(&socket, end);
+        self.context.count_close(end, || connection.peer().source(protocol, proxied_source).to_string());
+        let process = self.context.process_to_log(&socket, end);
         // Close the descriptor before the slot is released: they are bounded together.
         drop(socket);
         drop(permit);
-        if self.context.tells_end(end) {
+        if self.context.logs_close(end) {
             let (now, lingered) = (Instant::now(), connection.lingered());
             let lasted = now.duration_since(opened).saturating_sub(lingered);
             let report = ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered };

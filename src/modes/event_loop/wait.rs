@@ -39,7 +39,7 @@ impl<P: Poller> EventLoop<'_, P> {
 
     fn back_off(&mut self, error: &io::Error) {
         let time = self.context.exhausted("wait for clients", error, &mut self.wait_backoff);
-        if !self.context.slots.rest(time) {
+        if !self.context.slots.wait(time) {
             // The listener is closed already, so that event ends no back-off early.
             thread::sleep(time.min(AT_THE_END));
         }

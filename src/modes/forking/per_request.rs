@@ -149,7 +149,7 @@ impl<'a> ForkPerRequest<'a> {
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, accepted: Accepted, scratch: &mut [u8]) {
         let (context, Accepted { socket, peer, mut permit, opened }) = (self.context, accepted);
-        let source_slot = permit.take_place();
+        let source_slot = permit.take_source_slot();
         let name = self.name;
         let forked = self.run(self.sockets, Some(socket.as_fd()), source_slot, |slot| {
             name.set();
@@ -183,7 +183,7 @@ impl<'a> ForkPerRequest<'a> {
         // No process accepts here any more: drop these copies too, so that connecting is refused instead of waiting in the
         // backlog.
         let _ = self.sockets.iter().try_for_each(|s| fork::let_go(s.as_fd(), self.dev_null.as_fd()));
-        self.context.say_left();
+        self.context.report_left();
         loop {
             self.handle_signals();
             if self.alive.is_empty() && self.drain.is_none() {
@@ -231,7 +231,7 @@ impl<'a> ForkPerRequest<'a> {
     fn log_closed(&mut self) {
         let now = Instant::now();
         for (peer, ended, report) in self.closed.drain(..) {
-            logging::dated(now.duration_since(ended), || self.context.tell_end(&peer, report));
+            logging::dated(now.duration_since(ended), || self.context.log_close_line(&peer, report));
         }
     }
 
@@ -266,7 +266,7 @@ impl<'a> ForkPerRequest<'a> {
             // Count before the permit is dropped: a connection that is no longer open has been counted.
             let source =
                 |peer: &Peer| peer.source(self.context.settings.protocol, report.proxied_source).to_string();
-            self.context.count_end(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
+            self.context.count_close(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
             match child.peer {
                 Some(peer) => {
                     self.closed.push((peer, child.opened + report.lasted + report.lingered, report))
