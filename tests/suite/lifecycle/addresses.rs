@@ -13,8 +13,8 @@ use echod::{
 use socket2::Socket;
 
 use crate::harness::{
-    Client, Echod, Endpoint, Launch, has_ipv6, may_mount, netns::in_namespace, other_loopback, pattern,
-    port_of_nobody,
+    Client, Echod, Endpoint, Launch, eventually, has_ipv6, may_mount, netns::in_namespace, other_loopback,
+    pattern, port_of_nobody,
 };
 
 fn one(protocol: &str, address: &str, keys: &str) -> String {
@@ -238,7 +238,10 @@ fn an_address_may_be_bound_before_the_machine_has_it() {
                 Launch::new().config(&listener).run().expect(69, &["cannot bind", host]);
                 let daemon = Echod::start(&(listener + "freebind = true\n"));
                 run(&format!("ip addr add {address}"));
-                daemon.client("it").echo(b"it is there now");
+                // The kernel has a route to it a moment later.
+                let client =
+                    eventually("a way to the address", || Client::try_connect(&daemon.endpoint("it")).ok());
+                client.echo(b"it is there now");
                 run(&format!("ip addr del {}", address.trim_end_matches(" nodad")));
             }
         }
