@@ -1,6 +1,8 @@
 //! The tables of a source, whether it is a file or a URL. What stands beside an error of the syntax is left out: the parser has
 //! guessed it.
 
+use std::borrow::Cow;
+
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -8,7 +10,7 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
-    keys::{Raw, Table},
+    keys::{Raw, Row, Table},
     quoted, syntax, url,
 };
 use crate::config::keys::unknown_key;
@@ -57,7 +59,7 @@ impl<'a> Document<'a> {
             return tables;
         };
         let header = |name: &str| format!("write `[{name}]` on a line of its own");
-        for (name, (key_at, raw)) in self.rows(tree.get_ref()) {
+        for Row { name, key_at, raw } in self.rows(tree.get_ref()) {
             match &*name {
                 "daemon" => tables.daemon = self.table(&name, "one table", &header(&name), &raw, to),
                 "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
@@ -95,12 +97,12 @@ impl<'a> Document<'a> {
     }
 
     fn rows(&self, table: &'a DeTable<'a>) -> Table<'a> {
-        let row = |(key, value): (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
+        let row = |(key, value): (&'a Spanned<Cow<'a, str>>, &'a Spanned<DeValue<'a>>)| {
             let key_at = Place::new(self.number, key.span());
             let raw = Raw::toml(value, self.number, &self.source.text);
-            (std::borrow::Cow::Borrowed(&**key.get_ref()), (key_at, raw))
+            Row { name: Cow::Borrowed(&**key.get_ref()), key_at, raw }
         };
-        table.iter().map(row).filter(|(_, (key_at, raw))| self.is_sound(key_at, &raw.at)).collect()
+        table.iter().map(row).filter(|row| self.is_sound(&row.key_at, &row.raw.at)).collect()
     }
 
     /// Whether no line of it has an error of the syntax.

@@ -40,8 +40,8 @@ impl<'e> Includes<'e> {
 
     fn add_to<'a>(
         &mut self,
-        list: &mut Option<Written<'a, Arc<[IpNet]>>>,
-        files: &Option<Written<'a, Arc<[String]>>>,
+        list: &mut Option<Box<Written<'a, Arc<[IpNet]>>>>,
+        files: &Option<Box<Written<'a, Arc<[String]>>>>,
         to: &mut Diagnostics,
     ) {
         let Some(files) = files else { return };
@@ -68,7 +68,7 @@ impl<'e> Includes<'e> {
         let (networks, places): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let mut site = list.as_ref().map_or(&files.site, |list| &list.site).clone();
         site.places = Some(places.into());
-        *list = Some(Written { value: is_right.then(|| networks.into()), site });
+        *list = Some(Box::new(Written { value: is_right.then(|| networks.into()), site }));
     }
 
     fn read(&mut self, path: &str, to: &mut Diagnostics) -> Result<&[Network], &Diagnostic> {

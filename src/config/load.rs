@@ -116,6 +116,7 @@ fn read(
 ) -> Option<Validated> {
     let documents: Vec<_> =
         sources.iter().enumerate().map(|(number, source)| Document::parse(source, number, to)).collect();
+    let is_whole = documents.iter().all(Document::is_whole);
     let mut written = WrittenConfig::default();
     for (number, document) in documents.iter().enumerate() {
         let tables = document.tables(to);
@@ -129,13 +130,14 @@ fn read(
         for (at, table) in tables.listeners {
             let count = table.len();
             let mut keys = WrittenListener::read(table, to);
-            let is_whole = keys.sites().iter().filter(|(_, site)| site.is_some()).count() == count;
+            let has_all = keys.sites().len() == count;
             includes.add(&mut keys, to);
-            written.listeners.push(WrittenTable { at, keys, is_whole });
+            if is_whole {
+                written.add(&WrittenTable { at, keys, is_whole: has_all }, environment, to);
+            }
         }
     }
-    let is_whole = documents.iter().all(Document::is_whole);
-    is_whole.then(|| validate(&written, sources, environment, to))
+    is_whole.then(|| validate(written, sources, to))
 }
 
 /// The file `config/echod.toml`, which is also its own manual.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place},
-    keys::{self, Form, Raw, Table},
+    keys::{self, Form, Raw, Row, Table},
     quoted, scheme,
 };
 
@@ -56,7 +56,7 @@ fn entries(url: &str) -> (BTreeMap<String, Entry>, Vec<Misfit>) {
 
 impl Entry {
     /// The row of a table: the key, its place and its value.
-    fn row<'a>(self, key: String, number: usize) -> (Cow<'a, str>, (Place, Raw<'a>)) {
+    fn row<'a>(self, key: String, number: usize) -> Row<'a> {
         let form = keys::form(&key);
         let place = |span: &Range<usize>| {
             // An empty piece still needs a place for its caret.
@@ -72,7 +72,7 @@ impl Entry {
                 Raw::list(place(&self.from), items)
             }
         };
-        (Cow::Owned(key), (place(&self.from), raw))
+        Row { key_at: place(&self.from), name: Cow::Owned(key), raw }
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     fn rows(url: &str) -> Vec<String> {
         let mut diagnostics = Diagnostics::default();
         match table(url, 0, &mut diagnostics) {
-            Some(table) => table.iter().map(|(key, (_, raw))| format!("{key}={}", show(raw))).collect(),
+            Some(table) => table.iter().map(|row| format!("{}={}", row.name, show(&row.raw))).collect(),
             None => vec![diagnostics.render(&[Source::url("--listen", url)], false)],
         }
     }

@@ -19,8 +19,8 @@ use super::{
     keys::Written,
 };
 use crate::config::keys::{daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog};
+use builder::ListenerBuilder;
 pub(super) use builder::WrittenTable;
-use builder::{Context, ListenerBuilder};
 
 /// All that is written.
 #[derive(Default)]
@@ -28,7 +28,17 @@ pub(super) struct WrittenConfig<'a> {
     pub(super) daemon: WrittenDaemon<'a>,
     pub(super) log: WrittenLog<'a>,
     pub(super) defaults: WrittenListener<'a>,
-    pub(super) listeners: Vec<WrittenTable<'a>>,
+    /// What became of each `[[listener]]`: there may be very many, so a table is not kept.
+    builders: Vec<ListenerBuilder>,
+    has_listeners: bool,
+}
+
+impl WrittenConfig<'_> {
+    /// Adds a `[[listener]]`. `[defaults]` must be there.
+    pub(super) fn add(&mut self, table: &WrittenTable<'_>, environment: &Environment, to: &mut Diagnostics) {
+        self.has_listeners = true;
+        self.builders.extend(builder::build(table, &self.defaults, environment, to));
+    }
 }
 
 /// What is to be served, and about each listener where its values are written.
@@ -39,20 +49,13 @@ pub(super) struct Validated {
 }
 
 /// Checks what is written in `sources`. The result is only worth something if nothing was noted, here or before.
-pub(super) fn validate(
-    written: &WrittenConfig<'_>,
-    sources: &[Source],
-    environment: &Environment,
-    to: &mut Diagnostics,
-) -> Validated {
+pub(super) fn validate(written: WrittenConfig<'_>, sources: &[Source], to: &mut Diagnostics) -> Validated {
     let none = Profile::default();
     let daemon: Daemon = written.daemon.or(&WrittenDaemon::default(), &none);
     let log: Log = written.log.or(&WrittenLog::default(), &none);
     check_log(&written.log, to);
     builder::check_defaults(&written.defaults, to);
-    let context = Context { defaults: &written.defaults, environment };
-    let mut builders: Vec<_> =
-        written.listeners.iter().filter_map(|table| builder::build(table, &context, to)).collect();
+    let mut builders = written.builders;
     give_names(&mut builders, to);
     clash::check(&builders, to);
     let files = (place(&written.daemon.pid_file), place(&written.log.file));
@@ -67,18 +70,18 @@ pub(super) fn validate(
         .map(|builder| (builder.listener, builder.origins))
         .unzip();
     if listeners.is_empty() && to.is_empty() {
-        to.push_whole(nothing_to_serve(sources, &written.listeners));
+        to.push_whole(nothing_to_serve(sources, written.has_listeners));
     }
     Validated { config: Config { daemon, log, listeners }, origins, notes }
 }
 
 /// Where a value is written.
-fn place<'w, T>(written: &'w Option<Written<'_, T>>) -> Option<&'w Place> {
-    written.as_ref().map(|written| &written.site.raw.at)
+fn place<'w, T>(written: &'w Option<Box<Written<'_, T>>>) -> Option<&'w Place> {
+    written.as_deref().map(|written| &written.site.raw.at)
 }
 
 fn check_log(log: &WrittenLog<'_>, to: &mut Diagnostics) {
-    if let Some(Written { value: Some(LogTarget::File), site }) = &log.target
+    if let Some(Written { value: Some(LogTarget::File), site }) = log.target.as_deref()
         && log.file.is_none()
     {
         let help = "add for example `file = \"/var/log/echod.log\"`";
@@ -121,11 +124,11 @@ fn give_names(builders: &mut [ListenerBuilder], diagnostics: &mut Diagnostics) {
     }
 }
 
-fn nothing_to_serve(sources: &[Source], tables: &[WrittenTable<'_>]) -> Diagnostic {
+fn nothing_to_serve(sources: &[Source], has_listeners: bool) -> Diagnostic {
     let name = sources.first().map_or("", |source| &source.name);
-    let help = match tables.is_empty() {
-        true => format!("add a `[[listener]]` to {name}"),
-        false => "all of them have `enabled = false`, or need a runtime directory for `%t` and there is none"
+    let help = match has_listeners {
+        false => format!("add a `[[listener]]` to {name}"),
+        true => "all of them have `enabled = false`, or need a runtime directory for `%t` and there is none"
             .to_owned(),
     };
     Diagnostic::new("there is no listener to serve", help)

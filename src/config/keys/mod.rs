@@ -20,7 +20,7 @@ pub(super) mod unknown_key;
 
 pub(super) use codec::{Ask, Codec, Int, Limit, List, Notation, Quiet, Word};
 pub(super) use form::{Form, Range};
-pub(super) use raw::{Raw, Table};
+pub(super) use raw::{Raw, Row, Table};
 
 /// A row of a table. Every field must be given: what is forgotten is a compile error in that row.
 pub(super) struct Key<T: 'static> {
@@ -84,7 +84,7 @@ pub(super) struct Site<'a> {
 impl<T: Clone> Field<T> {
     /// Takes the key out of `table`.
     pub(super) fn read<'a>(&self, table: &mut Table<'a>, to: &mut Diagnostics) -> Option<Written<'a, T>> {
-        let (key_at, raw) = table.remove(self.name)?;
+        let Row { key_at, raw, .. } = table.swap_remove(table.iter().position(|row| row.name == self.name)?);
         let value = self.key.value.read(self.name, &raw, to);
         let places = matches!(self.key.value.form(), Form::List(_)).then(|| raw.places());
         Some(Written { value, site: Site { key_at, raw, places } })
@@ -194,8 +194,8 @@ impl<T: Clone> AnyKey for Field<T> {
 
 /// What a table says, without its types.
 pub(super) trait Sites<'a> {
-    /// Every key, and where it is written.
-    fn sites(&self) -> Vec<(&'static dyn AnyKey, Option<&Site<'a>>)>;
+    /// The keys that are written, in the order of the table, and where.
+    fn sites(&self) -> Vec<(&'static dyn AnyKey, &Site<'a>)>;
 }
 
 /// The values of a table, without their types.
@@ -209,9 +209,9 @@ pub(super) trait Values {
 
 /// Notes what is left of a table: keys that are not among the `known` ones.
 pub(super) fn note_unknown(rest: &Table<'_>, known: &[&'static str], to: &mut Diagnostics) {
-    for (name, (at, _)) in rest {
+    for Row { name, key_at, .. } in rest {
         let title = format!("unknown key {}", quoted(name));
-        to.push(at.clone(), Diagnostic::new(title, unknown_key::help(name, known.iter().copied())));
+        to.push(key_at.clone(), Diagnostic::new(title, unknown_key::help(name, known.iter().copied())));
     }
 }
 
@@ -236,10 +236,10 @@ macro_rules! keys {
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $Values { $($(#[doc = $about])+ pub $field: $type,)+ }
 
-        /// What one table says of it, with the places.
+        /// What one table says of it, with the places. Most keys are not written, so a key takes the room of a pointer.
         #[derive(Clone, Default)]
         pub(in crate::config) struct $Written<'a> {
-            $(pub(in crate::config) $field: Option<$crate::config::keys::Written<'a, $type>>,)+
+            $(pub(in crate::config) $field: Option<Box<$crate::config::keys::Written<'a, $type>>>,)+
         }
 
         pub(in crate::config) struct $Keys { $(pub(in crate::config) $field: $crate::config::keys::Field<$type>,)+ }
@@ -268,20 +268,22 @@ macro_rules! keys {
                 mut table: $crate::config::keys::Table<'a>,
                 to: &mut $crate::config::diagnostic::Diagnostics,
             ) -> Self {
-                let written = Self { $($field: $KEYS.$field.read(&mut table, to),)+ };
+                let written = Self { $($field: $KEYS.$field.read(&mut table, to).map(Box::new),)+ };
                 $crate::config::keys::note_unknown(&table, &[$($KEYS.$field.name),+], to);
                 written
             }
 
             /// The values: its own, else those of `defaults` that fit, else the defaults of the keys.
             pub(in crate::config) fn or(&self, defaults: &Self, it: &$crate::config::applicability::Profile) -> $Values {
-                $Values { $($field: $KEYS.$field.choose(self.$field.as_ref(), defaults.$field.as_ref(), it),)+ }
+                $Values { $($field: $KEYS.$field.choose(self.$field.as_deref(), defaults.$field.as_deref(), it),)+ }
             }
         }
 
         impl<'a> $crate::config::keys::Sites<'a> for $Written<'a> {
-            fn sites(&self) -> Vec<(&'static dyn $crate::config::keys::AnyKey, Option<&$crate::config::keys::Site<'a>>)> {
-                vec![$((&$KEYS.$field, self.$field.as_ref().map(|written| &written.site))),+]
+            fn sites(&self) -> Vec<(&'static dyn $crate::config::keys::AnyKey, &$crate::config::keys::Site<'a>)> {
+                let mut sites: Vec<(&'static dyn $crate::config::keys::AnyKey, _)> = Vec::new();
+                $(sites.extend(self.$field.as_deref().map(|written| (&$KEYS.$field as _, &written.site)));)+
+                sites
             }
         }
 

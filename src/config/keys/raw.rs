@@ -1,6 +1,6 @@
 //! Values as written, with their places. A TOML tree and the parameters of a URL look the same from here on.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use toml::{
     Spanned,
@@ -9,8 +9,15 @@ use toml::{
 
 use crate::config::{misfit::Found, source::Place};
 
-/// The keys of one table, each with its place and its value.
-pub(in crate::config) type Table<'a> = BTreeMap<Cow<'a, str>, (Place, Raw<'a>)>;
+/// The keys of one table as written.
+pub(in crate::config) type Table<'a> = Vec<Row<'a>>;
+
+/// A key, its place and its value.
+pub(in crate::config) struct Row<'a> {
+    pub(in crate::config) name: Cow<'a, str>,
+    pub(in crate::config) key_at: Place,
+    pub(in crate::config) raw: Raw<'a>,
+}
 
 /// A value that nothing has interpreted yet.
 #[derive(Clone)]

@@ -8,18 +8,12 @@ use crate::config::{
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
     keys::{
-        AnyKey, Sites, Written,
+        AnyKey, Site, Sites, Written,
         listener::{LISTENER, WrittenListener},
     },
     misfit::Found,
     proxy,
 };
-
-/// What all listeners have in common.
-pub(super) struct Context<'a> {
-    pub(super) defaults: &'a WrittenListener<'a>,
-    pub(super) environment: &'a Environment,
-}
 
 /// A `[[listener]]` as written.
 pub(in crate::config) struct WrittenTable<'a> {
@@ -31,7 +25,7 @@ pub(in crate::config) struct WrittenTable<'a> {
 }
 
 /// A listener, still with the places that later checks cite.
-pub(super) struct ListenerBuilder {
+pub(in crate::config) struct ListenerBuilder {
     pub(super) listener: Listener,
     /// Where its name is written; a listener without one gets it later.
     pub(super) name: Option<Place>,
@@ -71,11 +65,12 @@ pub(super) fn check_defaults(defaults: &WrittenListener<'_>, to: &mut Diagnostic
 /// Builds one listener, which is `None` if it is not enabled.
 pub(super) fn build(
     table: &WrittenTable<'_>,
-    context: &Context<'_>,
+    defaults: &WrittenListener<'_>,
+    environment: &Environment,
     to: &mut Diagnostics,
 ) -> Option<ListenerBuilder> {
-    let (own, defaults) = (&table.keys, context.defaults);
-    let texts = own.address.as_ref().map(texts).unwrap_or_default();
+    let own = &table.keys;
+    let texts = own.address.as_deref().map(texts).unwrap_or_default();
     let it = profile(own, defaults, &texts);
     note_misfits(own, &it, to);
     check_allow(own, &it, to);
@@ -101,7 +96,7 @@ pub(super) fn build(
         // A listener that is not served may need what this machine does not have.
         Some(protocol) => {
             let optional = listener.optional || !listener.enabled;
-            addresses::read(&texts, protocol, optional, context.environment, to)
+            addresses::read(&texts, protocol, optional, environment, to)
         }
         None => addresses::Bound::default(),
     };
@@ -138,11 +133,11 @@ fn profile(own: &WrittenListener<'_>, defaults: &WrittenListener<'_>, texts: &[(
     let keys = &LISTENER;
     let none = Profile::default();
     let proxy_protocol =
-        keys.proxy_protocol.known(own.proxy_protocol.as_ref(), defaults.proxy_protocol.as_ref(), &none);
+        keys.proxy_protocol.known(own.proxy_protocol.as_deref(), defaults.proxy_protocol.as_deref(), &none);
     Profile {
-        protocol: keys.protocol.known(own.protocol.as_ref(), defaults.protocol.as_ref(), &none),
-        mode: keys.mode.known(own.mode.as_ref(), defaults.mode.as_ref(), &none),
-        service: keys.service.known(own.service.as_ref(), defaults.service.as_ref(), &none),
+        protocol: keys.protocol.known(own.protocol.as_deref(), defaults.protocol.as_deref(), &none),
+        mode: keys.mode.known(own.mode.as_deref(), defaults.mode.as_deref(), &none),
+        service: keys.service.known(own.service.as_deref(), defaults.service.as_deref(), &none),
         abstract_only: !texts.is_empty() && texts.iter().all(|(text, _)| text.starts_with('@')),
         proxied: proxy_protocol != Some(ProxyProtocol::Off),
         is_defaults: false,
@@ -151,17 +146,18 @@ fn profile(own: &WrittenListener<'_>, defaults: &WrittenListener<'_>, texts: &[(
 
 /// Refuses keys that are written in a table and mean nothing there. Files alone stand for their list, too, and come after it.
 fn note_misfits(table: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) {
-    let written = table.sites().into_iter().filter_map(|(key, site)| Some((&site?.key_at, key)));
-    for (key_at, key) in written.collect::<BTreeMap<_, _>>() {
-        if let Some(diagnostic) = key.misfit(it) {
-            to.push(key_at.clone(), diagnostic);
+    let mut sites = table.sites().into_iter().peekable();
+    while let Some((key, site)) = sites.next() {
+        let is_of_files = sites.peek().is_some_and(|(_, next)| next.key_at == site.key_at);
+        if let Some(diagnostic) = key.misfit(it).filter(|_| !is_of_files) {
+            to.push(site.key_at.clone(), diagnostic);
         }
     }
 }
 
 /// Refuses a list that admits no client.
 fn check_allow(table: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) {
-    if let Some(Written { value: Some(networks), site }) = &table.allow
+    if let Some(Written { value: Some(networks), site }) = table.allow.as_deref()
         && networks.is_empty()
         && LISTENER.allow.misfit(it).is_none()
     {
@@ -174,7 +170,7 @@ fn check_allow(table: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) 
 /// Refuses numbers that do not fit the mode.
 fn check_workers(own: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) {
     if it.mode.is_some_and(Mode::is_event_loop)
-        && let Some(Written { value: Some(Workers::PerRequest), site }) = &own.workers
+        && let Some(Written { value: Some(Workers::PerRequest), site }) = own.workers.as_deref()
     {
         let title = "`workers` \"per-request\" does not fit an event loop, which serves many clients";
         let help = "give the number of loops, or \"auto\"; or choose mode `threading` or `forking`";
@@ -187,12 +183,12 @@ fn check_workers(own: &WrittenListener<'_>, it: &Profile, to: &mut Diagnostics) 
         let title = format!("`{key}` does not fit mode `iterative`, which serves one client at a time");
         Diagnostic::new(title, "take it out, or choose another mode")
     };
-    if let Some(Written { value, site }) = &own.workers
+    if let Some(Written { value, site }) = own.workers.as_deref()
         && *value != Some(Workers::Count(1))
     {
         to.push(site.key_at.clone(), one_client("workers"));
     }
-    if let Some(Written { value, site }) = &own.max_connections
+    if let Some(Written { value, site }) = own.max_connections.as_deref()
         && *value != Some(1)
     {
         to.push(site.key_at.clone(), one_client("max-connections"));
@@ -210,7 +206,7 @@ fn check_limits(
     let inherited = defaults.workers.as_ref().filter(|_| own.workers.is_none() && mode != Mode::Iterative);
     let workers = own.workers.as_ref().or(inherited).and_then(|workers| workers.value);
     let workers = workers.unwrap_or_else(|| it.workers());
-    if let Some(Written { value: Some(when_full), site }) = &own.when_full
+    if let Some(Written { value: Some(when_full), site }) = own.when_full.as_deref()
         && *when_full != WhenFull::Wait
         && is_pooled(mode, workers)
     {
@@ -226,7 +222,8 @@ fn check_limits(
             None => to.push(site.key_at.clone(), diagnostic),
         }
     }
-    if let Some(Written { value: Some(SourceRate { bytes: Some(_), .. }), site }) = &own.rate_per_source
+    if let Some(Written { value: Some(SourceRate { bytes: Some(_), .. }), site }) =
+        own.rate_per_source.as_deref()
         && protocol.is_stream()
     {
         let title = "`rate-per-source` counts the bytes of datagrams, and this listener has connections";
@@ -288,12 +285,10 @@ fn origins(
     let is_meant = |key: &dyn AnyKey| {
         it.mode != Some(Mode::Iterative) || !matches!(key.name(), "workers" | "max-connections")
     };
-    let mut origins = BTreeMap::new();
-    for ((key, own), (_, inherited)) in own.sites().into_iter().zip(defaults.sites()) {
-        let inherited = inherited.filter(|_| key.misfit(it).is_none() && is_meant(key));
-        let Some(site) = own.or(inherited) else { continue };
-        let places = site.places.clone().unwrap_or_else(|| [site.raw.at.clone()].into());
-        origins.insert(key.name(), places);
-    }
-    origins
+    let inherited = defaults.sites().into_iter();
+    let inherited = inherited.filter(|(key, _)| key.misfit(it).is_none() && is_meant(*key));
+    // What the listener says itself comes last, and counts.
+    let sites = inherited.chain(own.sites());
+    let places = |site: &Site<'_>| site.places.clone().unwrap_or_else(|| [site.raw.at.clone()].into());
+    sites.map(|(key, site)| (key.name(), places(site))).collect()
 }
