@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    process::Command,
     time::Duration,
 };
 
@@ -222,28 +223,33 @@ fn any_port_is_nobody_elses() {
 /// An address that the machine does not have yet is bound, and served once it is there.
 #[test]
 fn an_address_may_be_bound_before_the_machine_has_it() {
-    let run = |line: &str| {
-        let output = std::process::Command::new("sh").args(["-c", line]).output().unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    in_namespace("ip addr show lo", move || {
-        for protocol in ["tcp", "udp"] {
-            for (host, address) in
-                [("192.0.2.1", "192.0.2.1/32 dev lo"), ("[2001:db8::1]", "2001:db8::1/128 dev lo nodad")]
-            {
-                if host.starts_with('[') && !has_ipv6() {
-                    continue;
-                }
-                let listener = one(protocol, &format!("\"{host}:0\""), "");
-                Launch::new().config(&listener).run().expect(69, &["cannot bind", host]);
-                let daemon = Echod::start(&(listener + "freebind = true\n"));
-                run(&format!("ip addr add {address}"));
-                // The kernel has a route to it a moment later.
-                let client =
-                    eventually("a way to the address", || Client::try_connect(&daemon.endpoint("it")).ok());
-                client.echo(b"it is there now");
-                run(&format!("ip addr del {}", address.trim_end_matches(" nodad")));
+    // The kernel has an address, and a route to it, a moment after it was added: what is sent before that is lost.
+    fn is_echoed(protocol: &str, to: SocketAddr) -> Option<()> {
+        if protocol == "tcp" {
+            return Client::try_connect(&Endpoint::Tcp(to))
+                .ok()
+                .map(|client| client.echo(b"it is there now"));
+        }
+        let socket = UdpSocket::bind((to.ip(), 0)).ok()?;
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        socket.send_to(b"it is there now", to).ok()?;
+        socket.recv(&mut [0; 64]).ok().map(|length| assert_eq!(length, 15))
+    }
+    in_namespace("ip addr show lo", || {
+        for (protocol, ip) in
+            [("tcp", "192.0.2.1"), ("udp", "192.0.2.2"), ("tcp", "2001:db8::1"), ("udp", "2001:db8::2")]
+        {
+            let ip: IpAddr = ip.parse().unwrap();
+            if ip.is_ipv6() && !has_ipv6() {
+                continue;
             }
+            let listener = one(protocol, &format!("\"{}\"", SocketAddr::new(ip, 0)), "");
+            Launch::new().config(&listener).run().expect(69, &["cannot bind", &ip.to_string()]);
+            let daemon = Echod::start(&(listener + "freebind = true\n"));
+            let add = format!("ip addr add {ip}/{} dev lo", if ip.is_ipv6() { "128" } else { "32" });
+            assert!(Command::new("sh").args(["-c", &add]).status().unwrap().success(), "{add}");
+            let to = SocketAddr::new(ip, daemon.port("it"));
+            eventually("an echo", || is_echoed(protocol, to));
         }
     });
 }
