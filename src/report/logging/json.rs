@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, io};
 use log::{Record, kv};
 use serde::Serialize;
 
-use super::fields;
+use super::{fields, text::is_plain};
 use crate::report::payload::is_printable;
 
 /// A JSON line; every key-value of the record becomes a field.
@@ -22,18 +22,48 @@ struct Line {
 
 type Fields = BTreeMap<String, serde_json::Value>;
 
-fn json_value(value: &kv::Value<'_>) -> serde_json::Value {
-    None.or_else(|| value.to_bool().map(Into::into))
-        .or_else(|| value.to_u64().map(Into::into))
-        .or_else(|| value.to_i64().map(Into::into))
-        .or_else(|| value.to_f64().map(Into::into))
-        .unwrap_or_else(|| value.to_string().into())
+/// Takes a value as JSON has it: what is neither a number nor a truth value is text.
+#[derive(Default)]
+struct JsonValue(serde_json::Value);
+
+impl<'v> kv::VisitValue<'v> for JsonValue {
+    fn visit_any(&mut self, value: kv::Value<'_>) -> Result<(), kv::Error> {
+        self.0 = value.to_string().into();
+        Ok(())
+    }
+
+    fn visit_bool(&mut self, value: bool) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_u64(&mut self, value: u64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_i64(&mut self, value: i64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_f64(&mut self, value: f64) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
+
+    fn visit_str(&mut self, value: &str) -> Result<(), kv::Error> {
+        self.0 = value.into();
+        Ok(())
+    }
 }
 
 pub(super) fn json_line(time: String, record: &Record<'_>) -> io::Result<String> {
     let mut fields = Fields::default();
     let take = |key: &str, value: &kv::Value<'_>| {
-        fields.insert(key.to_owned(), json_value(value));
+        let mut json = JsonValue::default();
+        value.visit(&mut json)?;
+        fields.insert(key.to_owned(), json.0);
         Ok(())
     };
     fields::visit(record, take).map_err(io::Error::other)?;
@@ -44,7 +74,7 @@ pub(super) fn json_line(time: String, record: &Record<'_>) -> io::Result<String>
         message: record.args().to_string(),
         fields,
     })?;
-    Ok(escape_in_json(&json))
+    Ok(if is_plain(&json) { json } else { escape_in_json(&json) })
 }
 
 /// Escapes the characters that control a terminal and that JSON leaves alone. They occur only in strings, where `\u` is

@@ -79,7 +79,7 @@ pub(super) fn level(level: Level) -> &'static str {
 }
 
 /// Whether a text is printable ASCII. Branch-free, so that the compiler vectorises the loop.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
