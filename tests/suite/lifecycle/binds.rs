@@ -99,6 +99,13 @@ fn what_passes_a_check_can_be_bound() {
             let outcome = match (&whole, alone) {
                 (Ok((config, names)), _) => bind(config, names, PATIENCE).map(drop),
                 (Err(_), Err(_)) => Ok(()),
+                // Where a UDP socket shares its port with one of the same user the kernel looks no further: whether others are in
+                // the way depends on the order in which they were bound (udp_lib_lport_inuse() of the kernel).
+                (Err(_), Ok(_))
+                    if listeners.iter().any(|text| text.contains("udp") && text.contains("reuse-port")) =>
+                {
+                    Ok(())
+                }
                 (Err(told), Ok(alone)) => {
                     let mut bound = Vec::new();
                     let all = alone.iter().try_for_each(|(config, names)| {

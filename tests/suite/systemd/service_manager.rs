@@ -174,13 +174,14 @@ impl Stopped {
             return Self::Process(process);
         }
         let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        // The worker of mode iterative is started by a thread that waits for its end; in mode threading there is a spare one for
+        // clients. Their numbers say nothing: the kernel begins again at the lowest after the highest.
+        let wanted = if mode == "iterative" { "it/worker" } else { "it/" };
         let mut threads = tasks.map(|task| task.unwrap().path()).filter(|task| {
-            let own = task.ends_with(daemon.pid().to_string());
-            !own && fs::read_to_string(task.join("comm")).unwrap().trim() != "signals"
+            let name = fs::read_to_string(task.join("comm")).unwrap();
+            name.starts_with(wanted) && !name.contains("client")
         });
-        // The worker of mode iterative is started by a thread that waits for its end; in mode threading the second one is
-        // spare.
-        let last = threads.nth(usize::from(mode == "iterative")).unwrap();
+        let last = threads.next().unwrap();
         let thread = Pid::from_raw(last.file_name().unwrap().to_str().unwrap().parse().unwrap());
         ptrace::seize(thread, ptrace::Options::empty()).unwrap();
         ptrace::interrupt(thread).unwrap();
