@@ -1,6 +1,6 @@
 //! How values are written: a codec reads a value from a file or a URL, writes it so that it is read the same, and tells its form.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -108,17 +108,26 @@ impl<T: TryFrom<i64> + TryInto<i64> + Copy> Codec<T> for Int {
     }
 
     fn read(&self, key: &str, raw: &Raw<'_>, to: &mut Diagnostics) -> Option<T> {
-        let number = raw.as_integer().filter(|number| (self.0..=self.1).contains(number));
-        let read = number.and_then(|number| T::try_from(number).ok());
-        if read.is_none() {
-            to.push(raw.at.clone(), Ask { key, form: Codec::<T>::form(self), raw }.misfit());
-        }
-        read
+        within(self.0..=self.1, raw.as_integer(), &Ask { key, form: Codec::<T>::form(self), raw }, to)
     }
 
     fn write(&self, value: &T) -> Option<toml::Value> {
         (*value).try_into().ok().map(toml::Value::Integer)
     }
+}
+
+/// The `number` as a `T`, if it is in `range`; otherwise a diagnostic.
+fn within<T: TryFrom<i64>>(
+    range: RangeInclusive<i64>,
+    number: Option<i64>,
+    ask: &Ask<'_>,
+    to: &mut Diagnostics,
+) -> Option<T> {
+    let read = number.filter(|number| range.contains(number)).and_then(|number| T::try_from(number).ok());
+    if read.is_none() {
+        to.push(ask.raw.at.clone(), ask.misfit());
+    }
+    read
 }
 
 /// The same, or `off`, which is 0.
@@ -131,12 +140,7 @@ impl<T: TryFrom<i64> + TryInto<i64> + Copy> Codec<T> for Limit {
 
     fn read(&self, key: &str, raw: &Raw<'_>, to: &mut Diagnostics) -> Option<T> {
         let number = if raw.found() == Found::Text("off") { Some(0) } else { raw.as_integer() };
-        let number = number.filter(|number| (self.0..=self.1).contains(number));
-        let read = number.and_then(|number| T::try_from(number).ok());
-        if read.is_none() {
-            to.push(raw.at.clone(), Ask { key, form: Codec::<T>::form(self), raw }.misfit());
-        }
-        read
+        within(self.0..=self.1, number, &Ask { key, form: Codec::<T>::form(self), raw }, to)
     }
 
     fn write(&self, value: &T) -> Option<toml::Value> {
