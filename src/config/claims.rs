@@ -90,12 +90,14 @@ impl<'a> Claim<'a> {
     fn covers(&self, other: &Self) -> bool {
         let (Spot::Ip(wildcard), Spot::Ip(ip)) = (&self.spot, &other.spot) else { return false };
         let is_beside = || ptr::eq(self.settings, other.settings) && is_v4_wildcard(other.address);
-        wildcard.is_unspecified()
-            && match (wildcard.is_ipv4(), ip.is_ipv4()) {
-                (false, true) => !self.settings.v6_only && !is_beside(),
-                (wildcard, ip) => wildcard == ip,
-            }
+        let is_dual = || !self.settings.v6_only && !is_beside();
+        is_wildcard_of(*wildcard, *ip) && (wildcard.is_ipv4() == ip.is_ipv4() || is_dual())
     }
+}
+
+/// Whether `wildcard` is the wildcard address of `ip`. That of IPv6 is one of IPv4, too, unless its socket is IPV6_V6ONLY.
+pub fn is_wildcard_of(wildcard: IpAddr, ip: IpAddr) -> bool {
+    wildcard.is_unspecified() && (wildcard.is_ipv6() || ip.is_ipv4())
 }
 
 impl<'a> Claims<'a> {

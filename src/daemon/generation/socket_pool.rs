@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{self, Address},
+    config::{self, Address, is_wildcard_of},
     daemon::{parked::Parked, running_listener::RunningListener},
     socket::{
         address::Peer,
@@ -166,10 +166,9 @@ impl<'a> SocketPool<'a> {
 
 /// Whether sockets at these two addresses may conflict.
 fn is_one_port(a: SocketAddr, b: SocketAddr) -> bool {
-    let reaches = |wild: SocketAddr, other: SocketAddr| {
-        wild.ip().is_unspecified() && (wild.is_ipv6() || other.is_ipv4())
-    };
-    a.port() == b.port() && (a.ip() == b.ip() || reaches(a, b) || reaches(b, a))
+    let (one, other) = (a.ip(), b.ip());
+    let is_one_host = one == other || is_wildcard_of(one, other) || is_wildcard_of(other, one);
+    a.port() == b.port() && is_one_host
 }
 
 /// The error text, with a remedy, for a socket of this daemon that occupies the address.
