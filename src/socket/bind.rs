@@ -252,7 +252,7 @@ impl Listener {
         let lacking =
             reuseport_siblings(settings, &self.address).saturating_sub(self.reuseport_siblings.len());
         let shares = settings.reuse_port || !self.reuseport_siblings.is_empty() || lacking > 0;
-        self.sockets().try_for_each(|socket| socket.set_reuse_port(shares))?;
+        self.share_port(shares)?;
         self.add_siblings(&config::Listener { reuse_port: true, ..settings.clone() }, lacking)
     }
 }

@@ -220,9 +220,9 @@ impl Listener {
             return;
         }
         let Peer::Inet(address) = self.address else { return };
+        // The next reload may need the port before the last of them is served.
+        let _ = self.share_port(true);
         for socket in self.sockets() {
-            // The next reload may need the port before the last of them is served.
-            let _ = socket.set_reuse_port(true);
             // If this fails, a client that connects at the very moment of the close may be lost.
             let _ = match self.protocol {
                 Protocol::Tcp => interface_index::bind(socket, interface_index::NO_INTERFACE),
