@@ -24,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// /dev/stdin does and what a shell makes of `<(command)`.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let open = |flags| File::options().read(true).custom_flags(flags).open(path);
-    let unlike = |what: &str| io::Error::other(format!("it is {what}, not a regular file"));
     // A socket cannot be opened at all.
     let file = open(libc::O_NONBLOCK | libc::O_NOCTTY).map_err(|error| match error.raw_os_error() {
         Some(libc::ENXIO) => unlike("a socket"),
@@ -32,7 +31,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     })?;
     let kind = file.metadata()?.file_type();
     match () {
-        () if kind.is_file() => read_up_to(&file, LARGEST, || Ok(())),
+        () if kind.is_file() => read_regular(&file),
         () if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
         () if kind.is_fifo() && is_descriptor(path) => {
             let end = Instant::now() + PATIENCE;
@@ -42,6 +41,15 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
         () if kind.is_socket() => Err(unlike("a socket")),
         () => Err(unlike("a device")),
     }
+}
+
+fn unlike(what: &str) -> io::Error {
+    io::Error::other(format!("it is {what}, not a regular file"))
+}
+
+/// A regular file has bytes or its end at once. /proc/kmsg says that it is one and has neither: it would be read for ever.
+fn read_regular(file: &File) -> io::Result<Vec<u8>> {
+    read_up_to(file, LARGEST, || Err(unlike("a stream")))
 }
 
 /// Whether the name is that of a descriptor.
@@ -107,6 +115,15 @@ mod tests {
         assert_eq!(refusal(&at("socket")), "it is a socket, not a regular file");
         assert_eq!(refusal(Path::new("/dev/zero")), "it is a device, not a regular file");
         assert_eq!(read(directory.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn a_regular_file_without_an_end_is_refused() {
+        // As good as /proc/kmsg, which only root can read, and whose messages would be missing elsewhere.
+        let (reader, _writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
+        assert_eq!(read_regular(&file).unwrap_err().to_string(), "it is a stream, not a regular file");
     }
 
     #[test]
