@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::sources::{SourceKey, SourceSlot, SourceTable};
-use crate::access::rate::RateLimiter;
-use crate::{config, report::refusal_reason::RefusalReason, sys::shared::SharedArray};
+use crate::{
+    access::rate::RateLimiter, config, report::refusal_reason::RefusalReason, sys::shared::SharedArray,
+};
 
 /// The limits of one listener. The counters are in memory that its forked processes share.
 pub struct Limits {

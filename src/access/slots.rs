@@ -21,10 +21,12 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use crate::access::sources::SourceSlot;
 pub use crate::access::waker::Waker;
-use crate::access::waker::{event, is_readable, signal};
 use crate::{
+    access::{
+        sources::SourceSlot,
+        waker::{event, is_readable, signal},
+    },
     report::stats::Stats,
     sys::shared::{Shared, SharedArray, atomics},
 };

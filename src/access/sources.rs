@@ -24,8 +24,8 @@ use std::{
     thread::yield_now,
 };
 
-use crate::access::rate::RateLimiter;
 use crate::{
+    access::rate::RateLimiter,
     config::{self, embedded::plain},
     report::refusal_reason::RefusalReason,
     sys::{

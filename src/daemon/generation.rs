@@ -13,7 +13,10 @@ use log::{info, warn};
 use crate::{
     command::cli::Cli,
     config::{self, Config, Environment, Loaded},
-    daemon::{event::SupervisorEvent, parked::Parked, running_listener::RunningListener},
+    daemon::{
+        event::SupervisorEvent, generation::socket_pool::SocketPool, parked::Parked,
+        running_listener::RunningListener,
+    },
     process::signals,
     report::{
         error::{Exit, Failure},
@@ -36,7 +39,6 @@ mod queries;
 mod socket_pool;
 mod whole;
 
-use crate::daemon::generation::socket_pool::SocketPool;
 pub use lines::{ServingLine, log_notes};
 
 /// How long workers of the old generation may take to stop accepting: a millisecond, unless the machine is very busy.

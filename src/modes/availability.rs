@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::modes::threading::pool;
 use crate::{
     config::{self, Config, Fallback, Mode, Workers},
+    modes::threading::pool,
     report::error::{Exit, Failure},
     socket::resolve::error_text,
     sys::ring::Ring,

@@ -6,12 +6,12 @@
 use std::{collections::VecDeque, io, os::fd::AsFd, time::Instant};
 
 use super::workers;
-use crate::serve::backoff::Backoff;
 use crate::{
     access::slots::Waker,
     config::Protocol,
     report::{close_reason::CloseReason, logging::LineBuffer},
     serve::{
+        backoff::Backoff,
         context::ListenerContext,
         datagram::{self, MOST},
         listener_set::LingerList,

@@ -12,13 +12,13 @@ use log::{error, warn};
 use nix::{sys::wait::WaitStatus, unistd::Pid};
 
 use super::{backlog_drain, work};
-use crate::modes::forking::{
-    per_request::ForkPerRequest,
-    pool_start::PoolStart,
-    process_group::{ProcessGroup, cause},
-};
 use crate::{
     access::slots::PoolProcess,
+    modes::forking::{
+        per_request::ForkPerRequest,
+        pool_start::PoolStart,
+        process_group::{ProcessGroup, cause},
+    },
     report::{
         log_event::{LogEvent, millis},
         logging,

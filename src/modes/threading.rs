@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{backlog_drain, work, workers};
-use crate::modes::threading::pool::Threads;
 use crate::{
     access::slots::Permit,
+    modes::threading::pool::Threads,
     serve::{
         context::{Acceptor, ListenerContext},
         datagram::{self, DatagramReceiver},

@@ -10,11 +10,13 @@ use std::{
 
 use log::{error, warn};
 
-use crate::modes::threading::pool::STACK;
-use crate::report::log_event::{LogEvent, millis};
-use crate::serve::{
-    backoff::{Backoff, HEALTHY},
-    context::ListenerContext,
+use crate::{
+    modes::threading::pool::STACK,
+    report::log_event::{LogEvent, millis},
+    serve::{
+        backoff::{Backoff, HEALTHY},
+        context::ListenerContext,
+    },
 };
 
 /// Longest back-off before a worker is restarted; its sockets stay open, and clients wait in the backlog.

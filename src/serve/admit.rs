@@ -8,7 +8,6 @@ use std::{
 
 use socket2::Socket;
 
-use crate::serve::context::{Accepted, Admitted, ListenerContext};
 use crate::{
     access::{
         limits::Limits,
@@ -17,6 +16,7 @@ use crate::{
     },
     config::WhenFull,
     report::refusal_reason::RefusalReason,
+    serve::context::{Accepted, Admitted, ListenerContext},
     socket::{address::Peer, listener::AcceptError},
     sys::{
         clock,

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::serve::context::ListenerContext;
 use crate::{
     access::sources::SourceSlot,
     config::{ProxyProtocol, embedded::plain},
     report::refusal_reason::RefusalReason,
+    serve::context::ListenerContext,
     socket::address::Peer,
     stream::connection::Connection,
 };

@@ -13,7 +13,6 @@ use std::{
 
 use socket2::Socket;
 
-use crate::serve::backoff::Backoff;
 use crate::{
     access::{
         guard::Guard,
@@ -24,7 +23,10 @@ use crate::{
     },
     config::{self, WhenFull, Workers},
     report::{close_reason::CloseReason, stats::Stats},
-    serve::listener_set::{LingerList, ListenerSet, Ready, WaitOptions},
+    serve::{
+        backoff::Backoff,
+        listener_set::{LingerList, ListenerSet, Ready, WaitOptions},
+    },
     service::{self, Service},
     socket::{
         address::Peer,

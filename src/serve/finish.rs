@@ -5,7 +5,6 @@ use std::{fmt, time::Duration};
 use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
 
-use crate::serve::context::ListenerContext;
 use crate::{
     config::Protocol,
     report::{
@@ -13,6 +12,7 @@ use crate::{
         decimal::{Decimal, HumanDuration},
         log_event::{LogEvent, micros},
     },
+    serve::context::ListenerContext,
     socket::address::Peer,
     stream::blocking::ConnectionSummary,
     sys::credentials::{PeerProcess, peer_process},

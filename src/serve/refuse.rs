@@ -9,10 +9,10 @@ use nix::{
 };
 use socket2::Socket;
 
-use crate::serve::context::ListenerContext;
 use crate::{
     config::WhenFull,
     report::{log_event::LogEvent, refusal_reason::RefusalReason},
+    serve::context::ListenerContext,
     socket::address::Peer,
     sys::{clock, credentials::peer_user},
 };

@@ -4,9 +4,10 @@ use std::{io, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use log::warn;
 
-use crate::report::{log_event::LogEvent, logging::LogThrottle};
-use crate::serve::backoff::Backoff;
-use crate::serve::context::ListenerContext;
+use crate::{
+    report::{log_event::LogEvent, logging::LogThrottle},
+    serve::{backoff::Backoff, context::ListenerContext},
+};
 
 impl ListenerContext {
     /// Counts and logs a shortage of descriptors or memory, and what it prevents; returns how long to back off.

@@ -8,14 +8,13 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     config::{self, Protocol},
-    socket::{address::Peer, fd_store::FdName, listener::Listener},
+    socket::{activation::stored::KeptSocket, address::Peer, fd_store::FdName, listener::Listener},
     sys::spawn::{close_from, inherited},
 };
 
 mod stored;
 
 pub use crate::socket::activation::stored::Kept;
-use crate::socket::activation::stored::KeptSocket;
 
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: u32 = 3;

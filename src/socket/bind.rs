@@ -9,25 +9,23 @@ use std::{
 
 use socket2::{Domain, Socket, Type};
 
-use super::host_names::HostNames;
-use super::listener::unit;
-use sharing::Sharing;
-
-mod sharing;
-use crate::socket::{
-    listener::Listener,
-    resolve::{cannot_bind, is_absent, left_out, look_for, resolve},
-};
 use crate::{
     config,
     process::signals,
     report::error::Failure,
     socket::{
         address::Peer,
+        host_names::HostNames,
+        listener::{Listener, unit},
         options,
+        resolve::{cannot_bind, is_absent, left_out, look_for, resolve},
         socket_file::{FileId, SocketFile},
     },
 };
+
+mod sharing;
+
+use sharing::Sharing;
 
 /// The address that a socket of a listener is to have, and the socket once there is one.
 pub struct Site<'a> {

@@ -16,8 +16,7 @@ use log::warn;
 use nix::sys::stat::fstat;
 use socket2::Socket;
 
-use crate::report::log_event::LogEvent;
-use crate::{process::notify::Manager, socket::socket_file::FileId};
+use crate::{process::notify::Manager, report::log_event::LogEvent, socket::socket_file::FileId};
 
 /// Prefix of the names of all stored sockets.
 const PREFIX: &str = "kept.";

@@ -14,11 +14,12 @@ use socket2::Socket;
 
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
-    stream::connection::{Connection, Context, LINGER, ReadMode, Step},
+    stream::{
+        connection::{Connection, Context, LINGER, ReadMode, Step},
+        deadline_io::{DeadlineIo, Limit},
+    },
     sys::{credentials::PeerProcess, interrupt},
 };
-
-use crate::stream::deadline_io::{DeadlineIo, Limit};
 
 /// What a connection did, and why it closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::config::embedded::plain;
 use crate::config::{
     Address, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate, ServiceKind,
     SourcePorts, SourceRate, Trigger, WhenFull, Workers,
@@ -13,6 +12,7 @@ use crate::config::{
         Need::{self, ClientAddresses, Modes, Protocols, Service, SocketFile},
         Profile,
     },
+    embedded::plain,
     everybody,
     keys::{
         Int, Key, Limit,

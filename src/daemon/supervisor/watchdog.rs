@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::daemon::running_listener::RunningListener;
-use crate::report::log_event::LogEvent;
+use crate::{daemon::running_listener::RunningListener, report::log_event::LogEvent};
 
 pub(super) struct Watchdog {
     /// Half of the service manager's time-out.

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::modes::{backlog_drain, event_loop, workers};
 use crate::{
     config::{Mode, Trigger},
+    modes::{backlog_drain, event_loop, workers},
     serve::context::ListenerContext,
     socket::listener::Listener,
     sys::{

@@ -11,16 +11,16 @@ use std::{
 use log::{error, warn};
 use nix::unistd::Pid;
 
-use crate::modes::{
-    forking::{
-        child_report::ChildReport,
-        child_table::ChildTable,
-        process_group::{ProcessGroup, cause},
-    },
-    threading::pool::CLIENT,
-};
 use crate::{
     access::{slots::Permit, sources::SourceSlot},
+    modes::{
+        forking::{
+            child_report::ChildReport,
+            child_table::ChildTable,
+            process_group::{ProcessGroup, cause},
+        },
+        threading::pool::CLIENT,
+    },
     report::{close_reason::CloseReason, log_event::LogEvent, logging},
     serve::{
         context::{self, Accepted, Acceptor, ListenerContext},

@@ -11,8 +11,11 @@ use nix::{
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use crate::modes::forking::process_group::{ProcessGroup, cause};
-use crate::{serve::context::Startup, sys::interrupt};
+use crate::{
+    modes::forking::process_group::{ProcessGroup, cause},
+    serve::context::Startup,
+    sys::interrupt,
+};
 
 /// Two eventfds, shared by the parent and its workers.
 pub(super) struct PoolStart {

@@ -26,8 +26,8 @@ use nix::{
 };
 use signal_hook::{consts, flag};
 
-use crate::modes::backlog_drain;
 use crate::{
+    modes::backlog_drain,
     report::{
         log_event::LogEvent,
         logging,

@@ -17,8 +17,10 @@ use landlock::{
     make_bitflags,
 };
 
-use crate::config::{Address, Config, LogTarget};
-use crate::process::sandbox::seccomp::SyscallNeeds;
+use crate::{
+    config::{Address, Config, LogTarget},
+    process::sandbox::seccomp::SyscallNeeds,
+};
 
 type Rights = BitFlags<AccessFs>;
 

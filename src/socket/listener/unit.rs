@@ -2,10 +2,13 @@
 
 use std::{io, sync::Arc};
 
-use crate::socket::listener::{Listener, SocketOwner};
 use crate::{
     config,
-    socket::{address::Peer, options::Usual},
+    socket::{
+        address::Peer,
+        listener::{Listener, SocketOwner},
+        options::Usual,
+    },
 };
 
 /// What is known of a socket unit.

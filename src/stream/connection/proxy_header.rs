@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 
-use crate::stream::connection::{Connection, Context, Phase};
 use crate::{
     config::ProxyProtocol,
     report::refusal_reason::RefusalReason,
-    stream::proxy::{self, Reading},
+    stream::{
+        connection::{Connection, Context, Phase},
+        proxy::{self, Reading},
+    },
     sys::transport::Transport,
 };
 
