@@ -17,6 +17,30 @@ pub(crate) const KINDS: [ServiceKind; 7] = [
     ServiceKind::Time,
 ];
 
+/// Echoes, but panics at one message, for those who test what becomes of a panic.
+pub(crate) struct Fragile;
+
+impl Service for Fragile {
+    fn connect(&self) -> Box<dyn Session> {
+        Box::new(Fragile)
+    }
+
+    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
+        assert_ne!(&buffer[..request], b"boo", "on purpose");
+        Some(request)
+    }
+}
+
+impl Session for Fragile {
+    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
+        match event {
+            SessionEvent::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
+            SessionEvent::Received(n) => Next::Send(n),
+            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn an_answer_fits_its_buffer(

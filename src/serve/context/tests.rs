@@ -10,31 +10,8 @@ use std::{
 use super::*;
 use crate::{
     config::{Environment, Inputs},
-    service::{Next, Session, SessionEvent},
+    service::{Next, Session, SessionEvent, tests::Fragile},
 };
-
-/// Echoes, but panics at one message.
-struct Fragile;
-
-impl Service for Fragile {
-    fn connect(&self) -> Box<dyn Session> {
-        Box::new(Fragile)
-    }
-
-    fn datagram(&self, _: &mut [u8], _: usize) -> Option<usize> {
-        None
-    }
-}
-
-impl Session for Fragile {
-    fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next {
-        match event {
-            SessionEvent::Received(n) if buffer[..n].starts_with(b"boo") => panic!("on purpose"),
-            SessionEvent::Received(n) => Next::Send(n),
-            SessionEvent::Opened | SessionEvent::Drained => Next::Listen,
-        }
-    }
-}
 
 /// Takes a millisecond for each message.
 struct Slow;

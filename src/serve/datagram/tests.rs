@@ -8,27 +8,10 @@ use super::*;
 use crate::{
     config::{self, Environment, Inputs, ServiceKind},
     report::refusal_reason::RefusalReason,
-    service::{
-        Service, Session,
-        tests::{KINDS, request, room_for_a_datagram, service},
-    },
+    service::tests::{Fragile, KINDS, request, room_for_a_datagram, service},
     socket::{address::Peer, bind, host_names::HostNames},
     sys::shared::Shared,
 };
-
-/// Echoes, but panics at one message.
-struct Fragile;
-
-impl Service for Fragile {
-    fn connect(&self) -> Box<dyn Session> {
-        unreachable!("no stream is served")
-    }
-
-    fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize> {
-        assert_ne!(&buffer[..request], b"boo", "on purpose");
-        Some(request)
-    }
-}
 
 #[test]
 fn a_panic_costs_one_datagram_of_a_batch() {
