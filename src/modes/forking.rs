@@ -24,8 +24,9 @@ use crate::{
         logging,
     },
     serve::{
+        acceptor::Acceptor,
         backoff::Backoff,
-        context::{Acceptor, ListenerContext, Startup},
+        context::{ListenerContext, Startup},
         datagram::{self, DatagramReceiver},
         listener_set::LingerList,
     },

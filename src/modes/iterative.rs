@@ -4,10 +4,7 @@
 use std::io;
 
 use crate::{
-    serve::{
-        context::{Acceptor, ListenerContext},
-        datagram,
-    },
+    serve::{acceptor::Acceptor, context::ListenerContext, datagram},
     socket::listener::Listener,
     stream::connection::SCRATCH,
     sys::shared::Mapping,

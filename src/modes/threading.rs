@@ -10,7 +10,8 @@ use crate::{
     access::slots::Permit,
     modes::threading::pool::Threads,
     serve::{
-        context::{Acceptor, ListenerContext},
+        acceptor::Acceptor,
+        context::ListenerContext,
         datagram::{self, DatagramReceiver},
         listener_set::LingerList,
     },

@@ -16,13 +16,23 @@ use crate::{
     },
     config::WhenFull,
     report::refusal_reason::RefusalReason,
-    serve::context::{Accepted, Admitted, ListenerContext},
+    serve::context::{Accepted, ListenerContext},
     socket::{address::Peer, listener::AcceptError},
     sys::{
         clock,
         credentials::{peer_is_in, peer_user},
     },
 };
+
+/// The decision about an accepted client.
+pub enum Admitted {
+    /// Admitted.
+    Accepted(Accepted),
+    /// Refused, and closed.
+    Refused,
+    /// Refused with a message: its input is to be discarded until the client closes or its time is over.
+    Lingers(Socket),
+}
 
 impl ListenerContext {
     /// Decides about a client that was accepted with a reserved request. Only an admitted client uses up the permit.

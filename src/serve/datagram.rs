@@ -34,7 +34,7 @@ pub use answer::answer;
 /// Back-off after a receive that failed for lack of memory.
 const REST: Duration = Duration::from_millis(100);
 
-/// Receives batches of datagrams for one worker: what a [`crate::serve::context::Acceptor`] is to connections.
+/// Receives batches of datagrams for one worker: what a [`crate::serve::acceptor::Acceptor`] is to connections.
 pub struct DatagramReceiver<'a> {
     context: &'a ListenerContext,
     listener_set: ListenerSet<'a>,

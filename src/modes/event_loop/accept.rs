@@ -12,11 +12,7 @@ use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN};
 use crate::{
     modes::backlog_drain,
     report::{log_event::LogEvent, logging::LogThrottle, refusal_reason::RefusalReason},
-    serve::{
-        context::{Accepted, Admitted},
-        datagram,
-        listener_set::BACKLOG_DRAIN_TIME,
-    },
+    serve::{admit::Admitted, context::Accepted, datagram, listener_set::BACKLOG_DRAIN_TIME},
     socket::listener::AcceptError,
     stream::connection::{ReadMode, Step},
     sys::poller::{Interest, Poller, passes},

@@ -23,7 +23,8 @@ use crate::{
     },
     report::{close_reason::CloseReason, log_event::LogEvent, logging},
     serve::{
-        context::{self, Accepted, Acceptor, ListenerContext},
+        acceptor::{AcceptOutcome, Acceptor},
+        context::{Accepted, ListenerContext},
         datagram::{self, DatagramReceiver},
         listener_set::{LingerList, Ready, WaitOptions},
     },
@@ -118,11 +119,11 @@ impl<'a> ForkPerRequest<'a> {
             };
             self.make_room();
             match acceptor.take(listener, permit).0 {
-                context::AcceptOutcome::Accepted(accepted) => return Some(accepted),
-                context::AcceptOutcome::NoClient => self.busy = false,
-                context::AcceptOutcome::Shortage(_) if self.stopping => return None,
-                context::AcceptOutcome::Shortage(time) => self.group.pause(Some(time)),
-                context::AcceptOutcome::Closed => return None,
+                AcceptOutcome::Accepted(accepted) => return Some(accepted),
+                AcceptOutcome::NoClient => self.busy = false,
+                AcceptOutcome::Shortage(_) if self.stopping => return None,
+                AcceptOutcome::Shortage(time) => self.group.pause(Some(time)),
+                AcceptOutcome::Closed => return None,
             }
         }
     }
