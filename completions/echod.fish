@@ -53,11 +53,11 @@ complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (s
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
 complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
+complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'A listener written as a URL, beside those of the file; may be repeated' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that forwards it (PROXY protocol): an address; for a unix socket a user' -r
-complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
-complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -25,14 +25,14 @@ pub struct Cli {
     pub command: Option<Command>,
 
     /// Read the listeners from a TOML file
-    #[arg(short, long, value_name = "FILE", global = true, help_heading = "What to serve")]
+    #[arg(short, long, value_name = "FILE", help_heading = "What to serve")]
     pub config: Option<PathBuf>,
 
     /// Serve a listener written as a URL, beside those of the file; may be repeated
     ///
     /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH and unix-datagram:@NAME.
     /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper&allow=192.0.2.0/24,::1.
-    #[arg(short, long, value_name = "URL", global = true, help_heading = "What to serve")]
+    #[arg(short, long, value_name = "URL", help_heading = "What to serve")]
     pub listen: Vec<String>,
 
     /// Check everything, print what would run, and exit
@@ -94,6 +94,14 @@ pub enum Command {
 /// The question that `explain` answers.
 #[derive(Args, Clone, Debug)]
 pub struct Explain {
+    /// Read the listeners from a TOML file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// A listener written as a URL, beside those of the file; may be repeated
+    #[arg(short, long, value_name = "URL")]
+    pub listen: Vec<String>,
+
     /// The listener, by its name
     #[arg(long, value_name = "NAME")]
     pub listener: String,
@@ -119,7 +127,8 @@ impl Cli {
             .try_get_matches_from_mut(&arguments)
             .map_err(|error| advice::add(error, arguments.iter().any(|word| word == "explain")))?;
         if let Some((name, _)) = matches.subcommand() {
-            let shared = ["config", "listen"];
+            // `explain` reads the same inputs, wherever they stand.
+            let shared = if name == "explain" { &["config", "listen"][..] } else { &[] };
             let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
             let mut options = command.get_arguments().map(|option| option.get_id().as_str());
             let option = options.find(|id| !shared.contains(id) && given(id)).map(|id| id.replace('_', "-"));
@@ -134,7 +143,12 @@ impl Cli {
 
     /// The inputs of the configuration.
     pub fn inputs(&self) -> Inputs {
-        Inputs { file: self.config.clone(), listen: self.listen.clone() }
+        let mut inputs = Inputs { file: self.config.clone(), listen: self.listen.clone() };
+        if let Some(Command::Explain(question)) = &self.command {
+            inputs.file = question.config.clone().or(inputs.file);
+            inputs.listen.extend(question.listen.iter().cloned());
+        }
+        inputs
     }
 
     /// Adjusts `log`: `--log-level` wins over `ECHOD_LOG`, which wins over the file; then each `-v` and `-q` adds or removes

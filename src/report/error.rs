@@ -67,18 +67,26 @@ impl fmt::Display for Failure {
 
 impl Error for Failure {}
 
-/// The exit codes of sysexits(3) that the daemon uses.
+/// The exit codes of echod: those of sysexits(3), and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
+    /// A condition of `--fail-if` is true, or a server does not behave as its RFC says.
+    ConditionTrue = 1,
     /// The command line is wrong.
     Usage = 64,
     /// A file that was named does not exist or is not readable.
     NoInput = 66,
+    /// A host name is unknown (`EX_NOHOST`).
+    NoHost = 68,
     /// An address cannot be bound, or the system lacks something that is needed.
     Unavailable = 69,
     /// An internal error of the daemon (`EX_SOFTWARE`).
     Internal = 70,
+    /// The system refuses a socket or another resource (`EX_OSERR`).
+    System = 71,
+    /// A file cannot be written (`EX_IOERR`).
+    InputOutput = 74,
     /// Another process is in the way, and may be gone later.
     TryAgain = 75,
     /// The user lacks a permission.

@@ -61,7 +61,13 @@ fn reason(answer: &Answer) -> Option<String> {
 }
 
 fn explained(loaded: &Loaded, from: &str, proxy: Option<&str>) -> Result<Option<String>, Failure> {
-    let question = cli::Explain { listener: "it".into(), from: from.into(), proxy: proxy.map(str::to_owned) };
+    let question = cli::Explain {
+        config: None,
+        listen: Vec::new(),
+        listener: "it".into(),
+        from: from.into(),
+        proxy: proxy.map(str::to_owned),
+    };
     explain(loaded, &question).map(|answer| reason(&answer))
 }
 

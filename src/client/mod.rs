@@ -1,0 +1,14 @@
+//! The client: measures echo servers, this daemon's or any other's, and says how they behave.
+//!
+//! In: the options of `echod ping`, `echod bench` and `echod selftest`. Out: a report on standard output and an exit code. It
+//! needs no listener: a target is a URL, and what answers there may be any program that echoes.
+//!
+//! Read `options` (what a user may ask for) and `target` (what a URL stands for), then `probe` (the bytes that are sent, and the
+//! check of those that come back), `histogram` (times, and which percentiles may be told) and `measurement` (what a run has
+//! found out, whatever is printed of it later).
+
+pub mod histogram;
+pub mod measurement;
+pub mod options;
+pub mod probe;
+pub mod target;
