@@ -7,10 +7,12 @@
 //! wait for a slot.
 //! Then `rules` (`allow` and `deny`), and `limits` with its `rate` (GCRA) and `sources` (the table of what each source
 //! has).
-//! `guard` decides which datagrams must not be answered, so that a UDP service is no reflector.
+//! `guard` decides which datagrams must not be answered, so that a UDP service is no reflector. `checks` has `Access`: what
+//! one listener has of the three.
 //!
 //! Counters and tables are in memory that forked processes share; for a source that is in the table no lock is taken.
 
+pub mod checks;
 pub mod guard;
 pub mod limits;
 pub mod rate;

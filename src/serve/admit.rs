@@ -1,10 +1,6 @@
 //! Admission: the one place that decides about an accepted client. A refused client is closed before any service runs.
 
-use std::{
-    net::IpAddr,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-    time::Instant,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 
 use socket2::Socket;
 
@@ -73,13 +69,13 @@ impl ListenerContext {
         let awaits_header = self.awaits_header(peer)?;
         match peer {
             Peer::Inet(_) if awaits_header => {}
-            Peer::Inet(address) => self.judge(address.ip())?,
+            Peer::Inet(address) => self.access.judge(address.ip())?,
             Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => self.judge_user(socket)?,
         }
         let Some(mut taken) = permit.take().or_else(|| self.slots.try_acquire()) else {
             return Err(RefusalReason::Full);
         };
-        if let Some(limits) = &self.limits {
+        if let Some(limits) = &self.access.limits {
             match self.limit(limits, socket, peer, awaits_header) {
                 Ok(slot) => taken.hold(slot),
                 Err(reason) => {
@@ -112,24 +108,6 @@ impl ListenerContext {
         Ok(slot)
     }
 
-    /// Decides about a client whose address a PROXY header names: `allow`, `deny` and the limits of its source. To be
-    /// called once, when the address is known; the source slot is released on drop.
-    pub fn admit_address(&self, source: IpAddr) -> Result<Option<SourceSlot>, RefusalReason> {
-        self.judge(source)?;
-        let limits = self.limits.as_ref();
-        limits.map_or(Ok(None), |limits| limits.connect(SourceKey::Ip(source), clock::now()))
-    }
-
-    /// Charges a datagram of `bytes` bytes, received at `now` (nanoseconds), to its source.
-    pub fn limit_datagram(
-        &self,
-        source: impl Into<IpAddr>,
-        bytes: usize,
-        now: u64,
-    ) -> Result<(), RefusalReason> {
-        self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source.into(), bytes, now))
-    }
-
     /// Whether clients wait in the backlog while all slots are taken; otherwise they are refused.
     pub fn queues_when_full(&self) -> bool {
         self.settings.when_full == WhenFull::Wait
@@ -139,20 +117,7 @@ impl ListenerContext {
     pub fn reclaim(&self, worker: &PoolProcess) {
         self.stats.died.fetch_add(1, Relaxed);
         self.stats.open.fetch_sub(worker.open.swap(0, Relaxed), Relaxed);
-        self.release_source(&worker.place);
-    }
-
-    /// Reclaims the source slot that a process recorded in `place`: its number plus one, or 0 for none.
-    pub fn release_source(&self, place: &AtomicU32) {
-        let place = place.swap(0, Relaxed);
-        if let (Some(limits), Some(place)) = (&self.limits, place.checked_sub(1)) {
-            limits.leave(place);
-        }
-    }
-
-    /// Checks an address against `allow` and `deny`: of a peer, of a datagram, or from a PROXY header.
-    pub fn judge(&self, source: impl Into<IpAddr>) -> Result<(), RefusalReason> {
-        self.rules.as_ref().map_or(Ok(()), |rules| rules.judge(source.into()).result())
+        self.access.release_source(&worker.place);
     }
 
     /// Checks the user at the other end of a unix socket against `allow-users` and `allow-groups`.

@@ -44,7 +44,9 @@ impl ListenerContext {
     /// The source slot must be kept as long as the connection.
     pub fn admit_proxied(&self, connection: &Connection) -> Result<Option<SourceSlot>, RefusalReason> {
         let proxied_source = connection.proxied_source().as_ref().map(SocketAddr::ip);
-        proxied_source.or(address(connection.peer())).map_or(Ok(None), |source| self.admit_address(source))
+        proxied_source
+            .or(address(connection.peer()))
+            .map_or(Ok(None), |source| self.access.admit_address(source))
     }
 }
 

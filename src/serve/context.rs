@@ -14,9 +14,7 @@ use socket2::Socket;
 
 use crate::{
     access::{
-        guard::Guard,
-        limits::Limits,
-        rules::Rules,
+        checks::Access,
         slots::{ConnectionSlots, Permit, PoolProcess},
         sources::SourceSlot,
     },
@@ -45,12 +43,8 @@ pub struct ListenerContext {
     pub stats: Arc<Shared<Stats>>,
     /// Slots for connections, and whether the listener is closed, stopped or handed over.
     pub slots: Arc<ConnectionSlots>,
-    /// `allow` and `deny`, unless every address is allowed.
-    pub rules: Option<Arc<Rules>>,
-    /// Rates and limits per source, if there are any.
-    pub limits: Option<Arc<Limits>>,
-    /// Filter for datagrams that must not be answered, where the protocol needs one. Forked processes share its tables.
-    pub guard: Option<Arc<Guard>>,
+    /// What clients and datagrams are checked against.
+    pub access: Access,
     /// Clients that do not read their answers, where one of them could block the answers of all others.
     pub unread: Option<Arc<Unread>>,
     /// The worker threads of this process, to interrupt them.
@@ -70,29 +64,10 @@ pub struct ListenerContext {
 impl ListenerContext {
     /// A context whose workers may begin at once.
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<ListenerContext> {
-        let slots =
-            ConnectionSlots::new(settings.max_connections, settings.max_requests, Arc::clone(&stats))?;
-        let service = service::new(&settings);
-        let rules = Rules::of(&settings).map(Arc::new);
-        let limits = Limits::of(&settings)?.map(Arc::new);
-        let guard = Guard::new(&settings)?.map(Arc::new);
-        let unread = Unread::of(&settings)?.map(Arc::new);
-        Ok(ListenerContext {
-            settings,
-            service,
-            guard,
-            unread,
-            stats,
-            slots: Arc::new(slots),
-            rules,
-            limits,
-            workers: WorkerSet::default(),
-            worker_states: WorkerStates::default(),
-            cut: OnceLock::new(),
-            drain: None,
-            on_left: None,
-            startup: Startup::begun(),
-        })
+        let (most, requests) = (settings.max_connections, settings.max_requests);
+        let slots = ConnectionSlots::new(most, requests, Arc::clone(&stats))?;
+        let (access, unread) = (Access::of(&settings)?, Unread::of(&settings)?.map(Arc::new));
+        Ok(ListenerContext::of_parts(settings, stats, slots, access, unread, Startup::begun()))
     }
 
     /// The context of the same listener in forked process `worker` of a pool, which records in `busy[worker]` what it
@@ -103,22 +78,34 @@ impl ListenerContext {
         worker: usize,
         startup: Startup,
     ) -> io::Result<ListenerContext> {
-        Ok(ListenerContext {
-            settings: self.settings.clone(),
-            service: service::new(&self.settings),
-            stats: Arc::clone(&self.stats),
-            slots: Arc::new(self.slots.of_worker(busy, worker)?),
-            rules: self.rules.clone(),
-            limits: self.limits.clone(),
-            guard: self.guard.clone(),
-            unread: self.unread.clone(),
+        let slots = self.slots.of_worker(busy, worker)?;
+        let (settings, stats) = (self.settings.clone(), Arc::clone(&self.stats));
+        let (access, unread) = (self.access.clone(), self.unread.clone());
+        Ok(ListenerContext::of_parts(settings, stats, slots, access, unread, startup))
+    }
+
+    fn of_parts(
+        settings: config::Listener,
+        stats: Arc<Shared<Stats>>,
+        slots: ConnectionSlots,
+        access: Access,
+        unread: Option<Arc<Unread>>,
+        startup: Startup,
+    ) -> ListenerContext {
+        ListenerContext {
+            service: service::new(&settings),
+            settings,
+            stats,
+            slots: Arc::new(slots),
+            access,
+            unread,
             workers: WorkerSet::default(),
             worker_states: WorkerStates::default(),
             cut: OnceLock::new(),
             drain: None,
             on_left: None,
             startup,
-        })
+        }
     }
 
     /// Call when nothing is accepted here any more: reports it, if the sockets were handed over.

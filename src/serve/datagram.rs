@@ -170,12 +170,12 @@ pub fn take(
 
 /// Whether the socket has an error queue, with ICMP errors about its answers.
 fn has_error_queue(context: &ListenerContext, listener: &Listener) -> bool {
-    context.guard.is_some() && guard::wants_feedback(&context.settings, listener.place())
+    context.access.guard.is_some() && guard::wants_feedback(&context.settings, listener.place())
 }
 
 /// Empties the error queue of a socket that has one, and passes unreachable ports to the guard.
 fn drain_error_queue(context: &ListenerContext, listener: &Listener) {
-    if let Some(guard) = context.guard.as_ref().filter(|_| has_error_queue(context, listener)) {
+    if let Some(guard) = context.access.guard.as_ref().filter(|_| has_error_queue(context, listener)) {
         error_queue::drain(listener.as_fd(), |address, port| guard.on_port_unreachable(address, port));
     }
 }

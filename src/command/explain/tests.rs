@@ -7,7 +7,10 @@ use socket2::Socket;
 
 use super::*;
 use crate::{
-    access::guard::{AddressScope, BatchContext, own_ports},
+    access::{
+        checks::Access,
+        guard::{AddressScope, BatchContext, own_ports},
+    },
     config::{self, Environment, Inputs},
     report::stats::Stats,
     serve::context::ListenerContext,
@@ -89,7 +92,7 @@ fn admitted(
             Peer::Inet(address) => Some(plain(address.ip())),
             _ => None,
         };
-        proxied_source.or(own).map_or(Ok(()), |source| context.admit_address(source).map(|_| ()))?;
+        proxied_source.or(own).map_or(Ok(()), |source| context.access.admit_address(source).map(|_| ()))?;
     }
     Ok(())
 }
@@ -165,17 +168,17 @@ proptest! {
         // A client that cannot reach the listener has no decision.
         prop_assume!(explained.as_deref().is_none_or(|text| !text.contains("cannot be reached")));
 
-        let context = context(&loaded);
+        let access = Access::of(&loaded.config.listeners[0]).unwrap();
         let address = SocketAddr::new(host.trim_matches(['[', ']']).parse().unwrap(), OWN);
         let round = BatchContext::new(AddressScope::of(address), clock::now());
         let source = plain(from.ip());
         let decide = || {
-            let Some(guard) = &context.guard else { return context.judge(source) };
+            let Some(guard) = &access.guard else { return access.judge(source) };
             if port == 0 {
                 return Err(RefusalReason::Unanswerable);
             }
             guard.addresses(&round, source, None)?;
-            context.judge(source)?;
+            access.judge(source)?;
             guard.port(&round, source, port)
         };
         prop_assert_eq!(explained, reason_text(decide()), "{} {}", url, from);

@@ -85,7 +85,7 @@ impl ChildReport {
     }
 
     /// The source slot that the child holds, for
-    /// [`ListenerContext::release_source`](crate::serve::context::ListenerContext::release_source).
+    /// [`Access::release_source`](crate::access::checks::Access::release_source).
     pub(super) fn source_slot(&self) -> &AtomicU32 {
         &self.source_slot
     }

@@ -263,7 +263,7 @@ impl<'a> ForkPerRequest<'a> {
                 // The child died before it could report.
                 report.lasted = child.opened.elapsed();
             }
-            self.context.release_source(self.reports[slot].source_slot());
+            self.context.access.release_source(self.reports[slot].source_slot());
             // Count before the permit is dropped: a connection that is no longer open has been counted.
             let source =
                 |peer: &Peer| peer.source(self.context.settings.protocol, report.proxied_source).to_string();
@@ -317,7 +317,7 @@ impl<'a> ForkPerRequest<'a> {
                 work(slot);
                 // Release it here: the parent learns of the end only later.
                 if slot.source_slot().load(Relaxed) != 0 && connection.is_some_and(let_go) {
-                    context.release_source(slot.source_slot());
+                    context.access.release_source(slot.source_slot());
                 }
                 0
             });

@@ -3,7 +3,10 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 
 use crate::{
-    access::guard::{BatchContext, Guard, PlainAddress},
+    access::{
+        checks::Access,
+        guard::{BatchContext, Guard, PlainAddress},
+    },
     config::{ServiceKind, embedded::embedded_v4},
     report::refusal_reason::RefusalReason,
     serve::context::ListenerContext,
@@ -17,7 +20,9 @@ use crate::{
 
 /// What the datagrams of a batch are checked against.
 struct DatagramFilter<'a> {
-    context: &'a ListenerContext,
+    access: &'a Access,
+    /// Whether the service answers, so that there must be an address to answer to.
+    is_answered: bool,
     guard: Option<(&'a Guard, BatchContext)>,
     /// In nanoseconds; 0 if nothing needs the time.
     now: u64,
@@ -50,20 +55,21 @@ impl<'a> DatagramFilter<'a> {
     fn new(context: &'a ListenerContext, listener: &Listener) -> DatagramFilter<'a> {
         // One reading of the clock for the whole batch, none if nothing needs it. Rates need the exact time; the guard
         // measures nothing shorter than a tenth of a second, so the coarse clock will do.
-        let now = match (&context.guard, &context.limits) {
+        let access = &context.access;
+        let now = match (&access.guard, &access.limits) {
             (_, Some(_)) => clock::now(),
             (Some(_), None) => clock::lately(),
             (None, None) => 0,
         };
-        let guard = context.guard.as_deref().map(|guard| (guard, BatchContext::new(listener.place(), now)));
-        DatagramFilter { context, guard, now }
+        let guard = access.guard.as_deref().map(|guard| (guard, BatchContext::new(listener.place(), now)));
+        let is_answered = context.settings.service != ServiceKind::Discard;
+        DatagramFilter { access, is_answered, guard, now }
     }
 
     /// Whether a datagram may be answered.
     fn check(&self, request: Request<'_>) -> Result<(), RefusalReason> {
-        let is_answered = self.context.settings.service != ServiceKind::Discard;
         match request.origin() {
-            SourceAddr::Nameless | SourceAddr::V4(_, 0) | SourceAddr::V6(_, 0) if is_answered => {
+            SourceAddr::Nameless | SourceAddr::V4(_, 0) | SourceAddr::V6(_, 0) if self.is_answered => {
                 Err(RefusalReason::Unanswerable)
             }
             SourceAddr::Nameless | SourceAddr::Unix => Ok(()),
@@ -91,11 +97,11 @@ impl<'a> DatagramFilter<'a> {
         if let Some((guard, batch_context)) = &self.guard {
             guard.addresses(batch_context, source, request.destination())?;
         }
-        self.context.judge(source)?;
+        self.access.judge(source)?;
         if let Some((guard, batch_context)) = &self.guard {
             guard.port(batch_context, source, port)?;
         }
-        self.context.limit_datagram(source, request.length(), self.now)?;
+        self.access.limit_datagram(source, request.length(), self.now)?;
         match &self.guard {
             Some((guard, batch_context)) => guard.peer(batch_context, source, port),
             None => Ok(()),
