@@ -26,7 +26,7 @@ mod ports;
 mod source;
 mod table;
 
-pub use ports::{OwnPorts, adopt_own_ports, own_ports};
+pub use ports::{OwnPorts, adopt_own_ports, is_source_of_clients, own_ports};
 pub use source::{Class, PlainAddress};
 
 use peers::Peers;

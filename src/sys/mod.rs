@@ -30,6 +30,7 @@ pub mod send_buffer;
 pub mod shared;
 pub mod socket_filter;
 pub mod spawn;
+pub mod stamps;
 pub mod task_name;
 pub mod thread;
 pub mod transport;

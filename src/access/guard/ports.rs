@@ -85,6 +85,12 @@ pub(super) fn is_throttled(port: u16) -> bool {
     port <= THROTTLED[THROTTLED.len() - 1] && THROTTLED.contains(&port)
 }
 
+/// Whether servers with a guard like this one answer a client at `port` without more ado: it is neither privileged nor that of a
+/// service that answers.
+pub fn is_source_of_clients(port: u16) -> bool {
+    port >= 1024 && !REFLECTORS.contains(&port) && !THROTTLED.contains(&port)
+}
+
 atomics! {
 /// The ports that UDP listeners of this daemon are bound to, one bit each.
 #[repr(C)]
