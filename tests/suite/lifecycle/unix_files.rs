@@ -143,7 +143,9 @@ fn nothing_is_left_on_disk_after_a_failed_start() {
 fn no_permission_is_its_own_exit_code() {
     let dir = tempfile::tempdir().unwrap();
     let binary = dir.path().join("echod");
-    fs::copy(env!("CARGO_BIN_EXE_echod"), &binary).unwrap();
+    // By another process: a program that this one writes may be open in what another test has just forked, and is busy until that
+    // has started.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_echod")).arg(&binary).status().unwrap().success());
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let mut command = Command::new("timeout");
     command.args(["30"]).arg(&binary).current_dir("/").env_remove("ECHOD_LOG");
