@@ -106,7 +106,7 @@ impl RunningListener {
             How::Process(server) => return server.has_left(end),
             How::Threads(context, ..) => context,
         };
-        while !context.worker_states.none_waits() {
+        while !context.workers.none_waits() {
             if self.ended || Instant::now() > end {
                 return self.ended;
             }
@@ -233,7 +233,7 @@ impl RunningListener {
     /// Pings its workers.
     pub fn ping(&self) {
         match &self.how {
-            How::Threads(context, ..) => context.worker_states.ping(),
+            How::Threads(context, ..) => context.workers.ping(),
             How::Process(server) => server.ping(),
         }
     }
@@ -242,7 +242,7 @@ impl RunningListener {
     pub fn has_acknowledged(&self) -> bool {
         self.ended
             || match &self.how {
-                How::Threads(context, ..) => context.worker_states.have_acknowledged(),
+                How::Threads(context, ..) => context.workers.have_acknowledged(),
                 How::Process(server) => server.has_acknowledged(),
             }
     }

@@ -74,7 +74,7 @@ pub(super) fn serve_on<P: Poller>(
     refused: LingerList,
     poller: P,
 ) -> io::Result<()> {
-    context.worker_states.register_loop(|worker| {
+    context.workers.register_loop(|worker| {
         let mut events = EventLoop::new(context, sockets, refused, worker, poller)?;
         if !context.startup.meet() {
             return Ok(());

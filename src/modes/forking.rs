@@ -52,7 +52,7 @@ pub(super) fn stream(context: &ListenerContext, sockets: Vec<Listener>) -> io::R
     if !context.startup.meet() {
         return Ok(());
     }
-    let (ended, refused) = context.worker_states.register(|worker| {
+    let (ended, refused) = context.workers.register(|worker| {
         let mut acceptor = Acceptor::new(context, &sockets, worker, true)?;
         while let Some(accepted) = children.accept(&mut acceptor) {
             children.serve(accepted, &mut scratch);
@@ -70,7 +70,7 @@ pub(super) fn datagrams(context: &ListenerContext, sockets: Vec<Listener>) -> io
     if !context.startup.meet() {
         return Ok(());
     }
-    context.worker_states.register(|worker| {
+    context.workers.register(|worker| {
         let mut receiver = DatagramReceiver::new(context, super::all(&sockets), worker, true)?;
         while let Some((permit, socket)) = children.receive(&mut receiver, &mut batch) {
             children.answer(permit, || datagram::answer(context, socket, &mut batch));

@@ -27,9 +27,9 @@ use crate::{
         connection::{Connection, Context},
     },
     sys::{
-        interrupt::WorkerSet,
+        interrupt::BlockingThreads,
         shared::{Shared, SharedArray},
-        worker_state::{WorkerState, WorkerStates},
+        worker_state::{WorkerSet, WorkerState},
     },
 };
 
@@ -47,10 +47,10 @@ pub struct ListenerContext {
     pub access: Access,
     /// Clients that do not read their answers, where one of them could block the answers of all others.
     pub unread: Option<Arc<Unread>>,
-    /// The worker threads of this process, to interrupt them.
+    /// The threads of this process that block: those that accept, and those that serve. A stop interrupts them.
+    pub threads: BlockingThreads,
+    /// The workers of this process, for the watchdog and the hand-over.
     pub workers: WorkerSet,
-    /// What each of them is doing, for the watchdog and the hand-over.
-    pub worker_states: WorkerStates,
     /// The drain deadline, once it is set: connections still open then are cut. Nothing is accepted any more by then.
     pub cut: OnceLock<Instant>,
     /// Without a supervisor that sets the deadline: the time from an interrupt to the cut.
@@ -99,8 +99,8 @@ impl ListenerContext {
             slots: Arc::new(slots),
             access,
             unread,
+            threads: BlockingThreads::default(),
             workers: WorkerSet::default(),
-            worker_states: WorkerStates::default(),
             cut: OnceLock::new(),
             drain: None,
             on_left: None,
@@ -118,7 +118,7 @@ impl ListenerContext {
     /// Stops the listener: workers that wait for a client return, open connections are ended in order.
     pub fn stop(&self) {
         self.slots.stop();
-        self.workers.interrupt();
+        self.threads.interrupt();
     }
 
     /// Gives up a start that failed: with an `error` of this listener, without one if another listener failed. Nothing
@@ -130,7 +130,7 @@ impl ListenerContext {
 
     /// Runs the `work` of a worker thread: it can be interrupted, and its state is known.
     pub fn with_worker<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
-        self.workers.join(|| self.worker_states.register(work))
+        self.threads.join(|| self.workers.register(work))
     }
 
     /// The size of the pool; `None` if each request has a thread or process of its own.

@@ -130,9 +130,9 @@ fn swap_guarded(fd: RawFd) -> RawFd {
     before
 }
 
-/// The threads of one listener, which are interrupted together.
+/// The threads of one listener that block in calls on their sockets, accepting or serving. They are interrupted together.
 #[derive(Default)]
-pub struct WorkerSet {
+pub struct BlockingThreads {
     state: Mutex<Members>,
 }
 
@@ -142,8 +142,8 @@ struct Members {
     members: HashSet<Thread>,
 }
 
-impl WorkerSet {
-    /// Runs `work` as a member. A thread that joins after [`WorkerSet::interrupt`] is interrupted at once.
+impl BlockingThreads {
+    /// Runs `work` as a member. A thread that joins after [`BlockingThreads::interrupt`] is interrupted at once.
     pub fn join<T>(&self, work: impl FnOnce() -> T) -> T {
         let thread = Thread::current();
         let mut state = self.lock();
@@ -152,7 +152,7 @@ impl WorkerSet {
             INTERRUPTED.with(|is_interrupted| is_interrupted.store(true, Relaxed));
         }
         drop(state);
-        let _member = Membership { workers: self, thread };
+        let _member = Membership { threads: self, thread };
         work()
     }
 
@@ -171,16 +171,16 @@ impl WorkerSet {
     }
 }
 
-/// A thread's membership in a [`WorkerSet`]. It is private to `join`, so it ends before the thread does, also when the work
+/// A thread's membership in a [`BlockingThreads`]. It is private to `join`, so it ends before the thread does, also when the work
 /// panics.
 struct Membership<'a> {
-    workers: &'a WorkerSet,
+    threads: &'a BlockingThreads,
     thread: Thread,
 }
 
 impl Drop for Membership<'_> {
     fn drop(&mut self) {
-        self.workers.lock().members.remove(&self.thread);
+        self.threads.lock().members.remove(&self.thread);
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
     fn an_interrupted_reader_reads_all_that_has_arrived() {
         on(SIGNAL);
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let workers = WorkerSet::default();
+        let threads = BlockingThreads::default();
         let (ready, is_ready) = mpsc::channel();
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
@@ -209,11 +209,11 @@ mod tests {
                         }
                     }
                 };
-                workers.join(|| with_fd_guard(theirs.as_fd(), read))
+                threads.join(|| with_fd_guard(theirs.as_fd(), read))
             });
             is_ready.recv().unwrap();
             std::io::Write::write_all(&mut ours, b"abc").unwrap();
-            workers.interrupt();
+            threads.interrupt();
             let (kind, all) = reader.join().unwrap();
             assert_eq!(kind, std::io::ErrorKind::WouldBlock);
             assert_eq!(all, b"abc");
@@ -222,11 +222,11 @@ mod tests {
 
     #[test]
     fn guard_and_membership_end_with_a_panic() {
-        let workers = WorkerSet::default();
+        let threads = BlockingThreads::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let work = || workers.join(|| with_fd_guard(listener.as_fd(), || panic!("on purpose")));
+        let work = || threads.join(|| with_fd_guard(listener.as_fd(), || panic!("on purpose")));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err());
-        assert!(workers.lock().members.is_empty());
+        assert!(threads.lock().members.is_empty());
         GUARDED.with(|guarded| assert_eq!(guarded.load(Relaxed), NONE));
     }
 
@@ -234,11 +234,11 @@ mod tests {
     fn a_late_member_is_interrupted_at_once() {
         on(SIGNAL);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let workers = WorkerSet::default();
-        workers.interrupt();
+        let threads = BlockingThreads::default();
+        threads.interrupt();
         thread::scope(|scope| {
             scope.spawn(|| {
-                let accepted = workers.join(|| with_fd_guard(listener.as_fd(), || listener.accept()));
+                let accepted = threads.join(|| with_fd_guard(listener.as_fd(), || listener.accept()));
                 assert_eq!(accepted.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
             });
         });

@@ -41,14 +41,14 @@ pub fn on() {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// Gives event loops that start from now on a waker, by which [`WorkerStates::ping`] reaches them.
+/// Gives event loops that start from now on a waker, by which [`WorkerSet::ping`] reaches them.
 pub fn enable_pings() {
     PINGS_ENABLED.store(true, Relaxed);
 }
 
-/// The states of all workers of a listener in this process.
+/// The workers of a listener in this process: the threads that accept, blocking or in an event loop.
 #[derive(Default)]
-pub struct WorkerStates {
+pub struct WorkerSet {
     /// Whether any worker has registered yet.
     begun: AtomicBool,
     list: Mutex<Vec<Arc<Record>>>,
@@ -76,13 +76,13 @@ impl Record {
     }
 }
 
-impl WorkerStates {
+impl WorkerSet {
     /// Runs `work` as a registered worker that blocks in, or polls, the listening sockets.
     pub fn register<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> T) -> T {
         self.enter(None, work)
     }
 
-    /// Like [`WorkerStates::register`] for an event loop, which gets a waker if workers are pinged.
+    /// Like [`WorkerSet::register`] for an event loop, which gets a waker if workers are pinged.
     pub fn register_loop<T>(&self, work: impl FnOnce(&WorkerState<'_>) -> io::Result<T>) -> io::Result<T> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let waker = PINGS_ENABLED.load(Relaxed).then(|| EventFd::from_flags(flags)).transpose()?;
@@ -100,7 +100,7 @@ impl WorkerStates {
         self.lock().push(Arc::clone(&state));
         self.begun.store(true, SeqCst);
         // Dropped before the thread ends, also when the work panics: `work` only borrows it and cannot leak it.
-        work(&WorkerState { worker_states: self, state, here: PhantomData })
+        work(&WorkerState { workers: self, state, here: PhantomData })
     }
 
     /// Pings every worker.
@@ -142,7 +142,7 @@ impl WorkerStates {
 
 /// The state of one worker.
 pub struct WorkerState<'a> {
-    worker_states: &'a WorkerStates,
+    workers: &'a WorkerSet,
     state: Arc<Record>,
     // Not `Send`: for the thread that registered.
     here: PhantomData<*const ()>,
@@ -185,7 +185,7 @@ impl WorkerState<'_> {
 
 impl Drop for WorkerState<'_> {
     fn drop(&mut self) {
-        self.worker_states.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
+        self.workers.lock().retain(|state| !Arc::ptr_eq(state, &self.state));
     }
 }
 
@@ -199,11 +199,11 @@ mod tests {
         on();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let worker_states = WorkerStates::default();
+        let workers = WorkerSet::default();
         let (started, is_started) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
-                worker_states.register(|worker| {
+                workers.register(|worker| {
                     started.send(()).unwrap();
                     loop {
                         worker.begin_wait();
@@ -215,28 +215,28 @@ mod tests {
                 });
             });
             is_started.recv().unwrap();
-            worker_states.ping();
-            while !worker_states.have_acknowledged() {
+            workers.ping();
+            while !workers.have_acknowledged() {
                 thread::sleep(Duration::from_millis(1));
             }
             std::net::TcpStream::connect(address).unwrap();
         });
-        assert!(worker_states.have_acknowledged(), "a worker that has ended need not acknowledge");
+        assert!(workers.have_acknowledged(), "a worker that has ended need not acknowledge");
     }
 
     #[test]
     fn only_a_waiting_worker_must_acknowledge() {
-        let worker_states = WorkerStates::default();
-        worker_states.register(|worker| {
+        let workers = WorkerSet::default();
+        workers.register(|worker| {
             worker.begin_wait();
             worker.end_wait();
-            worker_states.ping();
-            assert!(worker_states.have_acknowledged(), "it serves a client");
+            workers.ping();
+            assert!(workers.have_acknowledged(), "it serves a client");
             worker.state.is_waiting.store(true, SeqCst);
-            assert!(!worker_states.have_acknowledged());
+            assert!(!workers.have_acknowledged());
             worker.acknowledge();
-            assert!(worker_states.have_acknowledged());
+            assert!(workers.have_acknowledged());
         });
-        assert!(worker_states.lock().is_empty());
+        assert!(workers.lock().is_empty());
     }
 }

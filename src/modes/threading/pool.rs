@@ -85,7 +85,7 @@ impl<J: Send + 'static> Threads<J> {
             let body = move || {
                 name_task(&context.settings.name, CLIENT);
                 let alive = Alive(shared);
-                context.workers.join(|| {
+                context.threads.join(|| {
                     while let Some(job) = alive.0.next() {
                         work(&context, job, &mut own);
                     }

@@ -55,7 +55,7 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
             false
         });
         scope.spawn(|| {
-            context.workers.join(|| {
+            context.threads.join(|| {
                 context.serve(
                     Accepted { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
                     &mut [0; 64],

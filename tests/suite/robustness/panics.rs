@@ -102,7 +102,7 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<ListenerContext> {
     context.service = Box::new(Fragile);
     let context = Arc::new(context);
     thread::scope(|scope| {
-        let served = scope.spawn(|| context.workers.join(|| modes::serve(&context, sockets)));
+        let served = scope.spawn(|| context.threads.join(|| modes::serve(&context, sockets)));
         let visited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(address)));
         context.stop();
         let ended = served.join();
