@@ -71,13 +71,14 @@ impl ListenerPlan {
     /// address.
     pub fn first(
         config: &Config,
-        mut passed: Passed,
+        passed: Passed,
         store: &mut FdStore,
         notes: &mut Vec<String>,
     ) -> Result<ListenerPlan, Failure> {
-        let were_passed = passed.adopt(notes);
+        let (passed, mut kept) = passed.adopt(notes);
+        let mut pool = SocketPool::of_start(&passed);
         let named: io::Result<Vec<_>> =
-            config.listeners.iter().map(|settings| passed.named(settings)).collect();
+            config.listeners.iter().map(|settings| pool.named(settings)).collect();
         let named = named.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot use the sockets that were passed: {error}"))
         })?;
@@ -92,17 +93,17 @@ impl ListenerPlan {
         for (settings, named) in config.listeners.iter().zip(&named) {
             sites.push(if named.is_empty() { bind::sites(settings, &names)? } else { Vec::new() });
         }
-        let mut kept = std::mem::take(&mut passed.kept);
         for (settings, site) in sites_with_settings(config, &mut sites) {
-            site.adopt(|place| passed.at(settings, place));
+            site.adopt(|place| pool.at(settings, place));
             site.adopt(|place| kept.at(settings, place));
         }
         for (settings, site) in sites_with_settings(config, &mut sites) {
             site.adopt(|place| kept.at_any_port(settings, place));
-            site.adopt(|place| passed.beyond(settings, place));
+            site.adopt(|place| pool.beyond(settings, place));
         }
         sites.iter_mut().for_each(bind::merge);
-        let free = sites_with_settings(config, &mut sites).filter(|(_, site)| were_passed && site.is_free());
+        let free =
+            sites_with_settings(config, &mut sites).filter(|(_, site)| !passed.is_empty() && site.is_free());
         notes.extend(free.map(|(settings, site)| notes::not_passed(settings, &site.place)));
         let kept_before = kept.taken();
         // Before the first bind: a socket that is closed here may occupy its address.
@@ -114,7 +115,9 @@ impl ListenerPlan {
             notes.extend(notes::of_unit(settings, &sockets));
             listeners.push((settings.clone(), sockets));
         }
-        let unwanted = passed.rest();
+        let unwanted = pool.rest().map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("cannot keep the sockets that were passed: {error}"))
+        })?;
         notes.extend(unwanted.iter().map(notes::unwanted));
         let (kept, inherited) = (HashSet::new(), HashSet::new());
         let plan = ListenerPlan { listeners, kept, inherited, left: Vec::new(), unwanted };
@@ -176,7 +179,8 @@ impl ListenerPlan {
             kept.extend(is_same(settings).filter(whole).map(RunningListener::number));
         }
         let stays = |name: &str| current.get(name).is_some_and(|running| kept.contains(&running.number()));
-        let mut pool = SocketPool::new(running_listeners, parked, |running| kept.contains(&running.number()));
+        let mut pool =
+            SocketPool::new(running_listeners, parked.sockets(), |running| kept.contains(&running.number()));
         let mut wanted = Vec::new();
         for settings in config.listeners.iter().filter(|settings| !stays(&settings.name)) {
             let named = pool.named(settings).map_err(|error| {

@@ -7,7 +7,7 @@ use std::io;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    config::{self, Protocol},
+    config::Protocol,
     socket::{activation::stored::KeptSocket, address::Peer, fd_store::FdName, listener::Listener},
     sys::spawn::{close_from, inherited},
 };
@@ -19,12 +19,11 @@ pub use crate::socket::activation::stored::Kept;
 /// The first descriptor that is passed (`SD_LISTEN_FDS_START`).
 const FIRST: u32 = 3;
 
-/// The passed sockets that no listener has taken yet.
+/// The passed sockets.
 #[derive(Default)]
 pub struct Passed {
     /// Not made listeners yet.
     raw: Vec<PassedSocket>,
-    sockets: Vec<Listener>,
     /// Those from the fd store.
     pub kept: Kept,
 }
@@ -78,49 +77,17 @@ impl Passed {
         }
     }
 
-    /// Makes listeners of the passed sockets; returns whether there are any. (That opens descriptors, so it waits until
-    /// all passed ones are known.)
-    pub fn adopt(&mut self, notes: &mut Vec<String>) -> bool {
-        for PassedSocket { name, socket, protocol } in self.raw.drain(..) {
+    /// Makes listeners of the passed sockets; those from the fd store stay apart. (That opens descriptors, so it waits
+    /// until all passed ones are known.)
+    pub fn adopt(self, notes: &mut Vec<String>) -> (Vec<Listener>, Kept) {
+        let mut sockets = Vec::new();
+        for PassedSocket { name, socket, protocol } in self.raw {
             match Listener::adopt(socket, protocol).and_then(|socket| socket.of_manager(&name)) {
-                Ok(listener) => self.sockets.push(listener),
+                Ok(listener) => sockets.push(listener),
                 Err(error) => notes.push(format!("closed the passed socket \"{name}\": {error}")),
             }
         }
-        !self.sockets.is_empty()
-    }
-
-    /// Takes the sockets that bear the name of a listener and suit it.
-    pub fn named(&mut self, settings: &config::Listener) -> io::Result<Vec<Listener>> {
-        let named = self.sockets.extract_if(.., |passed| passed.is_named(settings));
-        named.map(|passed| passed.reconfigure(settings).map(|()| passed)).collect()
-    }
-
-    /// Takes the socket that is bound to `place`.
-    pub fn at(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, |passed| passed.is_at(place))
-    }
-
-    /// Takes a socket that serves `place` as well.
-    pub fn beyond(&mut self, settings: &config::Listener, place: &Peer) -> io::Result<Option<Listener>> {
-        self.take(settings, |passed| passed.stands_for(place))
-    }
-
-    fn take(
-        &mut self,
-        settings: &config::Listener,
-        fits: impl Fn(&Listener) -> bool,
-    ) -> io::Result<Option<Listener>> {
-        let fits = |passed: &Listener| passed.protocol() == settings.protocol && fits(passed);
-        let Some(found) = self.sockets.iter().position(fits) else { return Ok(None) };
-        let passed = self.sockets.swap_remove(found);
-        passed.reconfigure(settings)?;
-        Ok(Some(passed))
-    }
-
-    /// The sockets that no listener has taken.
-    pub fn rest(self) -> Vec<Listener> {
-        self.sockets
+        (sockets, self.kept)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sockets of the current generation that the next one may inherit.
+//! The sockets that a generation may inherit: of the one before, or passed by the service manager.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     config::{self, Address, is_wildcard_of},
-    daemon::{parked::Parked, running_listener::RunningListener},
+    daemon::running_listener::RunningListener,
     socket::{
         address::Peer,
         bind::Before,
@@ -16,9 +16,11 @@ use crate::{
     },
 };
 
-/// Sockets that the next generation may inherit. They are claimed by name, then by address, then by a wider passed address.
+/// Sockets that the next generation may inherit, duplicated when they are claimed: until it begins, nothing has changed. They are claimed by name, then by address, then by a wider passed address.
 pub(super) struct SocketPool<'a> {
     list: Vec<PooledSocket<'a>>,
+    /// Whether a claimed socket gets its options at once, because no other generation serves it.
+    is_start: bool,
     /// Listeners that earlier reloads replaced and that have not ended yet.
     superseded: Vec<&'a RunningListener>,
     /// Siblings of SO_REUSEPORT groups for which the inheriting listener has no event loop.
@@ -28,7 +30,7 @@ pub(super) struct SocketPool<'a> {
 }
 
 struct PooledSocket<'a> {
-    /// `None` for a parked socket.
+    /// `None` for a passed socket that is not served.
     running: Option<&'a RunningListener>,
     socket: &'a Listener,
     /// Whether the socket is claimed, or its listener stays as it is.
@@ -36,10 +38,15 @@ struct PooledSocket<'a> {
 }
 
 impl<'a> SocketPool<'a> {
+    /// The sockets that were `passed` to the first generation.
+    pub(super) fn of_start(passed: &'a [Listener]) -> SocketPool<'a> {
+        SocketPool { is_start: true, ..SocketPool::new(&[], passed, |_| false) }
+    }
+
     /// The sockets of `running_listeners` and those `parked`. A listener that `stays` keeps its sockets.
     pub(super) fn new(
         running_listeners: &'a [RunningListener],
-        parked: &'a Parked,
+        parked: &'a [Listener],
         stays: impl Fn(&RunningListener) -> bool,
     ) -> SocketPool<'a> {
         let (superseded, current): (Vec<_>, Vec<_>) =
@@ -48,10 +55,9 @@ impl<'a> SocketPool<'a> {
             let taken = stays(running);
             running.sockets().iter().map(move |socket| PooledSocket { running: Some(running), socket, taken })
         };
-        let parked =
-            parked.sockets().iter().map(|socket| PooledSocket { running: None, socket, taken: false });
+        let parked = parked.iter().map(|socket| PooledSocket { running: None, socket, taken: false });
         let list = current.into_iter().flat_map(of_one).chain(parked).collect();
-        SocketPool { list, superseded, surplus: Vec::new(), inherited: HashSet::new() }
+        SocketPool { list, is_start: false, superseded, surplus: Vec::new(), inherited: HashSet::new() }
     }
 
     /// Claims all sockets that the service manager passed under the name of this listener.
@@ -119,6 +125,9 @@ impl<'a> SocketPool<'a> {
         pooled.taken = true;
         self.inherited.extend(pooled.running.map(RunningListener::number));
         let mut socket = pooled.socket.try_clone()?;
+        if self.is_start {
+            socket.reconfigure(settings)?;
+        }
         if let (Some(running), Some(surplus)) = (pooled.running, socket.surplus(settings)) {
             self.surplus.push((running, surplus));
         }
