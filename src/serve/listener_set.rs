@@ -22,7 +22,7 @@ use crate::{
     access::slots::ConnectionSlots,
     report::logging,
     socket::listener::Listener,
-    sys::{interrupt, worker_state::WorkerState},
+    sys::{alarm, interrupt, worker_state::WorkerState},
 };
 
 pub use crate::serve::linger::{LingerList, MOST as MOST_LINGER};
@@ -52,6 +52,8 @@ pub struct ListenerSet<'a> {
     lingering: LingerList,
     /// Whether system calls on the only socket block.
     blocks: bool,
+    /// When a call that blocks is to come back, because lines of the log wait to be written.
+    log: Option<Instant>,
 }
 
 /// How long to wait, and with which signals.
@@ -98,6 +100,7 @@ impl<'a> ListenerSet<'a> {
             last: 0,
             lingering: LingerList::default(),
             blocks,
+            log: None,
         })
     }
 
@@ -128,11 +131,15 @@ impl<'a> ListenerSet<'a> {
         self.blocks
     }
 
-    /// Makes a `call` on a ready socket; where it blocks, an interrupt wakes it.
+    /// Makes a `call` on a ready socket; where it blocks, an interrupt wakes it, or the log that has lines to write.
     pub fn call<T>(&self, call: impl FnOnce() -> T) -> T {
-        match self.blocks {
-            true => interrupt::with_fd_guard(self.sockets[0].as_fd(), call),
-            false => call(),
+        if !self.blocks {
+            return call();
+        }
+        let guarded = || interrupt::with_fd_guard(self.sockets[0].as_fd(), call);
+        match self.log {
+            Some(due) => alarm::with_alarm(time_to(due), guarded),
+            None => guarded(),
         }
     }
 
@@ -169,15 +176,16 @@ impl<'a> ListenerSet<'a> {
             if self.is_over(interrupt::is_interrupted()) {
                 return Ready::Closed;
             }
-            if log.is_none() {
-                return Ready::Socket(self.sockets[0]);
+            if log.is_some() {
+                logging::catch_up();
             }
+            self.log = log.and_then(|_| logging::due_in_worker());
+            return Ready::Socket(self.sockets[0]);
         }
         if self.slots.is_exhausted() {
             return Ready::Closed;
         }
-        let left = |due: Instant| due.saturating_duration_since(Instant::now());
-        let (lingers, log) = (self.lingering.due().map(left), log.map(left));
+        let (lingers, log) = (self.lingering.due().map(time_to), log.map(time_to));
         let time = options.time.into_iter().chain(lingers).chain(log).min().map(TimeSpec::from);
         let found = match lingers {
             None => self.poll(time, options.blocked),
@@ -253,6 +261,10 @@ impl<'a> ListenerSet<'a> {
         while self.lingering.expire().is_some() {}
         ready
     }
+}
+
+fn time_to(due: Instant) -> Duration {
+    due.saturating_duration_since(Instant::now())
 }
 
 /// Whether the first descriptor is ready, and which of the others, searched from the one behind `last`.

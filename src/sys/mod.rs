@@ -5,11 +5,12 @@
 //! The room imports nothing from the rest of the crate.
 //!
 //! Reading order: `transport` (recv and send on one connection), `poller` (select, poll and epoll behind one trait), `ring`
-//! (io_uring behind the same trait), `mmsg` with `names` (datagrams in batches), `interrupt` and `worker_state` (waking blocked
-//! threads), `fork`, `spawn` and `thread` (new processes and threads), `shared` (memory). Each other file wraps one socket
+//! (io_uring behind the same trait), `mmsg` with `names` (datagrams in batches), `interrupt`, `worker_state` and `alarm` (waking
+//! blocked threads), `fork`, `spawn` and `thread` (new processes and threads), `shared` (memory). Each other file wraps one socket
 //! option, one system call or one file of /proc.
 
 pub mod accept;
+pub mod alarm;
 pub mod buffer_lock;
 pub mod clock;
 pub mod code;

@@ -38,7 +38,7 @@ use crate::{
         listener_set::{self, LingerList, WaitOptions},
     },
     socket::listener::Listener,
-    sys::{fork, interrupt, shared::Shared, worker_state},
+    sys::{alarm, fork, interrupt, shared::Shared, worker_state},
 };
 
 /// Signal that tells the process of a forking listener that another generation has its sockets.
@@ -63,6 +63,7 @@ impl ProcessGroup {
         // Children inherit the handler and its flag, so one forked just after the signal is interrupted as well.
         interrupt::on(libc::SIGTERM);
         worker_state::on();
+        alarm::on();
         let (child_ended, handed_over): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let group =
             ProcessGroup { child_ended, handed_over, forked: Cell::default(), stats: Arc::clone(stats) };
@@ -100,7 +101,7 @@ impl ProcessGroup {
         }
     }
 
-    /// Forks. SIGTERM interrupts the child and SIGWINCH wakes it; all other signals stay blocked there.
+    /// Forks. SIGTERM interrupts the child, SIGWINCH and its own SIGALRM wake it; all other signals stay blocked there.
     pub(super) fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<Pid> {
         self.forked.set(self.forked.get().wrapping_add(1));
         fork::fork(|| {
@@ -108,6 +109,7 @@ impl ProcessGroup {
             let mut unblocked = SigSet::empty();
             unblocked.add(Signal::SIGTERM);
             unblocked.add(Signal::SIGWINCH);
+            unblocked.add(Signal::SIGALRM);
             let _ = unblocked.thread_unblock();
             child()
         })

@@ -206,6 +206,8 @@ mod numbers {
         libc::SYS_kill,
         libc::SYS_setpgid,
         libc::SYS_getpgid,
+        // Workers whose log is behind.
+        libc::SYS_setitimer,
         #[cfg(target_arch = "x86_64")]
         libc::SYS_fork,
         #[cfg(target_arch = "x86_64")]
