@@ -68,6 +68,14 @@ impl Case<'_> {
         let place = self.origins.of(key);
         Decision { key, outcome, text: text.to_string(), place }
     }
+
+    /// Whose connection is refused for this `reason`: that of the client, or of the proxy it comes through.
+    fn refused(&self, reason: RefusalReason) -> &ClientIdentity {
+        match (&self.way, reason) {
+            (Way::Through(proxy), RefusalReason::UntrustedProxy | RefusalReason::User) => proxy,
+            _ => &self.client,
+        }
+    }
 }
 
 /// The chain of decisions, in the daemon's order: each link adds its steps.
@@ -100,7 +108,7 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
     let mut steps = Vec::new();
     CHAIN.iter().for_each(|link| link(&case, &mut steps));
     let mut text = format!("listener \"{}\": {}\n", case.settings.name, Arrival(&case));
-    let (name, client) = (&case.settings.name, &case.client);
+    let name = &case.settings.name;
     let mut refusal = None;
     for step in &steps {
         let (word, why) = match step.outcome {
@@ -109,7 +117,11 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
             Outcome::Refused(_) | Outcome::Unreachable if refusal.is_some() => ("refused", None),
             Outcome::Refused(reason) => (
                 "REFUSED",
-                Some(format!("listener \"{name}\" refuses {client} ({reason}): {}", reason.line())),
+                Some(format!(
+                    "listener \"{name}\" refuses {} ({reason}): {}",
+                    case.refused(reason),
+                    reason.line()
+                )),
             ),
             Outcome::Unreachable => {
                 ("NO WAY", Some(format!("listener \"{name}\" cannot be reached from there: {}", step.text)))

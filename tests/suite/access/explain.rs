@@ -254,7 +254,7 @@ fn explain_proxied(listener: &str, from: &str, proxy: Option<&str>) -> Finished 
 #[test]
 fn a_proxy_is_judged_before_whom_it_speaks_for() {
     let untrusted = explain_proxied("required", "198.51.100.5", Some("127.0.0.1"));
-    untrusted.expect(77, &["(untrusted-proxy)"]);
+    untrusted.expect(77, &["refuses 127.0.0.1 (untrusted-proxy)"]);
     assert_eq!(
         steps(&untrusted)[0],
         "REFUSED trusted-proxies no network in it holds 127.0.0.1 (echod.toml:6)"
@@ -312,7 +312,7 @@ fn a_proxy_of_a_unix_listener_is_a_user() {
                 allow-users = \"root\"\nallow = \"198.51.100.0/24\"\n";
     for (from, proxy, code, word) in [
         ("198.51.100.5", Some("root"), 0, ""),
-        ("198.51.100.5", Some("4242"), 77, "(user)"),
+        ("198.51.100.5", Some("4242"), 77, "refuses user 4242 (user)"),
         ("203.0.113.7", Some("root"), 77, "(not-allowed)"),
         ("203.0.113.7", None, 77, "(not-allowed)"),
         ("198.51.100.5", None, 0, ""),
