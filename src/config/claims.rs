@@ -91,13 +91,13 @@ impl<'a> Claim<'a> {
         let (Spot::Ip(wildcard), Spot::Ip(ip)) = (&self.spot, &other.spot) else { return false };
         let is_beside = || ptr::eq(self.settings, other.settings) && is_v4_wildcard(other.address);
         let is_dual = || !self.settings.v6_only && !is_beside();
-        is_wildcard_of(*wildcard, *ip) && (wildcard.is_ipv4() == ip.is_ipv4() || is_dual())
+        is_wildcard_of(*wildcard, is_dual, *ip)
     }
 }
 
-/// Whether `wildcard` is the wildcard address of `ip`. That of IPv6 is one of IPv4, too, unless its socket is IPV6_V6ONLY.
-pub fn is_wildcard_of(wildcard: IpAddr, ip: IpAddr) -> bool {
-    wildcard.is_unspecified() && (wildcard.is_ipv6() || ip.is_ipv4())
+/// Whether `wildcard` is the wildcard address of `ip`. That of IPv6 is one of IPv4, too, if its socket `is_dual`: not IPV6_V6ONLY.
+pub fn is_wildcard_of(wildcard: IpAddr, is_dual: impl FnOnce() -> bool, ip: IpAddr) -> bool {
+    wildcard.is_unspecified() && (wildcard.is_ipv4() == ip.is_ipv4() || (wildcard.is_ipv6() && is_dual()))
 }
 
 impl<'a> Claims<'a> {

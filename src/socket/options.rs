@@ -30,7 +30,7 @@ pub fn before_bind(socket: &Socket, settings: &config::Listener, place: &Peer) -
             socket.bind_device(Some(settings.device.as_bytes()))?;
         }
         if address.is_ipv6() {
-            socket.set_only_v6(settings.v6_only || leaves_v4(settings, *address))?;
+            socket.set_only_v6(is_v6_only(settings, *address))?;
         }
         match address {
             SocketAddr::V4(_) if settings.freebind => socket.set_freebind_v4(true)?,
@@ -162,9 +162,8 @@ pub fn misfit(
     place: &Peer,
 ) -> io::Result<Option<&'static str>> {
     let Peer::Inet(inet) = place else { return Ok(None) };
-    let only_v6 = settings.v6_only || leaves_v4(settings, *inet);
     // Bound to one address, it serves only that one, whatever was set.
-    if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != only_v6 {
+    if inet.is_ipv6() && inet.ip().is_unspecified() && socket.only_v6()? != is_v6_only(settings, *inet) {
         return Ok(Some("v6-only"));
     }
     // A link-local address includes its interface.
@@ -174,12 +173,12 @@ pub fn misfit(
     Ok(if has_device { None } else { Some("device") })
 }
 
-/// Whether `place` is `[::]`, and the same listener also binds the IPv4 wildcard to this port: then it must leave IPv4
-/// to that socket.
-fn leaves_v4(settings: &config::Listener, place: SocketAddr) -> bool {
+/// Whether a socket of IPv6 at `place` leaves IPv4 to others: as `v6-only` says, or because `place` is `[::]` and the same
+/// listener also binds the IPv4 wildcard to this port.
+pub fn is_v6_only(settings: &config::Listener, place: SocketAddr) -> bool {
     let is_v4_wildcard = |address: &Address| {
         matches!(address, Address::Inet { host: Host::Ip(ip), ports }
             if ip.is_ipv4() && ip.is_unspecified() && ports.contains(&place.port()))
     };
-    place.ip().is_unspecified() && settings.address.iter().any(is_v4_wildcard)
+    settings.v6_only || (place.ip().is_unspecified() && settings.address.iter().any(is_v4_wildcard))
 }

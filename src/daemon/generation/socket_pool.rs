@@ -13,6 +13,7 @@ use crate::{
         address::Peer,
         bind::Before,
         listener::{Listener, SocketOwner},
+        options,
     },
 };
 
@@ -151,7 +152,8 @@ impl<'a> SocketPool<'a> {
         for PooledSocket { running, socket, taken } in &self.list {
             match (socket.address(), place) {
                 (Peer::Inet(old), Peer::Inet(new))
-                    if socket.protocol() == settings.protocol && is_one_port(*old, *new) =>
+                    if socket.protocol() == settings.protocol
+                        && is_in_the_way(socket, *old, settings, *new) =>
                 {
                     let leaves = running.filter(|_| !*taken && socket.owner() != SocketOwner::Activated);
                     before.hint = Some(in_the_way(socket, *running, leaves.is_some()));
@@ -173,11 +175,11 @@ impl<'a> SocketPool<'a> {
     }
 }
 
-/// Whether sockets at these two addresses may conflict.
-fn is_one_port(a: SocketAddr, b: SocketAddr) -> bool {
-    let (one, other) = (a.ip(), b.ip());
-    let is_one_host = one == other || is_wildcard_of(one, other) || is_wildcard_of(other, one);
-    a.port() == b.port() && is_one_host
+/// Whether `socket`, bound to `old`, may keep another from being bound to `new` as `settings` say.
+fn is_in_the_way(socket: &Listener, old: SocketAddr, settings: &config::Listener, new: SocketAddr) -> bool {
+    let takes_new = || is_wildcard_of(old.ip(), || socket.is_dual(), new.ip());
+    let takes_old = || is_wildcard_of(new.ip(), || !options::is_v6_only(settings, new), old.ip());
+    old.port() == new.port() && (old.ip() == new.ip() || takes_new() || takes_old())
 }
 
 /// The error text, with a remedy, for a socket of this daemon that occupies the address.

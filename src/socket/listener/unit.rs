@@ -40,13 +40,13 @@ impl Listener {
 
     /// Whether it was passed, and serves clients of `place` as well.
     pub fn stands_for(&self, place: &Peer) -> bool {
-        is_wider(&self.address, place) && self.is_dual()
+        self.owner == SocketOwner::Activated && is_wider(&self.address, place) && self.is_dual()
     }
 
-    /// Whether it was passed, and serves IPv4 as well as IPv6.
-    pub(crate) fn is_dual(&self) -> bool {
+    /// Whether it serves IPv4 as well as IPv6.
+    pub fn is_dual(&self) -> bool {
         let is_ipv6 = matches!(self.address, Peer::Inet(address) if address.is_ipv6());
-        self.owner == SocketOwner::Activated && is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
+        is_ipv6 && self.socket.only_v6().is_ok_and(|only| !only)
     }
 }
 

@@ -183,6 +183,26 @@ fn the_ipv6_wildcard_serves_ipv4_as_soon_as_nothing_else_does(protocol: &str) {
     }
 }
 
+/// With `v6-only` the two families of a port are two places: who takes one of them succeeds nobody at the other.
+#[test]
+fn a_listener_of_the_other_family_is_no_successor() {
+    if !has_ipv6() {
+        return;
+    }
+    let port = port_of_nobody("tcp");
+    let one = |name: &str, host: &str, keys: &str| {
+        format!("[[listener]]\nname = \"{name}\"\nprotocol = \"tcp\"\naddress = \"{host}:{port}\"\n{keys}\n")
+    };
+    let mut daemon = Echod::start(&one("six", "[::]", "v6-only = true"));
+    let client = Client::connect(&at("tcp", "::1", port));
+    client.echo(b"hello");
+    daemon.reload(&one("four", "0.0.0.0", ""));
+    assert!(client.rest().is_empty(), "a client of a listener that is gone is let go politely");
+    at("tcp", "::1", port).wait_refused();
+    Client::connect(&at("tcp", "127.0.0.1", port)).echo(b"hello");
+    daemon.stop();
+}
+
 /// A socket of another kind takes the place of the file of the one before.
 #[test]
 fn another_protocol_takes_over_the_path() {
