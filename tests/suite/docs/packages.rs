@@ -12,8 +12,16 @@ use toml::{Table, Value};
 use crate::harness::Launch;
 
 /// Folders of files that users are to have, each of them.
-const SHIPPED: [&str; 7] =
-    ["systemd", "man", "completions", "config", "docs/operate", "docs/reference", "docs/learn"];
+const SHIPPED: [&str; 8] = [
+    "systemd",
+    "man",
+    "completions",
+    "config",
+    "docs/operate",
+    "docs/reference",
+    "docs/learn",
+    "docs/internals",
+];
 
 #[test]
 fn the_packages_are_of_this_version() {
@@ -44,26 +52,43 @@ fn every_file_for_users_is_in_the_rpm() {
     assert!(missing.is_empty(), "not in the %install of packaging/echod.spec: {missing:?}");
 }
 
-/// What README.md links to lies beside it where it is installed, too.
+/// What the README and the documents link to lies beside them where they are installed, too.
 #[test]
-fn the_packages_have_what_the_readme_links_to() {
+fn the_packages_have_what_their_documents_link_to() {
     let spec = read("packaging/echod.spec");
     let words: Vec<_> = spec.split_whitespace().map(|word| word.trim_end_matches(';').to_owned()).collect();
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let targets = readme.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-    let linked: BTreeSet<_> =
-        targets.filter(|target| !target.is_empty() && !target.contains("://")).collect();
-    assert!(linked.len() > 5, "these cannot be all the links: {linked:?}");
-    for target in linked {
+    let mut linked = BTreeSet::new();
+    let pages = SHIPPED.iter().filter(|folder| folder.starts_with("docs/")).flat_map(|folder| files(folder));
+    for page in pages.chain(["README.md".to_owned()]) {
+        let text = read(&page);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let targets = targets.filter(|target| !target.is_empty() && !target.contains("://"));
+        linked.extend(targets.map(|target| (from_root(&page, target), page.clone())));
+    }
+    assert!(linked.len() > 50, "these cannot be all the links: {linked:?}");
+    for (target, page) in linked {
         let folder = target.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         let place = format!("usr/share/doc/echod/{folder}");
         let mut assets = assets().into_iter();
         assert!(
-            assets.any(|[source, to, _]| names(&source, target) && to == place),
-            "{target} is not in the deb"
+            assets.any(|[source, to, _]| names(&source, &target) && to == place),
+            "{target}, which {page} links to, is not in the deb"
         );
-        assert!(words.iter().any(|word| names(word, target)), "{target} is not in the rpm");
+        assert!(words.iter().any(|word| names(word, &target)), "{target} is not in the rpm");
     }
+}
+
+/// The path from the root of what `page` calls `target`.
+fn from_root(page: &str, target: &str) -> String {
+    let mut path: Vec<&str> = page.split('/').collect();
+    path.pop();
+    for step in target.split('/') {
+        match step {
+            ".." => _ = path.pop().expect("it leads out of the repository"),
+            step => path.push(step),
+        }
+    }
+    path.join("/")
 }
 
 /// The one file with settings, programs and everything else, as their permissions tell them apart.
