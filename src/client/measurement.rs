@@ -92,6 +92,60 @@ pub struct TargetResult {
     pub flows: Vec<Flow>,
     /// Errors by word: TIMEOUT, DNS, REFUSED, OTHER.
     pub errors: BTreeMap<&'static str, u64>,
+    /// The server itself, where the client started it.
+    pub server: Option<Server>,
+}
+
+impl TargetResult {
+    /// That of a target of which nothing is known yet.
+    pub fn new(target: Target, model: Model) -> TargetResult {
+        TargetResult {
+            target,
+            model,
+            fates: Fates::default(),
+            replies: Replies::default(),
+            response: None,
+            service: Histogram::default(),
+            connect: None,
+            close: None,
+            ipdv: None,
+            schedule_error: None,
+            first: None,
+            ttl: None,
+            rounds: Vec::new(),
+            flows: Vec::new(),
+            errors: BTreeMap::new(),
+            server: None,
+        }
+    }
+}
+
+/// A server that the client started to compare it with others: all its processes together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Its concurrency mode.
+    pub mode: String,
+    /// Silent connections that it held beside.
+    pub idle: u32,
+    /// Processor time, its own and the kernel's for it, while it was measured.
+    pub cpu: Duration,
+    /// Echoes in that time.
+    pub echoes: u64,
+    /// System calls for each of them, where something counts them.
+    pub calls_per_echo: Option<f64>,
+    /// Bytes of memory with all connections open (PSS).
+    pub memory: Option<u64>,
+    /// Open descriptors then.
+    pub descriptors: Option<u64>,
+    /// Processes then.
+    pub processes: u32,
+}
+
+impl Server {
+    /// Processor time for an echo in nanoseconds, if there were any.
+    pub fn cpu_per_echo(&self) -> Option<f64> {
+        (self.echoes > 0).then(|| self.cpu.as_nanos() as f64 / self.echoes as f64)
+    }
 }
 
 /// The exclusive fates of probes.
@@ -168,6 +222,8 @@ pub struct Round {
     pub response: Option<Histogram>,
     /// From the send.
     pub service: Histogram,
+    /// Processor time of the client's loop.
+    pub cpu: Duration,
 }
 
 /// One source port of several.

@@ -4,9 +4,10 @@
 //! needs no listener: a target is a URL, and what answers there may be any program that echoes.
 //!
 //! Read `options` (what a user may ask for) and `target` (what a URL stands for), then `probe` (the bytes that are sent, and the
-//! check of those that come back), `socket` (from where they leave), `histogram` (times, and which percentiles may be told) and `measurement` (what a run has
-//! found out, whatever is printed of it later).
+//! check of those that come back), `socket` (from where they leave), `histogram` (times, and which percentiles may be told) and
+//! `measurement` (what a run has found out, whatever is printed of it later). `bench` is an engine that finds it out.
 
+pub mod bench;
 pub mod histogram;
 pub mod measurement;
 pub mod options;

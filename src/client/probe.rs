@@ -60,17 +60,41 @@ impl Probes {
     /// Writes probe number `sequence`, sent `sent` nanoseconds after the start of the run, into `to`, which has [`Probes::size`]
     /// bytes.
     pub fn write(&self, sequence: u64, sent: u64, to: &mut [u8]) {
+        self.write_part(sequence, sent, 0, to);
+    }
+
+    /// Writes the bytes of a probe from byte `from` on, as many as `to` has.
+    pub fn write_part(&self, sequence: u64, sent: u64, from: usize, to: &mut [u8]) {
+        let (header, length) = self.header(sequence, sent);
+        let (head, pattern) = to.split_at_mut(length.saturating_sub(from).min(to.len()));
+        if !head.is_empty() {
+            head.copy_from_slice(&header[from..][..head.len()]);
+        }
+        fill(sequence, from.saturating_sub(length), pattern);
+    }
+
+    /// Whether these are the bytes of a probe from byte `from` on: a stream brings an answer in pieces.
+    pub fn is_part(&self, sequence: u64, sent: u64, from: usize, bytes: &[u8]) -> bool {
+        let (header, length) = self.header(sequence, sent);
+        let (head, pattern) = bytes.split_at(length.saturating_sub(from).min(bytes.len()));
+        let is_header = head.is_empty() || *head == header[from..][..head.len()];
+        is_header && is_filled(sequence, from.saturating_sub(length), pattern)
+    }
+
+    /// What stands before the pattern, and its length.
+    fn header(&self, sequence: u64, sent: u64) -> ([u8; HEADER], usize) {
+        let mut header = [0; HEADER];
+        let sequence = sequence.to_be_bytes();
         if self.size < HEADER {
             let length = self.size.min(8);
-            to[..length].copy_from_slice(&sequence.to_be_bytes()[8 - length..]);
-            fill(sequence, &mut to[length..]);
-            return;
+            header[..length].copy_from_slice(&sequence[8 - length..]);
+            return (header, length);
         }
-        to[..4].copy_from_slice(&MAGIC);
-        to[4..8].copy_from_slice(&self.run.to_be_bytes());
-        to[8..16].copy_from_slice(&sequence.to_be_bytes());
-        to[16..HEADER].copy_from_slice(&sent.to_be_bytes());
-        fill(sequence, &mut to[HEADER..]);
+        header[..4].copy_from_slice(&MAGIC);
+        header[4..8].copy_from_slice(&self.run.to_be_bytes());
+        header[8..16].copy_from_slice(&sequence);
+        header[16..].copy_from_slice(&sent.to_be_bytes());
+        (header, HEADER)
     }
 
     /// Checks an answer. The time in it is that of the client's own clock, so it is not checked.
@@ -83,7 +107,7 @@ impl Probes {
             let mut bytes = [0; 8];
             bytes[8 - length..].copy_from_slice(&answer[..length]);
             let sequence = u64::from_be_bytes(bytes);
-            return match is_filled(sequence, &answer[length..]) {
+            return match is_filled(sequence, 0, &answer[length..]) {
                 true => Answer::Whole { sequence },
                 false => Answer::Corrupt,
             };
@@ -97,7 +121,7 @@ impl Probes {
             return Answer::Stray;
         }
         let sequence = u64::from_be_bytes(sequence);
-        match answer.len() == self.size && is_filled(sequence, rest) {
+        match answer.len() == self.size && is_filled(sequence, 0, rest) {
             true => Answer::Whole { sequence },
             false => Answer::Corrupt,
         }
@@ -110,26 +134,35 @@ impl Probes {
     }
 }
 
-/// The pattern behind the header: eight bytes at a time, from a seed that the sequence number gives (the SplitMix64 generator).
-fn words(sequence: u64) -> impl FnMut() -> [u8; 8] {
-    let mut state = sequence;
-    move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)).to_le_bytes()
+/// Eight bytes of the pattern behind the header, of which `sequence` is the seed (the SplitMix64 generator). Any of them can be had
+/// without those before.
+fn word(sequence: u64, index: usize) -> [u8; 8] {
+    let mut word = sequence.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (word ^ (word >> 31)).to_le_bytes()
+}
+
+/// How many of `bytes` bytes lie in the word that the byte `from` of the pattern is in, unless that word is whole.
+fn broken(from: usize, bytes: usize) -> usize {
+    ((8 - from % 8) % 8).min(bytes)
+}
+
+fn fill(sequence: u64, from: usize, to: &mut [u8]) {
+    let (first, whole) = to.split_at_mut(broken(from, to.len()));
+    first.copy_from_slice(&word(sequence, from / 8)[from % 8..][..first.len()]);
+    for (chunk, index) in whole.chunks_mut(8).zip(from.div_ceil(8)..) {
+        chunk.copy_from_slice(&word(sequence, index)[..chunk.len()]);
     }
 }
 
-fn fill(sequence: u64, to: &mut [u8]) {
-    let mut next = words(sequence);
-    to.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&next()[..chunk.len()]));
-}
-
-fn is_filled(sequence: u64, bytes: &[u8]) -> bool {
-    let mut next = words(sequence);
-    bytes.chunks(8).all(|chunk| *chunk == next()[..chunk.len()])
+fn is_filled(sequence: u64, from: usize, bytes: &[u8]) -> bool {
+    let (first, whole) = bytes.split_at(broken(from, bytes.len()));
+    *first == word(sequence, from / 8)[from % 8..][..first.len()]
+        && whole
+            .chunks(8)
+            .zip(from.div_ceil(8)..)
+            .all(|(chunk, index)| *chunk == word(sequence, index)[..chunk.len()])
 }
 
 #[cfg(test)]
@@ -175,6 +208,25 @@ mod tests {
         assert_eq!(probes.check(&sent[..63]), Answer::Corrupt);
         assert_eq!(probes.check(&[&sent[..], b"x"].concat()), Answer::Corrupt);
         assert_eq!(probes.check(b"short"), Answer::Corrupt);
+    }
+
+    #[test]
+    fn parts_make_up_the_whole() {
+        for size in SIZES {
+            let probes = Probes::new(7, size);
+            let sequence = 77 & probes.mask();
+            let whole = probe(&probes, sequence);
+            for from in 0..size {
+                for to in [from + 1, size] {
+                    let mut part = vec![0; to - from];
+                    probes.write_part(sequence, 12_345, from, &mut part);
+                    assert_eq!(part, whole[from..to], "{size}: {from}..{to}");
+                    assert!(probes.is_part(sequence, 12_345, from, &part));
+                    part[to - from - 1] ^= 1;
+                    assert!(!probes.is_part(sequence, 12_345, from, &part), "{size}: {from}..{to}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod ring;
 pub mod room;
 pub mod send_buffer;
 pub mod shared;
+pub mod socket_drops;
 pub mod socket_filter;
 pub mod spawn;
 pub mod stamps;
