@@ -86,26 +86,30 @@ impl Histogram {
         Some(middle.clamp(least, most))
     }
 
-    /// How many times lie in each bucket of `per_decade` to a power of ten: the upper bound in nanoseconds, and the number of times up
-    /// to it that are in no bucket before.
+    /// How many times lie in each bucket: its upper bound in nanoseconds, and the number of times up to it that are in no bucket
+    /// before. The bounds rise.
     pub fn counts(&self, bounds: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
-        let mut before = 0;
-        let up_to = |bound| match bound {
-            u64::MAX => self.count(),
-            bound => self
-                .buckets
-                .iter_recorded()
-                .take_while(|bucket| bucket.value_iterated_to() <= bound)
-                .map(|bucket| bucket.count_since_last_iteration())
-                .sum(),
-        };
+        let mut recorded = self.buckets.iter_recorded().peekable();
         let each = |bound| {
-            let all: u64 = up_to(bound);
-            let count = all - before;
-            before = all;
+            let mut count = 0;
+            while let Some(found) = recorded.next_if(|found| found.value_iterated_to() <= bound) {
+                count += found.count_since_last_iteration();
+            }
             (bound, count)
         };
         bounds.into_iter().map(each).collect()
+    }
+
+    /// Points of the distribution that get closer towards its end, five for each halving of what is left: a time, the part of all
+    /// that does not exceed it, and how many these are.
+    pub fn distribution(&self) -> impl Iterator<Item = (u64, f64, u64)> + '_ {
+        let (least, most) = self.extremes.unwrap_or_default();
+        let mut count = 0;
+        self.buckets.iter_quantiles(5).map(move |point| {
+            count += point.count_since_last_iteration();
+            let time = self.buckets.median_equivalent(point.value_iterated_to());
+            (time.clamp(least, most), point.quantile_iterated_to(), count)
+        })
     }
 
     /// Every bucket that holds a time: its middle, and how many.
@@ -169,5 +173,14 @@ mod tests {
     fn buckets_hold_every_time_once() {
         let times = of([10, 20, 30, 400]);
         assert_eq!(times.counts([15, 100, u64::MAX]), [(15, 1), (100, 2), (u64::MAX, 1)]);
+    }
+
+    #[test]
+    fn points_of_the_distribution_rise_to_the_longest_time() {
+        let times = of((1..=1000).map(|n| n * 1000));
+        let points: Vec<_> = times.distribution().collect();
+        assert!(points.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{points:?}");
+        assert_eq!(points.last(), Some(&(1_000_000, 1.0, 1000)));
+        assert_eq!(of([]).distribution().count(), 0);
     }
 }

@@ -87,7 +87,7 @@ pub enum Exit {
     System = 71,
     /// A file cannot be written (`EX_IOERR`).
     InputOutput = 74,
-    /// Another process is in the way, and may be gone later.
+    /// Another process is in the way, and may be gone later; or a measurement was not valid, and another may be.
     TryAgain = 75,
     /// The user lacks a permission.
     NoPermission = 77,
