@@ -22,7 +22,7 @@ pub struct Rules {
 
 /// One of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum List {
+pub enum RuleList {
     /// `deny`; it sorts first, because it wins a tie.
     Deny,
     /// `allow`.
@@ -33,7 +33,7 @@ pub enum List {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleMatch {
     /// The list that the network is in.
-    pub list: List,
+    pub list: RuleList,
     /// Its index there.
     pub number: u32,
 }
@@ -49,8 +49,8 @@ impl Verdict {
     /// Whether the address is allowed, or why not.
     pub fn result(self) -> Result<(), RefusalReason> {
         match self.entry.map(|entry| entry.list) {
-            Some(List::Allow) => Ok(()),
-            Some(List::Deny) => Err(RefusalReason::Denied),
+            Some(RuleList::Allow) => Ok(()),
+            Some(RuleList::Deny) => Err(RefusalReason::Denied),
             None => Err(RefusalReason::NotAllowed),
         }
     }
@@ -66,7 +66,7 @@ impl Rules {
     /// Compiles two lists.
     pub fn new(allow: &[IpNet], deny: &[IpNet]) -> Rules {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for (list, networks) in [(List::Deny, deny), (List::Allow, allow)] {
+        for (list, networks) in [(RuleList::Deny, deny), (RuleList::Allow, allow)] {
             for (network, number) in networks.iter().zip(0..) {
                 let entry = RuleMatch { list, number };
                 match network {

@@ -92,7 +92,7 @@ const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
 ];
 
 /// The answer to a question.
-pub struct Answer {
+pub struct Explanation {
     /// The whole chain, one line for each decision.
     pub text: String,
     /// A refusal is a failure, so that scripts see it in the exit code.
@@ -103,7 +103,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// There is no such listener, or the client is malformed.
-pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failure> {
+pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Explanation, Failure> {
     let case = case(loaded, question)?;
     let mut steps = Vec::new();
     CHAIN.iter().for_each(|link| link(&case, &mut steps));
@@ -139,7 +139,7 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Answer, Failu
         (None, _) => text.push_str("let in, as far as the limits allow\n"),
         (Some(_), _) => {}
     }
-    Ok(Answer { text, refusal: refusal.map(|text| Failure::new(Exit::NoPermission, text)) })
+    Ok(Explanation { text, refusal: refusal.map(|text| Failure::new(Exit::NoPermission, text)) })
 }
 
 fn case<'a>(loaded: &'a Loaded, question: &cli::Explain) -> Result<Case<'a>, Failure> {

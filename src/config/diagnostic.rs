@@ -17,10 +17,10 @@ pub(super) struct Diagnostic {
 
 /// All that was found to be wrong, sorted by place; the same fault counts once.
 #[derive(Default)]
-pub(super) struct Diagnostics(BTreeSet<Entry>);
+pub(super) struct Diagnostics(BTreeSet<PlacedDiagnostic>);
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
+struct PlacedDiagnostic {
     place: Option<Place>,
     diagnostic: Diagnostic,
     /// An earlier place that this one contradicts, and what is there.
@@ -73,7 +73,7 @@ impl fmt::Display for Diagnostic {
 impl Diagnostics {
     /// Notes a fault at `place`.
     pub(super) fn push(&mut self, place: Place, diagnostic: Diagnostic) {
-        self.0.insert(Entry { place: Some(place), diagnostic, earlier: None });
+        self.0.insert(PlacedDiagnostic { place: Some(place), diagnostic, earlier: None });
     }
 
     /// Notes a fault at `place` that contradicts what `note` says about an `earlier` place.
@@ -84,12 +84,16 @@ impl Diagnostics {
         earlier: Place,
         note: impl Into<String>,
     ) {
-        self.0.insert(Entry { place: Some(place), diagnostic, earlier: Some((earlier, note.into())) });
+        self.0.insert(PlacedDiagnostic {
+            place: Some(place),
+            diagnostic,
+            earlier: Some((earlier, note.into())),
+        });
     }
 
     /// Notes a fault of the whole.
     pub(super) fn push_whole(&mut self, diagnostic: Diagnostic) {
-        self.0.insert(Entry { place: None, diagnostic, earlier: None });
+        self.0.insert(PlacedDiagnostic { place: None, diagnostic, earlier: None });
     }
 
     /// Whether all is well.
@@ -110,7 +114,7 @@ impl Diagnostics {
     }
 }
 
-impl Entry {
+impl PlacedDiagnostic {
     fn group<'a>(&'a self, sources: &'a [Source]) -> Group<'a> {
         let Diagnostic { title, help } = &self.diagnostic;
         let title = Level::ERROR.primary_title(title);

@@ -1,7 +1,7 @@
 //! What the pages, the commented configuration file and the schema say of each key. They are generated from this; a test holds
 //! the files in the repository to it.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{
     Mode, Protocol,
@@ -106,13 +106,13 @@ fn default_words(key: &dyn AnyKey) -> String {
 }
 
 /// The JSON Schema (draft 7) of a configuration file.
-pub fn schema() -> Value {
+pub fn schema() -> serde_json::Value {
     let all: Vec<_> = keys::all().collect();
-    let properties = |table: &str, has: &dyn Fn(&dyn AnyKey) -> bool| -> Map<String, Value> {
+    let properties = |table: &str, has: &dyn Fn(&dyn AnyKey) -> bool| -> Map<String, serde_json::Value> {
         let of_table = all.iter().filter(|(header, key)| *header == table && has(*key));
         of_table.map(|(_, key)| (key.name().to_owned(), property(*key))).collect()
     };
-    let table = |properties: Map<String, Value>| json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    let table = |properties: Map<String, serde_json::Value>| json!({ "type": "object", "additionalProperties": false, "properties": properties });
     let inheritable =
         |key: &dyn AnyKey| key.misfit(&Profile { is_defaults: true, ..Profile::default() }).is_none();
     let mut listener = table(properties("[[listener]]", &|_| true));
@@ -135,7 +135,7 @@ pub fn schema() -> Value {
     })
 }
 
-fn property(key: &dyn AnyKey) -> Value {
+fn property(key: &dyn AnyKey) -> serde_json::Value {
     let mut schema = key.form().schema();
     schema["description"] = json!(key.about());
     if let Some(default) =
@@ -147,10 +147,11 @@ fn property(key: &dyn AnyKey) -> Value {
 }
 
 /// A listener of `protocol` has none of the keys that do not fit it. What depends on more than the protocol is left to echod.
-fn without_misfits(protocol: Protocol, all: &[(&'static str, &'static dyn AnyKey)]) -> Value {
+fn without_misfits(protocol: Protocol, all: &[(&'static str, &'static dyn AnyKey)]) -> serde_json::Value {
     let it = Profile { protocol: Some(protocol), proxied: true, ..Profile::default() };
     let misfits = all.iter().filter(|(table, key)| *table == "[[listener]]" && key.misfit(&it).is_some());
-    let misfits: Map<String, Value> = misfits.map(|(_, key)| (key.name().to_owned(), json!(false))).collect();
+    let misfits: Map<String, serde_json::Value> =
+        misfits.map(|(_, key)| (key.name().to_owned(), json!(false))).collect();
     json!({
         "if": { "required": ["protocol"], "properties": { "protocol": { "const": protocol.to_string() } } },
         "then": { "properties": misfits },

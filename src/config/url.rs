@@ -20,12 +20,12 @@ pub(super) fn table<'a>(url: &str, number: usize, to: &mut Diagnostics) -> Optio
 type Misfit = (Range<usize>, Diagnostic);
 
 /// The pieces of the URL that are a key, and each of its values.
-struct Entry {
+struct UrlKey {
     from: Range<usize>,
     values: Vec<(String, Range<usize>)>,
 }
 
-fn entries(url: &str) -> (BTreeMap<String, Entry>, Vec<Misfit>) {
+fn entries(url: &str) -> (BTreeMap<String, UrlKey>, Vec<Misfit>) {
     let mut entries = BTreeMap::new();
     let mut misfits = Vec::new();
     if url.chars().any(char::is_control) {
@@ -42,7 +42,8 @@ fn entries(url: &str) -> (BTreeMap<String, Entry>, Vec<Misfit>) {
     let address = colon + 1 + if url[colon + 1..].starts_with("//") { 2 } else { 0 };
     let end = url.find('?').unwrap_or(url.len()).max(address);
     let protocol = &url[..colon];
-    let entry = |value: String, span: Range<usize>| Entry { from: span.clone(), values: vec![(value, span)] };
+    let entry =
+        |value: String, span: Range<usize>| UrlKey { from: span.clone(), values: vec![(value, span)] };
     entries.insert("protocol".to_owned(), entry(protocol.to_owned(), 0..colon));
     match place(url, protocol, address..end) {
         Ok(text) => _ = entries.insert("address".to_owned(), entry(text, address..end)),
@@ -54,7 +55,7 @@ fn entries(url: &str) -> (BTreeMap<String, Entry>, Vec<Misfit>) {
     (entries, misfits)
 }
 
-impl Entry {
+impl UrlKey {
     /// The row of a table: the key, its place and its value.
     fn row<'a>(self, key: String, number: usize) -> Row<'a> {
         let form = keys::form(&key);
@@ -93,7 +94,7 @@ fn parameter(
     url: &str,
     protocol: &str,
     span: Range<usize>,
-    entries: &mut BTreeMap<String, Entry>,
+    entries: &mut BTreeMap<String, UrlKey>,
 ) -> Result<(), Misfit> {
     let Some(equals) = url[span.clone()].find('=').map(|at| span.start + at) else {
         return Err((span, Diagnostic::new("a parameter without a value", "write `key=value`")));
@@ -128,7 +129,7 @@ fn parameter(
     let values = pieces(&url[..span.end], equals + 1, separator).map(read);
     let mut values = values.collect::<Result<Vec<_>, _>>()?;
     match entries.get_mut(&key) {
-        None => _ = entries.insert(key, Entry { from, values }),
+        None => _ = entries.insert(key, UrlKey { from, values }),
         Some(entry) if form.is_some_and(Form::is_list) => entry.values.append(&mut values),
         Some(_) => {
             let help = match &*key {

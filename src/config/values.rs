@@ -3,7 +3,6 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
-use toml::Value;
 
 use super::{
     Address, Keepalive, Rate, SourcePorts, SourceRate, Workers,
@@ -22,7 +21,7 @@ pub(super) const SWITCH: Notation<bool> = Notation {
     write: |switch| Some((*switch).into()),
 };
 
-fn shown(value: &impl fmt::Display) -> Option<Value> {
+fn shown(value: &impl fmt::Display) -> Option<toml::Value> {
     Some(value.to_string().into())
 }
 
@@ -41,11 +40,11 @@ pub(super) const fn path(example: &'static str) -> Notation<Option<PathBuf>> {
     }
 }
 
-fn duration(time: &Duration) -> Option<Value> {
+fn duration(time: &Duration) -> Option<toml::Value> {
     Some(units::write_duration(*time).into())
 }
 
-fn duration_or_off(time: &Option<Duration>) -> Option<Value> {
+fn duration_or_off(time: &Option<Duration>) -> Option<toml::Value> {
     time.as_ref().map_or_else(|| Some("off".into()), duration)
 }
 
@@ -115,7 +114,7 @@ pub(super) const MAX_BYTES: Notation<u64> = Notation {
         Found::Text(text) if !synonyms::means_off(text) => units::read_bytes(text),
         _ => ask.raw.as_integer().and_then(|bytes| u64::try_from(bytes).ok()).ok_or_else(|| ask.misfit()),
     },
-    write: |bytes| i64::try_from(*bytes).ok().map(Value::Integer),
+    write: |bytes| i64::try_from(*bytes).ok().map(toml::Value::Integer),
 };
 
 /// Looking longer than this for something to do is a mistake of the unit.
@@ -155,7 +154,7 @@ pub(super) const WORKERS: Notation<Workers> = Notation {
         _ => Err(ask.misfit()),
     },
     write: |workers| match workers {
-        Workers::Count(count) => Some(Value::Integer((*count).into())),
+        Workers::Count(count) => Some(toml::Value::Integer((*count).into())),
         word => shown(word),
     },
 };
@@ -203,7 +202,7 @@ pub(super) const LOOP_BREAKER: Notation<u32> = Notation {
         (_, Some(number @ 0..=1_000_000_000)) => Ok(number as u32),
         _ => Err(ask.misfit()),
     },
-    write: |number| Some(Value::Integer((*number).into())),
+    write: |number| Some(toml::Value::Integer((*number).into())),
 };
 
 /// The size of a buffer.
@@ -218,7 +217,7 @@ pub(super) const SIZE: Notation<u32> = Notation {
         )),
         _ => Err(ask.misfit()),
     },
-    write: |size| Some(Value::Integer((*size).into())),
+    write: |size| Some(toml::Value::Integer((*size).into())),
 };
 
 /// Whether and when silent peers are probed. The kernel counts in seconds, and up to 32767 of them, tcp(7).
@@ -307,8 +306,14 @@ impl Codec<Vec<Address>> for Addresses {
         None
     }
 
-    fn write(&self, addresses: &Vec<Address>) -> Option<Value> {
-        Some(addresses.iter().map(|address| Value::String(address.to_string())).collect::<Vec<_>>().into())
+    fn write(&self, addresses: &Vec<Address>) -> Option<toml::Value> {
+        Some(
+            addresses
+                .iter()
+                .map(|address| toml::Value::String(address.to_string()))
+                .collect::<Vec<_>>()
+                .into(),
+        )
     }
 }
 

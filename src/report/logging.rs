@@ -36,7 +36,7 @@ mod text;
 pub use gather::LineBuffer;
 use gather::Lines;
 use json::json_line;
-use outlet::{Outlet, Target};
+use outlet::{OpenTarget, Outlet};
 
 pub use outlet::when_behind;
 pub use stderr::{print_error, stderr_is_journal};
@@ -100,7 +100,7 @@ fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepar
     let on_stderr = matches!(log.target, LogTarget::Auto | LogTarget::Stderr);
     // A reload keeps the outlet, and with it the lines in its backlog.
     let reused = || read().as_ref().filter(|old| old.target == log.target).map(|old| Arc::clone(&old.outlet));
-    let datagrams = |socket| reused().unwrap_or_else(|| Arc::new(Outlet::new(Target::Datagrams(socket))));
+    let datagrams = |socket| reused().unwrap_or_else(|| Arc::new(Outlet::new(OpenTarget::Datagrams(socket))));
     let mut own_file = false;
     let outlet = match log.target {
         LogTarget::Auto | LogTarget::Stderr => Arc::clone(stderr),

@@ -24,7 +24,7 @@ use crate::{
     socket::address::Peer,
     stream::{
         blocking::{self, ConnectionSummary},
-        connection::{Connection, Context},
+        connection::{Connection, ConnectionContext},
     },
     sys::{
         interrupt::BlockingThreads,
@@ -139,8 +139,8 @@ impl ListenerContext {
     }
 
     /// What all connections of the listener share.
-    pub fn context(&self) -> Context<'_> {
-        Context { settings: &self.settings, stats: &self.stats, cut: &self.cut, drain: self.drain }
+    pub fn context(&self) -> ConnectionContext<'_> {
+        ConnectionContext { settings: &self.settings, stats: &self.stats, cut: &self.cut, drain: self.drain }
     }
 
     /// Serves one connection in this thread until it closes. A panic of the service costs this connection only.

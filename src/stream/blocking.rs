@@ -15,8 +15,8 @@ use socket2::Socket;
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
     stream::{
-        connection::{Connection, Context, LINGER, ReadMode, Step},
-        deadline_io::{DeadlineIo, Limit},
+        connection::{Connection, ConnectionContext, LINGER, ReachedLimit, ReadMode, Step},
+        deadline_io::DeadlineIo,
     },
     sys::{credentials::PeerProcess, interrupt},
 };
@@ -57,7 +57,7 @@ pub fn serve(
     mut connection: Connection,
     socket: &Socket,
     scratch: &mut [u8],
-    context: &Context<'_>,
+    context: &ConnectionContext<'_>,
     opened: Instant,
     mut admit_proxied: impl FnMut(&Connection) -> Result<(), RefusalReason>,
     summary: &mut ConnectionSummary,
@@ -73,11 +73,11 @@ pub fn serve(
             (summary.received, summary.sent) = connection.totals();
             match transport.reached() {
                 None => {}
-                Some(Limit::Header) => match connection.proxy_header_overdue() {
+                Some(ReachedLimit::Header) => match connection.proxy_header_overdue() {
                     Ok(()) => continue,
                     Err(reason) => break CloseReason::Refused(reason),
                 },
-                Some(Limit::Close(end)) => {
+                Some(ReachedLimit::Close(end)) => {
                     connection.finish(end);
                     linger_until = Some(Instant::now() + LINGER);
                     transport.release();

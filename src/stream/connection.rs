@@ -19,7 +19,7 @@ use crate::{
     sys::transport::Transport,
 };
 
-pub use context::{Context, ReadMode};
+pub use context::{ConnectionContext, ReachedLimit, ReadMode};
 
 /// Bytes received at once, at most. Sending data while the CPU's nearest caches still hold it costs half as much: with
 /// a buffer of twice the size, a long transfer took more than twice the time.
@@ -111,7 +111,12 @@ impl Connection {
 
     /// Advances until the socket would block, `mode` allows no more reading, the turn is over or the connection closes.
     /// A blocking socket blocks in here.
-    pub fn advance(&mut self, transport: &mut impl Transport, context: &Context<'_>, mode: ReadMode) -> Step {
+    pub fn advance(
+        &mut self,
+        transport: &mut impl Transport,
+        context: &ConnectionContext<'_>,
+        mode: ReadMode,
+    ) -> Step {
         self.go(transport, context, mode).unwrap_or_else(|error| Step::Closed(CloseReason::from(error)))
     }
 
@@ -171,7 +176,7 @@ impl Connection {
     fn go(
         &mut self,
         transport: &mut impl Transport,
-        context: &Context<'_>,
+        context: &ConnectionContext<'_>,
         mode: ReadMode,
     ) -> io::Result<Step> {
         let mut may_read = mode != ReadMode::None;
@@ -263,7 +268,7 @@ impl Connection {
         &mut self,
         n: usize,
         transport: &mut impl Transport,
-        context: &Context<'_>,
+        context: &ConnectionContext<'_>,
     ) -> usize {
         let left = context.most_bytes().saturating_sub(self.received);
         let n = usize::try_from(left).map_or(n, |left| n.min(left));
@@ -282,7 +287,7 @@ impl Connection {
         &mut self,
         transport: &mut impl Transport,
         length: usize,
-        context: &Context<'_>,
+        context: &ConnectionContext<'_>,
     ) -> io::Result<()> {
         let mut at = 0;
         while at < length {
@@ -301,7 +306,11 @@ impl Connection {
     }
 
     /// Sends what is pending; returns whether all of it went.
-    fn flush_pending(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<bool> {
+    fn flush_pending(
+        &mut self,
+        transport: &mut impl Transport,
+        context: &ConnectionContext<'_>,
+    ) -> io::Result<bool> {
         let Some(pending) = &mut self.pending else { return Ok(true) };
         while pending.sent < pending.bytes.len() {
             let Some(n) = transport.send_kept(&pending.bytes[pending.sent..])? else { return Ok(false) };
@@ -314,7 +323,11 @@ impl Connection {
     }
 
     /// Discards input while streaming: unread, it would block the peer's writes and make our close a reset.
-    fn ignore_input(&mut self, transport: &mut impl Transport, context: &Context<'_>) -> io::Result<()> {
+    fn ignore_input(
+        &mut self,
+        transport: &mut impl Transport,
+        context: &ConnectionContext<'_>,
+    ) -> io::Result<()> {
         if let Some(n) = transport.receive_now()? {
             self.arrived(n, transport, context);
         }

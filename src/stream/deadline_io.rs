@@ -18,6 +18,7 @@ use socket2::Socket;
 use crate::{
     config,
     report::close_reason::CloseReason,
+    stream::connection::ReachedLimit,
     sys::{
         interrupt,
         transport::{SocketTransport, Transport},
@@ -46,16 +47,7 @@ pub(super) struct DeadlineIo<'a> {
     began: Option<Instant>,
     /// Calls left before the clock is read.
     calls: u32,
-    reached: Option<Limit>,
-}
-
-/// The limit that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// The time-out of the PROXY header.
-    Header,
-    /// A limit that closes the connection.
-    Close(CloseReason),
+    reached: Option<ReachedLimit>,
 }
 
 /// Which of the kernel's two time-outs applies.
@@ -111,7 +103,7 @@ impl<'a> DeadlineIo<'a> {
     }
 
     /// The limit that was reached; returned once.
-    pub(super) fn reached(&mut self) -> Option<Limit> {
+    pub(super) fn reached(&mut self) -> Option<ReachedLimit> {
         self.reached.take()
     }
 
@@ -140,9 +132,9 @@ impl<'a> DeadlineIo<'a> {
     }
 
     /// The next deadline that traffic does not move, and its limit.
-    fn deadline(&self) -> Option<(Instant, Limit)> {
-        let end = self.end.map(|end| (end, Limit::Close(CloseReason::MaxLifetime)));
-        let header = self.header.map(|header| (header, Limit::Header));
+    fn deadline(&self) -> Option<(Instant, ReachedLimit)> {
+        let end = self.end.map(|end| (end, ReachedLimit::Close(CloseReason::MaxLifetime)));
+        let header = self.header.map(|header| (header, ReachedLimit::Header));
         end.into_iter().chain(header).min_by_key(|(at, _)| *at)
     }
 
@@ -161,9 +153,9 @@ impl<'a> DeadlineIo<'a> {
             return false;
         }
         match limit {
-            Limit::Header if left < self.armed[side as usize] => self.arm(side, left),
-            Limit::Header => {}
-            Limit::Close(_) => self.calls = self.spare(left),
+            ReachedLimit::Header if left < self.armed[side as usize] => self.arm(side, left),
+            ReachedLimit::Header => {}
+            ReachedLimit::Close(_) => self.calls = self.spare(left),
         }
         true
     }
@@ -196,7 +188,7 @@ impl<'a> DeadlineIo<'a> {
         let idle = self.idle.map(|idle| {
             // Without a deadline the kernel's time-out is the idle time-out, and it is over.
             let rest = deadline.map_or(Duration::ZERO, |_| (began + idle).saturating_duration_since(now));
-            (rest, Limit::Close(CloseReason::IdleTimeout))
+            (rest, ReachedLimit::Close(CloseReason::IdleTimeout))
         });
         // If both are over, the deadline is the reason.
         let Some((time, limit)) = left.into_iter().chain(idle).min_by_key(|(time, _)| *time) else {

@@ -14,7 +14,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::table::{Counter, CounterTable, REPLACEABLE};
+use super::table::{CounterEntry, CounterTable, REPLACEABLE};
 use crate::{report::refusal_reason::RefusalReason, sys::shared::SharedArray};
 
 /// Sets of four entries: 65,536 sources, a megabyte at most.
@@ -76,17 +76,17 @@ impl Peers {
         let mut withheld = false;
         let entry = self.answered.change(self.key(address, Some(port)), millis, |entry| {
             withheld = false;
-            let Some(entry) = entry else { return Counter { changed_at: millis, number: 1 } };
+            let Some(entry) = entry else { return CounterEntry { changed_at: millis, number: 1 } };
             let age = entry.age(millis);
             if entry.number == SILENT && age < SILENCE {
                 return entry;
             }
             let run = if age >= PAUSE || entry.number == SILENT { 1 } else { entry.number + 1 };
             withheld = run >= most;
-            Counter { changed_at: millis, number: if withheld { 0 } else { run } }
+            CounterEntry { changed_at: millis, number: if withheld { 0 } else { run } }
         });
         match entry {
-            Some(Counter { number: SILENT, .. }) => Err(RefusalReason::Victim),
+            Some(CounterEntry { number: SILENT, .. }) => Err(RefusalReason::Victim),
             _ if withheld && breaker > 0 => Err(RefusalReason::LoopBreaker),
             _ => Ok(()),
         }
@@ -95,14 +95,14 @@ impl Peers {
     /// Counts a port unreachable from `address` about `port`. True if they are silenced from now on.
     pub(super) fn on_port_unreachable(&self, address: IpAddr, port: u16, now: u64) -> bool {
         let (millis, key) = (millis(now), self.key(address, Some(port)));
-        let was_answered = |entry: Counter| entry.number != SILENT && entry.age(millis) <= ANSWERED;
+        let was_answered = |entry: CounterEntry| entry.number != SILENT && entry.age(millis) <= ANSWERED;
         if !self.answered.get(key).is_some_and(was_answered) {
             return false;
         }
         if self.count(key, millis, WINDOW) < ENOUGH {
             return false;
         }
-        let silent = Counter { changed_at: millis, number: SILENT };
+        let silent = CounterEntry { changed_at: millis, number: SILENT };
         self.answered.change(key, millis, |_| silent);
         let whole = self.key(address, None);
         if self.count(whole, millis, SILENCE) >= PORTS {
@@ -115,8 +115,8 @@ impl Peers {
     /// Counts a port unreachable; a count that began longer than `window` ago starts again.
     fn count(&self, key: u64, millis: u32, window: u32) -> u32 {
         let counted = self.unreachables.change(key, millis, |entry| match entry {
-            Some(entry) if entry.age(millis) < window => Counter { number: entry.number + 1, ..entry },
-            _ => Counter { changed_at: millis, number: 1 },
+            Some(entry) if entry.age(millis) < window => CounterEntry { number: entry.number + 1, ..entry },
+            _ => CounterEntry { changed_at: millis, number: 1 },
         });
         counted.map_or(0, |entry| entry.number)
     }

@@ -31,14 +31,14 @@ pub(super) struct CounterTable {
 
 /// The entry of a key: when it was changed last, in milliseconds of a clock that wraps, and a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counter {
+pub(super) struct CounterEntry {
     pub(super) changed_at: u32,
     pub(super) number: u32,
 }
 
-impl Counter {
-    fn read(bits: u64) -> Counter {
-        Counter { changed_at: (bits >> 32) as u32, number: bits as u32 }
+impl CounterEntry {
+    fn read(bits: u64) -> CounterEntry {
+        CounterEntry { changed_at: (bits >> 32) as u32, number: bits as u32 }
     }
 
     fn bits(self) -> u64 {
@@ -59,10 +59,10 @@ impl CounterTable {
     }
 
     /// The entry of `key`, if it has one.
-    pub(super) fn get(&self, key: u64) -> Option<Counter> {
+    pub(super) fn get(&self, key: u64) -> Option<CounterEntry> {
         let set = self.set(key);
         let way = set.keys.iter().position(|there| there.load(Relaxed) == key)?;
-        Some(Counter::read(set.entries[way].load(Relaxed)))
+        Some(CounterEntry::read(set.entries[way].load(Relaxed)))
     }
 
     /// Replaces the entry of `key` by what `change` makes of it, and returns that. A new entry is made from `None`.
@@ -71,14 +71,14 @@ impl CounterTable {
         &self,
         key: u64,
         now: u32,
-        mut change: impl FnMut(Option<Counter>) -> Counter,
-    ) -> Option<Counter> {
+        mut change: impl FnMut(Option<CounterEntry>) -> CounterEntry,
+    ) -> Option<CounterEntry> {
         let set = self.set(key);
         if let Some(way) = set.keys.iter().position(|there| there.load(Relaxed) == key) {
             let entry = &set.entries[way];
             let mut bits = entry.load(Relaxed);
             loop {
-                let changed = change(Some(Counter::read(bits)));
+                let changed = change(Some(CounterEntry::read(bits)));
                 match entry.compare_exchange_weak(bits, changed.bits(), Relaxed, Relaxed) {
                     Ok(_) => return Some(changed),
                     Err(other) => bits = other,
@@ -86,7 +86,7 @@ impl CounterTable {
             }
         }
         let worth = |way: usize| {
-            let entry = Counter::read(set.entries[way].load(Relaxed));
+            let entry = CounterEntry::read(set.entries[way].load(Relaxed));
             let quiet = if entry.number > REPLACEABLE { self.held } else { self.quiet };
             let free = set.keys[way].load(Relaxed) == 0 || entry.age(now) >= quiet;
             if free { 0 } else { entry.number.max(1) }
@@ -114,8 +114,10 @@ mod tests {
     use super::*;
 
     fn count(table: &CounterTable, key: u64, now: u32) -> Option<u32> {
-        let change =
-            |entry: Option<Counter>| Counter { changed_at: now, number: entry.map_or(0, |e| e.number) + 1 };
+        let change = |entry: Option<CounterEntry>| CounterEntry {
+            changed_at: now,
+            number: entry.map_or(0, |e| e.number) + 1,
+        };
         table.change(key, now, change).map(|entry| entry.number)
     }
 
@@ -138,7 +140,7 @@ mod tests {
     fn what_may_not_be_replaced_keeps_newcomers_out() {
         let table = CounterTable::new(1, 1000, 2000).unwrap();
         for key in 1..=4 {
-            table.change(key, 5, |_| Counter { changed_at: 5, number: REPLACEABLE + 1 }).unwrap();
+            table.change(key, 5, |_| CounterEntry { changed_at: 5, number: REPLACEABLE + 1 }).unwrap();
         }
         assert_eq!(count(&table, 9, 2004), None);
         assert_eq!(count(&table, 9, 2005), Some(1));
@@ -146,9 +148,9 @@ mod tests {
 
     #[test]
     fn the_clock_may_wrap() {
-        let entry = Counter { changed_at: u32::MAX - 10, number: 1 };
+        let entry = CounterEntry { changed_at: u32::MAX - 10, number: 1 };
         assert_eq!((entry.age(u32::MAX), entry.age(9), entry.age(u32::MAX - 11)), (10, 20, 0));
-        assert_eq!(Counter::read(entry.bits()), entry);
+        assert_eq!(CounterEntry::read(entry.bits()), entry);
     }
 
     #[test]

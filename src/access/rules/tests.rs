@@ -10,7 +10,7 @@ fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn judge(allow: &[&str], deny: &[&str], ip: &str) -> Option<(List, u32)> {
+fn judge(allow: &[&str], deny: &[&str], ip: &str) -> Option<(RuleList, u32)> {
     let verdict = Rules::new(&nets(allow), &nets(deny)).judge(ip.parse().unwrap());
     verdict.entry.map(|entry| (entry.list, entry.number))
 }
@@ -21,16 +21,16 @@ fn the_longest_prefix_decides_and_deny_wins_a_tie() {
     let deny = ["10.1.0.0/16", "10.1.2.0/24", "2001:db8:1::/48"];
     for (ip, entry) in [
         ("9.255.255.255", None),
-        ("10.0.0.0", Some((List::Allow, 0))),
-        ("10.1.0.0", Some((List::Deny, 0))),
-        ("10.1.2.3", Some((List::Deny, 1))),
-        ("10.1.3.0", Some((List::Deny, 0))),
-        ("10.255.255.255", Some((List::Allow, 0))),
+        ("10.0.0.0", Some((RuleList::Allow, 0))),
+        ("10.1.0.0", Some((RuleList::Deny, 0))),
+        ("10.1.2.3", Some((RuleList::Deny, 1))),
+        ("10.1.3.0", Some((RuleList::Deny, 0))),
+        ("10.255.255.255", Some((RuleList::Allow, 0))),
         ("11.0.0.0", None),
-        ("2001:db8::1", Some((List::Allow, 2))),
-        ("2001:db8:1::1", Some((List::Deny, 2))),
-        ("::ffff:10.0.0.1", Some((List::Allow, 0))),
-        ("::ffff:10.1.0.1", Some((List::Deny, 0))),
+        ("2001:db8::1", Some((RuleList::Allow, 2))),
+        ("2001:db8:1::1", Some((RuleList::Deny, 2))),
+        ("::ffff:10.0.0.1", Some((RuleList::Allow, 0))),
+        ("::ffff:10.1.0.1", Some((RuleList::Deny, 0))),
     ] {
         assert_eq!(judge(&allow, &deny, ip), entry, "{ip}");
     }
@@ -43,13 +43,13 @@ fn the_first_and_the_last_address_are_covered() {
         assert!(judge(&all, &[], ip).is_some(), "{ip}");
         assert_eq!(judge(&[], &[], ip), None, "{ip}");
         let single = format!("{ip}/{}", if ip.contains(':') { 128 } else { 32 });
-        assert_eq!(judge(&all, &[&single], ip), Some((List::Deny, 0)), "{ip}");
+        assert_eq!(judge(&all, &[&single], ip), Some((RuleList::Deny, 0)), "{ip}");
     }
 }
 
 /// Reference: the longest prefix that contains the address; on a tie `deny`, and then the first of the list.
 fn naive(allow: &[IpNet], deny: &[IpNet], ip: IpAddr) -> Option<RuleMatch> {
-    let all = [(List::Allow, allow), (List::Deny, deny)].into_iter().flat_map(|(list, networks)| {
+    let all = [(RuleList::Allow, allow), (RuleList::Deny, deny)].into_iter().flat_map(|(list, networks)| {
         networks.iter().zip(0..).map(move |(network, number)| (network, RuleMatch { list, number }))
     });
     all.filter(|(network, _)| network.contains(&ip))

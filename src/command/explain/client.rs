@@ -10,7 +10,7 @@ use nix::unistd::{Uid, User, getgrouplist};
 
 use super::{Case, Decision, Outcome, Way};
 use crate::{
-    access::rules::{List, Rules},
+    access::rules::{RuleList, Rules},
     config::{Owner, Protocol, embedded::plain, everybody},
     report::refusal_reason::RefusalReason,
 };
@@ -89,8 +89,8 @@ pub(super) fn networks(case: &Case<'_>, steps: &mut Vec<Decision>) {
     let (allow, deny) = (&case.settings.allow, &case.settings.deny);
     let verdict = Rules::new(allow, deny).judge(ip);
     let decided = verdict.entry.map(|entry| match entry.list {
-        List::Allow => ("allow", allow[entry.number as usize], entry.number),
-        List::Deny => ("deny", deny[entry.number as usize], entry.number),
+        RuleList::Allow => ("allow", allow[entry.number as usize], entry.number),
+        RuleList::Deny => ("deny", deny[entry.number as usize], entry.number),
     });
     let outcome = verdict.result().map_or_else(Outcome::Refused, |()| Outcome::Pass);
     steps.push(match decided {

@@ -58,7 +58,7 @@ fn any_networks(key: &'static str) -> impl Strategy<Value = String> {
 }
 
 /// The refusal reason in an answer.
-fn reason(answer: &Answer) -> Option<String> {
+fn reason(answer: &Explanation) -> Option<String> {
     let text = &answer.refusal.as_ref()?.message;
     Some(text.split_once('(').map_or(text.as_str(), |(_, rest)| rest.split(')').next().unwrap()).to_owned())
 }

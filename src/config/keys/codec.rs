@@ -131,9 +131,9 @@ fn within<T: TryFrom<i64>>(
 }
 
 /// The same, or `off`, which is 0.
-pub(in crate::config) struct Limit(pub(in crate::config) i64, pub(in crate::config) i64);
+pub(in crate::config) struct IntOrOff(pub(in crate::config) i64, pub(in crate::config) i64);
 
-impl<T: TryFrom<i64> + TryInto<i64> + Copy> Codec<T> for Limit {
+impl<T: TryFrom<i64> + TryInto<i64> + Copy> Codec<T> for IntOrOff {
     fn form(&self) -> Form {
         Form::Limit(Range(self.0, self.1))
     }

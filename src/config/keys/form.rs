@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The form of a value.
 #[derive(Clone, Copy)]
@@ -88,7 +88,7 @@ impl Form {
     }
 
     /// The JSON Schema of the value, as far as a schema can say it.
-    pub(in crate::config) fn schema(self) -> Value {
+    pub(in crate::config) fn schema(self) -> serde_json::Value {
         let text = || json!({ "type": "string" });
         match self {
             Form::Text(_) | Form::Duration(_) | Form::OptionalDuration(_) | Form::Rate => text(),
@@ -121,7 +121,7 @@ impl Range {
 }
 
 impl Range {
-    fn schema(self) -> Value {
+    fn schema(self) -> serde_json::Value {
         match self {
             Range(least, i64::MAX) => json!({ "type": "integer", "minimum": least }),
             Range(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),

@@ -15,7 +15,7 @@ use crate::config::{
     embedded::plain,
     everybody,
     keys::{
-        Int, Key, Limit,
+        Int, IntOrOff, Key,
         Preset::{Required, Unset, Value},
         Quiet,
         Reload::{Live, Rebind},
@@ -159,7 +159,7 @@ keys! {
     /// How many connections one source may have open; 0 and `"off"` are no limit. A source is an IPv4 address, an IPv6 network of
     /// `source-prefix` bits, or the user of a unix connection.
     max_connections_per_source: u32 = Key {
-        value: &Limit(0, 1_000_000), default: Value(|_| 0), needs: &[STREAM], reload: Live, example: "10",
+        value: &IntOrOff(0, 1_000_000), default: Value(|_| 0), needs: &[STREAM], reload: Live, example: "10",
     },
     /// How fast connections may come in, for example `"50/s"` or `"50/s burst 200"`. Without a burst as many may come at once as the
     /// number says.
@@ -182,7 +182,7 @@ keys! {
     /// Serve so many connections or datagrams, then close the listener; 0 and `"off"` are no limit. echod exits with its last
     /// listener.
     max_requests: u64 = Key {
-        value: &Limit(0, i64::MAX), default: Value(|_| 0), needs: &[], reload: Live, example: "1",
+        value: &IntOrOff(0, i64::MAX), default: Value(|_| 0), needs: &[], reload: Live, example: "1",
     },
     /// End a connection on which nothing has moved for so long, in either direction. RFC 862 knows no such end: the client decides.
     idle_timeout: Option<Duration> = Key {

@@ -18,7 +18,7 @@ pub(super) mod log;
 mod raw;
 pub(super) mod unknown_key;
 
-pub(super) use codec::{Ask, Codec, Int, Limit, List, Notation, Quiet, Word};
+pub(super) use codec::{Ask, Codec, Int, IntOrOff, List, Notation, Quiet, Word};
 pub(super) use form::{Form, Range};
 pub(super) use raw::{Raw, Row, Table};
 
@@ -68,12 +68,12 @@ pub(super) struct Field<T: 'static> {
 #[derive(Clone)]
 pub(super) struct Written<'a, T> {
     pub(super) value: Option<T>,
-    pub(super) site: Site<'a>,
+    pub(super) site: KeySite<'a>,
 }
 
 /// Where a key of a table is written.
 #[derive(Clone)]
-pub(super) struct Site<'a> {
+pub(super) struct KeySite<'a> {
     /// The key itself.
     pub(super) key_at: Place,
     pub(super) raw: Raw<'a>,
@@ -87,7 +87,7 @@ impl<T: Clone> Field<T> {
         let Row { key_at, raw, .. } = table.swap_remove(table.iter().position(|row| row.name == self.name)?);
         let value = self.key.value.read(self.name, &raw, to);
         let places = matches!(self.key.value.form(), Form::List(_)).then(|| raw.places());
-        Some(Written { value, site: Site { key_at, raw, places } })
+        Some(Written { value, site: KeySite { key_at, raw, places } })
     }
 
     pub(super) fn default(&self, it: &Profile) -> T {
@@ -195,7 +195,7 @@ impl<T: Clone> AnyKey for Field<T> {
 /// What a table says, without its types.
 pub(super) trait Sites<'a> {
     /// The keys that are written, in the order of the table, and where.
-    fn sites(&self) -> Vec<(&'static dyn AnyKey, &Site<'a>)>;
+    fn sites(&self) -> Vec<(&'static dyn AnyKey, &KeySite<'a>)>;
 }
 
 /// The values of a table, without their types.
@@ -280,7 +280,7 @@ macro_rules! keys {
         }
 
         impl<'a> $crate::config::keys::Sites<'a> for $Written<'a> {
-            fn sites(&self) -> Vec<(&'static dyn $crate::config::keys::AnyKey, &$crate::config::keys::Site<'a>)> {
+            fn sites(&self) -> Vec<(&'static dyn $crate::config::keys::AnyKey, &$crate::config::keys::KeySite<'a>)> {
                 let mut sites: Vec<(&'static dyn $crate::config::keys::AnyKey, _)> = Vec::new();
                 $(sites.extend(self.$field.as_deref().map(|written| (&$KEYS.$field as _, &written.site)));)+
                 sites

@@ -8,7 +8,7 @@ use crate::config::{
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
     keys::{
-        AnyKey, Site, Sites, Written,
+        AnyKey, KeySite, Sites, Written,
         listener::{LISTENER, WrittenListener},
     },
     misfit::Found,
@@ -289,6 +289,6 @@ fn origins(
     let inherited = inherited.filter(|(key, _)| key.misfit(it).is_none() && is_meant(*key));
     // What the listener says itself comes last, and counts.
     let sites = inherited.chain(own.sites());
-    let places = |site: &Site<'_>| site.places.clone().unwrap_or_else(|| [site.raw.at.clone()].into());
+    let places = |site: &KeySite<'_>| site.places.clone().unwrap_or_else(|| [site.raw.at.clone()].into());
     sites.map(|(key, site)| (key.name(), places(site))).collect()
 }

@@ -8,7 +8,7 @@ use crate::{
     config::{self, ProxyProtocol},
     modes::event_loop::timeout_queue::TimeoutQueue,
     report::close_reason::CloseReason,
-    stream::connection::{LINGER, ReadMode, Step},
+    stream::connection::{LINGER, ReachedLimit, ReadMode, Step},
     sys::poller::{Poller, Readiness},
 };
 
@@ -20,14 +20,6 @@ pub(super) struct TimeLimits {
     lifetime: Option<TimeoutQueue>,
     /// For connections that wait for a PROXY header.
     header: Option<TimeoutQueue>,
-}
-
-/// A limit that a connection has reached.
-pub(super) enum ReachedLimit {
-    /// `proxy-header-timeout`.
-    Header,
-    /// A limit that closes the connection.
-    Close(CloseReason),
 }
 
 impl TimeLimits {

@@ -105,13 +105,13 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::report::logging::outlet::Target;
+    use crate::report::logging::outlet::OpenTarget;
 
     #[test]
     fn lines_are_buffered_up_to_a_piece() {
         let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let written = || std::fs::read(&path).unwrap().len();
-        let lines = |path| Lines(Arc::new(Outlet::new(Target::File(File::create(path).unwrap()))));
+        let lines = |path| Lines(Arc::new(Outlet::new(OpenTarget::File(File::create(path).unwrap()))));
         let mut first = lines(&path);
         first.write_all(&[b'a'; 100]).unwrap();
         assert_eq!(written(), 100);

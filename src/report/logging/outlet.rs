@@ -69,7 +69,7 @@ pub fn when_behind(wake: impl Fn() + Send + Sync + 'static) {
 }
 
 /// What lines are written to.
-pub(super) enum Target {
+pub(super) enum OpenTarget {
     Stderr(WriteMethod),
     File(File),
     Datagrams(Datagrams),
@@ -77,7 +77,7 @@ pub(super) enum Target {
 
 /// A target with its backlog.
 pub(super) struct Outlet {
-    target: Target,
+    target: OpenTarget,
     backlog: Mutex<Backlog>,
 }
 
@@ -100,13 +100,13 @@ enum WriteOutcome {
     Failed,
 }
 
-impl Target {
+impl OpenTarget {
     fn write(&self, bytes: &[u8]) -> WriteOutcome {
         loop {
             let written = match self {
-                Target::Stderr(method) => method.write(bytes),
-                Target::File(file) => (&*file).write(bytes),
-                Target::Datagrams(socket) => socket.send(bytes),
+                OpenTarget::Stderr(method) => method.write(bytes),
+                OpenTarget::File(file) => (&*file).write(bytes),
+                OpenTarget::Datagrams(socket) => socket.send(bytes),
             };
             return match written {
                 Ok(n) => WriteOutcome::Wrote(n),
@@ -124,14 +124,14 @@ impl Target {
             | ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded => true,
             // The log daemon may be restarting.
-            ErrorKind::ConnectionRefused | ErrorKind::NotFound => matches!(self, Target::Datagrams(_)),
+            ErrorKind::ConnectionRefused | ErrorKind::NotFound => matches!(self, OpenTarget::Datagrams(_)),
             _ => error.raw_os_error() == Some(libc::ENOBUFS),
         }
     }
 }
 
 impl Outlet {
-    pub(super) fn new(target: Target) -> Outlet {
+    pub(super) fn new(target: OpenTarget) -> Outlet {
         // Forked processes share the counter only if it exists before they are forked.
         LazyLock::force(&LOST);
         let backlog = Backlog {
@@ -148,14 +148,14 @@ impl Outlet {
     /// The file, if the target is one.
     pub(super) fn file(&self) -> Option<&File> {
         match &self.target {
-            Target::File(file) => Some(file),
-            Target::Stderr(_) | Target::Datagrams(_) => None,
+            OpenTarget::File(file) => Some(file),
+            OpenTarget::Stderr(_) | OpenTarget::Datagrams(_) => None,
         }
     }
 
     /// Whether one write may hold several lines.
     pub(super) fn is_stream(&self) -> bool {
-        !matches!(self.target, Target::Datagrams(_))
+        !matches!(self.target, OpenTarget::Datagrams(_))
     }
 
     /// Writes whole lines, puts them into the backlog, or counts them as lost.

@@ -10,7 +10,7 @@ use nix::sys::stat::fstat;
 
 use super::{
     nonblocking_stderr::WriteMethod,
-    outlet::{Outlet, Target},
+    outlet::{OpenTarget, Outlet},
     sink::severity,
 };
 
@@ -20,7 +20,7 @@ static OUTLET: OnceLock<Arc<Outlet>> = OnceLock::new();
 /// Standard error as a log target. After the first call no write to descriptor 2 blocks. The first call must precede giving up
 /// root and entering the sandbox, either of which may deny the reopening.
 pub(super) fn outlet() -> &'static Arc<Outlet> {
-    OUTLET.get_or_init(|| Arc::new(Outlet::new(Target::Stderr(WriteMethod::find()))))
+    OUTLET.get_or_init(|| Arc::new(Outlet::new(OpenTarget::Stderr(WriteMethod::find()))))
 }
 
 /// Whether standard error is connected to the journal: `JOURNAL_STREAM` (systemd.exec(5)) contains its device and inode.

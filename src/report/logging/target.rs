@@ -3,7 +3,7 @@
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use super::{
-    outlet::{Outlet, Target},
+    outlet::{OpenTarget, Outlet},
     sink, stderr,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(super) fn open(path: &Path) -> io::Result<(Arc<Outlet>, bool)> {
         }
         None => (sink::file(path)?, true),
     };
-    Ok((Arc::new(Outlet::new(Target::File(file))), own))
+    Ok((Arc::new(Outlet::new(OpenTarget::File(file))), own))
 }
 
 /// A warning for a start whose target is not available yet.

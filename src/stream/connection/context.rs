@@ -1,15 +1,19 @@
-//! What the caller of [`Connection::advance`](super::Connection::advance) passes: the context of the listener, and how
-//! much to read.
+//! What the caller of [`Connection::advance`](super::Connection::advance) passes: the context of the listener, how much to
+//! read, and the limit that was reached.
 
 use std::{
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use crate::{config, report::stats::Stats, sys::interrupt};
+use crate::{
+    config,
+    report::{close_reason::CloseReason, stats::Stats},
+    sys::interrupt,
+};
 
 /// Settings, counters and drain deadline of the listener that a connection belongs to.
-pub struct Context<'a> {
+pub struct ConnectionContext<'a> {
     /// Settings of the listener.
     pub settings: &'a config::Listener,
     /// Counters of the listener.
@@ -20,7 +24,7 @@ pub struct Context<'a> {
     pub drain: Option<Duration>,
 }
 
-impl Context<'_> {
+impl ConnectionContext<'_> {
     /// The drain deadline, if draining has begun.
     pub fn cut_at(&self) -> Option<Instant> {
         match self.drain {
@@ -68,4 +72,13 @@ impl ReadMode {
             ReadMode::UntilWouldBlock => true,
         }
     }
+}
+
+/// A limit in time that a connection has reached, and that whatever drives it has measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReachedLimit {
+    /// `proxy-header-timeout`.
+    Header,
+    /// A limit that closes the connection.
+    Close(CloseReason),
 }

@@ -7,7 +7,7 @@ use crate::{
     config::ProxyProtocol,
     report::refusal_reason::RefusalReason,
     stream::{
-        connection::{Connection, Context, Phase},
+        connection::{Connection, ConnectionContext, Phase},
         proxy::{self, Reading},
     },
     sys::transport::Transport,
@@ -65,7 +65,7 @@ impl ProxyHeader {
 
 impl Connection {
     /// Expects a PROXY header before the session is opened.
-    pub fn awaiting_proxy_header(mut self, context: &Context<'_>) -> Connection {
+    pub fn awaiting_proxy_header(mut self, context: &ConnectionContext<'_>) -> Connection {
         let optional = context.settings.proxy_protocol == ProxyProtocol::Optional;
         self.phase = Phase::AwaitingProxyHeader;
         self.proxy_header = Some(Box::new(ProxyHeader::new(optional)));
@@ -103,7 +103,7 @@ impl Connection {
     pub(super) fn header_leftover(
         &mut self,
         transport: &mut impl Transport,
-        context: &Context<'_>,
+        context: &ConnectionContext<'_>,
     ) -> Option<usize> {
         let proxy_header = self.proxy_header.as_mut()?;
         let n = proxy_header.take_leftover(transport.buffer());

@@ -120,8 +120,12 @@ impl Storm {
     /// A run in which `header` comes first. A valid one is not echoed.
     fn awaiting_proxy_header(seed: u64, header: &[u8], optional: bool) -> Self {
         let mut storm = Self::with(seed, if optional { "optional" } else { "required" });
-        let context =
-            Context { settings: &storm.settings, stats: &storm.stats, cut: &OnceLock::new(), drain: None };
+        let context = ConnectionContext {
+            settings: &storm.settings,
+            stats: &storm.stats,
+            cut: &OnceLock::new(),
+            drain: None,
+        };
         storm.connection =
             Connection::new(&*service::new(&storm.settings), Peer::Unnamed).awaiting_proxy_header(&context);
         storm.connection_advances(ReadMode::None);
@@ -255,8 +259,12 @@ impl Storm {
 
     fn connection_advances(&mut self, mode: ReadMode) -> bool {
         let before = self.connection.totals();
-        let context =
-            Context { settings: &self.settings, stats: &self.stats, cut: &OnceLock::new(), drain: None };
+        let context = ConnectionContext {
+            settings: &self.settings,
+            stats: &self.stats,
+            cut: &OnceLock::new(),
+            drain: None,
+        };
         self.wait = self.connection.advance(
             &mut SocketTransport::new(&self.socket, &mut self.scratch),
             &context,

@@ -1,7 +1,8 @@
 //! The rules of the house that no compiler checks: who may import whom, where unsafe code may stand and what stands above
-//! it, and how long a file may be.
+//! it, how long a file may be, and what its types are called.
 
 mod imports;
+mod type_names;
 
 use std::{
     fs,
