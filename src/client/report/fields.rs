@@ -27,7 +27,7 @@ pub fn shape() -> Shape {
 pub fn report<'a>() -> Object<Report<'a>> {
     Object::new(
         "report",
-        "One run of `echod ping` or `echod bench`. Times are whole nanoseconds and end in `_ns`.",
+        "One run of `echod ping` or `echod bench`. Times are whole nanoseconds and end in `_ns`",
         vec![
             always("format", Form::Word(&["echod-report"]), "What this is", |_| Some("echod-report".into())),
             always(

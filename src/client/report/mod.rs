@@ -5,7 +5,7 @@
 //!
 //! Read `condition` with `quantity` (what `--fail-if` may say of a run) and `verdict` (what came of it), `fields` (every field of
 //! the JSON report, with its meaning) over `shape` and `json` (how a table of fields becomes an object and its schema), `columns`
-//! (CSV and Markdown), `jsonl` (a line for each probe), `hdr` and `file` (what is saved), and `figures` (how numbers are written for
+//! (CSV and Markdown), `warnings` (what makes figures doubtful), `jsonl` (a line for each probe), `hdr` and `file` (what is saved), and `figures` (how numbers are written for
 //! people).
 
 use std::io::{self, ErrorKind, Write};
@@ -30,6 +30,7 @@ pub mod jsonl;
 pub mod quantity;
 pub mod shape;
 pub mod verdict;
+pub mod warnings;
 
 #[cfg(test)]
 pub(crate) mod sample;

@@ -18,6 +18,8 @@ mod configuration;
 pub(crate) mod keys;
 mod manual;
 mod reference;
+#[cfg(feature = "client")]
+mod report;
 mod schema;
 
 /// With this variable the generated files are written anew instead of compared.
@@ -34,6 +36,11 @@ fn generated_files_are_what_the_source_makes_them() {
         ("config/echod.schema.json", configuration::json_schema()),
         ("docs/reference/configuration.md", configuration::markdown()),
     ];
+    #[cfg(feature = "client")]
+    files.extend([
+        ("config/report.schema.json", report::schema()),
+        ("docs/reference/report.md", report::markdown()),
+    ]);
     let shells = [
         (Shell::Bash, "completions/echod.bash"),
         (Shell::Zsh, "completions/_echod"),
