@@ -4,7 +4,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read},
     time::{Duration, Instant},
 };
 
@@ -83,7 +83,8 @@ impl From<io::Error> for NoEcho {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
             // SO_SNDTIMEO makes connect(2) fail with EINPROGRESS when the peer does not respond.
-            Some(libc::EINPROGRESS) => Self::Silent { received: 0 },
+            // EALREADY is the same for a call that goes on after an interruption.
+            Some(libc::EINPROGRESS | libc::EALREADY) => Self::Silent { received: 0 },
             Some(libc::ECONNRESET | libc::EPIPE) => Self::Reset,
             // On a unix socket: the backlog, or the receive queue for datagrams, is full.
             Some(libc::EAGAIN) => Self::Failed(format!("its queue was full for {TIME_OUT:?}")),
@@ -124,8 +125,7 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
         // To be answered it needs an address: binding to an empty one autobinds ("Autobind feature" in unix(7)).
         socket.bind(&SockAddr::unix("")?)?;
     }
-    socket.set_write_timeout(Some(TIME_OUT))?;
-    socket.connect(&address)?;
+    in_time(&socket, begun, || socket.connect(&address))?;
     *source = match protocol {
         Protocol::Tcp | Protocol::Udp => {
             let local = socket.local_addr().ok().and_then(|local| local.as_socket());
@@ -137,7 +137,11 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
     };
     // Random, so that no stale message can pass for the echo.
     let message = format!("echod probe {:016x}\n", RandomState::new().hash_one(begun));
-    socket.write_all(message.as_bytes())?;
+    let mut rest = message.as_bytes();
+    while !rest.is_empty() {
+        let sent = in_time(&socket, begun, || socket.send(rest))?;
+        rest = &rest[sent..];
+    }
     let mut answer = [0; 64];
     let mut received = 0;
     while received < message.len() {
@@ -159,4 +163,18 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
         }
     }
     Ok((received, begun.elapsed()))
+}
+
+/// Makes a call that may wait to send, with the time that is left. With a time-out the kernel does not repeat a call that it has
+/// interrupted to stop this process for a moment (signal(7)).
+fn in_time<T>(socket: &Socket, begun: Instant, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        // Zero would mean no time-out.
+        let left = TIME_OUT.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
+        socket.set_write_timeout(Some(left))?;
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }

@@ -12,17 +12,15 @@ use socket2::{Domain, Socket, Type};
 use crate::{
     access::lists::datagrams,
     harness::{
-        Client, Echod, PATIENCE, eventually,
+        Client, Echod, Patient, eventually,
         netns::{Forger, in_namespace},
         proc,
     },
 };
 
 /// A client that is not connected, so that it is not told of closed ports.
-fn client() -> UdpSocket {
-    let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client
+fn client() -> Patient<UdpSocket> {
+    Patient::udp((Ipv4Addr::LOCALHOST, 0))
 }
 
 fn port(socket: &UdpSocket) -> u16 {
@@ -31,7 +29,7 @@ fn port(socket: &UdpSocket) -> u16 {
 
 /// Sends, and expects the same back.
 #[track_caller]
-fn echo(client: &UdpSocket, to: SocketAddr, bytes: &[u8]) {
+fn echo(client: &Patient<UdpSocket>, to: SocketAddr, bytes: &[u8]) {
     let mut buffer = vec![0; bytes.len() + 1];
     client.send_to(bytes, to).unwrap();
     let length = client.recv(&mut buffer).unwrap();
@@ -39,7 +37,7 @@ fn echo(client: &UdpSocket, to: SocketAddr, bytes: &[u8]) {
 }
 
 #[track_caller]
-fn has_nothing(client: &UdpSocket) -> bool {
+fn has_nothing(client: &Patient<UdpSocket>) -> bool {
     client.set_nonblocking(true).unwrap();
     let nothing = client.recv(&mut [0]).is_err();
     client.set_nonblocking(false).unwrap();

@@ -9,7 +9,7 @@ use std::{
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 
 use crate::harness::{
-    Client, Echod, Endpoint, Launch, PATIENCE, can_be_had, has_mode, has_python,
+    Client, Echod, Endpoint, Launch, Patient, can_be_had, has_mode, has_python,
     netns::{Forger, in_namespace},
 };
 
@@ -79,9 +79,8 @@ fn what_was_broadcast_before_the_start_is_not_answered() {
     }
     in_namespace(NETWORK, || {
         let socket = wildcard("0.0.0.0");
-        let client = UdpSocket::bind("192.0.2.1:0").unwrap();
+        let client = Patient::udp("192.0.2.1:0");
         client.set_broadcast(true).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
         for asked in ["192.0.2.255", "192.0.2.1"] {
             client.send_to(asked.as_bytes(), at(asked, &socket).inet()).unwrap();
         }

@@ -11,7 +11,11 @@ use std::{
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{PATIENCE, eventually, proc};
+use super::{
+    PATIENCE, eventually,
+    patient::{uninterrupted, within},
+    proc,
+};
 
 /// Room for the longest datagram there is, and more.
 const LONGEST: usize = 256 * 1024;
@@ -252,17 +256,18 @@ impl Client {
     /// Waits this long for something that must not come.
     pub(crate) fn hears_nothing_for(&self, pause: Duration) -> bool {
         self.socket.set_read_timeout(Some(pause)).unwrap();
-        let outcome = self.read(&mut [0]);
+        let outcome = within(pause, || (&self.socket).read(&mut [0]));
         self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Writes the first bytes of `pattern`, as many as fit without anybody reading, and says how many that were.
     pub(crate) fn flood(&self, pattern: &[u8]) -> usize {
-        self.socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let quiet = Duration::from_millis(100);
+        self.socket.set_write_timeout(Some(quiet)).unwrap();
         let mut written = 0;
         while written < pattern.len() {
-            match uninterrupted(|| (&self.socket).write(&pattern[written..])) {
+            match within(quiet, || (&self.socket).write(&pattern[written..])) {
                 Ok(length) => written += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => panic!("cannot write after {written} bytes: {error}"),
@@ -293,17 +298,6 @@ pub(crate) fn pattern(length: usize) -> &'static [u8] {
         (0..LONG).map(|index| ((index * 31) ^ (index >> 8) ^ (index >> 16)) as u8).collect()
     });
     &PATTERN[..length]
-}
-
-/// A call with a deadline is not begun anew when the machine stops this process for a moment (signal(7), "Interruption of
-/// system calls by stop signals").
-pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
 }
 
 fn reachable(mut address: SocketAddr) -> SocketAddr {

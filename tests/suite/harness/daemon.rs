@@ -145,6 +145,16 @@ impl Echod {
         String::from_utf8_lossy(&self.log_bytes()).into_owned()
     }
 
+    /// That nothing went wrong: otherwise the first line that tells of it, before all that was logged.
+    #[track_caller]
+    pub(crate) fn expect_no_trouble(&self) {
+        let log = self.log();
+        let is_trouble = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+        if let Some(line) = log.lines().find(is_trouble) {
+            panic!("{line}\nin:\n{log}");
+        }
+    }
+
     pub(crate) fn log_bytes(&self) -> Vec<u8> {
         fs::read(log_path(self.dir.path())).unwrap()
     }

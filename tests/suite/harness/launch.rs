@@ -235,6 +235,10 @@ impl Launch {
             panic!("echod {:?} did not end\n{log}", self.args);
         };
         let stderr = self.stderr();
+        if self.args.iter().any(|arg| arg == "--daemonize") {
+            // A daemon that cannot start has told its launcher why, and ends at the same time.
+            poll(|| proc::working_in(self.dir()).is_empty().then_some(()));
+        }
         let left = proc::working_in(self.dir());
         assert!(left.is_empty(), "echod ended but left {left:?} behind\n{stderr}");
         Finished { status, stdout, stderr, dir: self.dir }

@@ -16,7 +16,7 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use super::{PATIENCE, client::uninterrupted};
+use super::{PATIENCE, patient::uninterrupted};
 
 /// Receives what the daemon tells its service manager.
 pub(crate) struct Manager {

@@ -5,6 +5,7 @@ mod daemon;
 mod launch;
 mod manager;
 pub(crate) mod netns;
+mod patient;
 mod port;
 pub(crate) mod proc;
 mod toml;
@@ -27,6 +28,7 @@ pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::{Echod, events_in};
 pub(crate) use launch::{Finished, Launch, fitted, is_locked_in};
 pub(crate) use manager::Manager;
+pub(crate) use patient::{Patient, uninterrupted};
 pub(crate) use port::port_of_nobody;
 pub(crate) use toml::{it, listener};
 

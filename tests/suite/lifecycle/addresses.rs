@@ -14,8 +14,8 @@ use echod::{
 use socket2::Socket;
 
 use crate::harness::{
-    Client, Echod, Endpoint, Launch, eventually, has_ipv6, may_mount, netns::in_namespace, other_loopback,
-    pattern, port_of_nobody,
+    Client, Echod, Endpoint, Launch, Patient, eventually, has_ipv6, may_mount, netns::in_namespace,
+    other_loopback, pattern, port_of_nobody,
 };
 
 fn one(protocol: &str, address: &str, keys: &str) -> String {
@@ -230,8 +230,7 @@ fn an_address_may_be_bound_before_the_machine_has_it() {
                 .ok()
                 .map(|client| client.echo(b"it is there now"));
         }
-        let socket = UdpSocket::bind((to.ip(), 0)).ok()?;
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let socket = Patient::new(UdpSocket::bind((to.ip(), 0)).ok()?).within(Duration::from_millis(100));
         socket.send_to(b"it is there now", to).ok()?;
         socket.recv(&mut [0; 64]).ok().map(|length| assert_eq!(length, 15))
     }

@@ -1,12 +1,12 @@
 //! Where the log goes: a file, syslog, the journal.
 
-use std::{fs, os::unix::net::UnixDatagram};
+use std::fs;
 
 use echod::report::log_event::LogEvent;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{Launch, PATIENCE, events_in, eventually, it, may_mount, skipped};
+use crate::harness::{Launch, Patient, events_in, eventually, it, may_mount, skipped};
 
 /// As logrotate does it: the file is moved away, the daemon is told, and goes on in a new one; also the process of a forking
 /// listener, and also when the configuration is broken.
@@ -100,8 +100,7 @@ const JOURNAL: &str = "exec unshare --mount sh -ec '
 fn logged(target: &str, script: &'static str, socket: &str) -> Vec<String> {
     let toml = format!("[log]\ntarget = \"{target}\"\n{}", it("mode = \"forking\"\npayload = \"text\""));
     let launch = Launch::new().config(&toml).shell(script);
-    let socket = UnixDatagram::bind(launch.dir().join(socket)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let socket = Patient::unix(&launch.dir().join(socket));
     let mut daemon = launch.start();
     daemon.client("it").echo(b"hel\nlo");
     let mut lines = Vec::new();

@@ -1,9 +1,6 @@
 //! The services over a stream.
 
-use std::{
-    io::Write,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Combination;
 use crate::harness::{Client, Echod, MIB, pattern};
@@ -107,6 +104,6 @@ fn now() -> u64 {
 impl Client {
     /// Writes what the daemon takes; it may end the conversation at any time.
     fn flood_until_refused(&self, bytes: &[u8]) -> usize {
-        bytes.chunks(1000).map_while(|chunk| (&self.socket).write(chunk).ok()).sum()
+        bytes.chunks(1000).map_while(|chunk| self.try_send(chunk).ok()).sum()
     }
 }

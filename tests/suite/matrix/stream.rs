@@ -5,7 +5,7 @@ use std::thread;
 use nix::errno::Errno;
 
 use super::Combination;
-use crate::harness::{Client, LONG, MIB, pattern, skipped};
+use crate::harness::{Client, LONG, MIB, pattern, skipped, uninterrupted};
 
 /// A datagram listener does this and the next, too.
 pub(super) fn round_trip(combination: Combination) {
@@ -34,7 +34,7 @@ pub(super) fn urgent_bytes_stay_in_their_place(combination: Combination) {
             let is_urgent = part.contains(&0xf2);
             let send =
                 || if is_urgent { client.socket.send_out_of_band(part) } else { client.socket.send(part) };
-            match send() {
+            match uninterrupted(send) {
                 Ok(length) => assert_eq!(length, part.len()),
                 Err(error) if error.raw_os_error() == Some(Errno::EOPNOTSUPP as i32) => {
                     skipped("unix sockets of this kernel have no urgent data");

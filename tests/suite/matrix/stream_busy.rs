@@ -1,9 +1,6 @@
 //! A client that never lets the service rest: it neither stops sending nor closes, and reads all that comes.
 
-use std::{
-    io::{Read, Write},
-    thread,
-};
+use std::{io::Write, thread};
 
 use super::Combination;
 use crate::harness::{Client, Echod, it};
@@ -35,7 +32,7 @@ fn keep_busy(client: &Client, then: impl FnOnce()) {
         (0..2).for_each(|_| _ = scope.spawn(|| while (&client.socket).write_all(&block).is_ok() {}));
         scope.spawn(|| {
             let mut buffer = vec![0; 65_536];
-            while (&client.socket).read(&mut buffer).is_ok_and(|length| length > 0) {}
+            while client.read(&mut buffer).is_ok_and(|length| length > 0) {}
         });
         then();
     });

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::{UnixDatagram, UnixStream},
+        unix::net::UnixStream,
     },
     sync::mpsc::{Receiver, channel},
     thread,
@@ -19,7 +19,7 @@ use nix::{
 };
 
 use crate::{
-    harness::{Client, Echod, Launch, PATIENCE, can_be_had, eventually, has_mode, it, may_mount},
+    harness::{Client, Echod, Launch, PATIENCE, Patient, can_be_had, eventually, has_mode, it, may_mount},
     matrix::{Combination, classes},
 };
 
@@ -281,8 +281,7 @@ fn a_syslog_daemon_that_does_not_read_stops_nobody() {
         let cell = Combination { protocol: "tcp", address: "127.0.0.1:0", mode, workers: "" };
         let toml = format!("[log]\ntarget = \"syslog\"\n{}payload = \"hex\"\n", cell.listener("it"));
         let launch = Launch::new().config(&toml).shell(SYSLOG);
-        let syslog = UnixDatagram::bind(launch.dir().join("syslog")).unwrap();
-        syslog.set_read_timeout(Some(PATIENCE)).unwrap();
+        let syslog = Patient::unix(&launch.dir().join("syslog"));
         let mut daemon = launch.start();
         let expected = serve_many(&daemon, &cell);
         let (sender, lines) = channel();

@@ -2,8 +2,7 @@
 //! given one that is made to. (A forking listener needs a process of one thread, and is left to [`crate::robustness::survival`].)
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::Duration,
@@ -18,6 +17,8 @@ use echod::{
     socket::{address::Peer, bind, host_names::HostNames},
     sys::{interrupt, shared::Shared},
 };
+
+use crate::harness::{Client, Endpoint, Patient};
 
 const MODES: [&str; 7] = [
     "mode=iterative",
@@ -58,15 +59,16 @@ fn c20_a_panic_costs_one_connection() {
     for mode in MODES {
         let context = serving(&format!("tcp://127.0.0.1:0?{mode}"), |address| {
             // Who is served meanwhile, where that is possible.
-            let mut other = (mode != "mode=iterative").then(|| connect(address));
-            other.iter_mut().for_each(|other| echo(other, b"before"));
+            let connect = || Client::connect(&Endpoint::Tcp(address));
+            let other = (mode != "mode=iterative").then(connect);
+            other.iter().for_each(|other| other.echo(b"before"));
             for _ in 0..2 {
-                let mut victim = connect(address);
-                victim.write_all(b"boo").unwrap();
-                assert!(!matches!(victim.read(&mut [0]), Ok(1)));
+                let victim = connect();
+                victim.send(b"boo");
+                assert!(victim.is_ended());
             }
-            echo(&mut connect(address), b"the next");
-            other.iter_mut().for_each(|other| echo(other, b"after"));
+            connect().echo(b"the next");
+            other.iter().for_each(|other| other.echo(b"after"));
         });
         assert_eq!((context.stats.died.load(Relaxed), context.stats.errors.load(Relaxed)), (2, 2), "{mode}");
         assert_eq!(context.stats.open.load(Relaxed), 0, "{mode}");
@@ -79,7 +81,6 @@ fn c20_a_panic_costs_one_datagram() {
         let context = serving(&format!("udp://127.0.0.1:0?{mode}"), |address| {
             let client = stranger();
             client.connect(address).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             for word in [&b"boo"[..], b"next"] {
                 client.send(word).unwrap();
             }
@@ -113,25 +114,12 @@ fn serving(url: &str, visit: impl FnOnce(SocketAddr)) -> Arc<ListenerContext> {
 }
 
 /// A client whose port no listener of this process has had: who seems to be one is not answered.
-fn stranger() -> UdpSocket {
+fn stranger() -> Patient<UdpSocket> {
     let own = guard::own_ports().unwrap();
     loop {
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = Patient::udp("127.0.0.1:0");
         if !own.contains(false, client.local_addr().unwrap().port()) {
             return client;
         }
     }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream
-}
-
-fn echo(stream: &mut TcpStream, word: &[u8]) {
-    stream.write_all(word).unwrap();
-    let mut answer = vec![0; word.len()];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, word);
 }

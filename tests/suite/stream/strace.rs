@@ -3,6 +3,7 @@
 //! whole family; where it is missing or may not attach, the tests say so and are skipped.
 
 use std::{
+    collections::HashSet,
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -314,12 +315,20 @@ impl Strace {
         let (Some(begin), Some(end)) = (begin, end) else {
             panic!("no markers in what strace wrote:\n{}\n{text}", daemon.log());
         };
-        let between = text.lines().skip(begin + 1).take(end - begin - 1);
-        // A call that another line interrupts has two: its beginning counts. Signals and exits are no calls.
-        between
-            .filter(|line| !["resumed>", " --- ", " +++ "].iter().any(|no| line.contains(no)))
-            .map(str::to_owned)
-            .collect()
+        let mut stopped = HashSet::new();
+        let mut is_call = |line: &str| {
+            let (thread, _) = line.split_once(' ').unwrap_or((line, ""));
+            // A call that another line interrupts has two: its beginning counts. Signals and exits are no calls. Nor is one that
+            // is made anew because the machine has stopped its thread for a moment.
+            let is_begun = !["resumed>", " --- ", " +++ "].iter().any(|no| line.contains(no));
+            let is_new = is_begun && !stopped.remove(thread);
+            if line.contains("= ? ERESTART") || line.contains("= -1 EINTR") {
+                stopped.insert(thread.to_owned());
+            }
+            is_new
+        };
+        let calls = text.lines().enumerate().filter(|(_, line)| is_call(line));
+        calls.filter(|(at, _)| (begin + 1..end).contains(at)).map(|(_, line)| line.to_owned()).collect()
     }
 
     /// Detaches; what it wrote.

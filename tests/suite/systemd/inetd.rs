@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    net::{Shutdown, TcpListener, TcpStream, UdpSocket},
+    net::{Shutdown, TcpListener, UdpSocket},
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
     process::{Command, Stdio},
@@ -16,13 +16,12 @@ use nix::{
 
 use socket2::Socket;
 
-use crate::harness::{Client, Endpoint, Killed, Launch, PATIENCE, eventually, pattern, skipped};
+use crate::harness::{Client, Endpoint, Killed, LONG, Launch, eventually, pattern, skipped, uninterrupted};
 
 /// Two ends of a TCP connection.
-fn connection() -> (TcpStream, OwnedFd) {
+fn connection() -> (Client, OwnedFd) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ours = Client::connect(&Endpoint::Tcp(listener.local_addr().unwrap()));
     (ours, listener.accept().unwrap().0.into())
 }
 
@@ -50,7 +49,7 @@ fn a_connection_is_served_to_its_end() {
     let (ours, theirs) = connection();
     let request = pattern(100_000);
     // Less than what both ends can hold, so that nobody waits for the other.
-    assert!(talk(ours, &[], theirs, request) == request);
+    assert!(talk(ours.socket, &[], theirs, request) == request);
     let (ours, theirs) = UnixStream::pair().unwrap();
     assert_eq!(talk(ours, &["--service", "upper"], theirs.into(), b"hello"), b"HELLO");
 }
@@ -59,15 +58,15 @@ fn a_connection_is_served_to_its_end() {
 fn urgent_bytes_stay_in_their_place() {
     let (tcp, theirs) = connection();
     let (unix, other) = UnixStream::pair().unwrap();
-    for (ours, theirs) in [(Socket::from(tcp), theirs), (Socket::from(unix), other.into())] {
+    for (ours, theirs) in [(tcp.socket, theirs), (Socket::from(unix), other.into())] {
         let launch = Launch::new().args(&["--inetd"]).stdin(theirs);
         thread::scope(|scope| {
             let daemon = scope.spawn(|| launch.run());
-            assert_eq!(ours.send(b"ab").unwrap(), 2);
+            assert_eq!(uninterrupted(|| ours.send(b"ab")).unwrap(), 2);
             // Who is served knows no urgent data yet.
             (&ours).read_exact(&mut [0; 2]).unwrap();
-            let is_there = ours.send_out_of_band(b"\xf2").is_ok();
-            assert_eq!(ours.send(b"cd").unwrap(), 2);
+            let is_there = uninterrupted(|| ours.send_out_of_band(b"\xf2")).is_ok();
+            assert_eq!(uninterrupted(|| ours.send(b"cd")).unwrap(), 2);
             ours.shutdown(Shutdown::Write).unwrap();
             let mut rest = Vec::new();
             (&ours).read_to_end(&mut rest).unwrap();
@@ -99,11 +98,9 @@ fn the_client_does_not_see_the_log() {
         .stderr(Stdio::from(theirs))
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut &ours, b"hello").unwrap();
-    ours.shutdown(std::net::Shutdown::Write).unwrap();
-    let mut all = Vec::new();
-    std::io::Read::read_to_end(&mut &ours, &mut all).unwrap();
-    assert_eq!(all, b"hello");
+    ours.send(b"hello");
+    ours.half_close();
+    assert_eq!(ours.rest(), b"hello");
     assert!(child.wait().unwrap().success());
 }
 
@@ -118,9 +115,8 @@ fn a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() {
         .spawn()
         .unwrap();
     let mut child = Killed(child);
-    ours.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
-    // It fails when nothing fits any more.
-    while std::io::Write::write(&mut &ours, pattern(100_000)).is_ok() {}
+    // Until nothing fits any more.
+    ours.flood(pattern(LONG));
     kill(Pid::from_raw(child.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
     let ended = eventually("the end of its process", || child.0.try_wait().unwrap());
     assert!(ended.success());

@@ -117,8 +117,7 @@ fn listener(name: &str, protocol: &str, address: &str, more: &str) -> String {
 
 #[track_caller]
 fn assert_quiet(daemon: &Echod) {
-    let log = daemon.log();
-    assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+    daemon.expect_no_trouble();
 }
 
 /// Clients that come while no daemon is there; `turn` tells them apart.

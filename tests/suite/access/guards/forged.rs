@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use crate::{
     access::lists::datagrams,
     harness::{
-        Echod, PATIENCE,
+        Echod, Patient,
         netns::{Forger, in_namespace},
         proc,
     },
@@ -100,8 +100,7 @@ fn answers_that_cannot_be_sent_are_counted_by_reason() {
 /// Asks from the machine itself.
 #[track_caller]
 fn echo(to: SocketAddr) {
-    let client = UdpSocket::bind("192.0.2.1:0").unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let client = Patient::udp("192.0.2.1:0");
     client.send_to(b"welcome", to).unwrap();
     let mut buffer = [0; 16];
     let length = client.recv(&mut buffer).unwrap();
@@ -124,8 +123,7 @@ fn many_may_be_asked_at_once_if_that_is_allowed() {
     in_namespace(NETWORK, || {
         for address in ["0.0.0.0:4001", "[::]:4001"] {
             let daemon = Echod::start(&udp(address, "allow-multicast = true"));
-            let client = UdpSocket::bind("192.0.2.1:0").unwrap();
-            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            let client = Patient::udp("192.0.2.1:0");
             client.set_broadcast(true).unwrap();
             client.send_to(b"who is there?", "192.0.2.255:4001").unwrap();
             let mut buffer = [0; 32];
@@ -184,9 +182,8 @@ fn a_flood_of_forged_sources_is_borne() {
             let daemon = Echod::start(&udp("0.0.0.0:4001", &format!("mode = \"{mode}\"\nworkers = 1")));
             let SocketAddr::V4(us) = "192.0.2.1:4001".parse().unwrap() else { unreachable!() };
             let forger = Forger::new();
-            let honest = UdpSocket::bind("192.0.2.1:0").unwrap();
+            let honest = Patient::udp("192.0.2.1:0");
             honest.connect(us).unwrap();
-            honest.set_read_timeout(Some(PATIENCE)).unwrap();
             // Whoever is to answer has begun.
             honest.send(b"are you there?").unwrap();
             assert_eq!(honest.recv(&mut [0; 16]).unwrap(), 14);

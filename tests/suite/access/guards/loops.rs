@@ -1,7 +1,7 @@
 //! Two servers that answer each other, begun by a forged datagram. Each loop must end.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::harness::{
-    Echod, eventually,
+    Echod, Patient, eventually,
     netns::{Forger, in_namespace},
     skipped,
 };
@@ -27,10 +27,14 @@ fn listener(name: &str, address: &str, keys: &str) -> String {
 /// how many answers were sent.
 fn until_ended(daemons: &[&Echod], circulating: u64) -> u64 {
     let sum = |key: &str| daemons.iter().map(|daemon| daemon.state("it")[key]).sum::<u64>();
-    eventually("the end of all loops", || (sum("loop-breaker") >= circulating).then_some(()));
+    // As long as they go round, however slowly.
+    let mut answers = 0;
+    let is_over = || (sum("loop-breaker") >= circulating).then_some(true);
+    while !eventually("the end of all loops", || is_over().or((sum("sent") > answers).then_some(false))) {
+        answers = sum("sent");
+    }
     let answers = sum("sent");
-    let quiet = UdpSocket::bind("127.0.0.1:0").unwrap();
-    quiet.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let quiet = Patient::udp("127.0.0.1:0").within(Duration::from_millis(100));
     assert!(quiet.recv(&mut [0]).is_err());
     assert_eq!((sum("loop-breaker"), sum("sent")), (circulating, answers), "some go on");
     answers
@@ -101,8 +105,7 @@ struct Plain {
 impl Plain {
     /// Answers what `answer` makes of each datagram and its number. To be called in the namespace.
     fn start(at: &str, answer: fn(u64, &[u8]) -> Vec<u8>) -> Self {
-        let socket = UdpSocket::bind(at).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let socket = Patient::udp(at).within(Duration::from_millis(50));
         let (stop, answered): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
         let thread = std::thread::spawn(move || {
@@ -178,8 +181,7 @@ fn a_loop_with_python_ends() {
         };
         let to: SocketAddr = "192.0.2.2:4002".parse().unwrap();
         // It serves once it answers an ordinary client.
-        let client = UdpSocket::bind("192.0.2.1:0").unwrap();
-        client.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let client = Patient::udp("192.0.2.1:0").within(Duration::from_millis(20));
         eventually("the Python server", || {
             client.send_to(b"ready?", to).ok().and_then(|_| client.recv(&mut [0; 8]).ok())
         });
