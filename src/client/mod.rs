@@ -6,7 +6,7 @@
 //! Read `options` (what a user may ask for) and `target` (what a URL stands for), then `probe` (the bytes that are sent, and the
 //! check of those that come back), `socket` (from where they leave), `histogram` (times, and which percentiles may be told) and
 //! `measurement` (what a run has found out, whatever is printed of it later). `bench` is an engine that finds it out, and `report`
-//! prints it and knows the exit code.
+//! prints it and knows the exit code. `selftest` stands by itself: it measures nothing, and holds a server to its RFC.
 
 pub mod bench;
 pub mod histogram;
@@ -14,5 +14,6 @@ pub mod measurement;
 pub mod options;
 pub mod probe;
 pub mod report;
+pub mod selftest;
 pub mod socket;
 pub mod target;

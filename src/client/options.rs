@@ -115,7 +115,7 @@ pub struct Selftest {
     #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub timeout: Duration,
 
-    /// The service that the targets have, unless their port tells
+    /// The service of the servers; left out, a well-known port tells (7, 9, 13, 17, 19, 37), else it is echo
     #[arg(long, value_name = "SERVICE", value_parser = ["echo", "discard", "chargen", "qotd", "daytime", "time"])]
     pub service: Option<String>,
 

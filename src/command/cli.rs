@@ -9,6 +9,8 @@ use clap::{
     parser::ValueSource,
 };
 
+#[cfg(feature = "client")]
+use crate::client::options;
 use crate::config::{Inputs, Log, LogFormat, LogLevel, LogTarget};
 
 mod advice;
@@ -89,6 +91,13 @@ pub enum Command {
     ///
     /// The exit code is 0 if it is admitted, as far as the limits allow, and 77 if it is refused.
     Explain(Explain),
+
+    /// Hold a live server, this one or any other, to the RFC of its service
+    ///
+    /// Prints a line for each check (TAP version 14). The exit code is 0 if all is as the RFC says, 1 if something is not, and 69 if
+    /// nobody answered.
+    #[cfg(feature = "client")]
+    Selftest(options::Selftest),
 }
 
 /// The question that `explain` answers.

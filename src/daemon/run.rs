@@ -12,6 +12,8 @@ use std::{
 use log::{info, warn};
 use serde::Serialize;
 
+#[cfg(feature = "client")]
+use crate::client::selftest;
 use crate::{
     access::guard,
     command::{
@@ -48,11 +50,16 @@ use crate::{
 
 /// Executes the command line, until it is done or a signal ends it.
 pub fn run(cli: &Cli) -> Result<(), Failure> {
-    if let Some(Command::Explain(question)) = &cli.command {
-        let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
-        let answer = explain::explain(&loaded, question)?;
-        print(&answer.text)?;
-        return answer.refusal.map_or(Ok(()), Err);
+    match &cli.command {
+        Some(Command::Explain(question)) => {
+            let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
+            let answer = explain::explain(&loaded, question)?;
+            print(&answer.text)?;
+            return answer.refusal.map_or(Ok(()), Err);
+        }
+        #[cfg(feature = "client")]
+        Some(Command::Selftest(options)) => return selftest::run(options),
+        None => {}
     }
     if let Some(url) = &cli.probe {
         return print(&probe::probe(url)?);

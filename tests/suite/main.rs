@@ -6,6 +6,8 @@
 
 mod access;
 mod cli;
+#[cfg(feature = "client")]
+mod client;
 mod conformance;
 mod datagram;
 mod docs;

@@ -16,7 +16,7 @@ fn probe(url: &str) -> Finished {
 }
 
 /// The URL of a listener, with an absolute path.
-fn url(echod: &Echod, name: &str) -> String {
+pub(crate) fn url(echod: &Echod, name: &str) -> String {
     match echod.endpoint(name) {
         Endpoint::Tcp(address) => format!("tcp://{address}"),
         Endpoint::Udp(address) => format!("udp://{address}"),

@@ -1,0 +1,4 @@
+//! The client: what it says about this daemon, and about servers that a test makes up.
+
+mod selftest;
+mod strangers;
