@@ -22,11 +22,17 @@ _echod() {
             echod,help)
                 cmd="echod__subcmd__help"
                 ;;
+            echod,selftest)
+                cmd="echod__subcmd__selftest"
+                ;;
             echod__subcmd__help,explain)
                 cmd="echod__subcmd__help__subcmd__explain"
                 ;;
             echod__subcmd__help,help)
                 cmd="echod__subcmd__help__subcmd__help"
+                ;;
+            echod__subcmd__help,selftest)
+                cmd="echod__subcmd__help__subcmd__selftest"
                 ;;
             *)
                 ;;
@@ -35,7 +41,7 @@ _echod() {
 
     case "${cmd}" in
         echod)
-            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain help"
+            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,11 +56,11 @@ _echod() {
                     return 0
                     ;;
                 --listen)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 -l)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --service)
@@ -62,7 +68,7 @@ _echod() {
                     return 0
                     ;;
                 --probe)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --log-level)
@@ -96,11 +102,11 @@ _echod() {
                     return 0
                     ;;
                 --listen)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 -l)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --listener)
@@ -123,7 +129,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__help)
-            opts="explain help"
+            opts="explain selftest help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -164,11 +170,56 @@ _echod() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        echod__subcmd__help__subcmd__selftest)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__selftest)
+            opts="-W -h --timeout --service --help tcp:// udp:// unix: unix-datagram:"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -W)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --service)
+                    COMPREPLY=($(compgen -W "echo discard chargen qotd daytime time" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
     esac
 }
 
 if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
-    complete -F _echod -o nosort -o bashdefault -o default echod
+    complete -F _echod_urls -o nosort -o bashdefault -o default echod
 else
-    complete -F _echod -o bashdefault -o default echod
+    complete -F _echod_urls -o bashdefault -o default echod
 fi
+
+_echod_urls() {
+    _echod "$@"
+    [[ "${COMPREPLY[*]}" != *: && "${COMPREPLY[*]}" != *:// ]] || compopt -o nospace
+}

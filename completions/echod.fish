@@ -25,7 +25,10 @@ function __fish_echod_using_subcommand
 end
 
 complete -c echod -n "__fish_echod_needs_command" -s c -l config -d 'Read the listeners from a TOML file' -r -F
-complete -c echod -n "__fish_echod_needs_command" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r
+complete -c echod -n "__fish_echod_needs_command" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r -f -a "tcp://\t''
+udp://\t''
+unix:\t''
+unix-datagram:\t''"
 complete -c echod -n "__fish_echod_needs_command" -l service -d 'Service for that client; without it, echo' -r -f -a "echo\t''
 upper\t''
 discard\t''
@@ -33,7 +36,10 @@ chargen\t''
 qotd\t''
 daytime\t''
 time\t''"
-complete -c echod -n "__fish_echod_needs_command" -l probe -d 'Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69' -r
+complete -c echod -n "__fish_echod_needs_command" -l probe -d 'Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69' -r -f -a "tcp://\t''
+udp://\t''
+unix:\t''
+unix-datagram:\t''"
 complete -c echod -n "__fish_echod_needs_command" -l log-level -d 'Log up to this level, whatever the file and ECHOD_LOG say' -r -f -a "off\t''
 error\t''
 warn\t''
@@ -52,12 +58,25 @@ complete -c echod -n "__fish_echod_needs_command" -s q -l quiet -d 'Log one leve
 complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
 complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_needs_command" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
-complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'A listener written as a URL, beside those of the file; may be repeated' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'A listener written as a URL, beside those of the file; may be repeated' -r -f -a "tcp://\t''
+udp://\t''
+unix:\t''
+unix-datagram:\t''"
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that forwards it (PROXY protocol): an address; for a unix socket a user' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand selftest" -s W -l timeout -d 'How long an answer may take' -r
+complete -c echod -n "__fish_echod_using_subcommand selftest" -l service -d 'The service of the servers; left out, a well-known port tells (7, 9, 13, 17, 19, 37), else it is echo' -r -f -a "echo\t''
+discard\t''
+chargen\t''
+qotd\t''
+daytime\t''
+time\t''"
+complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -52,6 +52,7 @@ installed() {
     check "the unit says nothing that systemd does not know" silent systemd-analyze verify --man=no --recursive-errors=no echod.service
     if command -v man >/dev/null; then
         check "man finds echod(8)" man -w 8 echod
+        check "man finds echod-selftest(1)" man -w 1 echod-selftest
         check "man finds echod.toml(5)" man -w 5 echod.toml
     fi
 }

@@ -4,8 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
+use super::help;
+
 /// The options of `echod ping`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::PING)]
 pub struct Ping {
     /// Send so many probes, then stop; without it, until Ctrl-C
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -46,6 +49,7 @@ pub struct Ping {
 
 /// The options of `echod bench`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::BENCH)]
 pub struct Bench {
     /// How long each round measures
     #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
@@ -110,6 +114,7 @@ pub struct Bench {
 
 /// The options of `echod selftest`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::SELFTEST)]
 pub struct Selftest {
     /// How long an answer may take
     #[arg(short = 'W', long, value_name = "TIME", default_value = "1s", value_parser = duration)]

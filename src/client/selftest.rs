@@ -4,13 +4,13 @@
 //! It is polite, because what it asks may be in use: it has at most four connections at once and sends some 2 MiB in all. It trusts nobody:
 //! every step has a deadline, and no answer is kept beyond what it may be long.
 
-mod connection;
+mod complaint;
+mod conversation;
 mod datagram_checks;
-mod datagram_port;
+mod source_port;
 mod spoken;
 mod stream_checks;
 mod tap;
-mod verdict;
 
 use std::{io, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     socket::address::Peer,
 };
 
-use self::{tap::Tap, verdict::Complaint};
+use self::{complaint::Complaint, tap::Tap};
 
 /// The protocols that a server is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

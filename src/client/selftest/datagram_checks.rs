@@ -2,11 +2,11 @@
 
 use super::{
     Check, Subject,
-    datagram_port::{ATTEMPTS, Answer, Port},
+    complaint::{Complaint, Trouble},
     is_udp,
+    source_port::{ATTEMPTS, DatagramReply, SourcePort},
     spoken::{judge_line, judge_quote, judge_time},
     stream_checks::pattern,
-    verdict::{Complaint, Trouble},
 };
 
 const RFC_862: &str = "RFC 862, UDP Based Echo Service";
@@ -108,7 +108,7 @@ fn differing(request: &[u8], answer: &[u8]) -> Option<String> {
 
 fn echo(subject: &Subject, request: &[u8], cure: &str) -> Outcome {
     let expected = format!("a datagram with the {} bytes that were sent", request.len());
-    let answer = match Port::ask(subject, request) {
+    let answer = match SourcePort::ask(subject, request) {
         Err(trouble @ Trouble::TooLong { .. }) => return Err(Complaint::Skipped(trouble.to_string())),
         answer => answer.map_err(|trouble| trouble.wrong(&*expected, cure))?,
     };
@@ -119,8 +119,8 @@ fn echo(subject: &Subject, request: &[u8], cure: &str) -> Outcome {
 }
 
 /// The first answer of a server. Silence may be the answer of nobody.
-fn first(subject: &Subject, request: &[u8], expected: &str, cure: &str) -> Result<Answer, Complaint> {
-    Port::ask(subject, request).map_err(|trouble| match trouble {
+fn first(subject: &Subject, request: &[u8], expected: &str, cure: &str) -> Result<DatagramReply, Complaint> {
+    SourcePort::ask(subject, request).map_err(|trouble| match trouble {
         Trouble::Silent { waited, .. } => {
             let silent =
                 std::io::Error::other(format!("no answer to {ATTEMPTS} datagrams within {waited:?}"));
@@ -152,7 +152,8 @@ fn source(subject: &Subject) -> Outcome {
     let expected = format!("an answer from {}", asked.map(|asked| asked.to_string()).unwrap_or_default());
     let cure = "answer from the socket that received, and on a machine with several addresses from the one that was asked \
                 (IP_PKTINFO); is an address translated on the way?";
-    let answer = Port::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong(&*expected, cure))?;
+    let answer =
+        SourcePort::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong(&*expected, cure))?;
     let is_same = |from: std::net::SocketAddr| {
         asked.is_some_and(|asked| {
             (asked.ip().to_canonical(), asked.port()) == (from.ip().to_canonical(), from.port())
@@ -188,8 +189,8 @@ fn largest(subject: &Subject) -> Outcome {
 }
 
 /// Sends so many different datagrams, and counts what comes until there is silence.
-fn exchange(subject: &Subject, requests: &[Vec<u8>]) -> Result<Vec<Answer>, Trouble> {
-    let port = Port::open(subject)?;
+fn exchange(subject: &Subject, requests: &[Vec<u8>]) -> Result<Vec<DatagramReply>, Trouble> {
+    let port = SourcePort::open(subject)?;
     for request in requests {
         port.send(request)?;
     }
@@ -213,7 +214,7 @@ fn one_answer(subject: &Subject) -> Outcome {
     for _ in 0..ATTEMPTS {
         let answers = exchange(subject, &requests).map_err(|trouble| trouble.wrong(expected, SAME))?;
         let mut open = requests.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        for Answer { bytes, .. } in &answers {
+        for DatagramReply { bytes, .. } in &answers {
             let Some(at) = open.iter().position(|request| request == bytes) else {
                 let is_double = requests.contains(bytes);
                 let what = if is_double { "a second answer" } else { "an answer that is no echo" };
@@ -234,7 +235,7 @@ const OTHERS: &str = "an error about one datagram, such as that its sender has g
 /// A sender that has gone before it is answered: its machine says so to the server (ICMP), or the answer fails at once (unix). It
 /// is one only, since a server may take a machine that says so more often for the victim of a flood.
 fn leaves(subject: &Subject) -> Outcome {
-    let sent = Port::open(subject).and_then(|port| port.send(&pattern(REQUEST)));
+    let sent = SourcePort::open(subject).and_then(|port| port.send(&pattern(REQUEST)));
     sent.map_err(|trouble| trouble.wrong("a datagram that can be sent", OTHERS))
 }
 
@@ -252,7 +253,7 @@ fn silence(subject: &Subject) -> Outcome {
     let expected = "no answer";
     let cure = "a discard server throws away what it receives, and sends nothing";
     for request in [pattern(5), Vec::new(), pattern(REQUEST)] {
-        let answer = Port::open(subject).and_then(|port| {
+        let answer = SourcePort::open(subject).and_then(|port| {
             port.send(&request)?;
             port.receive(subject.quiet())
         });
@@ -270,8 +271,8 @@ fn told(subject: &Subject) -> Outcome {
     first(subject, &pattern(REQUEST), "an answer", TELL).map(drop)
 }
 
-fn answered(subject: &Subject) -> Result<Answer, Complaint> {
-    Port::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong("an answer", TELL))
+fn answered(subject: &Subject) -> Result<DatagramReply, Complaint> {
+    SourcePort::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong("an answer", TELL))
 }
 
 fn short(subject: &Subject) -> Outcome {
@@ -309,7 +310,7 @@ fn one_telling(subject: &Subject) -> Outcome {
 
 /// Whoever answers more than was asked lends itself to floods, as its sender may be forged: not to answer is no fault today.
 fn unasked(subject: &Subject) -> Outcome {
-    let port = Port::open(subject);
+    let port = SourcePort::open(subject);
     let answer = port.and_then(|port| {
         port.send(b"")?;
         port.receive(subject.quiet())

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{
     Check, Subject,
-    connection::Connection,
+    complaint::{Complaint, Trouble},
+    conversation::Conversation,
     stream_checks::resets,
-    verdict::{Complaint, Trouble},
 };
 
 const RFC_865: &str = "RFC 865, TCP Based Character Generator Service";
@@ -44,7 +44,7 @@ const MOST: usize = 4096;
 
 /// What the server says, to the end of the stream.
 fn said(subject: &Subject, before: &[u8]) -> Result<Vec<u8>, Trouble> {
-    let connection = Connection::open(subject)?;
+    let connection = Conversation::open(subject)?;
     if !before.is_empty() {
         connection.send(before)?;
     }

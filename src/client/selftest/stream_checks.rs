@@ -2,8 +2,8 @@
 
 use super::{
     Check, Subject,
-    connection::{Connection, Manner, PLAIN},
-    verdict::{Complaint, Trouble},
+    complaint::{Complaint, Trouble},
+    conversation::{Conversation, Manner, PLAIN},
 };
 
 const RFC_862: &str = "RFC 862, TCP Based Echo Service";
@@ -60,14 +60,14 @@ fn echo(subject: &Subject, message: &[u8], manner: &Manner, cure: &str) -> Outco
         true => format!("the {} bytes that were sent, then the end of the stream", message.len()),
         false => format!("the {} bytes that were sent", message.len()),
     };
-    let connection = Connection::open(subject).map_err(|trouble| trouble.wrong(&*expected, cure))?;
+    let connection = Conversation::open(subject).map_err(|trouble| trouble.wrong(&*expected, cure))?;
     connection.echo(message, manner).map_err(|trouble| trouble.wrong(&*expected, cure))
 }
 
 fn line(subject: &Subject) -> Outcome {
     let expected = "the line that was sent";
     let cure = "is it an echo server? `--service` names another service";
-    let connection = Connection::open(subject).map_err(|trouble| trouble.first(expected, cure))?;
+    let connection = Conversation::open(subject).map_err(|trouble| trouble.first(expected, cure))?;
     connection.echo(b"echod selftest: hello\r\n", &PLAIN).map_err(|trouble| trouble.first(expected, cure))
 }
 
@@ -101,7 +101,7 @@ fn read_late(subject: &Subject) -> Outcome {
     let message = pattern(1 << 20);
     let cure = "what cannot be written yet must be kept, and reading must stop meanwhile and go on later";
     let wrong = |trouble: Trouble| trouble.wrong("the 1048576 bytes that were sent", cure);
-    let connection = Connection::open_with(subject, Some(32 * 1024)).map_err(wrong)?;
+    let connection = Conversation::open_with(subject, Some(32 * 1024)).map_err(wrong)?;
     connection.echo(&message, &Manner { reads_late: true, ..PLAIN }).map_err(wrong)
 }
 
@@ -115,7 +115,7 @@ fn several(subject: &Subject) -> Outcome {
     let cure = "a connection has a state and a buffer of its own; is a limit of connections below 4?";
     let wrong =
         |trouble: Trouble| trouble.wrong("on each of 4 connections the line that was sent on it", cure);
-    let open = (0..4).map(|_| Connection::open(subject)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+    let open = (0..4).map(|_| Conversation::open(subject)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     for (n, connection) in open.iter().enumerate() {
         connection.send(&message(n)).map_err(wrong)?;
     }
@@ -134,25 +134,25 @@ const OTHERS: &str = "an error of one connection ends that connection alone";
 
 fn reset_echo(subject: &Subject) -> Outcome {
     let wrong = |trouble: Trouble| trouble.wrong("an echo on the connections before and after it", OTHERS);
-    let before = Connection::open(subject).map_err(wrong)?;
+    let before = Conversation::open(subject).map_err(wrong)?;
     before.echo(b"before\r\n", &PLAIN).map_err(wrong)?;
-    let rude = Connection::open(subject).map_err(wrong)?;
+    let rude = Conversation::open(subject).map_err(wrong)?;
     rude.send(&pattern(10_000)).map_err(wrong)?;
     rude.reset();
     before.echo(b"still there\r\n", &PLAIN).map_err(wrong)?;
     drop(before);
-    Connection::open(subject).and_then(|after| after.echo(b"after\r\n", &PLAIN)).map_err(wrong)
+    Conversation::open(subject).and_then(|after| after.echo(b"after\r\n", &PLAIN)).map_err(wrong)
 }
 
 fn accepts(subject: &Subject) -> Outcome {
     let cure = "is it a discard server? `--service` names another service";
-    Connection::open(subject).map(drop).map_err(|trouble| trouble.first("a connection", cure))
+    Conversation::open(subject).map(drop).map_err(|trouble| trouble.first("a connection", cure))
 }
 
 fn silence(subject: &Subject) -> Outcome {
     let cure = "a discard server throws away what it receives, and sends nothing";
     let wrong = |trouble: Trouble| trouble.wrong("no answer, and a connection that stays", cure);
-    let connection = Connection::open(subject).map_err(wrong)?;
+    let connection = Conversation::open(subject).map_err(wrong)?;
     connection.send(&pattern(64 * 1024)).map_err(wrong)?;
     match connection.overhears().map_err(wrong)? {
         None => Ok(()),
@@ -167,7 +167,7 @@ fn silence(subject: &Subject) -> Outcome {
 fn takes(subject: &Subject) -> Outcome {
     let wrong =
         |trouble: Trouble| trouble.wrong("1048576 bytes taken", "the server has to read what arrives");
-    let connection = Connection::open(subject).map_err(wrong)?;
+    let connection = Conversation::open(subject).map_err(wrong)?;
     connection.send(&pattern(1 << 20)).map_err(wrong)?;
     // The kernels of both sides may hold much of it: the end of the stream says that the rest was read.
     connection.end().and_then(|()| connection.rest(0)).map(drop).map_err(wrong)
@@ -176,7 +176,7 @@ fn takes(subject: &Subject) -> Outcome {
 fn discard_end(subject: &Subject) -> Outcome {
     let cure = "when the client has ended its side there is nothing more to do: close";
     let wrong = |trouble: Trouble| trouble.wrong("the end of the stream", cure);
-    let connection = Connection::open(subject).map_err(wrong)?;
+    let connection = Conversation::open(subject).map_err(wrong)?;
     connection.send(b"bye\r\n").and_then(|()| connection.end()).map_err(wrong)?;
     connection.rest(0).map(drop).map_err(wrong)
 }
@@ -189,7 +189,7 @@ fn reset_discard(subject: &Subject) -> Outcome {
 /// A rude client.
 pub(super) fn resets(subject: &Subject) -> Outcome {
     let wrong = |trouble: Trouble| trouble.wrong("a connection", OTHERS);
-    let rude = Connection::open(subject).map_err(wrong)?;
+    let rude = Conversation::open(subject).map_err(wrong)?;
     // It may have been closed by then.
     let _ = rude.send(&pattern(1000));
     rude.reset();
@@ -200,14 +200,15 @@ const GENERATE: &str = "a chargen server sends characters from the start of a co
 
 fn generates(subject: &Subject) -> Outcome {
     let first = |trouble: Trouble| trouble.first("20000 characters", GENERATE);
-    Connection::open(subject).and_then(|connection| connection.take(20_000)).map(drop).map_err(first)
+    Conversation::open(subject).and_then(|connection| connection.take(20_000)).map(drop).map_err(first)
 }
 
 /// The RFC recommends a pattern, and shows this one.
 fn ring(subject: &Subject) -> Outcome {
     const LINE: usize = 74;
     let wrong = |trouble: Trouble| trouble.wrong("lines of 72 characters", GENERATE);
-    let text = Connection::open(subject).and_then(|connection| connection.take(LINE * 100)).map_err(wrong)?;
+    let text =
+        Conversation::open(subject).and_then(|connection| connection.take(LINE * 100)).map_err(wrong)?;
     let first = text[0].wrapping_sub(b' ');
     let due = |at: usize| match at % LINE {
         72 => b'\r',
@@ -227,7 +228,7 @@ fn ring(subject: &Subject) -> Outcome {
 
 fn ignores(subject: &Subject) -> Outcome {
     let wrong = |trouble: Trouble| trouble.wrong("40000 characters, whatever is sent meanwhile", GENERATE);
-    let connection = Connection::open(subject).map_err(wrong)?;
+    let connection = Conversation::open(subject).map_err(wrong)?;
     connection.send(&pattern(1000)).map_err(wrong)?;
     connection.take(20_000).map_err(wrong)?;
     connection.send(b"\r\n").map_err(wrong)?;
@@ -237,7 +238,7 @@ fn ignores(subject: &Subject) -> Outcome {
 fn goes_on(subject: &Subject) -> Outcome {
     let cure = "what cannot be written yet must be kept, and sent when the client reads";
     let wrong = |trouble: Trouble| trouble.wrong("65536 characters behind a pause", cure);
-    let connection = Connection::open_with(subject, Some(8 * 1024)).map_err(wrong)?;
+    let connection = Conversation::open_with(subject, Some(8 * 1024)).map_err(wrong)?;
     connection.pause();
     connection.take(64 * 1024).map(drop).map_err(wrong)
 }
@@ -245,5 +246,5 @@ fn goes_on(subject: &Subject) -> Outcome {
 fn reset_chargen(subject: &Subject) -> Outcome {
     resets(subject)?;
     let wrong = |trouble: Trouble| trouble.wrong("20000 characters on the connection after it", OTHERS);
-    Connection::open(subject).and_then(|connection| connection.take(20_000)).map(drop).map_err(wrong)
+    Conversation::open(subject).and_then(|connection| connection.take(20_000)).map(drop).map_err(wrong)
 }

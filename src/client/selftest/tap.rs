@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{
     Check,
-    verdict::{Complaint, Finding},
+    complaint::{Complaint, Finding},
 };
 
 /// A report that is being written.

@@ -1,4 +1,4 @@
-//! The pages that go with the binary: echod(8), echod.toml(5), the commented configuration and its schema, the completions of shells and
+//! The pages that go with the binary: echod(8), those of its commands, echod.toml(5), the commented configuration and its schema, the completions of shells and
 //! docs/reference. What follows from the code is generated, and a test fails when the files in the repository are no longer what
 //! would be.
 
@@ -55,8 +55,10 @@ fn generated_files_are_what_the_source_makes_them() {
         ]);
         files.extend(shells.map(|(shell, name)| (name, completions(shell))));
     }
+    let mut files: Vec<_> = files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect();
+    files.extend(manual::of_client());
     for (name, text) in files {
-        let path = root().join(name);
+        let path = root().join(&name);
         if std::env::var_os(RENEW).is_some() {
             fs::write(&path, &text).unwrap();
         }
@@ -73,12 +75,16 @@ fn generated_files_are_what_the_source_makes_them() {
 /// Every option that the definition has, those of commands too.
 #[test]
 fn every_option_is_in_the_help_and_the_manual() {
-    let manual = unescape(&read("man/echod.8"));
     let mut command = Cli::command();
     let mut texts = vec![(command.clone(), command.render_long_help().to_string())];
     texts.extend(command.get_subcommands_mut().map(|sub| (sub.clone(), sub.render_long_help().to_string())));
     let mut options = 0;
     for (command, help) in texts {
+        let page = match manual::has_page(&command) {
+            true => format!("man/echod-{}.1", command.get_name()),
+            false => "man/echod.8".to_owned(),
+        };
+        let manual = unescape(&read(&page));
         let longs = command.get_arguments().filter(|option| !option.is_hide_set());
         for long in longs.filter_map(|option| option.get_long().map(ToOwned::to_owned)) {
             let names = |text: &str| {
@@ -86,7 +92,7 @@ fn every_option_is_in_the_help_and_the_manual() {
                 text.split(|c| !word(c)).any(|found| found.strip_prefix("--") == Some(&*long))
             };
             assert!(names(&help), "--{long} is not in the help of {}", command.get_name());
-            assert!(names(&manual), "--{long} is not in man/echod.8");
+            assert!(names(&manual), "--{long} is not in {page}");
             options += 1;
         }
     }
@@ -116,10 +122,27 @@ fn the_manual_has_every_section() {
 }
 
 #[test]
+fn the_manuals_of_commands_have_every_section() {
+    for (file, page) in manual::of_client() {
+        let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        assert_eq!(sections[..4], ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"], "{file}");
+        assert!(sections.ends_with(&["EXAMPLES", "\"EXIT STATUS\"", "\"SEE ALSO\""]), "{file}: {sections:?}");
+    }
+}
+
+/// Every manual that there is.
+fn manuals() -> Vec<String> {
+    let files = fs::read_dir(root().join("man")).unwrap();
+    let files: Vec<_> = files.map(|file| format!("man/{}", file.unwrap().file_name().display())).collect();
+    assert!(files.len() > 2, "these cannot be all the manuals: {files:?}");
+    files
+}
+
+#[test]
 fn the_manuals_are_of_this_version() {
-    for page in ["man/echod.8", "man/echod.toml.5"] {
+    for page in manuals() {
         let version = concat!("\"echod ", env!("CARGO_PKG_VERSION"), "\"");
-        let page = read(page);
+        let page = read(&page);
         let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
         assert!(title.contains(version), "{title}");
     }
@@ -127,13 +150,40 @@ fn the_manuals_are_of_this_version() {
 
 #[test]
 fn man_reads_the_pages_without_a_warning() {
-    for page in ["man/echod.8", "man/echod.toml.5"] {
+    for page in manuals() {
         let page = root().join(page);
         let mut man = Command::new("man");
         man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(&page);
         quiet(man.envs([("LC_ALL", "C.UTF-8"), ("MANROFFSEQ", ""), ("MANWIDTH", "80")]), &page);
         let mut mandoc = Command::new("mandoc");
         quiet(mandoc.args(["-T", "lint", "-W", "warning"]).arg(&page), &page);
+    }
+}
+
+/// bash offers the starts of URLs where there is one, and adds no space behind it.
+#[test]
+fn bash_completes_urls() {
+    let script = r#"
+        compopt() { told="$*"; }
+        source "$0"
+        ask() { told=; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _echod_urls echod "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]} $told"; }
+        ask echod --listen t
+        ask echod --probe unix
+        ask echod --log-level w
+    "#;
+    let file = root().join("completions/echod.bash");
+    let output = Command::new("bash").args(["-c", script]).arg(&file).stdin(Stdio::null()).output();
+    let Ok(output) = output else { return skipped("bash is not installed, its completions are not asked") };
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines, ["tcp:// -o nospace", "unix: unix-datagram: -o nospace", "warn "]);
+    if cfg!(feature = "client") {
+        let script = script.replace("ask echod --listen t", "ask echod selftest u");
+        let output =
+            Command::new("bash").args(["-c", &script]).arg(&file).stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(told.lines().next(), Some("udp:// unix: unix-datagram: -o nospace"), "{told}");
     }
 }
 
@@ -167,11 +217,36 @@ fn quiet(checker: &mut Command, file: &Path) {
     }
 }
 
+/// What a URL may begin with, for shells to offer.
+const URLS: [&str; 4] = ["tcp://", "udp://", "unix:", "unix-datagram:"];
+
+/// Where there is a URL, completion offers how it may begin; what follows is free, so that the definition knows nothing of this.
+fn offering_urls(command: clap::Command) -> clap::Command {
+    let is_url = |option: &clap::Arg| option.get_value_names().is_some_and(|names| names[..] == ["URL"]);
+    let command = command.mut_args(|option| match is_url(&option) {
+        true => option.value_parser(clap::builder::PossibleValuesParser::new(URLS)),
+        false => option,
+    });
+    command.mut_subcommands(offering_urls)
+}
+
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "echod", &mut text);
-    String::from_utf8(text).unwrap()
+    clap_complete::generate(shell, &mut offering_urls(Cli::command()), "echod", &mut text);
+    let text = String::from_utf8(text).unwrap();
+    match shell {
+        Shell::Bash => text.replace("complete -F _echod ", "complete -F _echod_urls ") + BASH_URLS,
+        _ => text,
+    }
 }
+
+/// The start of a URL is not the whole word.
+const BASH_URLS: &str = r#"
+_echod_urls() {
+    _echod "$@"
+    [[ "${COMPREPLY[*]}" != *: && "${COMPREPLY[*]}" != *:// ]] || compopt -o nospace
+}
+"#;
 
 /// The text that a line of roff stands for, as far as our pages need it.
 fn unescape(roff: &str) -> String {

@@ -1,10 +1,13 @@
-//! echod(8). The options come from the definition of the command line; the tables, which end the long help, become sections.
+//! echod(8), and echod-NAME(1) for each command of the client. The options come from the definition of the command line; the tables,
+//! which end the help, become sections. What neither says of a command of the client is in its template.
 
 use std::fmt::Write;
 
 use clap::{Arg, CommandFactory};
 use clap_mangen::Man;
 use echod::command::cli::Cli;
+
+use super::{read, root};
 
 /// What neither the options nor the tables of the help say.
 const FILES: &str = "\
@@ -53,7 +56,7 @@ pub(super) fn page() -> String {
     let command = Cli::command()
         .subcommand_value_name("COMMAND")
         .mut_args(|option| values_in_words(option).help_heading(None::<&str>));
-    let man = man(command.clone());
+    let man = man(command.clone(), "echod", "8");
     let help = command.get_after_long_help().unwrap().to_string();
     let mut page = APOSTROPHE.to_owned();
     page += &rendered(|page| man.render_title(page));
@@ -63,7 +66,10 @@ pub(super) fn page() -> String {
     page += &rendered(|page| man.render_options_section(page));
     page.push_str(".SH COMMANDS\n");
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        page.push_str(&of_command(sub));
+        page.push_str(&match has_page(sub) {
+            true => short(sub),
+            false => of_command(sub),
+        });
     }
     for (title, table) in [
         ("MODES", "Modes"),
@@ -74,19 +80,74 @@ pub(super) fn page() -> String {
         let _ = write!(page, ".SH {title}\n{}", entries(&help, table));
     }
     let _ = write!(page, ".SH FILES\n{FILES}.SH EXAMPLES\n{}", entries(&help, "Examples"));
-    let _ = write!(page, ".SH \"CONFORMING TO\"\n{CONFORMING}.SH \"SEE ALSO\"\n{SEE}");
-    page
+    let _ = write!(page, ".SH \"CONFORMING TO\"\n{CONFORMING}.SH \"SEE ALSO\"\n");
+    for sub in command.get_subcommands().filter(|sub| has_page(sub)) {
+        let _ = writeln!(page, ".BR echod\\-{} (1),", sub.get_name());
+    }
+    page + SEE
 }
 
-fn man(command: clap::Command) -> Man {
+/// The pages of the commands that have one: their files, and their text.
+pub(super) fn of_client() -> Vec<(String, String)> {
+    let command = Cli::command();
+    let commands = command.get_subcommands().filter(|sub| has_page(sub));
+    commands.map(|sub| (format!("man/echod-{}.1", sub.get_name()), client_page(sub))).collect()
+}
+
+/// Whether a command has a page of its own: it has a template.
+pub(super) fn has_page(command: &clap::Command) -> bool {
+    root().join(template(command)).exists()
+}
+
+fn template(command: &clap::Command) -> String {
+    format!("tests/suite/docs/pages/templates/echod-{}.1.in", command.get_name())
+}
+
+/// The page of a command of the client, whose template has the sections between its options and its examples.
+fn client_page(command: &clap::Command) -> String {
+    let name = format!("echod-{}", command.get_name());
+    let help = command.get_after_help().unwrap().to_string();
+    let of_man = command
+        .clone()
+        .display_name(&name)
+        .bin_name(format!("echod {}", command.get_name()))
+        .after_help(None)
+        .mut_args(|option| values_in_words(option).help_heading(None::<&str>));
+    let man = man(of_man, &name, "1");
+    let mut page = APOSTROPHE.to_owned();
+    page += &rendered(|page| man.render_title(page));
+    page += &rendered(|page| man.render_name_section(page));
+    page += &rendered(|page| man.render_synopsis_section(page));
+    page += &rendered(|page| man.render_description_section(page));
+    page += &rendered(|page| man.render_options_section(page));
+    page += &read(&template(command));
+    let _ = write!(page, ".SH EXAMPLES\n{}", entries(&help, "Examples"));
+    let _ = write!(page, ".SH \"EXIT STATUS\"\n{}", entries(&help, "Exit codes"));
+    page.push_str(".SH \"SEE ALSO\"\n");
+    for other in Cli::command().get_subcommands().filter(|other| has_page(other)) {
+        if other.get_name() != command.get_name() {
+            let _ = writeln!(page, ".BR echod\\-{} (1),", other.get_name());
+        }
+    }
+    page + ".BR echod (8),\n.BR sysexits (3)\n"
+}
+
+/// What a command does that has a page.
+fn short(command: &clap::Command) -> String {
+    let name = command.get_name();
+    let about = escape(&command.get_about().unwrap().to_string());
+    format!(".TP\n\\fBechod {name}\\fR\n{about}: see\n.BR echod\\-{name} (1).\n")
+}
+
+fn man(command: clap::Command, title: &str, section: &str) -> Man {
     // The release that the page belongs to says more than a day; without any, readers of manuals complain.
     let source = concat!("echod ", env!("CARGO_PKG_VERSION"));
     Man::new(command)
-        .title("echod")
-        .section("8")
+        .title(title)
+        .section(section)
         .date("2026-11-24")
         .source(source)
-        .manual("System Manager\\(aqs Manual")
+        .manual(if section == "8" { "System Manager\\(aqs Manual" } else { "General Commands Manual" })
 }
 
 /// The values that an option may have, in its text instead of in a list below it.
@@ -103,7 +164,7 @@ fn values_in_words(option: Arg) -> Arg {
 /// What a command does, and its own options below it.
 fn of_command(command: &clap::Command) -> String {
     let about = command.get_long_about().or_else(|| command.get_about()).unwrap().to_string();
-    let options = rendered(|page| man(command.clone()).render_options_section(page));
+    let options = rendered(|page| man(command.clone(), "echod", "8").render_options_section(page));
     let own = options.strip_prefix(".SH OPTIONS\n").unwrap();
     format!(
         ".TP\n\\fBechod {}\\fR\n{}\n.RS\n{own}.RE\n",

@@ -40,6 +40,9 @@ pub(super) fn command_line() -> String {
         let about = sub.get_long_about().or_else(|| sub.get_about()).unwrap();
         let _ = writeln!(page, "### echod {}\n\n{about}\n", sub.get_name());
         page.push_str(&options(shown(sub)));
+        if let Some(help) = sub.get_after_help() {
+            let _ = writeln!(page, "```text\n{}```\n", lines(&help.to_string(), "Examples"));
+        }
     }
     let help = command.get_after_long_help().unwrap().to_string();
     for (title, table) in
@@ -51,17 +54,27 @@ pub(super) fn command_line() -> String {
     page + "\n"
 }
 
-/// The table of exit codes.
+/// The tables of exit codes: that of the daemon, and those of the commands that have their own.
 pub(super) fn exit_codes() -> String {
-    let help = Cli::command().get_after_long_help().unwrap().to_string();
+    let command = Cli::command();
     let mut page = begin("Exit codes");
     page.push_str("Those of sysexits(3). [Troubleshooting](../operate/troubleshooting.md#by-exit-code) says what to do.\n\n");
-    page.push_str("| code | |\n|---|---|\n");
-    for line in lines(&help, "Exit codes").lines() {
-        let (code, text) = line.trim_start().split_once("  ").unwrap();
-        let _ = writeln!(page, "| {code} | {} |", text.trim_start());
+    page.push_str(&codes(&command.get_after_long_help().unwrap().to_string()));
+    for sub in command.get_subcommands() {
+        if let Some(help) = sub.get_after_help() {
+            let _ = write!(page, "\n## echod {}\n\n{}", sub.get_name(), codes(&help.to_string()));
+        }
     }
     page
+}
+
+fn codes(help: &str) -> String {
+    let mut table = "| code | |\n|---|---|\n".to_owned();
+    for line in lines(help, "Exit codes").lines() {
+        let (code, text) = line.trim_start().split_once("  ").unwrap();
+        let _ = writeln!(table, "| {code} | {} |", text.trim_start());
+    }
+    table
 }
 
 /// What SIGUSR1 shows of each listener.
@@ -117,9 +130,22 @@ fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
 fn options<'a>(options: impl Iterator<Item = &'a Arg>) -> String {
     let mut table = "| option | |\n|---|---|\n".to_owned();
     for option in options {
-        let short = option.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+        let short = option.get_short().map(|short| format!("-{short}"));
+        let long = option.get_long().map(|long| format!("--{long}"));
         let value = option.get_value_names().filter(|_| option.get_action().takes_values());
-        let value = value.map(|names| format!(" {}", names.join(" "))).unwrap_or_default();
+        let value = value.map(|names| names.join(" "));
+        let dots = if option.is_positional() { "..." } else { "" };
+        let name = match (short, long, value) {
+            (None, None, Some(value)) => format!("`{value}{dots}`"),
+            (short, long, value) => {
+                let names: Vec<_> = [short, long].into_iter().flatten().collect();
+                format!(
+                    "`{}{}`",
+                    names.join("`, `"),
+                    value.map(|value| format!(" {value}")).unwrap_or_default()
+                )
+            }
+        };
         let help = option.get_long_help().or_else(|| option.get_help()).map(ToString::to_string);
         let mut help = help.unwrap_or_default().replace("\n\n", ". ").replace('\n', " ").replace('|', "\\|");
         let values: Vec<_> =
@@ -127,7 +153,7 @@ fn options<'a>(options: impl Iterator<Item = &'a Arg>) -> String {
         if !values.is_empty() && option.get_action().takes_values() {
             let _ = write!(help, ": {}", values.join(", "));
         }
-        let _ = writeln!(table, "| {short}`--{}{value}` | {help} |", option.get_long().unwrap());
+        let _ = writeln!(table, "| {name} | {help} |");
     }
     table + "\n"
 }

@@ -12,7 +12,7 @@ use rustix::{
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Subject, verdict::Trouble};
+use super::{Subject, complaint::Trouble};
 use crate::{config::Protocol, sys::error_queue};
 
 /// A datagram may be lost on its way, which is nobody's fault: so often one is sent before its silence counts.
@@ -22,7 +22,7 @@ pub(super) const ATTEMPTS: usize = 3;
 const LONGEST: usize = 66_000;
 
 /// A source port of datagrams, or the like of it on a unix socket.
-pub(super) struct Port {
+pub(super) struct SourcePort {
     socket: Socket,
     to: SockAddr,
     patience: Duration,
@@ -30,13 +30,13 @@ pub(super) struct Port {
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct DatagramReply {
     pub(super) bytes: Vec<u8>,
     /// Where it came from, if that is an internet address.
     pub(super) from: Option<SocketAddr>,
 }
 
-impl Port {
+impl SourcePort {
     pub(super) fn open(subject: &Subject) -> Result<Self, Trouble> {
         Self::prepared(subject).map_err(Trouble::Failed)
     }
@@ -55,7 +55,7 @@ impl Port {
     }
 
     /// Asks from a port of its own, again if there is silence; the answer, if there is one.
-    pub(super) fn ask(subject: &Subject, request: &[u8]) -> Result<Answer, Trouble> {
+    pub(super) fn ask(subject: &Subject, request: &[u8]) -> Result<DatagramReply, Trouble> {
         let port = Self::open(subject)?;
         for _ in 0..ATTEMPTS {
             port.send(request)?;
@@ -89,7 +89,7 @@ impl Port {
     }
 
     /// The next answer, if one comes before that time is over.
-    pub(super) fn receive(&self, patience: Duration) -> Result<Option<Answer>, Trouble> {
+    pub(super) fn receive(&self, patience: Duration) -> Result<Option<DatagramReply>, Trouble> {
         let until = Instant::now() + patience;
         let mut bytes = vec![0; LONGEST];
         loop {
@@ -101,7 +101,7 @@ impl Port {
                 Ok((n, _, from)) => {
                     bytes.truncate(n);
                     let from = from.and_then(|from| SocketAddr::try_from(from).ok());
-                    return Ok(Some(Answer { bytes, from }));
+                    return Ok(Some(DatagramReply { bytes, from }));
                 }
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(nobody(error.into())),

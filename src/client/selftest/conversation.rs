@@ -9,7 +9,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
-use super::{Subject, verdict::Trouble};
+use super::{Subject, complaint::Trouble};
 use crate::config::Protocol;
 
 /// A whole conversation may take so many times as long as one step: a server may be slow, but not for ever.
@@ -29,14 +29,14 @@ pub(super) struct Manner {
 pub(super) const PLAIN: Manner = Manner { pieces: &[64 * 1024], reads_late: false, ends: false };
 
 /// A connection that does not block.
-pub(super) struct Connection {
+pub(super) struct Conversation {
     socket: Socket,
     patience: Duration,
     quiet: Duration,
     limit: Instant,
 }
 
-impl Connection {
+impl Conversation {
     pub(super) fn open(subject: &Subject) -> Result<Self, Trouble> {
         Self::open_with(subject, None)
     }
