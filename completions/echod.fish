@@ -80,3 +80,4 @@ complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'P
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-datagram:"

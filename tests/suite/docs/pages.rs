@@ -220,9 +220,12 @@ fn quiet(checker: &mut Command, file: &Path) {
 /// What a URL may begin with, for shells to offer.
 const URLS: [&str; 4] = ["tcp://", "udp://", "unix:", "unix-datagram:"];
 
+fn is_url(option: &clap::Arg) -> bool {
+    option.get_value_names().is_some_and(|names| names[..] == ["URL"])
+}
+
 /// Where there is a URL, completion offers how it may begin; what follows is free, so that the definition knows nothing of this.
 fn offering_urls(command: clap::Command) -> clap::Command {
-    let is_url = |option: &clap::Arg| option.get_value_names().is_some_and(|names| names[..] == ["URL"]);
     let command = command.mut_args(|option| match is_url(&option) {
         true => option.value_parser(clap::builder::PossibleValuesParser::new(URLS)),
         false => option,
@@ -236,8 +239,23 @@ fn completions(shell: Shell) -> String {
     let text = String::from_utf8(text).unwrap();
     match shell {
         Shell::Bash => text.replace("complete -F _echod ", "complete -F _echod_urls ") + BASH_URLS,
+        Shell::Fish => text + &fish_urls(),
         _ => text,
     }
+}
+
+/// What stands without an option, of which the generator for fish knows nothing.
+fn fish_urls() -> String {
+    let command = Cli::command();
+    let has_url = |sub: &&clap::Command| sub.get_positionals().any(is_url);
+    let line = |sub: &clap::Command| {
+        let name = sub.get_name();
+        format!(
+            "complete -c echod -n \"__fish_echod_using_subcommand {name}\" -f -a \"{}\"\n",
+            URLS.join(" ")
+        )
+    };
+    command.get_subcommands().filter(has_url).map(line).collect()
 }
 
 /// The start of a URL is not the whole word.
