@@ -58,6 +58,7 @@ complete -c echod -n "__fish_echod_needs_command" -s q -l quiet -d 'Log one leve
 complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
 complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_needs_command" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
 complete -c echod -n "__fish_echod_needs_command" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
@@ -69,6 +70,34 @@ complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that forwards it (PROXY protocol): an address; for a unix socket a user' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand ping" -s c -l count -d 'Send so many probes, then stop; without it, until Ctrl-C' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -s i -l interval -d 'Time between probes; a number without unit is in seconds' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -s s -l size -d 'Bytes of a probe' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -s W -l timeout -d 'How long a probe may take; an answer that comes later is counted as late' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -s w -l deadline -d 'Stop after this time' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l flows -d 'Spread datagrams over so many source ports, and report each: shows a dead path of several (ECMP, LAG)' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l report-every -d 'Print a summary of all so far at this interval' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l source -d 'Send from this address, and port' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l device -d 'Send through this interface' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l dscp -d 'Mark packets: 0 to 63, or a name such as EF, AF41, CS6' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l ttl -d 'Hops that packets may take' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l timestamps -d 'Which clock tells when an answer arrived: that of the kernel, where it stamps datagrams, or ours' -r -f -a "kernel\t'The kernel stamps datagrams when they arrive (SO_TIMESTAMPING, socket(7))'
+user\t'The client reads the clock when it has received'"
+complete -c echod -n "__fish_echod_using_subcommand ping" -s o -l output -d 'How the report is printed' -r -f -a "text\t'For people, and for parsers of ping(8)'
+json\t'One object at the end'
+jsonl\t'A line for each probe, then the object'
+csv\t'A line for each target'
+markdown\t'A table'"
+complete -c echod -n "__fish_echod_using_subcommand ping" -l save -d 'Write the JSON report to this file too' -r -F
+complete -c echod -n "__fish_echod_using_subcommand ping" -l hdr -d 'Write the distribution of times to this file, as HdrHistogram plots it' -r -F
+complete -c echod -n "__fish_echod_using_subcommand ping" -l fail-if -d 'Exit with 1 if this is true, such as \'p99>2ms || loss>0.1%\'; may be repeated' -r
+complete -c echod -n "__fish_echod_using_subcommand ping" -l connect -d 'A connection for each probe: measures connect, echo and close'
+complete -c echod -n "__fish_echod_using_subcommand ping" -s 4 -d 'Only IPv4 addresses of a name'
+complete -c echod -n "__fish_echod_using_subcommand ping" -s 6 -d 'Only IPv6 addresses of a name'
+complete -c echod -n "__fish_echod_using_subcommand ping" -l dont-fragment -d 'Set the bit that forbids routers to fragment'
+complete -c echod -n "__fish_echod_using_subcommand ping" -l strict -d 'Exit with 75 if the measurement itself was not valid'
+complete -c echod -n "__fish_echod_using_subcommand ping" -s q -l quiet -d 'Only the summary, and no warning'
+complete -c echod -n "__fish_echod_using_subcommand ping" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s W -l timeout -d 'How long an answer may take' -r
 complete -c echod -n "__fish_echod_using_subcommand selftest" -l service -d 'The service of the servers; left out, a well-known port tells (7, 9, 13, 17, 19, 37), else it is echo' -r -f -a "echo\t''
 discard\t''
@@ -77,7 +106,9 @@ qotd\t''
 daytime\t''
 time\t''"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-datagram:"

@@ -5,7 +5,7 @@ pub const PING: &str = "\
 Examples:
   echod ping udp://192.0.2.7:7           a probe a second until Ctrl-C
   echod ping -c 5 tcp://[2001:db8::7]:7 unix:/run/echod/echod.sock
-                                         five each, one after the other
+                                         five to each, side by side
   echod ping --flows 16 udp://192.0.2.7:7
                                          over 16 source ports: is one path dead?
   echod ping --connect -c 10 tcp://192.0.2.7:7
@@ -14,11 +14,11 @@ Examples:
                                          a check for scripts
 
 Exit codes:
-  0   answers came, and no condition of --fail-if is true
+  0   answers came from every server, and no condition of --fail-if is true
   1   a condition of --fail-if is true
   64  wrong command line
   68  a host name is unknown
-  69  nobody answered
+  69  a server did not answer at all (ping(8) has 1 for that)
   71  a socket of this machine failed
   74  a file or the report cannot be written
   75  --strict: the measurement was not valid

@@ -127,6 +127,14 @@ impl Probes {
         }
     }
 
+    /// The number of a probe whose beginning is quoted, as in an ICMP error.
+    pub fn quoted(&self, start: &[u8]) -> Option<u64> {
+        let (header, rest) = start.split_first_chunk::<8>().filter(|_| self.size >= HEADER)?;
+        let is_ours = header[..4] == MAGIC && header[4..] == self.run.to_be_bytes();
+        let sequence = rest.first_chunk::<8>().filter(|_| is_ours)?;
+        Some(u64::from_be_bytes(*sequence))
+    }
+
     /// When the probe was sent, in nanoseconds after the start of the run, if it has room for that.
     pub fn sent(&self, answer: &[u8]) -> Option<u64> {
         let bytes = answer.get(16..HEADER).filter(|_| self.size >= HEADER)?;
@@ -188,6 +196,9 @@ mod tests {
         }
         let probes = Probes::new(7, 64);
         assert_eq!(probes.sent(&probe(&probes, 3)), Some(12_345));
+        let quoted = probe(&probes, 3);
+        assert_eq!((probes.quoted(&quoted[..16]), probes.quoted(&quoted[..15])), (Some(3), None));
+        assert_eq!(Probes::new(8, 64).quoted(&quoted), None);
         assert_eq!(Probes::new(7, 0).check(&[]), Answer::Whole { sequence: 0 });
     }
 

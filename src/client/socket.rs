@@ -65,8 +65,12 @@ pub fn unreachable(target: &Target, error: &io::Error) -> Failure {
         Peer::Inet(_) => "check that the server runs, and the route to it",
         _ => "check that the server runs, and the name of its socket",
     };
-    let text = format!("cannot reach {}: {}; {cure}", target.url, error_text(error));
-    Failure::new(Exit::Unavailable, text)
+    let is_forbidden = matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM));
+    let (exit, cure) = match is_forbidden {
+        true => (Exit::NoPermission, "check the rights of the socket, or the firewall of this machine"),
+        false => (Exit::Unavailable, cure),
+    };
+    Failure::new(exit, format!("cannot reach {}: {}; {cure}", target.url, error_text(error)))
 }
 
 /// Checks that the options fit the target.

@@ -92,6 +92,12 @@ pub enum Command {
     /// The exit code is 0 if it is admitted, as far as the limits allow, and 77 if it is refused.
     Explain(Explain),
 
+    /// Send a probe a second to an echo server, this one or any other, and tell how long each took
+    ///
+    /// Every byte of an answer is checked. The summary at the end is in the words of ping(8).
+    #[cfg(feature = "client")]
+    Ping(options::Ping),
+
     /// Hold a live server, this one or any other, to the RFC of its service
     ///
     /// Prints a line for each check (TAP version 14). The exit code is 0 if all is as the RFC says, 1 if something is not, and 69 if
@@ -134,7 +140,7 @@ impl Cli {
         let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
         let matches = command
             .try_get_matches_from_mut(&arguments)
-            .map_err(|error| advice::add(error, arguments.iter().any(|word| word == "explain")))?;
+            .map_err(|error| advice::add(error, advice::Context::of(&arguments)))?;
         if let Some((name, _)) = matches.subcommand() {
             // `explain` reads the same inputs, wherever they stand.
             let shared = if name == "explain" { &["config", "listen"][..] } else { &[] };

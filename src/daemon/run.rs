@@ -13,7 +13,7 @@ use log::{info, warn};
 use serde::Serialize;
 
 #[cfg(feature = "client")]
-use crate::client::selftest;
+use crate::client::{ping, selftest};
 use crate::{
     access::guard,
     command::{
@@ -57,6 +57,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             print(&answer.text)?;
             return answer.refusal.map_or(Ok(()), Err);
         }
+        #[cfg(feature = "client")]
+        Some(Command::Ping(options)) => return ping::run(options),
         #[cfg(feature = "client")]
         Some(Command::Selftest(options)) => return selftest::run(options),
         None => {}

@@ -25,6 +25,18 @@ const MOST: usize = 256;
 const PORT_UNREACHABLE: [(u8, u8, u8); 2] =
     [(libc::SO_EE_ORIGIN_ICMP, 3, 3), (libc::SO_EE_ORIGIN_ICMP6, 1, 4)];
 
+/// Besides: the protocol is unreachable, and the three ways in which a firewall says no (RFC 1812, section 5.2.7.1; RFC 4443).
+const REFUSALS: [(u8, u8, u8); 8] = [
+    (libc::SO_EE_ORIGIN_ICMP, 3, 3),
+    (libc::SO_EE_ORIGIN_ICMP6, 1, 4),
+    (libc::SO_EE_ORIGIN_ICMP, 3, 2),
+    (libc::SO_EE_ORIGIN_ICMP, 3, 9),
+    (libc::SO_EE_ORIGIN_ICMP, 3, 10),
+    (libc::SO_EE_ORIGIN_ICMP, 3, 13),
+    (libc::SO_EE_ORIGIN_ICMP6, 1, 1),
+    (libc::SO_EE_ORIGIN_ICMP6, 1, 6),
+];
+
 /// Turns the error queue of this socket on or off.
 pub fn enable(socket: &impl AsFd, ipv6: bool, wanted: bool) -> io::Result<()> {
     if ipv6 {
@@ -80,6 +92,46 @@ pub fn drain(socket: BorrowedFd<'_>, mut closed: impl FnMut(IpAddr, u16)) {
     }
 }
 
+/// What the network said of a datagram that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feedback {
+    /// The error as a call would have it.
+    pub errno: i32,
+    /// Whether nobody listens there, or a firewall refuses the datagram.
+    pub is_refusal: bool,
+    /// Bytes of the datagram that are quoted.
+    pub quoted: usize,
+}
+
+/// Takes the next entry of the queue that came from the network, and copies what it quotes of the datagram to `quote`.
+pub fn take(socket: BorrowedFd<'_>, quote: &mut [u8]) -> Option<Feedback> {
+    let mut control = [0; 512];
+    for _ in 0..MOST {
+        let mut pieces = [IoSliceMut::new(quote)];
+        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+        let message =
+            match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags) {
+                Ok(message) => message,
+                Err(Errno::EINTR) => continue,
+                Err(_) => return None,
+            };
+        let found = message.cmsgs().into_iter().flatten().find_map(|error| match error {
+            ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)
+                if [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin) =>
+            {
+                let is_refusal = REFUSALS.contains(&(error.ee_origin, error.ee_type, error.ee_code));
+                let errno = error.ee_errno.cast_signed();
+                Some(Feedback { errno, is_refusal, quoted: message.bytes })
+            }
+            _ => None,
+        });
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -103,6 +155,12 @@ mod tests {
             drain(ours.as_fd(), |address, port| reported.push((address, port)));
             assert_eq!(reported, [(loopback, closed.port())]);
             drain(ours.as_fd(), |_, _| panic!("the queue is empty"));
+            assert_eq!(ours.send_to(b"quoted", closed).unwrap(), 6);
+            let mut quote = [0; 16];
+            let feedback = take(ours.as_fd(), &mut quote).unwrap();
+            assert_eq!(feedback, Feedback { errno: libc::ECONNREFUSED, is_refusal: true, quoted: 6 });
+            assert_eq!(&quote[..6], b"quoted");
+            assert_eq!(take(ours.as_fd(), &mut quote), None);
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod socket_filter;
 pub mod spawn;
 pub mod stamps;
 pub mod task_name;
+pub mod tcp_info;
 pub mod thread;
 pub mod transport;
 pub mod unix_diag;

@@ -1,5 +1,7 @@
 //! Advice for a wrong command line: words and options of other daemons, and values written without their option.
 
+use std::ffi::OsString;
+
 use clap::{
     Error,
     builder::StyledStr,
@@ -8,15 +10,41 @@ use clap::{
 
 use crate::config;
 
-/// Adds the likely intention to `error`. `explains` if the command line has the command `explain`.
-pub(super) fn add(mut error: Error, explains: bool) -> Error {
+/// Which command the line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// None, or one that is unknown.
+    Daemon,
+    /// `explain`.
+    Explain,
+    /// One that measures a server.
+    Client,
+}
+
+impl Context {
+    /// That of a whole command line.
+    pub(super) fn of(arguments: &[OsString]) -> Context {
+        let has = |name: &str| arguments.iter().any(|word| word == name);
+        match CLIENT.iter().find(|name| has(name)) {
+            _ if has("explain") => Context::Explain,
+            Some(_) => Context::Client,
+            None => Context::Daemon,
+        }
+    }
+}
+
+/// The commands that measure a server.
+const CLIENT: &[&str] = if cfg!(feature = "client") { &["ping", "bench", "selftest"] } else { &[] };
+
+/// Adds the likely intention to `error`.
+pub(super) fn add(mut error: Error, context: Context) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         _ => None,
     };
     let word = text(ContextKind::InvalidSubcommand).or_else(|| text(ContextKind::InvalidArg));
     let wrong = matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-    let Some(tip) = word.filter(|_| wrong).and_then(|word| intention(&word, explains)) else { return error };
+    let Some(tip) = word.filter(|_| wrong).and_then(|word| intention(&word, context)) else { return error };
     // The similarly spelled option that clap suggests is mostly unrelated.
     error.remove(ContextKind::SuggestedArg);
     error.remove(ContextKind::SuggestedSubcommand);
@@ -25,10 +53,14 @@ pub(super) fn add(mut error: Error, explains: bool) -> Error {
 }
 
 /// What to type instead of `word`.
-fn intention(word: &str, explains: bool) -> Option<String> {
+fn intention(word: &str, context: Context) -> Option<String> {
+    let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
     match word.strip_prefix('-') {
-        Some(_) => option(word.trim_start_matches('-').split('=').next().unwrap_or_default()),
-        None if explains => Some("`echod explain --listener NAME --from ADDRESS[:PORT]`".to_owned()),
+        Some(_) if context == Context::Client => client_option(name).map(str::to_owned),
+        Some(_) => option(name),
+        None if context == Context::Explain => {
+            Some("`echod explain --listener NAME --from ADDRESS[:PORT]`".to_owned())
+        }
         None => argument(word),
     }
 }
@@ -75,6 +107,25 @@ fn option(name: &str) -> Option<String> {
     })
 }
 
+/// What to type instead of an option that other clients have.
+fn client_option(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "p" | "P" | "port" | "host" | "H" | "tcp" | "udp" | "unix" | "protocol" | "u" | "l" | "listen" => {
+            "the server is one URL: `echod ping udp://HOST:7`, `tcp://…` or `unix:PATH`"
+        }
+        "I" | "interface" => "`--device INTERFACE` or `--source ADDR`",
+        "Q" | "tos" | "z" => "`--dscp EF`",
+        "M" | "df" | "pmtudisc" => "`--dont-fragment`",
+        "t" | "hops" | "m" => "`--ttl N`",
+        "f" | "flood" | "A" | "adaptive" => "`echod bench URL` sends as fast as answers come",
+        "n" | "numeric" | "D" | "O" => "leave it out: addresses are printed, and each probe that is lost",
+        "json" | "csv" | "format" => "`--output json`, `jsonl`, `csv` or `markdown`",
+        "packets" | "number" => "`--count N`",
+        "ports" | "paths" | "ecmp" => "`--flows N`",
+        _ => return None,
+    })
+}
+
 /// What to type instead of an argument without an option.
 fn argument(word: &str) -> Option<String> {
     let lower = word.to_ascii_lowercase();
@@ -102,7 +153,14 @@ fn argument(word: &str) -> Option<String> {
         "config" | "print-config" | "printconfig" | "dump" | "defaults" | "keys" => {
             "`echod --config FILE` reads a file, `echod --print-config` prints the values that are in effect"
         }
-        "probe" | "ping" | "connect" | "client" | "health" | "healthcheck" | "send" => {
+        "fping" | "echoping" | "tcping" | "tcpping" | "udpping" | "hping3" | "nping" | "pong" | "rtt"
+        | "latency" | "measure" | "monitor" | "client" | "connect"
+            if cfg!(feature = "client") =>
+        {
+            "`echod ping URL` sends a probe a second, `echod --probe URL` asks once for an echo"
+        }
+        "ping" => "`echod --probe URL` asks a listener for an echo; this echod was built without its client",
+        "probe" | "connect" | "client" | "health" | "healthcheck" | "send" => {
             "`echod --probe URL` asks a listener for an echo"
         }
         "version" => "`echod --version`",
@@ -140,7 +198,15 @@ mod tests {
             ("stop", "systemctl stop echod"),
             ("reload", "kill -HUP"),
             ("check", "`echod --check`"),
-            ("ping", "`echod --probe URL`"),
+            ("health", "`echod --probe URL`"),
+            #[cfg(feature = "client")]
+            ("fping", "`echod ping URL`"),
+            #[cfg(feature = "client")]
+            ("ping --port 7", "`echod ping udp://HOST:7`"),
+            #[cfg(feature = "client")]
+            ("ping -I lo", "`--device INTERFACE`"),
+            #[cfg(not(feature = "client"))]
+            ("ping", "without its client"),
             ("my.toml", "`echod --config my.toml`"),
             ("/etc/echod", "`echod --config /etc/echod`"),
             ("tcp://127.0.0.1:7", "`echod --listen tcp://127.0.0.1:7`"),
