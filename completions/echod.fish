@@ -59,6 +59,7 @@ complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (s
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
 complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
 complete -c echod -n "__fish_echod_needs_command" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
+complete -c echod -n "__fish_echod_needs_command" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
 complete -c echod -n "__fish_echod_needs_command" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
@@ -98,6 +99,40 @@ complete -c echod -n "__fish_echod_using_subcommand ping" -l dont-fragment -d 'S
 complete -c echod -n "__fish_echod_using_subcommand ping" -l strict -d 'Exit with 75 if the measurement itself was not valid'
 complete -c echod -n "__fish_echod_using_subcommand ping" -s q -l quiet -d 'Only the summary, and no warning'
 complete -c echod -n "__fish_echod_using_subcommand ping" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand bench" -s d -l duration -d 'How long each round measures, and each step of --search' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l rate -d 'Open loop: send so many messages a second over all connections, on a plan that does not wait for answers' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l connections -d 'So many connections, or source ports of datagrams' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l window -d 'Closed loop: so many messages in flight on each connection' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l search -d 'Find the highest rate at which this holds, such as \'p99<1ms\'' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l idle -d 'Hold so many silent connections beside; with --compare several numbers, one row each' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l warm-up -d 'Send before the first round without measuring' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l rounds -d 'Measure so many rounds; their times are merged, and the spread of the rounds is told' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -s s -l size -d 'Bytes of a message' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -s W -l timeout -d 'How long a message may take; an answer that comes later is counted as late' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l compare -d 'Compare these modes of echod, or all: each is started on a port of its own and measured in turn' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l plot -d 'Draw the latency distributions, and with --compare the cost over idle connections, as SVG' -r -F
+complete -c echod -n "__fish_echod_using_subcommand bench" -l source -d 'Send from this address, and port' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l device -d 'Send through this interface' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l dscp -d 'Mark packets: 0 to 63, or a name such as EF, AF41, CS6' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l ttl -d 'Hops that packets may take' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l timestamps -d 'Which clock tells when an answer arrived: that of the kernel, where it stamps datagrams, or ours' -r -f -a "kernel\t'The kernel stamps datagrams when they arrive (SO_TIMESTAMPING, socket(7))'
+user\t'The client reads the clock when it has received'"
+complete -c echod -n "__fish_echod_using_subcommand bench" -s o -l output -d 'How the report is printed' -r -f -a "text\t'For people, and for parsers of ping(8)'
+json\t'One object at the end'
+jsonl\t'A line for each probe, then the object'
+csv\t'A line for each target'
+markdown\t'A table'"
+complete -c echod -n "__fish_echod_using_subcommand bench" -l save -d 'Write the JSON report to this file too' -r -F
+complete -c echod -n "__fish_echod_using_subcommand bench" -l hdr -d 'Write the distribution of times to this file, as HdrHistogram plots it' -r -F
+complete -c echod -n "__fish_echod_using_subcommand bench" -l fail-if -d 'Exit with 1 if this is true, such as \'p99>2ms || loss>0.1%\'; may be repeated' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l spin -d 'Wait for the moment of a send on the processor: exact, and at the cost of one core'
+complete -c echod -n "__fish_echod_using_subcommand bench" -l remote -d 'Measure a target that is not this machine'
+complete -c echod -n "__fish_echod_using_subcommand bench" -s 4 -d 'Only IPv4 addresses of a name'
+complete -c echod -n "__fish_echod_using_subcommand bench" -s 6 -d 'Only IPv6 addresses of a name'
+complete -c echod -n "__fish_echod_using_subcommand bench" -l dont-fragment -d 'Set the bit that forbids routers to fragment'
+complete -c echod -n "__fish_echod_using_subcommand bench" -l strict -d 'Exit with 75 if the measurement itself was not valid'
+complete -c echod -n "__fish_echod_using_subcommand bench" -s q -l quiet -d 'Only the summary, and no warning'
+complete -c echod -n "__fish_echod_using_subcommand bench" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s W -l timeout -d 'How long an answer may take' -r
 complete -c echod -n "__fish_echod_using_subcommand selftest" -l service -d 'The service of the servers; left out, a well-known port tells (7, 9, 13, 17, 19, 37), else it is echo' -r -f -a "echo\t''
 discard\t''
@@ -106,9 +141,11 @@ qotd\t''
 daytime\t''
 time\t''"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest help" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-datagram:"
+complete -c echod -n "__fish_echod_using_subcommand bench" -f -a "tcp:// udp:// unix: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-datagram:"

@@ -33,8 +33,12 @@ Examples:
                                          closed loop: as fast as answers come
   echod bench --search 'p99<1ms' udp://127.0.0.1:7777
                                          the highest rate that holds
+  echod bench --connections 50 --idle 900 tcp://127.0.0.1:7777
+                                         with 900 more that are silent
   echod bench --compare epoll,threading --idle 0,1000
                                          modes of echod beside each other
+  echod bench --rate 1k --fail-if 'p99>2ms || loss>0.1%' tcp://127.0.0.1:7777
+                                         a check for scripts
   echod bench --remote --rate 500 udp://192.0.2.7:7
                                          another machine, which you may load
 

@@ -51,8 +51,8 @@ pub struct Ping {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::BENCH)]
 pub struct Bench {
-    /// How long each round measures
-    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    /// How long each round measures, and each step of --search
+    #[arg(short, long, value_name = "TIME", default_value = "3s", value_parser = duration)]
     pub duration: Duration,
 
     /// Open loop: send so many messages a second over all connections, on a plan that does not wait for answers

@@ -98,6 +98,13 @@ pub enum Command {
     #[cfg(feature = "client")]
     Ping(options::Ping),
 
+    /// Measure how fast servers answer, and how much they can do
+    ///
+    /// The server may be any that echoes. The exit code is 0 if it has answered, 1 if a condition of --fail-if is true, 69 if it has
+    /// not answered, and 75 with --strict if the figures are doubtful.
+    #[cfg(feature = "client")]
+    Bench(Box<options::Bench>),
+
     /// Hold a live server, this one or any other, to the RFC of its service
     ///
     /// Prints a line for each check (TAP version 14). The exit code is 0 if all is as the RFC says, 1 if something is not, and 69 if

@@ -23,13 +23,13 @@ pub(super) trait Channel {
     fn socket(&self) -> &Socket;
 
     /// Sends so many messages at `now` that were planned for `planned`. What the socket has no room for waits.
-    fn send(&mut self, count: u32, planned: u64, now: u64, shared: &mut Shared);
+    fn send(&mut self, count: u32, planned: u64, now: u64, state: &mut LoopState);
 
     /// Takes what has arrived. Returns how many messages have got their fate.
-    fn receive(&mut self, shared: &mut Shared) -> u32;
+    fn receive(&mut self, state: &mut LoopState) -> u32;
 
     /// Sends what waits for room.
-    fn flush(&mut self, shared: &mut Shared);
+    fn flush(&mut self, state: &mut LoopState);
 
     /// Whether something waits for room.
     fn is_blocked(&self) -> bool;
@@ -38,17 +38,17 @@ pub(super) trait Channel {
     fn is_over(&self) -> bool;
 
     /// Gives up messages that were sent too long ago, and returns how many more may be sent for them.
-    fn expire(&mut self, now: u64, shared: &mut Shared) -> u32;
+    fn expire(&mut self, now: u64, state: &mut LoopState) -> u32;
 
     /// Messages whose fate is open.
     fn pending(&self) -> u64;
 
     /// Ends a round: what is open gets its fate.
-    fn close(&mut self, shared: &mut Shared);
+    fn close(&mut self, state: &mut LoopState);
 }
 
 /// What all sockets of a loop use.
-pub(super) struct Shared {
+pub(super) struct LoopState {
     pub(super) probes: Probes,
     /// How long an answer may take.
     pub(super) timeout: u64,
@@ -63,7 +63,7 @@ pub(super) struct Shared {
     pub(super) now: u64,
 }
 
-impl Shared {
+impl LoopState {
     pub(super) fn new(probes: Probes, timeout: u64, epoch: u64) -> Self {
         Self {
             probes,

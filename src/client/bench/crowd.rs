@@ -42,21 +42,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// 71 if the user may not have so many.
 pub(super) fn allow(sockets: u64) -> Result<(), Failure> {
     let needed = sockets + OWN;
-    let failed = |error: nix::errno::Errno| {
-        Failure::new(Exit::System, format!("cannot change the limit of open files: {}", error.desc()))
-    };
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
-    if soft >= needed {
-        return Ok(());
-    }
-    if hard < needed {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < needed {
+        true => setrlimit(Resource::RLIMIT_NOFILE, needed, hard),
+        false => Ok(()),
+    });
+    raised.map_err(|_| {
+        let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
         let text = format!(
             "cannot have {sockets} sockets: this process may open {hard} files; raise the limit (`ulimit -Hn`, or LimitNOFILE= of its \
              unit), or ask for fewer with --connections and --idle"
         );
-        return Err(Failure::new(Exit::System, text));
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(failed)
+        Failure::new(Exit::System, text)
+    })
 }
 
 /// Connected sockets, and how long each took to connect.

@@ -10,7 +10,7 @@ use socket2::Socket;
 
 use super::{
     super::probe::Answer,
-    channel::{Channel, Shared, number, sequence},
+    channel::{Channel, LoopState, number, sequence},
     flights::{Flights, Known},
 };
 use crate::sys::clock;
@@ -37,48 +37,48 @@ pub(super) struct Datagram {
 
 impl Datagram {
     /// Sends one; false if there is no room.
-    fn send_one(&mut self, planned: u64, now: u64, shared: &mut Shared) -> bool {
-        let size = shared.probes.size();
+    fn send_one(&mut self, planned: u64, now: u64, state: &mut LoopState) -> bool {
+        let size = state.probes.size();
         let number = sequence(self.channel, self.flights.next());
-        shared.probes.write(number, now - shared.epoch, &mut shared.outgoing[..size]);
+        state.probes.write(number, now - state.epoch, &mut state.outgoing[..size]);
         for _ in 0..TRIES {
-            match send(&self.socket, &shared.outgoing[..size], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            match send(&self.socket, &state.outgoing[..size], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(_) => {
-                    shared.tally.sent(planned, now);
-                    shared.tally.fates.lost += self.flights.push(planned, now);
+                    state.tally.sent(planned, now);
+                    state.tally.fates.lost += self.flights.push(planned, now);
                     return true;
                 }
                 Err(Errno::AGAIN) => return false,
                 Err(Errno::INTR) => {}
                 // The failure is that of one sent before, and this one was not sent.
-                Err(Errno::CONNREFUSED) if self.refuse(shared) => {}
+                Err(Errno::CONNREFUSED) if self.refuse(state) => {}
                 Err(error) => {
-                    shared.tally.no_buffers += u64::from(error == Errno::NOBUFS);
+                    state.tally.no_buffers += u64::from(error == Errno::NOBUFS);
                     break;
                 }
             }
         }
-        shared.tally.fates.unsent += 1;
-        shared.tally.error("OTHER");
+        state.tally.fates.unsent += 1;
+        state.tally.error("OTHER");
         self.resting += 1;
         true
     }
 
     /// The peer's host says that nobody listens there. It does not say to which datagram.
-    fn refuse(&mut self, shared: &mut Shared) -> bool {
+    fn refuse(&mut self, state: &mut LoopState) -> bool {
         let is_ours = self.flights.refuse();
         if is_ours {
-            shared.tally.fates.refused += 1;
-            shared.tally.error("REFUSED");
+            state.tally.fates.refused += 1;
+            state.tally.error("REFUSED");
             self.resting += 1;
         }
         is_ours
     }
 
     /// Judges what has arrived. Returns whether a message in flight has its fate now.
-    fn take(&mut self, bytes: &[u8], shared: &mut Shared) -> bool {
-        let answer = shared.probes.check(bytes);
-        let replies = &mut shared.tally.replies;
+    fn take(&mut self, bytes: &[u8], state: &mut LoopState) -> bool {
+        let answer = state.probes.check(bytes);
+        let replies = &mut state.tally.replies;
         let sequence = match answer {
             Answer::Whole { sequence } => sequence,
             Answer::Corrupt => {
@@ -90,13 +90,12 @@ impl Datagram {
                 return false;
             }
         };
-        let Some(number) = number(self.channel, self.flights.next(), sequence, shared.probes.mask()) else {
+        let Some(number) = number(self.channel, self.flights.next(), sequence, state.probes.mask()) else {
             replies.stray += 1;
             return false;
         };
-        let time = shared.probes.sent(bytes);
-        if time.is_some_and(|time| self.flights.sent(number).is_some_and(|sent| sent - shared.epoch != time))
-        {
+        let time = state.probes.sent(bytes);
+        if time.is_some_and(|time| self.flights.sent(number).is_some_and(|sent| sent - state.epoch != time)) {
             replies.corrupt += 1;
             return false;
         }
@@ -107,11 +106,11 @@ impl Datagram {
                 self.highest = self.highest.max(number + 1);
                 if matches!(known, Known::Overdue(_)) {
                     // It was counted as lost when its time was over.
-                    shared.tally.fates.lost -= 1;
-                    shared.tally.answered(times, shared.now, 0);
+                    state.tally.fates.lost -= 1;
+                    state.tally.answered(times, state.now, 0);
                     return false;
                 }
-                shared.tally.answered(times, shared.now, shared.timeout);
+                state.tally.answered(times, state.now, state.timeout);
                 true
             }
             Known::Answered => {
@@ -144,30 +143,30 @@ impl Channel for Datagram {
         &self.socket
     }
 
-    fn send(&mut self, count: u32, planned: u64, now: u64, shared: &mut Shared) {
-        shared.tally.fates.planned += u64::from(count);
+    fn send(&mut self, count: u32, planned: u64, now: u64, state: &mut LoopState) {
+        state.tally.fates.planned += u64::from(count);
         for _ in 0..count {
-            if self.is_blocked() || !self.send_one(planned, now, shared) {
+            if self.is_blocked() || !self.send_one(planned, now, state) {
                 self.waiting.push_back(planned);
             }
         }
     }
 
-    fn receive(&mut self, shared: &mut Shared) -> u32 {
+    fn receive(&mut self, state: &mut LoopState) -> u32 {
         let mut answered = 0;
         for _ in 0..MOST {
-            match recv(&self.socket, &mut *shared.incoming, RecvFlags::DONTWAIT) {
+            match recv(&self.socket, &mut *state.incoming, RecvFlags::DONTWAIT) {
                 Ok((length, _)) => {
-                    shared.now = clock::now();
-                    let incoming = std::mem::take(&mut shared.incoming);
-                    answered += u32::from(self.take(&incoming[..length], shared));
-                    shared.incoming = incoming;
+                    state.now = clock::now();
+                    let incoming = std::mem::take(&mut state.incoming);
+                    answered += u32::from(self.take(&incoming[..length], state));
+                    state.incoming = incoming;
                     // What is doubled comes with the next event.
                     if self.flights.in_flight() == 0 {
                         break;
                     }
                 }
-                Err(Errno::CONNREFUSED) => _ = self.refuse(shared),
+                Err(Errno::CONNREFUSED) => _ = self.refuse(state),
                 Err(Errno::INTR) => {}
                 Err(_) => break,
             }
@@ -175,12 +174,12 @@ impl Channel for Datagram {
         answered
     }
 
-    fn flush(&mut self, shared: &mut Shared) {
+    fn flush(&mut self, state: &mut LoopState) {
         while let Some(planned) = self.waiting.front().copied() {
             let now = clock::now();
-            if now.saturating_sub(planned) > shared.backlog {
-                shared.tally.fates.unsent += 1;
-            } else if !self.send_one(planned, now, shared) {
+            if now.saturating_sub(planned) > state.backlog {
+                state.tally.fates.unsent += 1;
+            } else if !self.send_one(planned, now, state) {
                 return;
             }
             self.waiting.pop_front();
@@ -195,16 +194,16 @@ impl Channel for Datagram {
         false
     }
 
-    fn expire(&mut self, now: u64, shared: &mut Shared) -> u32 {
+    fn expire(&mut self, now: u64, state: &mut LoopState) -> u32 {
         while let Some(planned) = self.waiting.front().copied()
-            && now.saturating_sub(planned) > shared.backlog
+            && now.saturating_sub(planned) > state.backlog
         {
             self.waiting.pop_front();
-            shared.tally.fates.unsent += 1;
+            state.tally.fates.unsent += 1;
         }
-        let lost = self.flights.expire(now.saturating_sub(shared.timeout));
-        shared.tally.fates.lost += lost;
-        (0..lost).for_each(|_| shared.tally.error("TIMEOUT"));
+        let lost = self.flights.expire(now.saturating_sub(state.timeout));
+        state.tally.fates.lost += lost;
+        (0..lost).for_each(|_| state.tally.error("TIMEOUT"));
         lost as u32 + std::mem::take(&mut self.resting)
     }
 
@@ -212,10 +211,10 @@ impl Channel for Datagram {
         self.flights.in_flight() + self.waiting.len() as u64
     }
 
-    fn close(&mut self, shared: &mut Shared) {
-        shared.tally.fates.unsent += self.waiting.len() as u64;
+    fn close(&mut self, state: &mut LoopState) {
+        state.tally.fates.unsent += self.waiting.len() as u64;
         self.waiting.clear();
-        shared.tally.fates.lost += self.flights.close();
+        state.tally.fates.lost += self.flights.close();
         self.resting = 0;
     }
 }

@@ -7,7 +7,7 @@ use socket2::Socket;
 use super::{
     super::{measurement::Warning, options::Bench, target::Target},
     crowd,
-    engine::Outcome,
+    engine::RoundOutcome,
 };
 use crate::{report::decimal::HumanDuration, sys::socket_drops};
 
@@ -35,10 +35,10 @@ pub(super) fn closed_loop() -> Warning {
 
 impl Doubts<'_> {
     /// What the rounds of a target say.
-    pub(super) fn of(&self, target: &Target, outcomes: &[Outcome]) -> Vec<Warning> {
+    pub(super) fn of(&self, target: &Target, outcomes: &[RoundOutcome]) -> Vec<Warning> {
         let mut warnings = Vec::new();
         let mut fatal = |id, text| warnings.push(Warning { id, text, is_fatal: true });
-        let share = |outcome: &Outcome| outcome.busy as f64 / outcome.wall.max(1) as f64;
+        let share = |outcome: &RoundOutcome| outcome.busy as f64 / outcome.wall.max(1) as f64;
         let busiest = outcomes.iter().map(share).fold(0.0, f64::max);
         if busiest > BUSY && !self.options.spin {
             let percent = (busiest * 100.0).min(100.0);
@@ -60,7 +60,7 @@ impl Doubts<'_> {
                 ),
             );
         }
-        let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>();
+        let sum = |of: fn(&RoundOutcome) -> u64| outcomes.iter().map(of).sum::<u64>();
         let planned = sum(|outcome| outcome.tally.fates.planned);
         let left_out = sum(|outcome| outcome.tally.fates.skipped + outcome.tally.fates.unsent);
         let is_open = outcomes.iter().any(|outcome| outcome.tally.open.is_some());

@@ -20,7 +20,7 @@ use rustix::{
 use socket2::Socket;
 
 use super::{
-    channel::{BACKLOG, Channel, Shared},
+    channel::{BACKLOG, Channel, LoopState},
     pace::{Pace, Plan},
     tally::Tally,
 };
@@ -39,8 +39,8 @@ const SPIN: u64 = 60_000;
 const LOOK: u64 = 10_000_000;
 
 /// What a round has found out.
-#[derive(Debug)]
-pub(super) struct Outcome {
+#[derive(Clone, Debug)]
+pub(super) struct RoundOutcome {
     pub(super) tally: Tally,
     /// From the first send to the last answer, or to the end of the sends if that is later.
     pub(super) duration: u64,
@@ -54,7 +54,7 @@ pub(super) struct Outcome {
 /// The sockets of one target.
 pub(super) trait Load {
     /// Sends at this pace, then waits for what is not answered yet. `stop` ends it early.
-    fn round(&mut self, pace: Pace, stop: &AtomicBool) -> io::Result<Outcome>;
+    fn round(&mut self, pace: Pace, stop: &AtomicBool) -> io::Result<RoundOutcome>;
 
     /// Each socket.
     fn sockets(&self) -> Box<dyn Iterator<Item = &Socket> + '_>;
@@ -67,13 +67,13 @@ pub(super) struct Engine<C> {
     channels: Vec<C>,
     /// For which sockets room to send is awaited.
     is_watched: Vec<bool>,
-    shared: Shared,
+    state: LoopState,
     spin: bool,
 }
 
 impl<C: Channel> Engine<C> {
     /// Watches these connected sockets. Unanswered datagrams are remembered up to `most` in all.
-    pub(super) fn new(sockets: Vec<Socket>, shared: Shared, most: usize, spin: bool) -> io::Result<Self> {
+    pub(super) fn new(sockets: Vec<Socket>, state: LoopState, most: usize, spin: bool) -> io::Result<Self> {
         let kernel = epoll::create(CreateFlags::CLOEXEC)?;
         let each = (most / sockets.len().max(1)).max(1024);
         let channels: Vec<C> =
@@ -82,7 +82,7 @@ impl<C: Channel> Engine<C> {
             epoll::add(&kernel, channel.socket(), EventData::new_u64(key), EventFlags::IN)?;
         }
         let is_watched = vec![false; channels.len()];
-        Ok(Self { kernel, ready: Vec::with_capacity(EVENTS), channels, is_watched, shared, spin })
+        Ok(Self { kernel, ready: Vec::with_capacity(EVENTS), channels, is_watched, state, spin })
     }
 
     /// Asks for events about room, or no longer, after something was done with a socket.
@@ -103,7 +103,7 @@ impl<C: Channel> Engine<C> {
     }
 
     fn send(&mut self, at: usize, count: u32, planned: u64, now: u64) -> io::Result<()> {
-        self.channels[at].send(count, planned, now, &mut self.shared);
+        self.channels[at].send(count, planned, now, &mut self.state);
         self.settle(at)
     }
 
@@ -112,8 +112,8 @@ impl<C: Channel> Engine<C> {
         for _ in 0..AT_ONCE {
             let now = clock::now();
             let skipped = plan.skip(now, BACKLOG);
-            self.shared.tally.fates.skipped += skipped;
-            self.shared.tally.fates.planned += skipped;
+            self.state.tally.fates.skipped += skipped;
+            self.state.tally.fates.planned += skipped;
             let Some((number, planned)) = plan.due(now) else { return Ok(false) };
             self.send((number % self.channels.len() as u64) as usize, 1, planned, now)?;
         }
@@ -132,7 +132,7 @@ impl<C: Channel> Engine<C> {
     /// Looks for messages whose time is over.
     fn expire(&mut self, now: u64, may_send: bool) -> io::Result<()> {
         for at in 0..self.channels.len() {
-            let freed = self.channels[at].expire(now, &mut self.shared);
+            let freed = self.channels[at].expire(now, &mut self.state);
             if freed > 0 && may_send {
                 self.send(at, freed, now, now)?;
             }
@@ -152,12 +152,12 @@ impl<C: Channel> Engine<C> {
             let at = data.u64() as usize;
             let mut freed = 0;
             if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
-                freed = self.channels[at].receive(&mut self.shared);
+                freed = self.channels[at].receive(&mut self.state);
             }
             if flags.contains(EventFlags::OUT) {
-                self.channels[at].flush(&mut self.shared);
+                self.channels[at].flush(&mut self.state);
             }
-            let now = self.shared.now;
+            let now = self.state.now;
             match pace {
                 Pace::Closed { until, .. } if freed > 0 && now < *until => self.send(at, freed, now, now)?,
                 _ => self.settle(at)?,
@@ -168,9 +168,9 @@ impl<C: Channel> Engine<C> {
 
     /// How long to wait for answers, once all is sent: if something was odd, the whole time that an answer may take.
     fn linger(&self) -> u64 {
-        let quiet = (3 * self.shared.tally.longest).clamp(1_000_000, self.shared.timeout);
-        match self.shared.tally.is_odd() || self.pending() > 0 {
-            true => self.shared.timeout.max(3 * self.shared.tally.longest),
+        let quiet = (3 * self.state.tally.longest).clamp(1_000_000, self.state.timeout);
+        match self.state.tally.is_odd() || self.pending() > 0 {
+            true => self.state.timeout.max(3 * self.state.tally.longest),
             false => quiet,
         }
     }
@@ -211,7 +211,7 @@ impl<C: Channel> Engine<C> {
                 // Nothing more is to come of a stream that has answered everything.
                 let is_exact = C::IS_EXACT && self.pending() == 0;
                 if is_exact || now >= end + self.linger() {
-                    self.shared.tally.last_answer = self.shared.tally.last_answer.max(end);
+                    self.state.tally.last_answer = self.state.tally.last_answer.max(end);
                     break;
                 }
                 wake = wake.min(end + self.linger());
@@ -226,23 +226,23 @@ impl<C: Channel> Engine<C> {
             self.happened(pace)?;
         }
         for channel in &mut self.channels {
-            channel.close(&mut self.shared);
+            channel.close(&mut self.state);
         }
-        Ok(self.shared.tally.last_answer - start)
+        Ok(self.state.tally.last_answer - start)
     }
 }
 
 impl<C: Channel> Load for Engine<C> {
-    fn round(&mut self, mut pace: Pace, stop: &AtomicBool) -> io::Result<Outcome> {
+    fn round(&mut self, mut pace: Pace, stop: &AtomicBool) -> io::Result<RoundOutcome> {
         let is_open = matches!(pace, Pace::Open(_));
-        self.shared.tally = Tally::new(is_open);
-        self.shared.backlog = if is_open { BACKLOG } else { u64::MAX };
+        self.state.tally = Tally::new(is_open);
+        self.state.backlog = if is_open { BACKLOG } else { u64::MAX };
         let (start, busy) = (clock::now(), processor_time());
         let duration = self.run(&mut pace, stop)?;
         let (busy, wall) = (processor_time() - busy, clock::now() - start);
-        let tally = std::mem::take(&mut self.shared.tally);
+        let tally = std::mem::take(&mut self.state.tally);
         let over = self.channels.iter().filter(|channel| channel.is_over()).count();
-        Ok(Outcome { tally, duration, busy, wall, over })
+        Ok(RoundOutcome { tally, duration, busy, wall, over })
     }
 
     fn sockets(&self) -> Box<dyn Iterator<Item = &Socket> + '_> {

@@ -4,26 +4,21 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     sync::atomic::Ordering::Relaxed,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use nix::sys::prctl::set_timerslack;
 
 use super::{
-    super::{
-        histogram::Histogram,
-        measurement::{Measurement, Model, Round, Settings, TargetResult},
-        options::Bench,
-        probe::Probes,
-        target::Target,
-    },
-    channel::Shared,
+    super::{histogram::Histogram, measurement::Measurement, options::Bench, probe::Probes, target::Target},
+    channel::LoopState,
     crowd::{self, Crowd},
     datagram::Datagram,
-    doubts::{Doubts, closed_loop},
-    engine::{Engine, Load, Outcome},
+    doubts::Doubts,
+    engine::{Engine, Load, RoundOutcome},
     pace::{Pace, Plan},
-    progress::{Progress, Step},
+    progress::{Progress, ProgressStep},
+    result::{result, summary},
     stream::Stream,
 };
 use crate::{
@@ -52,19 +47,19 @@ pub fn measure(
     options: &Bench,
     progress: &mut dyn Progress,
 ) -> Result<Measurement, Failure> {
-    let mut sessions = open(targets, options, progress)?;
-    for session in &mut sessions {
-        session.warm_up(options, progress)?;
+    let mut runs = open(targets, options, progress)?;
+    for run in &mut runs {
+        run.warm_up(options, progress)?;
     }
     let started = SystemTime::now();
     let offset = stamps::clock_offset();
     for number in 1..=options.rounds {
-        for session in &mut sessions {
-            session.measured_round(options, number, progress)?;
+        for run in &mut runs {
+            run.measured_round(options, number, progress)?;
         }
     }
     let doubts = Doubts { options, clock_moved: stamps::clock_offset() - offset };
-    Ok(conclude(sessions, options, started, &doubts))
+    Ok(conclude(runs, options, started, &doubts))
 }
 
 /// Connects to all targets.
@@ -72,54 +67,32 @@ pub(super) fn open(
     targets: &[Target],
     options: &Bench,
     progress: &dyn Progress,
-) -> Result<Vec<Session>, Failure> {
+) -> Result<Vec<TargetRun>, Failure> {
     targets.iter().try_for_each(|target| check(target, options))?;
     let idle = options.idle.first().copied().unwrap_or_default();
     let each = u64::from(options.connections) + u64::from(idle);
     crowd::allow(each * targets.len() as u64)?;
     // Waits end when they should, and not up to 50 microseconds later (prctl(2), PR_SET_TIMERSLACK).
     let _ = set_timerslack(1);
-    targets.iter().map(|target| Session::open(target, options, idle, progress)).collect()
+    targets.iter().map(|target| TargetRun::open(target, options, idle, progress)).collect()
 }
 
 /// Puts together what the rounds found out.
 pub(super) fn conclude(
-    sessions: Vec<Session>,
+    runs: Vec<TargetRun>,
     options: &Bench,
     started: SystemTime,
     doubts: &Doubts<'_>,
 ) -> Measurement {
     let mut warnings = Vec::new();
     let mut results = Vec::new();
-    for session in sessions {
-        let result = session.result(doubts, &mut warnings);
-        results.push(result);
+    for run in runs {
+        warnings.extend(doubts.of(&run.target, &run.outcomes));
+        warnings.extend(doubts.sockets(&run.target, run.load.sockets(), &run.idle));
+        results.push(result(run.target, Some(run.connect), run.outcomes));
     }
     warnings.extend(doubts.clock());
-    let is_open = options.rate.is_some() || options.search.is_some();
-    if !is_open {
-        warnings.push(closed_loop());
-    }
-    let of_one = |result: &TargetResult| result.rounds.iter().map(|round| round.duration).sum();
-    Measurement {
-        kind: "bench",
-        started,
-        duration: results.iter().map(of_one).max().unwrap_or_default(),
-        warm_up: options.warm_up,
-        timestamps: "user",
-        settings: Settings {
-            size: options.size,
-            timeout: options.timeout,
-            interval: None,
-            rate: options.rate,
-            connections: options.connections,
-            window: (!is_open).then_some(options.window),
-            rounds: options.rounds,
-            idle: options.idle.first().copied().unwrap_or_default(),
-        },
-        targets: results,
-        warnings,
-    }
+    summary(options, results, warnings, started)
 }
 
 /// Whether the options fit the target.
@@ -149,39 +122,39 @@ fn check(target: &Target, options: &Bench) -> Result<(), Failure> {
 }
 
 /// A target with its sockets, and what was found out so far.
-pub(super) struct Session {
+pub(super) struct TargetRun {
     target: Target,
     load: Box<dyn Load>,
     connect: Histogram,
     /// Silent connections.
     idle: Vec<socket2::Socket>,
-    pub(super) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<RoundOutcome>,
     /// Nothing came back at all.
     is_silent: bool,
 }
 
-impl Session {
+impl TargetRun {
     fn open(
         target: &Target,
         options: &Bench,
         idle: u32,
         progress: &dyn Progress,
-    ) -> Result<Session, Failure> {
+    ) -> Result<TargetRun, Failure> {
         let (common, stop) = (&options.common, progress.stop());
         let silent = Crowd::open(target, common, 0, idle as usize, stop)?;
         let connections = options.connections as usize;
         let crowd = Crowd::open(target, common, silent.sockets.len(), connections, stop)?;
         let run = RandomState::new().hash_one(clock::now()) as u32;
         let timeout = options.timeout.as_nanos() as u64;
-        let shared = Shared::new(Probes::new(run, options.size), timeout, clock::now());
+        let state = LoopState::new(Probes::new(run, options.size), timeout, clock::now());
         let load: io::Result<Box<dyn Load>> = match target.protocol.is_stream() {
             true => {
-                Engine::<Stream>::new(crowd.sockets, shared, 0, options.spin).map(|load| Box::new(load) as _)
+                Engine::<Stream>::new(crowd.sockets, state, 0, options.spin).map(|load| Box::new(load) as _)
             }
-            false => Engine::<Datagram>::new(crowd.sockets, shared, REMEMBERED, options.spin)
+            false => Engine::<Datagram>::new(crowd.sockets, state, REMEMBERED, options.spin)
                 .map(|load| Box::new(load) as _),
         };
-        Ok(Session {
+        Ok(TargetRun {
             target: target.clone(),
             load: load.map_err(|error| failed(&error))?,
             connect: crowd.connect,
@@ -193,7 +166,7 @@ impl Session {
 
     pub(super) fn warm_up(&mut self, options: &Bench, progress: &mut dyn Progress) -> Result<(), Failure> {
         if !options.warm_up.is_zero() {
-            let step = Step { what: "warm-up".to_owned(), lasts: options.warm_up };
+            let step = ProgressStep { what: "warm-up".to_owned(), lasts: options.warm_up };
             self.round(options, options.rate, &step, progress)?;
         }
         Ok(())
@@ -209,7 +182,8 @@ impl Session {
         if (self.is_silent || progress.stop().load(Relaxed)) && !self.outcomes.is_empty() {
             return Ok(());
         }
-        let step = Step { what: format!("round {number} of {}", options.rounds), lasts: options.duration };
+        let step =
+            ProgressStep { what: format!("round {number} of {}", options.rounds), lasts: options.duration };
         let outcome = self.round(options, options.rate, &step, progress)?;
         self.outcomes.push(outcome);
         Ok(())
@@ -220,9 +194,9 @@ impl Session {
         &mut self,
         options: &Bench,
         rate: Option<u64>,
-        step: &Step,
+        step: &ProgressStep,
         progress: &mut dyn Progress,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<RoundOutcome, Failure> {
         progress.begin(step);
         let (start, lasts) = (clock::now(), step.lasts.as_nanos() as u64);
         let pace = match rate {
@@ -234,41 +208,6 @@ impl Session {
         let outcome = outcome.map_err(|error| failed(&error))?;
         self.is_silent = outcome.tally.fates.ok + outcome.tally.fates.late == 0;
         Ok(outcome)
-    }
-
-    fn result(
-        self,
-        doubts: &Doubts<'_>,
-        warnings: &mut Vec<super::super::measurement::Warning>,
-    ) -> TargetResult {
-        let is_open = self.outcomes.iter().any(|outcome| outcome.tally.open.is_some());
-        let mut result = TargetResult::new(self.target, if is_open { Model::Open } else { Model::Closed });
-        if self.connect.count() > 0 {
-            result.connect = Some(self.connect);
-        }
-        warnings.extend(doubts.of(&result.target, &self.outcomes));
-        warnings.extend(doubts.sockets(&result.target, self.load.sockets(), &self.idle));
-        for Outcome { tally, duration, busy, .. } in self.outcomes {
-            result.fates.add(&tally.fates);
-            result.replies.add(&tally.replies);
-            result.service.add(&tally.service);
-            for (word, count) in tally.errors {
-                *result.errors.entry(word).or_default() += count;
-            }
-            let response = tally.open.map(|open| {
-                result.schedule_error.get_or_insert_default().add(&open.schedule_error);
-                result.response.get_or_insert_default().add(&open.response);
-                open.response
-            });
-            result.rounds.push(Round {
-                duration: Duration::from_nanos(duration),
-                fates: tally.fates,
-                response,
-                service: tally.service,
-                cpu: Duration::from_nanos(busy),
-            });
-        }
-        result
     }
 }
 

@@ -6,9 +6,13 @@
 //!
 //! Read `measure` (warm-up, rounds, what they come to), then `engine` (the loop) with `pace` (when to send), `channel` with `stream`
 //! and `datagram` (what a socket does), `flights` (which datagram is it that an answer belongs to), `tally` (the books of a round)
-//! and `doubts` (what makes the figures doubtful). `crowd` opens the sockets.
+//! `result`
+//! (what rounds come to) and `doubts` (what makes the figures doubtful). `crowd` opens the sockets; `command` runs it all, `search` looks for
+//! the highest rate, and `screen` and `bar` are what people see.
 
+mod bar;
 mod channel;
+mod command;
 mod crowd;
 mod datagram;
 mod doubts;
@@ -17,11 +21,15 @@ mod flights;
 mod measure;
 mod pace;
 mod progress;
+mod result;
+mod screen;
+mod search;
 mod stream;
 mod tally;
 
+pub use command::run;
 pub use measure::measure;
-pub use progress::{Progress, Silent, Step};
+pub use progress::{Progress, ProgressStep, Silent};
 
 #[cfg(test)]
 mod tests;

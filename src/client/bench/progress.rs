@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 /// A part of a run that takes a known time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ProgressStep {
     /// What is done: `warm-up`, `round 2 of 3`.
     pub what: String,
     /// How long it takes.
@@ -14,7 +14,7 @@ pub struct Step {
 /// Is told the steps of a run. Nothing is told inside of a step: it would disturb what is measured.
 pub trait Progress {
     /// A step begins.
-    fn begin(&mut self, step: &Step);
+    fn begin(&mut self, step: &ProgressStep);
 
     /// The last step that began is over.
     fn end(&mut self);
@@ -28,7 +28,7 @@ pub trait Progress {
 pub struct Silent(pub AtomicBool);
 
 impl Progress for Silent {
-    fn begin(&mut self, _: &Step) {}
+    fn begin(&mut self, _: &ProgressStep) {}
 
     fn end(&mut self) {}
 

@@ -9,7 +9,7 @@ use rustix::{
 use socket2::Socket;
 
 use super::{
-    channel::{Channel, Shared, sequence},
+    channel::{Channel, LoopState, sequence},
     tally::Tally,
 };
 use crate::sys::clock;
@@ -48,25 +48,25 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Begins the next message.
-    fn begin(&mut self, planned: u64, now: u64, shared: &mut Shared) {
+    fn begin(&mut self, planned: u64, now: u64, state: &mut LoopState) {
         self.sent.push_back(Sent { number: self.next, planned, sent: now, is_counted: false });
         self.next += 1;
         self.open += 1;
-        shared.tally.sent(planned, now);
+        state.tally.sent(planned, now);
     }
 
     /// Sends the rest of the last message, from byte `from` on.
-    fn write_rest(&mut self, from: usize, shared: &mut Shared) {
+    fn write_rest(&mut self, from: usize, state: &mut LoopState) {
         let Some(last) = self.sent.back().copied() else { return };
-        let size = shared.probes.size();
+        let size = state.probes.size();
         let mut written = from;
         while written < size {
-            let part = &mut shared.outgoing[..];
+            let part = &mut state.outgoing[..];
             let length = part.len().min(size - written);
             let part = &mut part[..length];
             let number = sequence(self.channel, last.number);
-            shared.probes.write_part(number, last.sent - shared.epoch, written, part);
-            match self.write(part, &mut shared.tally) {
+            state.probes.write_part(number, last.sent - state.epoch, written, part);
+            match self.write(part, &mut state.tally) {
                 0 => break,
                 length => written += length,
             }
@@ -75,16 +75,16 @@ impl Stream {
     }
 
     /// Sends several messages at once: a stream carries them as well in one piece.
-    fn write_many(&mut self, count: usize, planned: u64, now: u64, shared: &mut Shared) {
-        let size = shared.probes.size();
-        let mut outgoing = std::mem::take(&mut shared.outgoing);
+    fn write_many(&mut self, count: usize, planned: u64, now: u64, state: &mut LoopState) {
+        let size = state.probes.size();
+        let mut outgoing = std::mem::take(&mut state.outgoing);
         for message in outgoing.chunks_exact_mut(size).take(count) {
             let number = sequence(self.channel, self.next);
-            shared.probes.write(number, now - shared.epoch, message);
-            self.begin(planned, now, shared);
+            state.probes.write(number, now - state.epoch, message);
+            self.begin(planned, now, state);
         }
-        let mut written = self.write(&outgoing[..count * size], &mut shared.tally);
-        shared.outgoing = outgoing;
+        let mut written = self.write(&outgoing[..count * size], &mut state.tally);
+        state.outgoing = outgoing;
         // What did not fit has not been sent.
         while !self.is_over && self.sent.len() > 1 && count * size - written >= size {
             self.sent.pop_back();
@@ -114,17 +114,17 @@ impl Stream {
     }
 
     /// Compares bytes that came with those that were sent. Returns how many messages they complete.
-    fn take(&mut self, mut bytes: &[u8], shared: &mut Shared) -> u32 {
-        let size = shared.probes.size();
+    fn take(&mut self, mut bytes: &[u8], state: &mut LoopState) -> u32 {
+        let size = state.probes.size();
         let mut answered = 0;
         while !bytes.is_empty() {
             let Some(first) = self.sent.front().copied() else {
-                shared.tally.replies.stray += 1;
+                state.tally.replies.stray += 1;
                 break;
             };
             let (part, rest) = bytes.split_at(bytes.len().min(size - self.received));
-            let (number, sent) = (sequence(self.channel, first.number), first.sent - shared.epoch);
-            self.is_wrong |= !shared.probes.is_part(number, sent, self.received, part);
+            let (number, sent) = (sequence(self.channel, first.number), first.sent - state.epoch);
+            self.is_wrong |= !state.probes.is_part(number, sent, self.received, part);
             self.received += part.len();
             bytes = rest;
             if self.received < size {
@@ -139,11 +139,11 @@ impl Stream {
             self.open -= 1;
             match is_wrong {
                 true => {
-                    shared.tally.replies.corrupt += 1;
-                    shared.tally.fates.lost += 1;
+                    state.tally.replies.corrupt += 1;
+                    state.tally.fates.lost += 1;
                 }
                 false => {
-                    shared.tally.answered((first.planned, first.sent), shared.now, shared.timeout);
+                    state.tally.answered((first.planned, first.sent), state.now, state.timeout);
                 }
             }
             answered += 1;
@@ -174,56 +174,56 @@ impl Channel for Stream {
         &self.socket
     }
 
-    fn send(&mut self, count: u32, planned: u64, now: u64, shared: &mut Shared) {
-        shared.tally.fates.planned += u64::from(count);
+    fn send(&mut self, count: u32, planned: u64, now: u64, state: &mut LoopState) {
+        state.tally.fates.planned += u64::from(count);
         if self.is_over {
-            shared.tally.fates.unsent += u64::from(count);
+            state.tally.fates.unsent += u64::from(count);
             return;
         }
-        let at_once = (shared.outgoing.len() / shared.probes.size()).max(1) as u32;
+        let at_once = (state.outgoing.len() / state.probes.size()).max(1) as u32;
         let mut left = count;
         while left > 0 && !self.is_blocked() && !self.is_over {
             let part = left.min(at_once);
             match part {
                 1 => {
-                    self.begin(planned, now, shared);
-                    self.write_rest(0, shared);
+                    self.begin(planned, now, state);
+                    self.write_rest(0, state);
                 }
-                _ => self.write_many(part as usize, planned, now, shared),
+                _ => self.write_many(part as usize, planned, now, state),
             }
             left -= part;
         }
         match self.is_over {
-            true => shared.tally.fates.unsent += u64::from(left),
+            true => state.tally.fates.unsent += u64::from(left),
             false => self.waiting.extend((0..left).map(|_| planned)),
         }
     }
 
-    fn receive(&mut self, shared: &mut Shared) -> u32 {
+    fn receive(&mut self, state: &mut LoopState) -> u32 {
         let mut answered = 0;
         for _ in 0..MOST {
-            let mut incoming = std::mem::take(&mut shared.incoming);
+            let mut incoming = std::mem::take(&mut state.incoming);
             let received = recv(&self.socket, &mut *incoming, RecvFlags::DONTWAIT);
             let room = incoming.len();
             match received {
                 Ok((length, _)) if length > 0 => {
-                    shared.now = clock::now();
-                    answered += self.take(&incoming[..length], shared);
-                    shared.incoming = incoming;
+                    state.now = clock::now();
+                    answered += self.take(&incoming[..length], state);
+                    state.incoming = incoming;
                     if length < room {
                         break;
                     }
                 }
-                Err(Errno::INTR) => shared.incoming = incoming,
+                Err(Errno::INTR) => state.incoming = incoming,
                 Err(Errno::AGAIN) => {
-                    shared.incoming = incoming;
+                    state.incoming = incoming;
                     break;
                 }
                 // The end, or a reset.
                 _ => {
-                    shared.incoming = incoming;
+                    state.incoming = incoming;
                     if !self.is_over {
-                        shared.tally.error("OTHER");
+                        state.tally.error("OTHER");
                     }
                     self.is_over = true;
                     break;
@@ -233,21 +233,21 @@ impl Channel for Stream {
         answered
     }
 
-    fn flush(&mut self, shared: &mut Shared) {
+    fn flush(&mut self, state: &mut LoopState) {
         if let Some(written) = self.written {
-            self.write_rest(written, shared);
+            self.write_rest(written, state);
         }
         while self.written.is_none()
             && !self.is_over
             && let Some(planned) = self.waiting.pop_front()
         {
             let now = clock::now();
-            if now.saturating_sub(planned) > shared.backlog {
-                shared.tally.fates.unsent += 1;
+            if now.saturating_sub(planned) > state.backlog {
+                state.tally.fates.unsent += 1;
                 continue;
             }
-            self.begin(planned, now, shared);
-            self.write_rest(0, shared);
+            self.begin(planned, now, state);
+            self.write_rest(0, state);
         }
     }
 
@@ -260,12 +260,12 @@ impl Channel for Stream {
     }
 
     /// A stream loses nothing: an answer that has not come may still come, and those behind it wait.
-    fn expire(&mut self, now: u64, shared: &mut Shared) -> u32 {
+    fn expire(&mut self, now: u64, state: &mut LoopState) -> u32 {
         while let Some(planned) = self.waiting.front().copied()
-            && now.saturating_sub(planned) > shared.backlog
+            && now.saturating_sub(planned) > state.backlog
         {
             self.waiting.pop_front();
-            shared.tally.fates.unsent += 1;
+            state.tally.fates.unsent += 1;
         }
         0
     }
@@ -277,10 +277,10 @@ impl Channel for Stream {
         }
     }
 
-    fn close(&mut self, shared: &mut Shared) {
-        shared.tally.fates.unsent += self.waiting.len() as u64;
+    fn close(&mut self, state: &mut LoopState) {
+        state.tally.fates.unsent += self.waiting.len() as u64;
         self.waiting.clear();
-        shared.tally.fates.lost += std::mem::take(&mut self.open);
+        state.tally.fates.lost += std::mem::take(&mut self.open);
         self.sent.iter_mut().for_each(|sent| sent.is_counted = true);
     }
 }

@@ -8,7 +8,7 @@ use super::super::{
 };
 
 /// What a round has found out so far. A message that is in flight is in none of the fates but `planned`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) fates: Fates,
     pub(super) replies: Replies,
@@ -26,7 +26,7 @@ pub(super) struct Tally {
 }
 
 /// The times that only a plan has.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct OpenTimes {
     pub(super) response: Histogram,
     pub(super) schedule_error: Histogram,
