@@ -49,6 +49,7 @@ pages! {
     install: "docs/operate/install.md";
     limits: "docs/operate/limits.md";
     logging: "docs/operate/logging.md";
+    measure: "docs/operate/measure.md";
     measuring: "docs/operate/measuring.md";
     modes: "docs/operate/modes.md";
     proxy: "docs/operate/proxy.md";
