@@ -13,7 +13,7 @@ use log::{info, warn};
 use serde::Serialize;
 
 #[cfg(feature = "client")]
-use crate::client::{bench, ping, selftest};
+use crate::client::{bench, compare, ping, selftest};
 use crate::{
     access::guard,
     command::{
@@ -59,6 +59,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         }
         #[cfg(feature = "client")]
         Some(Command::Ping(options)) => return ping::run(options),
+        #[cfg(feature = "client")]
+        Some(Command::Bench(options)) if options.compare.is_some() => return compare::run(options),
         #[cfg(feature = "client")]
         Some(Command::Bench(options)) => return bench::run(options),
         #[cfg(feature = "client")]

@@ -62,6 +62,24 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     })
 }
 
+/// Executes the running binary with `arguments`. Its output and its messages can be read. As a child of [`spawn`] it has a process
+/// group of its own, and the kernel kills it when the calling thread ends.
+#[cfg(feature = "client")]
+pub fn start(arguments: &[&str]) -> io::Result<Child> {
+    let parent = Pid::this();
+    let mut command = Command::new(PROGRAM);
+    command.arg0("echod").args(arguments).process_group(0);
+    OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let prepare = move || {
+        super::fork::die_with(parent);
+        Ok(())
+    };
+    // SAFETY: between fork and exec `prepare` makes only async-signal-safe system calls and allocates nothing.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn()
+}
+
 fn keep_open(fd: RawFd) -> io::Result<()> {
     // SAFETY: the descriptor is open. The caller of `spawn` borrows it until the child has been started.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };

@@ -22,7 +22,7 @@ use super::progress::{Progress, ProgressStep};
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// A bar, or nothing where nobody sees it.
-pub(super) struct Bar {
+pub struct Bar {
     stop: Arc<AtomicBool>,
     is_shown: bool,
     drawn: Option<Drawn>,

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use super::{
     super::{
         options::Bench,
-        report, socket,
+        plot, report, socket,
         target::{Families, Target},
     },
     bar::Bar,
@@ -24,17 +24,27 @@ pub fn run(options: &Bench) -> Result<(), Failure> {
     let targets = targets(options)?;
     report::prepare(&options.common)?;
     let conditions = search::condition(options)?;
-    let mut bar = Bar::new(options.common.quiet).map_err(|error| {
-        Failure::new(
-            Exit::System,
-            format!("cannot catch Ctrl-C: {error}; end it by SIGQUIT if it must be ended"),
-        )
-    })?;
+    let mut bar = progress(options)?;
     if let Some(conditions) = conditions {
         return search::run(&targets[0], options, &conditions, &mut bar);
     }
     let measurement = measure(&targets, options, &mut bar)?;
-    report::conclude(&measurement, &options.common, &screen::text(&measurement))
+    let concluded = report::conclude(&measurement, &options.common, &screen::text(&measurement));
+    plot::save_to(options.plot.as_deref(), &measurement)?;
+    concluded
+}
+
+/// What shows how far a run is, and is stopped by Ctrl-C.
+///
+/// # Errors
+/// 71 if that cannot be caught.
+pub fn progress(options: &Bench) -> Result<Bar, Failure> {
+    Bar::new(options.common.quiet).map_err(|error| {
+        Failure::new(
+            Exit::System,
+            format!("cannot catch Ctrl-C: {error}; end it by SIGQUIT if it must be ended"),
+        )
+    })
 }
 
 /// The servers to measure, if all of them may be.

@@ -27,7 +27,8 @@ mod search;
 mod stream;
 mod tally;
 
-pub use command::run;
+pub use bar::Bar;
+pub use command::{progress, run};
 pub use measure::measure;
 pub use progress::{Progress, ProgressStep, Silent};
 

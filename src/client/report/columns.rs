@@ -102,28 +102,94 @@ pub fn percent(quantile: f64) -> String {
 
 /// A table with a row for each target.
 pub fn markdown(measurement: &Measurement) -> String {
-    let mut text =
-        String::from("| target | sent | answered | loss | rate | p50 | p90 | p99 | p99.9 | max | n |\n");
-    text.push_str("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
-    for target in &measurement.targets {
+    let is_comparison = measurement.targets.iter().any(|target| target.server.is_some());
+    let (headings, rows) = if is_comparison { comparison(measurement) } else { summary(measurement) };
+    let line = |cells: &[String]| {
+        format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+    };
+    let mut text = line(&headings);
+    text.push_str(&format!("|---|{}\n", "---:|".repeat(headings.len() - 1)));
+    rows.iter().for_each(|row| text.push_str(&line(row)));
+    text
+}
+
+/// Headings, and a row of cells for each target.
+type Rows = (Vec<String>, Vec<Vec<String>>);
+
+fn rows(measurement: &Measurement, headings: &[&str], row: impl Fn(&TargetResult) -> Vec<String>) -> Rows {
+    (
+        headings.iter().map(|heading| (*heading).to_owned()).collect(),
+        measurement.targets.iter().map(row).collect(),
+    )
+}
+
+fn summary(measurement: &Measurement) -> Rows {
+    let headings = ["target", "sent", "answered", "loss", "rate", "p50", "p90", "p99", "p99.9", "max", "n"];
+    rows(measurement, &headings, |target| {
         let (fates, times) = (&target.fates, times(target));
-        let time = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), |time| figures::time(time as f64));
-        let cells = [
-            super::verdict::subject(target).replace('|', "\\|"),
+        vec![
+            target.target.url.clone(),
             figures::count(fates.sent()),
             figures::count(fates.ok + fates.late),
             figures::share(fates.lost + fates.refused, fates.sent()),
-            rate_of(measurement, target).map_or_else(|| "-".to_owned(), figures::rate),
+            or_dash(rate_of(measurement, target), figures::rate),
             time(times.quantile(0.5)),
             time(times.quantile(0.9)),
             time(times.quantile(0.99)),
             time(times.quantile(0.999)),
             time(times.max()),
             figures::count(times.count()),
-        ];
-        text.push_str(&format!("| {} |\n", cells.join(" | ")));
-    }
-    text
+        ]
+    })
+}
+
+/// The servers of a comparison, for people: columns that nothing could fill are left out.
+pub fn comparison(measurement: &Measurement) -> Rows {
+    let headings = [
+        "mode",
+        "idle",
+        "echoes/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "n",
+        "CPU an echo",
+        "calls an echo",
+        "memory",
+        "descriptors",
+        "processes",
+    ];
+    let (headings, mut rows) = rows(measurement, &headings, |target| {
+        let times = times(target);
+        let Some(server) = &target.server else { return Vec::new() };
+        vec![
+            server.mode.clone(),
+            figures::count(server.idle.into()),
+            or_dash(rate_of(measurement, target), |rate| figures::count(rate.round() as u64)),
+            time(times.quantile(0.5)),
+            time(times.quantile(0.99)),
+            time(times.quantile(0.999)),
+            figures::count(times.count()),
+            or_dash(server.cpu_per_echo(), figures::time),
+            or_dash(server.calls_per_echo, |calls| format!("{calls:.2}")),
+            or_dash(server.memory, figures::bytes),
+            or_dash(server.descriptors, figures::count),
+            figures::count(server.processes.into()),
+        ]
+    });
+    rows.retain(|row| !row.is_empty());
+    let is_told = |column: &usize| rows.iter().any(|row| row[*column] != "-");
+    let kept: Vec<usize> = (0..headings.len()).filter(is_told).collect();
+    let of = |row: &Vec<String>| kept.iter().map(|column| row[*column].clone()).collect();
+    (of(&headings), rows.iter().map(of).collect())
+}
+
+fn time(time: Option<u64>) -> String {
+    or_dash(time, |time| figures::time(time as f64))
+}
+
+fn or_dash<V>(value: Option<V>, written: impl Fn(V) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), written)
 }
 
 #[cfg(test)]

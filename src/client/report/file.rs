@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// 74, with the reason.
-pub(super) fn write(path: &Path, what: &str, bytes: &[u8]) -> Result<(), Failure> {
+pub fn write(path: &Path, what: &str, bytes: &[u8]) -> Result<(), Failure> {
     let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
     let written = match is_special {
         true => OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(bytes)),

@@ -35,6 +35,7 @@ pub mod warnings;
 #[cfg(test)]
 pub(crate) mod sample;
 
+pub use self::file::write as save;
 use self::{condition::Conditions, fields::Report, verdict::Verdict};
 
 /// Finds out before anything is sent whether the options of the report are right.

@@ -1,7 +1,7 @@
 //! The words by which warnings are known, with what each means. A test holds this list against the engines.
 
 /// Each word, what makes the figures doubtful, and whether the measurement is not valid because of it.
-pub const WARNINGS: [(&str, &str, bool); 6] = [
+pub const WARNINGS: [(&str, &str, bool); 7] = [
     (
         "client-limited",
         "the client used up its processor, or the kernel dropped or refused messages on its side: the figures are those of the client",
@@ -15,6 +15,11 @@ pub const WARNINGS: [(&str, &str, bool); 6] = [
     ),
     ("connections-closed", "the server closed some of the connections, and the others carried on", true),
     ("idle-closed", "the server closed some of the silent connections", true),
+    (
+        "left-out",
+        "a mode that this machine does not have, or a row of the comparison that it cannot have",
+        false,
+    ),
     (
         "schedule-not-held",
         "more than 0.1 % of the probes were not sent within 10 ms of their planned moment",
