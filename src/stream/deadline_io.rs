@@ -8,7 +8,7 @@
 //! call is repeated.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     ops::Range,
     time::{Duration, Instant},
 };
@@ -47,6 +47,8 @@ pub(super) struct DeadlineIo<'a> {
     began: Option<Instant>,
     /// Calls left before the clock is read.
     calls: u32,
+    /// Whether the call was interrupted, and the kernel's time-out may be what was left.
+    interrupted: bool,
     reached: Option<ReachedLimit>,
 }
 
@@ -66,7 +68,7 @@ impl<'a> DeadlineIo<'a> {
         opened: Instant,
     ) -> Self {
         let mut deadline_io = DeadlineIo {
-            transport: SocketTransport::new(socket, scratch),
+            transport: SocketTransport::interruptible(socket, scratch),
             socket,
             idle: settings.idle_timeout,
             end: settings.max_lifetime.map(|time| opened + time),
@@ -74,6 +76,7 @@ impl<'a> DeadlineIo<'a> {
             armed: [Duration::MAX; 2],
             began: None,
             calls: 0,
+            interrupted: false,
             reached: None,
         };
         let part = settings.max_lifetime.map(|time| time / (4 * CALLS));
@@ -114,7 +117,8 @@ impl<'a> DeadlineIo<'a> {
         let _ = self.socket.set_nonblocking(true);
     }
 
-    /// Makes a call that may wait, and repeats it while the kernel's time-out ends before a limit is reached.
+    /// Makes a call that may wait, and repeats it while it ends before a limit is reached: with the kernel's time-out, or
+    /// interrupted.
     fn wait(
         &mut self,
         side: Side,
@@ -123,12 +127,21 @@ impl<'a> DeadlineIo<'a> {
         if self.reached.is_some() || !self.begin(side) {
             return Ok(None);
         }
-        loop {
-            match call(&mut self.transport)? {
-                None if self.goes_on(side) => {}
-                outcome => return Ok(outcome),
+        let outcome = loop {
+            match call(&mut self.transport) {
+                Ok(None) if self.goes_on(side) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    if !self.resumes(side) {
+                        break Ok(None);
+                    }
+                }
+                outcome => break outcome,
             }
+        };
+        if self.interrupted {
+            self.recover(side);
         }
+        outcome
     }
 
     /// The next deadline that traffic does not move, and its limit.
@@ -183,13 +196,44 @@ impl<'a> DeadlineIo<'a> {
         // Without a reading of the clock, the call has waited for exactly the kernel's time-out.
         let began =
             *self.began.get_or_insert_with(|| now.checked_sub(self.armed[side as usize]).unwrap_or(now));
+        // Without a deadline the kernel's time-out is the idle time-out, and it is over.
+        let idle = deadline.map_or(Duration::ZERO, |_| self.idle_left(began, now));
+        self.waits_on(side, now, idle)
+    }
+
+    /// Whether to repeat a call that returned EINTR, as it does when the machine stops the process for a moment (signal(7)).
+    fn resumes(&mut self, side: Side) -> bool {
+        // After an interrupt the socket does not block any more.
+        if interrupt::is_interrupted() || (self.idle.is_none() && self.deadline().is_none()) {
+            return true;
+        }
+        let now = Instant::now();
+        self.interrupted = true;
+        // Without a reading of the clock, the time until now does not count: the idle time-out at most doubles.
+        let began = *self.began.get_or_insert(now);
+        let idle = self.idle_left(began, now);
+        self.waits_on(side, now, idle)
+    }
+
+    /// After an interruption: for the next call the kernel's time-out is the idle time-out again. With a deadline, the next call
+    /// begins with a look at the clock.
+    fn recover(&mut self, side: Side) {
+        (self.interrupted, self.began) = (false, None);
+        if let (Some(idle), None) = (self.idle, self.deadline()) {
+            self.arm(side, idle);
+        }
+    }
+
+    /// What is left of the idle time-out of a call that began at `began`; of none, all there is.
+    fn idle_left(&self, began: Instant, now: Instant) -> Duration {
+        self.idle.map_or(Duration::MAX, |idle| (began + idle).saturating_duration_since(now))
+    }
+
+    /// Sets the kernel's time-out to what is left of the nearest limit; false if that is reached.
+    fn waits_on(&mut self, side: Side, now: Instant, idle: Duration) -> bool {
         self.calls = 0;
-        let left = deadline.map(|(at, limit)| (at.saturating_duration_since(now), limit));
-        let idle = self.idle.map(|idle| {
-            // Without a deadline the kernel's time-out is the idle time-out, and it is over.
-            let rest = deadline.map_or(Duration::ZERO, |_| (began + idle).saturating_duration_since(now));
-            (rest, ReachedLimit::Close(CloseReason::IdleTimeout))
-        });
+        let left = self.deadline().map(|(at, limit)| (at.saturating_duration_since(now), limit));
+        let idle = self.idle.map(|_| (idle, ReachedLimit::Close(CloseReason::IdleTimeout)));
         // If both are over, the deadline is the reason.
         let Some((time, limit)) = left.into_iter().chain(idle).min_by_key(|(time, _)| *time) else {
             return false;

@@ -57,18 +57,41 @@ pub trait Transport {
 pub struct SocketTransport<'a> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
+    /// Whether calls that a signal interrupted are repeated.
+    repeats: bool,
 }
 
 impl<'a> SocketTransport<'a> {
     /// A transport with `scratch` as its buffer.
     pub fn new(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        SocketTransport { socket, scratch }
+        SocketTransport { socket, scratch, repeats: true }
+    }
+
+    /// A transport whose calls may also fail with EINTR, for a socket with time-outs: when a call is repeated, the kernel counts
+    /// from the start.
+    pub fn interruptible(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
+        SocketTransport { socket, scratch, repeats: false }
+    }
+
+    /// `None` if the call would block.
+    fn unless_blocked(
+        &mut self,
+        mut call: impl FnMut(&mut Self) -> Result<usize, Errno>,
+    ) -> io::Result<Option<usize>> {
+        loop {
+            match call(self) {
+                Ok(n) => return Ok(Some(n)),
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) if self.repeats => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
 impl Transport for SocketTransport<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        unless_blocked(|| recv(self.socket, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n))
+        self.unless_blocked(|own| recv(own.socket, &mut *own.scratch, RecvFlags::empty()).map(|(n, _)| n))
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
@@ -84,26 +107,14 @@ impl Transport for SocketTransport<'_> {
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        unless_blocked(|| send(self.socket, &self.scratch[part.clone()], SendFlags::NOSIGNAL))
+        self.unless_blocked(|own| send(own.socket, &own.scratch[part.clone()], SendFlags::NOSIGNAL))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        unless_blocked(|| send(self.socket, bytes, SendFlags::NOSIGNAL))
+        self.unless_blocked(|own| send(own.socket, bytes, SendFlags::NOSIGNAL))
     }
 
     fn end(&mut self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
-    }
-}
-
-/// Repeats a call that a signal interrupted; `None` if it would block.
-fn unless_blocked(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<Option<usize>> {
-    loop {
-        match call() {
-            Ok(n) => return Ok(Some(n)),
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }

@@ -5,5 +5,6 @@ pub(crate) mod limits;
 pub(crate) mod log_backlog;
 pub(crate) mod panics;
 pub(crate) mod planted_files;
-pub(crate) mod storm;
+pub(crate) mod stopped;
+mod storm;
 pub(crate) mod survival;
