@@ -16,6 +16,8 @@ use crate::{
 pub(super) struct TimeLimits {
     /// Read once a turn.
     now: Instant,
+    /// The time of the turn before, so no later than when this turn began to look for events.
+    looked: Instant,
     idle: Option<TimeoutQueue>,
     lifetime: Option<TimeoutQueue>,
     /// For connections that wait for a PROXY header.
@@ -24,8 +26,10 @@ pub(super) struct TimeLimits {
 
 impl TimeLimits {
     pub(super) fn new(settings: &config::Listener) -> TimeLimits {
+        let now = Instant::now();
         TimeLimits {
-            now: Instant::now(),
+            now,
+            looked: now,
             idle: settings.idle_timeout.map(|time| TimeoutQueue::new(time, true)),
             lifetime: settings.max_lifetime.map(|time| TimeoutQueue::new(time, false)),
             header: (settings.proxy_protocol != ProxyProtocol::Off)
@@ -36,7 +40,7 @@ impl TimeLimits {
     /// Reads the clock, at the start of a turn.
     pub(super) fn tick(&mut self) {
         if self.idle.is_some() || self.lifetime.is_some() || self.header.is_some() {
-            self.now = Instant::now();
+            self.looked = std::mem::replace(&mut self.now, Instant::now());
         }
     }
 
@@ -74,10 +78,11 @@ impl TimeLimits {
         self.idle.iter().chain(&self.lifetime).chain(&self.header).filter_map(TimeoutQueue::next).min()
     }
 
-    /// A connection that has reached a limit, and which.
+    /// A connection that has reached a limit, and which. Only once a turn that began later has found nothing of it: where the
+    /// machine holds up this thread, or stops it for a moment, bytes that came in time may not have been seen yet.
     fn reached(&mut self) -> Option<(u64, ReachedLimit)> {
-        let now = self.now;
-        self.all().find_map(|(timers, limit)| Some((timers.due(now)?, limit)))
+        let looked = self.looked;
+        self.all().find_map(|(timers, limit)| Some((timers.due(looked)?, limit)))
     }
 
     fn all(&mut self) -> impl Iterator<Item = (&mut TimeoutQueue, ReachedLimit)> {

@@ -20,7 +20,7 @@ fn start(mode: (&str, &str), keys: &str) -> Echod {
     let (mode, more) = mode;
     Echod::start(&format!(
         "[log]\nlevel = \"debug\"\n[[listener]]\nname = \"it\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\
-         {more}\n{keys}\n"
+         proxy-header-timeout = \"1m\"\n{more}\n{keys}\n"
     ))
 }
 

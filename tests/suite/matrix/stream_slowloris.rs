@@ -33,10 +33,11 @@ fn endures(combination: Combination, counter: &str, keys: &str, header: &[u8]) {
         let visit = || {
             let client = daemon.client("it");
             client.send(&[header, b"honest"].concat());
-            client
+            (client, Instant::now())
         };
         let mut slow = (0..crowd).map(|_| Slow::new(&daemon)).collect::<Vec<_>>();
-        let (mut honest, mut served_between, mut longest) = (visit(), false, Duration::ZERO);
+        let (mut honest, mut since) = visit();
+        let (mut served_between, mut longest) = (false, Duration::ZERO);
         eventually("the end of all slow clients", || {
             slow.retain_mut(|client| {
                 longest = longest.max(client.go_on());
@@ -49,12 +50,14 @@ fn endures(combination: Combination, counter: &str, keys: &str, header: &[u8]) {
                     let state = daemon.state("it");
                     served_between = state["open"] >= crowd as u64 && state[counter] == 0;
                 }
-                honest = visit();
+                longest = longest.max(since.elapsed());
+                (honest, since) = visit();
             }
             slow.is_empty().then_some(())
         });
         assert_eq!(honest.receive(6), b"honest");
         drop(honest);
+        longest = longest.max(since.elapsed());
         daemon.wait_state("it", |state| state["open"] == 0);
         let state = daemon.state("it");
         let is_told = state[counter] == crowd as u64 && state["idle-timeout"] == 0;
