@@ -11,7 +11,7 @@ use std::{
 use annotate_snippets::{Level, Renderer};
 
 use super::{
-    Config,
+    Config, Note,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     document::Document,
     encoding,
@@ -48,8 +48,8 @@ pub struct Loaded {
     pub config: Config,
     /// Where the values of each listener are written.
     pub origins: Vec<Origins>,
-    /// What was left out because it is optional, a line for the log each.
-    pub notes: Vec<String>,
+    /// What to look at, such as what was left out because it is optional.
+    pub notes: Vec<Note>,
     /// The files that were read.
     pub files: Vec<PathBuf>,
 }
@@ -155,13 +155,13 @@ fn sources(inputs: &Inputs, environment: &Environment) -> Result<Vec<Source>, Co
 }
 
 /// A warning, if every user may write to the file.
-fn anybody_s(path: &Path) -> Option<String> {
+fn anybody_s(path: &Path) -> Option<Note> {
     let file = fs::metadata(path).ok()?;
     (file.is_file() && file.mode() & 0o002 != 0).then(|| {
         let path = path.display();
-        format!(
+        Note::new(format!(
             "{path} can be written by everybody, who could so change what is served; try `chmod o-w {path}`"
-        )
+        ))
     })
 }
 

@@ -23,6 +23,7 @@ mod load;
 mod misfit;
 mod networks;
 mod no_network;
+mod note;
 mod origins;
 mod owners;
 mod ports;
@@ -49,6 +50,7 @@ pub use choices::{Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenF
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
+pub use note::Note;
 pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};
 pub use proxy::{ProxyProtocol, loopback};

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Config, Daemon, Environment, Log, LogTarget,
+    Config, Daemon, Environment, Log, LogTarget, Note,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::Written,
@@ -45,7 +45,7 @@ impl WrittenConfig<'_> {
 pub(super) struct Validated {
     pub(super) config: Config,
     pub(super) origins: Vec<BTreeMap<&'static str, Arc<[Place]>>>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// Checks what is written in `sources`. The result is only worth something if nothing was noted, here or before.

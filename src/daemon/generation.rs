@@ -12,7 +12,7 @@ use log::{info, warn};
 
 use crate::{
     command::cli::Cli,
-    config::{self, Config, Environment, Loaded},
+    config::{self, Config, Environment, Loaded, Note},
     daemon::{
         event::SupervisorEvent, generation::socket_pool::SocketPool, parked::Parked,
         running_listener::RunningListener,
@@ -73,7 +73,7 @@ impl ListenerPlan {
         config: &Config,
         passed: Passed,
         store: &mut FdStore,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Note>,
     ) -> Result<ListenerPlan, Failure> {
         let (passed, mut kept) = passed.adopt(notes);
         let mut pool = SocketPool::of_start(&passed);
@@ -129,7 +129,7 @@ impl ListenerPlan {
 
     /// Decides which of our own sockets the service manager stores: all of a listener or none. `capacity` is the size of
     /// its store, of which `room` is left.
-    fn assign_store_slots(&mut self, mut room: usize, capacity: usize, notes: &mut Vec<String>) {
+    fn assign_store_slots(&mut self, mut room: usize, capacity: usize, notes: &mut Vec<Note>) {
         let mut left_out = 0;
         for (_, sockets) in &mut self.listeners {
             let ours: Vec<_> =
@@ -144,10 +144,10 @@ impl ListenerPlan {
             ours.into_iter().for_each(|socket| socket.keep(keep));
         }
         if capacity > 0 && left_out > 0 {
-            notes.push(format!(
+            notes.push(Note::new(format!(
                 "the service manager keeps {capacity} sockets over a restart, {left_out} more are bound anew and refuse clients \
                  meanwhile; raise FileDescriptorStoreMax= of the service"
-            ));
+            )));
         }
     }
 
@@ -158,7 +158,7 @@ impl ListenerPlan {
         names: &HostNames,
         (running_listeners, parked): (&[RunningListener], &Parked),
         capacity: usize,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Note>,
     ) -> Result<ListenerPlan, Failure> {
         let current: HashMap<&str, &RunningListener> = running_listeners
             .iter()

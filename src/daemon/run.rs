@@ -20,7 +20,7 @@ use crate::{
         cli::{Cli, Command},
         explain, inetd, probe,
     },
-    config::{self, Config, Environment, Loaded, LogTarget},
+    config::{self, Config, Environment, Loaded, LogTarget, Note},
     daemon::{
         event::SupervisorEvent,
         generation::{ListenerPlan, ServingLine, load, log_notes},
@@ -115,12 +115,12 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
 }
 
 /// Looks up the host names for `--check`. One that is unknown here may be known on the machine that serves it.
-fn check_hosts(config: &Config, notes: &mut Vec<String>) -> Result<(), Failure> {
+fn check_hosts(config: &Config, notes: &mut Vec<Note>) -> Result<(), Failure> {
     let names = HostNames::look_up(&config.listeners, || false).unwrap_or_default();
     for settings in &config.listeners {
         let named = settings.address.iter().filter(|address| address.is_name());
         let missing = named.filter_map(|address| resolve(settings, address, &names).err());
-        notes.extend(missing.map(|failure| failure.message));
+        notes.extend(missing.map(|failure| Note::new(failure.message)));
     }
     check_names(&config.listeners, &names)
 }
@@ -130,7 +130,7 @@ fn serve(
     config: Config,
     files: &[PathBuf],
     passed: Passed,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
     signals::block().map_err(internal)?;
@@ -157,7 +157,7 @@ fn start(
     config: Config,
     files: &[PathBuf],
     passed: Passed,
-    mut notes: Vec<String>,
+    mut notes: Vec<Note>,
     report: &mut Option<Report>,
 ) -> Result<(), Failure> {
     // Replaces standard output after the announcement. Opened now: later, descriptors may be short.
@@ -197,6 +197,11 @@ fn start(
     let running_listeners = prepared.begin(&mut [], Duration::ZERO);
     signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
     serving.iter().for_each(ServingLine::log);
+    let count = running_listeners.len();
+    info!(
+        event = LogEvent::DaemonReady, listeners = count;
+        "ready: serving {count} listener{}", if count == 1 { "" } else { "s" }
+    );
     if let Some(dev_null) = dev_null
         && let Err(error) = announce(&announced, dev_null)
     {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::{
-    config::{self, Config, Fallback, Mode, Workers},
+    config::{self, Config, Fallback, Mode, Note, Workers},
     modes::threading::pool,
     report::error::{Exit, Failure},
     socket::resolve::error_text,
@@ -15,7 +15,7 @@ use crate::{
 ///
 /// # Errors
 /// io_uring is missing, and a listener that needs it has no fallback: names the listener, the cause and the remedy.
-pub fn resolve_fallbacks(config: &mut Config, notes: &mut Vec<String>) -> Result<(), Failure> {
+pub fn resolve_fallbacks(config: &mut Config, notes: &mut Vec<Note>) -> Result<(), Failure> {
     notes.extend(too_many_threads(config, pool::most()));
     let uses_ring = |listener: &config::Listener| listener.mode == Mode::IoUring;
     if !config.listeners.iter().any(uses_ring) {
@@ -27,7 +27,8 @@ pub fn resolve_fallbacks(config: &mut Config, notes: &mut Vec<String>) -> Result
         let name = &listener.name;
         match listener.fallback {
             Fallback::Epoll => {
-                notes.push(format!("listener \"{name}\": mode epoll takes the place of io-uring: {cause}"));
+                let text = format_args!("mode epoll takes the place of io-uring: {cause}");
+                notes.push(Note::of(name, text).about("fallback"));
                 listener.mode = Mode::Epoll;
             }
             Fallback::Off => {
@@ -41,17 +42,18 @@ pub fn resolve_fallbacks(config: &mut Config, notes: &mut Vec<String>) -> Result
 }
 
 /// A note if `vm.max_map_count` leaves room for fewer threads (`most`) than the listeners may start.
-fn too_many_threads(config: &Config, most: usize) -> Option<String> {
+fn too_many_threads(config: &Config, most: usize) -> Option<Note> {
     let has_threads = |listener: &&config::Listener| {
         listener.mode == Mode::Threading && listener.workers == Workers::PerRequest
     };
     let threads: usize =
         config.listeners.iter().filter(has_threads).map(|listener| listener.max_connections as usize).sum();
     (threads > most).then(|| {
-        format!(
+        Note::new(format!(
             "mode threading may take {threads} threads, and vm.max_map_count leaves room for {most}: more clients wait; lower max-connections, \
              raise that sysctl, or use mode epoll"
-        )
+        ))
+        .about("max-connections")
     })
 }
 
@@ -82,7 +84,7 @@ mod tests {
             let config = config::load(&inputs, &Environment::default()).unwrap().config;
             too_many_threads(&config, 1000)
         };
-        assert!(note("threading&max-connections=1001").unwrap().contains("may take 1001 threads"));
+        assert!(note("threading&max-connections=1001").unwrap().text.contains("may take 1001 threads"));
         assert_eq!(note("threading&max-connections=1000"), None);
         assert_eq!(note("threading&workers=4&max-connections=5000"), None);
         assert_eq!(note("epoll&max-connections=5000"), None);

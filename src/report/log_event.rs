@@ -119,8 +119,10 @@ events! {
     ResourcesExhausted = "resources.exhausted", "warn", [listener, error, suppressed],
         "Accepting pauses because descriptors or memory have run out; at most once in ten seconds.";
     // The daemon.
-    ConfigNote = "config.note", "warn", [],
+    ConfigNote = "config.note", "warn", [listener, address, keys],
         "What an administrator should look at, though it is served; at the start and at each reload.";
+    DaemonReady = "daemon.ready", "info", [listeners],
+        "The start is complete: all listeners are served.";
     DescriptorsLimited = "descriptors.limited", "warn, debug", [limit, wanted, error],
         "The limit of open files is lower than the listeners may need.";
     PrivilegesDropped = "privileges.dropped", "info", [user, group],
@@ -178,6 +180,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("failures", "failures in a row"),
     ("files", "paths, separated by `, `"),
     ("group", "the group id"),
+    ("keys", "the keys of the configuration that decide, separated by `, `"),
     ("layers", "layers of the sandbox that are in effect"),
     ("limit", "the limit in effect"),
     ("lines", "lines that were lost"),

@@ -7,7 +7,7 @@ use std::io;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    config::Protocol,
+    config::{Note, Protocol},
     socket::{activation::stored::KeptSocket, address::Peer, fd_store::FdName, listener::Listener},
     sys::spawn::{close_from, inherited},
 };
@@ -38,7 +38,7 @@ struct PassedSocket {
 impl Passed {
     /// Takes the descriptors that the environment announces, if they are meant for this process. Those that cannot be
     /// served are closed, with a line in `notes`. To be called once, before any descriptor is opened.
-    pub fn from_environment(notes: &mut Vec<String>) -> Passed {
+    pub fn from_environment(notes: &mut Vec<Note>) -> Passed {
         let count = announced();
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
@@ -50,7 +50,7 @@ impl Passed {
                     .into_iter()
                     .for_each(|descriptor| passed.classify(name, descriptor.into(), notes)),
                 Err(error) => {
-                    notes.push(format!("cannot use the passed descriptor \"{name}\": {error}"));
+                    notes.push(Note::new(format!("cannot use the passed descriptor \"{name}\": {error}")));
                     // There are no further ones.
                     break;
                 }
@@ -65,7 +65,7 @@ impl Passed {
         close_from(FIRST.saturating_add(announced()));
     }
 
-    fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<String>) {
+    fn classify(&mut self, name: &str, socket: Socket, notes: &mut Vec<Note>) {
         match kind(&socket) {
             Ok((protocol, address)) => match FdName::read(name, &socket) {
                 Some(label) => {
@@ -73,18 +73,18 @@ impl Passed {
                 }
                 None => self.raw.push(PassedSocket { name: name.to_owned(), socket, protocol }),
             },
-            Err(why) => notes.push(format!("closed the passed descriptor \"{name}\": {why}")),
+            Err(why) => notes.push(Note::new(format!("closed the passed descriptor \"{name}\": {why}"))),
         }
     }
 
     /// Makes listeners of the passed sockets; those from the fd store stay apart. (That opens descriptors, so it waits
     /// until all passed ones are known.)
-    pub fn adopt(self, notes: &mut Vec<String>) -> (Vec<Listener>, Kept) {
+    pub fn adopt(self, notes: &mut Vec<Note>) -> (Vec<Listener>, Kept) {
         let mut sockets = Vec::new();
         for PassedSocket { name, socket, protocol } in self.raw {
             match Listener::adopt(socket, protocol).and_then(|socket| socket.of_manager(&name)) {
                 Ok(listener) => sockets.push(listener),
-                Err(error) => notes.push(format!("closed the passed socket \"{name}\": {error}")),
+                Err(error) => notes.push(Note::new(format!("closed the passed socket \"{name}\": {error}"))),
             }
         }
         (sockets, self.kept)

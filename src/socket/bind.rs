@@ -10,7 +10,7 @@ use std::{
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    config,
+    config::{self, Note},
     process::signals,
     report::error::Failure,
     socket::{
@@ -83,7 +83,7 @@ impl<'a> Site<'a> {
     }
 
     /// The note to write if this machine lacks the address or the directory, and may.
-    pub fn is_missing(&self, settings: &config::Listener) -> Option<String> {
+    pub fn is_missing(&self, settings: &config::Listener) -> Option<Note> {
         let may_be = settings.optional || self.name.is_some();
         let error = look_for(&self.place).err().filter(|error| may_be && is_absent(error))?;
         Some(left_out(settings, &self.place, &error))
@@ -123,7 +123,7 @@ pub fn bind(
     settings: &config::Listener,
     sites: Vec<Site<'_>>,
     patience: Duration,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> Result<Vec<Listener>, Failure> {
     let (mut bound, mut named, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for Site { place, name, found, before, spare } in sites {

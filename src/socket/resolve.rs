@@ -4,7 +4,7 @@ use std::{io, net::UdpSocket, path::Path};
 
 use super::host_names::{HostNames, name_of};
 use crate::{
-    config::{self, Address, Host},
+    config::{self, Address, Host, Note},
     report::error::{Exit, Failure},
     socket::address::Peer,
 };
@@ -65,9 +65,9 @@ pub(super) fn look_for(place: &Peer) -> io::Result<()> {
 }
 
 /// The note about an address that is left out.
-pub(super) fn left_out(settings: &config::Listener, place: &Peer, error: &io::Error) -> String {
-    let (name, url) = (&settings.name, place.url(settings.protocol));
-    format!("listener \"{name}\": left out {url}: {}", error_text(error))
+pub(super) fn left_out(settings: &config::Listener, place: &Peer, error: &io::Error) -> Note {
+    let url = place.url(settings.protocol);
+    Note::of(&settings.name, format_args!("left out {url}: {}", error_text(error))).at(url)
 }
 
 /// The failure to bind `place`. `ours` names the socket of this daemon that may be in the way, and what to do.

@@ -24,7 +24,7 @@ fn uncomment(toml: &str, marks: &[&str]) -> String {
 #[test]
 fn the_default_serves_what_it_says() {
     let loaded = load(&Inputs::default(), &environment()).unwrap();
-    assert_eq!(loaded.notes, [""; 0]);
+    assert_eq!(loaded.notes, []);
     let limits = "mode epoll, workers 1, at most 10000 connections, optional";
     assert_eq!(
         loaded.config.describe(),

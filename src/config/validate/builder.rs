@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::addresses;
 use crate::config::{
-    Address, Environment, Listener, Mode, Protocol, ProxyProtocol, SourceRate, WhenFull, Workers,
+    Address, Environment, Listener, Mode, Note, Protocol, ProxyProtocol, SourceRate, WhenFull, Workers,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
     keys::{
@@ -38,10 +38,12 @@ pub(in crate::config) struct ListenerBuilder {
 
 impl ListenerBuilder {
     /// What was left out, for the log.
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+    pub(super) fn notes(&self) -> impl Iterator<Item = Note> + '_ {
         let Listener { name, protocol, .. } = &self.listener;
         self.left_out.iter().map(move |text| {
-            format!("listener \"{name}\": left out {protocol}:{text}: there is no runtime directory for `%t`")
+            let url = format!("{protocol}:{text}");
+            let text = format_args!("left out {url}: there is no runtime directory for `%t`");
+            Note::of(name, text).at(&url)
         })
     }
 

@@ -2,21 +2,21 @@
 
 use std::{fs, ops::RangeInclusive};
 
-use crate::config::{Address, Host, Listener, PortChoice, Protocol, ServiceKind};
+use crate::config::{Address, Host, Listener, Note, PortChoice, Protocol, ServiceKind};
 
 /// What Linux gives clients where nothing else is said, and what the registry says (RFC 6335).
 const LINUX: RangeInclusive<u16> = 32_768..=60_999;
 const REGISTRY: RangeInclusive<u16> = 49_152..=65_535;
 
 /// Tells how many clients would not be answered, if there are any.
-pub(super) fn warning<'l>(listeners: impl Iterator<Item = &'l Listener> + Clone) -> Option<String> {
+pub(super) fn warning<'l>(listeners: impl Iterator<Item = &'l Listener> + Clone) -> Option<Note> {
     tell(listeners, here().unwrap_or(LINUX))
 }
 
 fn tell<'l>(
     listeners: impl Iterator<Item = &'l Listener> + Clone,
     local: RangeInclusive<u16>,
-) -> Option<String> {
+) -> Option<Note> {
     let name = &listeners.clone().find(|listener| loses_clients(listener))?.name;
     let mut own = vec![false; 1 << 16];
     for ports in listeners.filter(|listener| listener.protocol == Protocol::Udp).flat_map(ports) {
@@ -31,15 +31,16 @@ fn tell<'l>(
         (all.count(), |range: RangeInclusive<u16>| format!("{}-{}", range.start(), range.end()));
     (count > 0).then(|| {
         let what = if count == 1 { "1 UDP port of ours is" } else { &format!("{count} UDP ports of ours are") };
-        format!(
-            "listener \"{name}\": {what} among those that clients are given ({} here, {} elsewhere): a client that has such a \
+        let text = format_args!(
+            "{what} among those that clients are given ({} here, {} elsewhere): a client that has such a \
              port is not answered, up to {}.{} % of them; choose ports below {}, or name the clients' networks in `trusted`",
             ports(local.clone()),
             ports(REGISTRY),
             worst / 10,
             worst % 10,
             local.start().min(REGISTRY.start()),
-        )
+        );
+        Note::of(name, text).about("trusted")
     })
 }
 
@@ -81,7 +82,7 @@ mod tests {
     fn told(urls: &[&str]) -> Option<String> {
         let inputs = Inputs { file: None, listen: urls.iter().map(|url| (*url).to_owned()).collect() };
         let loaded = config::load(&inputs, &Environment::default()).unwrap();
-        tell(loaded.config.listeners.iter(), LINUX)
+        tell(loaded.config.listeners.iter(), LINUX).map(|note| note.text)
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod limits;
 
 use std::{fs, path::PathBuf};
 
-use crate::config::{ConfigError, Environment, Inputs, Keepalive, Loaded, Mode, Workers, load};
+use crate::config::{ConfigError, Environment, Inputs, Keepalive, Loaded, Mode, Note, Workers, load};
 
 /// Loads `toml` as the file `f.toml`, with `/run/test` for `%t`.
 fn try_load(toml: &str, listen: &[&str]) -> Result<Loaded, ConfigError> {
@@ -217,10 +217,10 @@ fn without_a_runtime_directory_optional_addresses_are_left_out() {
     assert_eq!(loaded.config.listeners.len(), 1);
     assert_eq!(
         loaded.notes,
-        ["listener \"unix:%t/x\": left out unix:%t/x: there is no runtime directory for `%t`"]
+        [Note::of("unix:%t/x", "left out unix:%t/x: there is no runtime directory for `%t`").at("unix:%t/x")]
     );
     let off = listener("unix", "%t/x", "enabled = false") + &listener("tcp", "127.0.0.1:7", "");
-    assert_eq!(load(&off).unwrap().notes, [""; 0]);
+    assert_eq!(load(&off).unwrap().notes, []);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use log::{info, warn};
 
 use crate::{
     access::guard,
-    config::{self, Mode, ServiceKind, Workers},
+    config::{self, Mode, Note, ServiceKind, Workers},
     report::log_event::LogEvent,
     socket::listener::Listener,
 };
@@ -44,6 +44,12 @@ impl ServingLine {
 }
 
 /// Logs notes for the administrator about listeners that are served all the same.
-pub fn log_notes(notes: &[String]) {
-    notes.iter().for_each(|note| warn!(event = LogEvent::ConfigNote; "{note}"));
+pub fn log_notes(notes: &[Note]) {
+    for Note { text, listener, address, keys } in notes {
+        warn!(
+            event = LogEvent::ConfigNote, listener = listener.as_deref(), address = address.as_deref(),
+            keys = keys.as_deref();
+            "{text}"
+        );
+    }
 }

@@ -4,7 +4,7 @@
 use std::{fs, os::unix::fs::MetadataExt};
 
 use crate::{
-    config,
+    config::{self, Note},
     socket::{
         address::Peer,
         listener::{Listener, SocketOwner},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys that have no effect on the passed sockets of a listener, with the settings of the socket unit that decide instead.
-pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Option<String> {
+pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Option<Note> {
     let passed = sockets.iter().filter(|socket| socket.owner() == SocketOwner::Activated);
     let mut keys: Vec<(&str, &str)> = passed.flat_map(|socket| overruled_keys(settings, socket)).collect();
     keys.sort_unstable();
@@ -20,13 +20,14 @@ pub(super) fn of_unit(settings: &config::Listener, sockets: &[Listener]) -> Opti
     if keys.is_empty() {
         return None;
     }
-    let (keys, lines): (Vec<_>, Vec<_>) =
-        keys.into_iter().map(|(key, line)| (format!("`{key}`"), line)).unzip();
-    let (name, keys, lines) = (&settings.name, keys.join(", "), lines.join(", "));
-    Some(format!(
-        "listener \"{name}\": its socket was passed by the service manager and is otherwise than {keys} of the file: the \
-         socket unit decides that, by {lines}"
-    ))
+    let (keys, lines): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
+    let text = format_args!(
+        "its socket was passed by the service manager and is otherwise than `{}` of the file: the socket unit decides that, by \
+         {}",
+        keys.join("`, `"),
+        lines.join(", ")
+    );
+    Some(Note::of(&settings.name, text).about(keys.join(", ")))
 }
 
 /// Keys in which a passed socket differs from the configuration. The kernel does not report a socket's backlog.
@@ -65,35 +66,37 @@ pub(super) fn not_kept(
     listeners: &[(config::Listener, Vec<Listener>)],
     kept: usize,
     room: usize,
-) -> Option<String> {
+) -> Option<Note> {
     let sockets = listeners.iter().flat_map(|(_, sockets)| sockets);
     let ours = sockets.filter(|socket| socket.owner() == SocketOwner::Own);
     let anew: usize = ours.map(|socket| socket.sockets().count()).sum();
     (kept > 0 && anew > 0 && kept + anew <= room).then(|| {
         let all = kept + anew;
-        format!(
+        Note::new(format!(
             "{kept} of {all} sockets were kept over the restart by the service manager: unless the others are new, clients were \
              refused meanwhile, and FileDescriptorStoreMax= of the service is lower than the {room} that it tells"
-        )
+        ))
     })
 }
 
 /// A note about an address for which no socket was passed, though others were.
-pub(super) fn not_passed(settings: &config::Listener, place: &Peer) -> String {
-    let (name, url) = (&settings.name, place.url(settings.protocol));
-    format!(
-        "listener \"{name}\": {url} is not among the sockets that the service manager has passed, so echod binds it; give it a socket \
-         unit, or take it out of the file"
-    )
+pub(super) fn not_passed(settings: &config::Listener, place: &Peer) -> Note {
+    let url = place.url(settings.protocol);
+    let text = format_args!(
+        "{url} is not among the sockets that the service manager has passed, so echod binds it; give it a socket unit, or take \
+         it out of the file"
+    );
+    Note::of(&settings.name, text).at(url)
 }
 
 /// A note about a passed socket that no listener wants.
-pub(super) fn unwanted(socket: &Listener) -> String {
+pub(super) fn unwanted(socket: &Listener) -> Note {
     let (name, url, protocol) = (socket.passed_name().unwrap_or_default(), socket.url(), socket.protocol());
     let meanwhile =
         if protocol.is_stream() { "its clients are refused" } else { "what comes to it is dropped" };
-    format!(
+    let text = format!(
         "nobody serves the passed socket \"{name}\" ({url}), and {meanwhile}: no listener of protocol {protocol} has this name or \
          address; set FileDescriptorName= of its unit to the name of one"
-    )
+    );
+    Note::new(text).at(url)
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use nix::net::if_::if_nametoindex;
 
 use crate::{
-    config,
+    config::{self, Note},
     daemon::running_listener::RunningListener,
     socket::{
         address::Peer,
@@ -22,7 +22,7 @@ pub(super) fn is_whole(
     running: &RunningListener,
     settings: &config::Listener,
     names: &HostNames,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Note>,
 ) -> bool {
     let sockets = running.sockets();
     if running.has_ended() {
@@ -44,10 +44,11 @@ pub(super) fn is_whole(
             continue;
         }
         if !is_interface(&settings.device) {
-            let (name, url, device) = (&settings.name, socket.url(), &settings.device);
-            notes.push(format!(
-                "listener \"{name}\": nobody reaches {url}: there is no interface `{device}` any more; reload echod once it is back"
-            ));
+            let (url, device) = (socket.url(), &settings.device);
+            let text = format_args!(
+                "nobody reaches {url}: there is no interface `{device}` any more; reload echod once it is back"
+            );
+            notes.push(Note::of(&settings.name, text).at(url).about("device"));
             continue;
         }
         return false;

@@ -15,7 +15,7 @@ use log::{error, info, warn};
 
 use super::Supervisor;
 use crate::{
-    config::{self, Environment, Loaded, LogTarget},
+    config::{self, Environment, Loaded, LogTarget, Note},
     daemon::{
         event::SupervisorEvent,
         generation::{self, ListenerPlan, ServingLine},
@@ -140,7 +140,8 @@ impl Supervisor<'_> {
         let later = self.config.daemon.for_the_next_start(&config.daemon);
         if !later.is_empty() {
             let keys: Vec<_> = later.iter().map(|key| format!("`{key}`")).collect();
-            notes.push(format!("new values of {} count from the next start on", keys.join(" and ")));
+            let text = format!("new values of {} count from the next start on", keys.join(" and "));
+            notes.push(Note::new(text).about(later.join(", ")));
         }
         let log = logging::prepare(&config.log)?;
         let served = (self.running_listeners.as_slice(), &self.parked);

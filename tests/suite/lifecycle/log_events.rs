@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     docs::house::sources,
-    harness::{Launch, it, listener},
+    harness::{Echod, Launch, it, listener},
 };
 
 /// Those that are built without the macros of `log`.
@@ -153,4 +153,15 @@ fn every_line_of_a_daemon_is_an_event_of_the_table() {
             assert!(events.iter().any(|value| value["event"] == event.word()), "no {}", event.word());
         }
     }
+}
+
+/// The start ends with one line, behind those of the notes and of the listeners.
+#[test]
+fn a_daemon_tells_what_to_look_at_and_then_that_it_is_ready() {
+    let amplifier = listener("loud", "udp", "service = \"chargen\"\nallow-amplification = true");
+    let daemon = Echod::start_with_events(&(it("") + &amplifier));
+    let note = daemon.wait_event(LogEvent::ConfigNote, |note| note["keys"] == "allow-amplification");
+    assert_eq!((&note["listener"], note.get("address")), (&"loud".into(), None), "{note}");
+    let ready = daemon.wait_event(LogEvent::DaemonReady, |_| true);
+    assert_eq!(ready["listeners"], 2, "{ready}");
 }
