@@ -275,8 +275,8 @@ fn fits(expected: &str, line: &str) -> bool {
     rest.is_empty() || is_open && (last.is_empty() || line.ends_with(last))
 }
 
-/// Rows of figures, and the lines of ping(8) that end in some: what stands behind these words is measured.
-const FIGURES: [&str; 8] = [
+/// Rows of figures, and the lines of ping(8) that have some: what stands behind these words is measured.
+const FIGURES: [&str; 9] = [
     "  sent ",
     "  answered ",
     "  response ",
@@ -285,6 +285,7 @@ const FIGURES: [&str; 8] = [
     "rtt min/avg/max/mdev = ",
     "rtt p50 ",
     "connect ",
+    "late ",
 ];
 
 /// The line without what differs from one run to the next: times, durations, figures, ports of clients, numbers of processes and users.
@@ -292,9 +293,12 @@ fn without_chance(line: &str) -> String {
     if let Some(row) = FIGURES.iter().find(|row| line.starts_with(**row)) {
         return format!("{row}FIGURES");
     }
+    if line.contains(" packets transmitted, ") {
+        return "FIGURES".to_owned();
+    }
     let mut found = Vec::new();
     let mut before = "";
-    for word in line.split(' ') {
+    for word in line.trim_end_matches(" (late)").split(' ') {
         let digits = word.chars().filter(char::is_ascii_digit).count();
         let end = word.trim_end_matches([',', ')']);
         let is_span = ["us", "ms", "s"].iter().any(|unit| {
@@ -305,7 +309,7 @@ fn without_chance(line: &str) -> String {
             .split_once('=')
             .is_some_and(|(_, number)| number.contains('.') && number.parse::<f64>().is_ok());
         found.push(match port {
-            _ if is_figure || (before == "time" && end.ends_with("ms")) => "FIGURE".to_owned(),
+            _ if is_figure => "FIGURE".to_owned(),
             _ if digits == 17 && word.ends_with('Z') && word.contains('T') => "TIME".to_owned(),
             _ if is_span => "SPAN".to_owned(),
             _ if ["(pid", "uid"].contains(&before) => "NUMBER".to_owned(),
@@ -334,7 +338,7 @@ fn what_a_page_shows_may_differ_by_chance_alone() {
         fits("seq=1 time=0.121 ms", "seq=1 time=12.5 ms")
             && !fits("seq=1 time=0.121 ms", "seq=2 time=0.121 ms")
     );
-    assert!(fits("3 received, time 2002ms", "3 received, time 19ms"));
+    assert!(fits("3 packets transmitted, 3 received", "3 packets transmitted, 2 received"));
     assert!(fits("rtt min/avg/max/mdev = 1/2/3/4 ms", "rtt min/avg/max/mdev = 0.1/0.2/0.3/0.4 ms"));
     let three = ["a", "...", "c"];
     assert!(
