@@ -8,7 +8,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeSpec, TimeValLike},
+    timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+};
 use rustix::{
     buffer::spare_capacity,
     event::{
@@ -38,11 +42,14 @@ const SPIN: u64 = 60_000;
 /// How often messages are looked for whose time is over.
 const LOOK: u64 = 10_000_000;
 
+/// The key of the timer among those of the sockets.
+const TIMER: u64 = u64::MAX;
+
 /// What a round has found out.
 #[derive(Clone, Debug)]
 pub(super) struct RoundOutcome {
     pub(super) tally: Tally,
-    /// From the first send to the last answer, or to the end of the sends if that is later.
+    /// From the first send to the last answer, or to the end of the time for sends if that is later.
     pub(super) duration: u64,
     /// Processor time of the loop, and how long it ran.
     pub(super) busy: u64,
@@ -63,6 +70,8 @@ pub(super) trait Load {
 /// The loop over sockets of one kind.
 pub(super) struct Engine<C> {
     kernel: OwnedFd,
+    /// Wakes the loop at the moment of a send: the time-out of epoll_wait(2) is in whole milliseconds.
+    timer: TimerFd,
     ready: Vec<epoll::Event>,
     channels: Vec<C>,
     /// For which sockets room to send is awaited.
@@ -81,8 +90,11 @@ impl<C: Channel> Engine<C> {
         for (channel, key) in channels.iter().zip(0..) {
             epoll::add(&kernel, channel.socket(), EventData::new_u64(key), EventFlags::IN)?;
         }
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        epoll::add(&kernel, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
         let is_watched = vec![false; channels.len()];
-        Ok(Self { kernel, ready: Vec::with_capacity(EVENTS), channels, is_watched, state, spin })
+        Ok(Self { kernel, timer, ready: Vec::with_capacity(EVENTS), channels, is_watched, state, spin })
     }
 
     /// Asks for events about room, or no longer, after something was done with a socket.
@@ -120,6 +132,7 @@ impl<C: Channel> Engine<C> {
         Ok(true)
     }
 
+    /// Waits for events, at most so many nanoseconds (rounded up to milliseconds).
     fn wait(&mut self, time: u64) -> io::Result<()> {
         self.ready.clear();
         let time = Timespec { tv_sec: (time / 1_000_000_000) as i64, tv_nsec: (time % 1_000_000_000) as _ };
@@ -127,6 +140,13 @@ impl<C: Channel> Engine<C> {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Waits for events until this moment. To set the timer anew also ends its last event.
+    fn wait_until(&mut self, moment: u64) -> io::Result<()> {
+        let at = Expiration::OneShot(TimeSpec::nanoseconds(moment as i64));
+        self.timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.wait(moment.saturating_sub(clock::now()) + LOOK)
     }
 
     /// Looks for messages whose time is over.
@@ -149,6 +169,9 @@ impl<C: Channel> Engine<C> {
     fn happened(&mut self, pace: &Pace) -> io::Result<()> {
         for i in 0..self.ready.len() {
             let epoll::Event { flags, data } = self.ready[i];
+            if data.u64() == TIMER {
+                continue;
+            }
             let at = data.u64() as usize;
             let mut freed = 0;
             if flags.intersects(EventFlags::IN | EventFlags::ERR | EventFlags::HUP) {
@@ -211,18 +234,22 @@ impl<C: Channel> Engine<C> {
                 // Nothing more is to come of a stream that has answered everything.
                 let is_exact = C::IS_EXACT && self.pending() == 0;
                 if is_exact || now >= end + self.linger() {
-                    self.state.tally.last_answer = self.state.tally.last_answer.max(end);
+                    // A plan lasts until the moment behind its last message.
+                    self.state.tally.last_answer = self.state.tally.last_answer.max(end).max(pace.next());
                     break;
                 }
                 wake = wake.min(end + self.linger());
             } else {
                 wake = wake.min(pace.next());
             }
-            let mut time = wake.saturating_sub(now);
             if self.spin && end.is_none() {
-                time = time.saturating_sub(SPIN);
+                wake = wake.saturating_sub(SPIN);
             }
-            self.wait(if is_late { 0 } else { time })?;
+            match pace {
+                _ if is_late || wake <= now => self.wait(0)?,
+                Pace::Open(_) => self.wait_until(wake)?,
+                Pace::Closed { .. } => self.wait(wake - now)?,
+            }
             self.happened(pace)?;
         }
         for channel in &mut self.channels {

@@ -7,8 +7,6 @@ use std::{
     time::SystemTime,
 };
 
-use nix::sys::prctl::set_timerslack;
-
 use super::{
     super::{histogram::Histogram, measurement::Measurement, options::Bench, probe::Probes, target::Target},
     channel::LoopState,
@@ -72,8 +70,6 @@ pub(super) fn open(
     let idle = options.idle.first().copied().unwrap_or_default();
     let each = u64::from(options.connections) + u64::from(idle);
     crowd::allow(each * targets.len() as u64)?;
-    // Waits end when they should, and not up to 50 microseconds later (prctl(2), PR_SET_TIMERSLACK).
-    let _ = set_timerslack(1);
     targets.iter().map(|target| TargetRun::open(target, options, idle, progress)).collect()
 }
 
