@@ -26,7 +26,9 @@ use std::{
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::{Echod, events_in};
-pub(crate) use launch::{BINARY, Finished, Launch, fitted, is_locked_in};
+#[cfg(feature = "client")]
+pub(crate) use launch::BINARY;
+pub(crate) use launch::{Finished, Launch, fitted, is_locked_in};
 pub(crate) use manager::Manager;
 pub(crate) use patient::{Patient, uninterrupted};
 pub(crate) use port::port_of_nobody;
