@@ -50,7 +50,14 @@ impl Conversation {
             Protocol::Unix => {
                 // It waits while the queue of connections is full.
                 let limited = socket.set_write_timeout(Some(patience));
-                limited.and_then(|()| socket.connect(&address))
+                // With a time-out the kernel does not go on with a call that a stop of this process interrupted (signal(7)).
+                let connect = || loop {
+                    match socket.connect(&address) {
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        outcome => return outcome,
+                    }
+                };
+                limited.and_then(|()| connect())
             }
             _ => socket.connect_timeout(&address, patience),
         };
