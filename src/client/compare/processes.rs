@@ -1,6 +1,6 @@
 //! What a server uses, from /proc: all its processes together.
 
-use std::{collections::HashMap, fs, time::Duration};
+use std::{collections::HashMap, fs, io, time::Duration};
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -8,7 +8,7 @@ use nix::unistd::{SysconfVar, sysconf};
 #[derive(Clone, Debug)]
 pub(super) struct Processes {
     root: u32,
-    /// Nanoseconds of a clock tick, in which /proc tells processor time.
+    /// Nanoseconds of a clock tick, in which /proc/PID/stat tells processor time.
     tick: u64,
 }
 
@@ -26,8 +26,10 @@ pub(super) struct Usage {
 /// A line of /proc/PID/stat, as far as it is needed.
 struct Stat {
     parent: u32,
-    /// Ticks of the process, and of its children that have ended.
-    ticks: u64,
+    /// Ticks of the process.
+    own: u64,
+    /// Ticks of its children that have ended.
+    of_children: u64,
 }
 
 impl Processes {
@@ -38,8 +40,14 @@ impl Processes {
 
     /// The processor time that they have used so far, and those that have ended.
     pub(super) fn cpu(&self) -> Duration {
-        let ticks: u64 = self.all().values().map(|stat| stat.ticks).sum();
-        Duration::from_nanos(ticks * self.tick)
+        self.sum(&self.all())
+    }
+
+    fn sum(&self, all: &HashMap<u32, Stat>) -> Duration {
+        let of_one = |(pid, stat): (&u32, &Stat)| {
+            run_time(*pid).unwrap_or(stat.own * self.tick) + stat.of_children * self.tick
+        };
+        Duration::from_nanos(all.iter().map(of_one).sum())
     }
 
     /// Everything.
@@ -51,7 +59,7 @@ impl Processes {
             (!found.is_empty()).then(|| found.iter().sum())
         };
         Usage {
-            cpu: Duration::from_nanos(all.values().map(|stat| stat.ticks).sum::<u64>() * self.tick),
+            cpu: self.sum(&all),
             memory: sum(memory),
             descriptors: sum(descriptors),
             processes: all.len() as u32,
@@ -91,7 +99,24 @@ fn read_stat(line: &str) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // The state is field 3.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    Some(Stat { parent: field(4)? as u32, ticks: field(14)? + field(15)? + field(16)? + field(17)? })
+    Some(Stat {
+        parent: field(4)? as u32,
+        own: field(14)? + field(15)?,
+        of_children: field(16)? + field(17)?,
+    })
+}
+
+/// Nanoseconds for which the threads of a process ran, where the scheduler keeps statistics. A tick is 10 ms: too coarse for
+/// each of a thousand processes.
+fn run_time(pid: u32) -> Option<u64> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of_thread = |thread: io::Result<fs::DirEntry>| {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    // A thread that ends meanwhile takes its time with it.
+    let found: Vec<u64> = threads.filter_map(of_thread).collect();
+    (!found.is_empty()).then(|| found.iter().sum())
 }
 
 /// The proportional set size, or where the kernel does not tell it the resident one.
@@ -121,7 +146,7 @@ mod tests {
     fn a_name_may_look_like_fields() {
         let line = "7 (a) R 1 (b) S 5 7 7 0 -1 4194560 500 0 0 0 11 22 33 44 20 0 1 0 100 0 0";
         let stat = read_stat(line).unwrap();
-        assert_eq!((stat.parent, stat.ticks), (5, 110));
+        assert_eq!((stat.parent, stat.own, stat.of_children), (5, 33, 77));
         assert!(read_stat("7 (a").is_none());
     }
 

@@ -212,6 +212,29 @@ fn each_form_says_the_same() {
     assert_eq!(rows[4], "- ok: loss<=0 (0)");
 }
 
+/// Each line by itself, then the whole; also if nothing answers.
+#[test]
+fn a_line_for_each_probe_comes_before_the_report() {
+    let echod = Echod::start(&listener("it", "udp", ""));
+    let nobody = format!("udp://127.0.0.1:{}", port_of_nobody("udp"));
+    for (url, fate, code) in [(url(&echod, "it"), "ok", 0), (nobody, "refused", 69)] {
+        let finished =
+            Launch::new().args(&["ping", &url, "-c", "3", "-i", "10ms", "-W", "20s", "-o", "jsonl"]).run();
+        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+        let lines: Vec<Value> = finished.stdout.lines().map(parsed).collect();
+        assert_eq!(lines.len(), 4, "{}", finished.stdout);
+        for (number, line) in lines[..3].iter().enumerate() {
+            let probe = &line["probe"];
+            assert_eq!((&probe["url"], &probe["seq"]), (&json!(url), &json!(number + 1)), "{line}");
+            // The moment of a later one may be missed where the machine stops the client.
+            assert!(probe["fate"] == fate || number > 0 && probe["fate"] == "skipped", "{line}");
+            assert_eq!(probe["service_ns"].is_u64(), probe["fate"] == "ok", "{line}");
+        }
+        assert_valid(&lines[3]);
+        assert_eq!(lines[3]["kind"], "ping");
+    }
+}
+
 #[test]
 fn the_verdict_decides_the_exit_code() {
     let echod = Echod::start(&it(""));
