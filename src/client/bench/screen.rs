@@ -56,7 +56,7 @@ fn of_target(text: &mut String, measurement: &Measurement, target: &TargetResult
         ("duplicate", replies.duplicate),
         ("reordered", replies.reordered),
         ("stray", replies.stray),
-        ("retransmitted", replies.retransmitted),
+        ("sent again by TCP", replies.retransmitted),
     ];
     for (word, number) in rare.iter().filter(|(_, number)| *number > 0) {
         write!(text, ", {word} {}", count(*number))?;

@@ -12,10 +12,13 @@ use super::{
     channel::{Channel, LoopState, sequence},
     tally::Tally,
 };
-use crate::sys::clock;
+use crate::sys::{clock, tcp_info};
 
 /// Receives for one event, so that a connection which always has more does not hold up the plan.
 const MOST: u32 = 16;
+
+/// How often the kernel is asked what it sent again.
+const LOOK: u64 = 1_000_000_000;
 
 /// A message that was sent, at least in part.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +47,29 @@ pub(super) struct Stream {
     /// The planned moments of those that wait for room.
     waiting: VecDeque<u64>,
     is_over: bool,
+    again: Again,
+}
+
+/// What a connection sent again. TCP loses nothing, it waits: a loss is seen in the time of an answer, and here.
+#[derive(Debug, Default)]
+struct Again {
+    /// When it was looked for, and how many segments there had been.
+    looked: u64,
+    segments: u32,
+    /// Answers since then.
+    answers: u64,
 }
 
 impl Stream {
+    /// Looks whether the kernel has sent something again since the last look: then the answers since then may have waited for that.
+    fn look(&mut self, now: u64, state: &mut LoopState) {
+        let segments = tcp_info::retransmits(&self.socket).unwrap_or_default();
+        if segments > self.again.segments {
+            state.tally.replies.retransmitted += self.again.answers;
+        }
+        self.again = Again { looked: now, segments, answers: 0 };
+    }
+
     /// Begins the next message.
     fn begin(&mut self, planned: u64, now: u64, state: &mut LoopState) {
         self.sent.push_back(Sent { number: self.next, planned, sent: now, is_counted: false });
@@ -143,6 +166,7 @@ impl Stream {
                     state.tally.fates.lost += 1;
                 }
                 false => {
+                    self.again.answers += 1;
                     state.tally.answered((first.planned, first.sent), state.now, state.timeout);
                 }
             }
@@ -156,6 +180,7 @@ impl Channel for Stream {
     const IS_EXACT: bool = true;
 
     fn new(socket: Socket, channel: u64, _: usize) -> Self {
+        let segments = tcp_info::retransmits(&socket).unwrap_or_default();
         Self {
             socket,
             channel,
@@ -167,6 +192,7 @@ impl Channel for Stream {
             written: None,
             waiting: VecDeque::new(),
             is_over: false,
+            again: Again { segments, ..Again::default() },
         }
     }
 
@@ -267,6 +293,9 @@ impl Channel for Stream {
             self.waiting.pop_front();
             state.tally.fates.unsent += 1;
         }
+        if now.saturating_sub(self.again.looked) >= LOOK {
+            self.look(now, state);
+        }
         0
     }
 
@@ -278,6 +307,7 @@ impl Channel for Stream {
     }
 
     fn close(&mut self, state: &mut LoopState) {
+        self.look(clock::now(), state);
         state.tally.fates.unsent += self.waiting.len() as u64;
         self.waiting.clear();
         state.tally.fates.lost += std::mem::take(&mut self.open);
