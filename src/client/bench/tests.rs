@@ -9,7 +9,11 @@ use clap::{Args, Command, FromArgMatches};
 
 use super::{super::target::Families, *};
 use crate::{
-    client::{measurement::Measurement, options, target::Target},
+    client::{
+        measurement::{Measurement, Replies},
+        options,
+        target::Target,
+    },
     report::error::Exit,
 };
 
@@ -82,7 +86,9 @@ fn every_message_of_a_stream_comes_back() {
         balanced(&measurement);
         let target = &measurement.targets[0];
         assert_eq!(target.rounds.len(), 2);
-        assert!(target.fates.ok > 0 && target.replies == Default::default(), "{line}: {target:?}");
+        // On a machine under load TCP sends again over loopback, too.
+        let replies = Replies { retransmitted: 0, ..target.replies };
+        assert!(target.fates.ok > 0 && replies == Replies::default(), "{line}: {replies:?}");
         assert_eq!((target.fates.lost, target.fates.unsent), (0, 0), "{line}");
         assert_eq!(target.response.is_some(), line.contains("rate"));
         assert!(target.connect.is_some());
@@ -121,8 +127,20 @@ fn what_becomes_of_datagrams_is_told_apart() {
     let sent = target.fates.sent();
     let of = |digit: u64| (0..sent).filter(|n| n % 10 == digit).count() as u64;
     let replies = target.replies;
-    assert_eq!((replies.duplicate, replies.corrupt, replies.stray), (of(5), of(7), of(9)), "{target:?}");
-    assert_eq!((target.fates.lost, target.fates.late), (of(3) + of(7), 0), "{target:?}");
+    assert_eq!(
+        (replies.duplicate, replies.corrupt, replies.stray),
+        (of(5), of(7), of(9)),
+        "{:?} {:?}",
+        target.fates,
+        target.replies
+    );
+    assert_eq!(
+        (target.fates.lost, target.fates.late),
+        (of(3) + of(7), 0),
+        "{:?} {:?}",
+        target.fates,
+        target.replies
+    );
 }
 
 #[test]
@@ -136,7 +154,7 @@ fn a_late_answer_is_late() {
     let measurement = bench(&url, "--warm-up 0s --rounds 1 -W 30ms -d 20ms").unwrap();
     balanced(&measurement);
     let target = &measurement.targets[0];
-    assert!(target.fates.late + target.fates.lost >= 1, "{target:?}");
+    assert!(target.fates.late + target.fates.lost >= 1, "{:?} {:?}", target.fates, target.replies);
 }
 
 #[test]
@@ -145,7 +163,7 @@ fn one_who_is_not_there_refuses() {
     let measurement = bench(&format!("udp://{gone}"), "--rate 1000 --connections 2").unwrap();
     balanced(&measurement);
     let target = &measurement.targets[0];
-    assert!(target.fates.refused > 0 && target.fates.ok == 0, "{target:?}");
+    assert!(target.fates.refused > 0 && target.fates.ok == 0, "{:?} {:?}", target.fates, target.replies);
     assert_eq!(target.rounds.len(), 1);
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(bench(&format!("tcp://{gone}"), "").unwrap_err().exit, Exit::Unavailable);
@@ -164,7 +182,11 @@ fn a_server_that_closes_is_told() {
     });
     let measurement = bench(&url, "--warm-up 0s --connections 2").unwrap();
     balanced(&measurement);
-    assert!(measurement.warnings.iter().any(|warning| warning.id == "connections-closed"), "{measurement:?}");
+    assert!(
+        measurement.warnings.iter().any(|warning| warning.id == "connections-closed"),
+        "{:?}",
+        measurement.warnings
+    );
     assert_eq!(measurement.targets[0].fates.ok, 2);
 }
 

@@ -285,7 +285,7 @@ fn the_text_says_all_that_was_found_out() {
     for word in [
         "  2 connections, 64 bytes, open loop 100/s, 2 rounds of ",
         "(planned 20, skipped ",
-        "   ok 100 %, late 0, lost 0, corrupt 0\n",
+        "   ok 100 %, late 0, lost 0, corrupt 0",
         "from the planned moment",
         "from the actual send",
         "  connect ",
