@@ -222,7 +222,8 @@ fn time(times: Option<&Histogram>, of: Times, statistic: Statistic) -> Reading {
     };
     let why = || match (statistic, times.count()) {
         (Statistic::Quantile(q), n @ 1..) => {
-            let needed = (10.0 / (1.0 - q) - 1e-6).ceil() as u64;
+            // A hair less: 1 - 0.99999 is not exactly 0.00001.
+            let needed = (10.0 / (1.0 - q) * (1.0 - 1e-9)).ceil() as u64;
             format!("it needs {} times, and there are {}", figures::count(needed), figures::count(n))
         }
         _ => of.missing().to_owned(),

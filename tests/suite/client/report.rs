@@ -112,10 +112,15 @@ fn a_report_is_valid_by_its_schema() {
     for args in [&["--window", "2"][..], &["--rate", "200", "--connections", "2"]] {
         let finished =
             bench(&url, &[&["-o", "json", "--fail-if", "min>1000s || loss>50% || rate<0/s"], args].concat());
-        assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-        assert_eq!(finished.stdout.lines().count(), 1);
+        assert_eq!(finished.stdout.lines().count(), 1, "{}", finished.stderr);
         let report = parsed(&finished.stdout);
         assert_valid(&report);
+        if report["targets"][0]["probes"]["ok"] == 0 {
+            // The plan was missed as a whole, where the machine stopped the client for so long.
+            finished.expect(69, &["no answer"]);
+            continue;
+        }
+        assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
         assert_eq!(report["verdict"]["failed"], false);
         let conditions = report["verdict"]["conditions"].as_array().unwrap();
         assert_eq!(conditions.len(), 3);
@@ -195,14 +200,14 @@ fn files_are_saved_beside_the_report() {
 fn each_form_says_the_same() {
     let echod = Echod::start(&listener("it", "udp", ""));
     let url = url(&echod, "it");
-    let csv = bench(&url, &["-o", "csv", "--rate", "100"]).stdout;
+    // A closed loop has an answer to its first message at least, however slow the machine is.
+    let csv = bench(&url, &["-o", "csv"]).stdout;
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.trim_end().split(',').collect()).collect();
     let cell = |name: &str| lines[1][lines[0].iter().position(|heading| *heading == name).unwrap()];
-    assert_eq!((cell("url"), cell("model"), cell("planned")), (&*url, "open", "20"));
-    assert_eq!(cell("response_n"), cell("ok"));
-    // Two of 20 times lie beyond the ninetieth percentile, which is too few.
-    assert!(!cell("response_min_ns").is_empty() && cell("response_p90_ns").is_empty(), "{csv}");
-    let markdown = bench(&url, &["-o", "markdown", "--rate", "100", "--fail-if", "loss>0"]).stdout;
+    assert_eq!((cell("url"), cell("model"), cell("lost")), (&*url, "closed", "0"), "{csv}");
+    assert_eq!((cell("service_n"), cell("response_n")), (cell("ok"), ""), "{csv}");
+    assert!(!cell("service_min_ns").is_empty() && cell("service_p99.999_ns").is_empty(), "{csv}");
+    let markdown = bench(&url, &["-o", "markdown", "--fail-if", "loss>0"]).stdout;
     let rows: Vec<&str> = markdown.lines().collect();
     assert!(
         rows[0].starts_with("| target | sent | answered |") && rows[1].starts_with("|---|---:|"),
@@ -217,19 +222,22 @@ fn each_form_says_the_same() {
 fn a_line_for_each_probe_comes_before_the_report() {
     let echod = Echod::start(&listener("it", "udp", ""));
     let nobody = format!("udp://127.0.0.1:{}", port_of_nobody("udp"));
-    for (url, fate, code) in [(url(&echod, "it"), "ok", 0), (nobody, "refused", 69)] {
-        let finished =
-            Launch::new().args(&["ping", &url, "-c", "3", "-i", "10ms", "-W", "20s", "-o", "jsonl"]).run();
-        assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
-        let lines: Vec<Value> = finished.stdout.lines().map(parsed).collect();
-        assert_eq!(lines.len(), 4, "{}", finished.stdout);
+    for (url, fate) in [(url(&echod, "it"), "ok"), (nobody, "refused")] {
+        let args = ["-c", "3", "-i", "10ms", "-W", "20s", "-o", "jsonl"];
+        let finished = Launch::new().args(&["ping", &url]).args(&args).run();
+        let mut lines: Vec<Value> = finished.stdout.lines().map(parsed).collect();
+        assert_eq!(lines.len(), 4, "{}{}", finished.stdout, finished.stderr);
+        // A fate is told when it is known.
+        lines[..3].sort_by_key(|line| line["probe"]["seq"].as_u64());
         for (number, line) in lines[..3].iter().enumerate() {
             let probe = &line["probe"];
             assert_eq!((&probe["url"], &probe["seq"]), (&json!(url), &json!(number + 1)), "{line}");
-            // The moment of a later one may be missed where the machine stops the client.
-            assert!(probe["fate"] == fate || number > 0 && probe["fate"] == "skipped", "{line}");
+            // A moment may be missed where the machine stops the client.
+            assert!(probe["fate"] == fate || probe["fate"] == "skipped", "{line}");
             assert_eq!(probe["service_ns"].is_u64(), probe["fate"] == "ok", "{line}");
         }
+        let has_answers = lines[..3].iter().any(|line| line["probe"]["fate"] == "ok");
+        assert_eq!(finished.status.code(), Some(if has_answers { 0 } else { 69 }), "{}", finished.stderr);
         assert_valid(&lines[3]);
         assert_eq!(lines[3]["kind"], "ping");
     }
@@ -244,10 +252,10 @@ fn the_verdict_decides_the_exit_code() {
     for line in ["failed: min<1000s (", "ok: loss<=0 (0)\n", "failed: max<1000s ("] {
         assert!(told.stdout.contains(line), "{}", told.stdout);
     }
-    // 20 times say nothing of the one in a thousand.
-    let untold = bench(&url, &["--rate", "100", "--fail-if", "p99.9>1000s"]);
-    untold.expect(75, &["cannot tell whether p99.9>1000s", "10,000"]);
-    assert!(untold.stdout.contains("cannot tell: p99.9>1000s"), "{}", untold.stdout);
+    // No machine sends a million in that time, one after the other.
+    let untold = bench(&url, &["--fail-if", "p99.999>1000s"]);
+    untold.expect(75, &["cannot tell whether p99.999>1000s", "1,000,000"]);
+    assert!(untold.stdout.contains("cannot tell: p99.999>1000s"), "{}", untold.stdout);
     let wrong = bench(&url, &["--fail-if", "p99>2"]);
     wrong.expect(64, &["  p99>2\n      ^\n", "flows-dead"]);
     assert_eq!(wrong.stdout, "");
