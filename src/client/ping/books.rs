@@ -168,7 +168,7 @@ impl Books {
         self.flows[0].flow.sent -= 1;
         self.fates.skipped += 1;
         match self.events.last_mut() {
-            Some(Event::Skipped { count, .. }) => *count += 1,
+            Some(Event::Skipped { first, count, .. }) if *first + *count == sequence => *count += 1,
             _ => self.events.push(Event::Skipped { first: sequence, count: 1, planned: now }),
         }
     }

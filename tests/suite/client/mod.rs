@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod ping;
 mod report;
 mod selftest;
 mod strangers;

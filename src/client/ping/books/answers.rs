@@ -52,11 +52,16 @@ impl Books {
         self.settle(sequence, time, time > self.timeout, arrival.ttl);
     }
 
-    /// The sequence number of which a short probe carries the last bytes only: the latest one that it can be.
+    /// The sequence number of which a short probe carries the last bytes only: that of the latest one that was sent with them.
     fn full(&self, sequence: u64) -> Option<u64> {
         let (last, mask) = (self.next() - 1, self.probes.mask());
-        let back = last.wrapping_sub(sequence) & mask;
-        if mask == u64::MAX { Some(sequence) } else { last.checked_sub(back) }
+        if mask == u64::MAX {
+            return Some(sequence);
+        }
+        let latest = last.checked_sub(last.wrapping_sub(sequence) & mask)?;
+        let each = std::iter::successors(Some(latest), |sequence| sequence.checked_sub(mask + 1));
+        let mut each = each.map_while(|sequence| Some((sequence, self.entry(sequence)?)));
+        each.find(|(_, entry)| entry.state != State::Over).map(|(sequence, _)| sequence)
     }
 
     /// When an answer arrived, by the clock by which its probe was sent.

@@ -102,10 +102,22 @@ fn short_probes_carry_short_numbers() {
     let mut none = self::books(0, 1);
     let probe = send(&mut none, 0, 0);
     assert!(!none.may_send());
+    none.skipped(0);
     none.answer(&probe, after(1, 0));
     none.answer(&probe, after(2, 0));
-    assert_eq!((fates(&none), none.replies.duplicate), ([1, 0, 0, 0, 0, 0], 1));
+    assert_eq!((fates(&none), none.replies.duplicate), ([1, 0, 0, 0, 0, 1], 1));
     assert!(none.may_send());
+}
+
+#[test]
+fn what_is_skipped_in_a_row_is_told_at_once() {
+    let mut books = books(64, 1);
+    books.skipped(0);
+    books.skipped(0);
+    send(&mut books, 0, 0);
+    books.skipped(0);
+    let skipped = |first, count| Event::Skipped { first, count, planned: 0 };
+    assert_eq!(books.events, [skipped(1, 2), skipped(4, 1)]);
 }
 
 #[test]
