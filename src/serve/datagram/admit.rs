@@ -3,10 +3,7 @@
 use std::{net::Ipv6Addr, sync::atomic::Ordering::Relaxed};
 
 use crate::{
-    access::{
-        checks::Access,
-        guard::{BatchContext, Guard, PlainAddress},
-    },
+    access::guard::{BatchContext, Guard, PlainAddress},
     config::{ServiceKind, embedded::embedded_v4},
     report::refusal_reason::RefusalReason,
     serve::context::ListenerContext,
@@ -20,9 +17,7 @@ use crate::{
 
 /// What the datagrams of a batch are checked against.
 struct DatagramFilter<'a> {
-    access: &'a Access,
-    /// Whether the service answers, so that there must be an address to answer to.
-    is_answered: bool,
+    context: &'a ListenerContext,
     guard: Option<(&'a Guard, BatchContext)>,
     /// In nanoseconds; 0 if nothing needs the time.
     now: u64,
@@ -62,14 +57,14 @@ impl<'a> DatagramFilter<'a> {
             (None, None) => 0,
         };
         let guard = access.guard.as_deref().map(|guard| (guard, BatchContext::new(listener.place(), now)));
-        let is_answered = context.settings.service != ServiceKind::Discard;
-        DatagramFilter { access, is_answered, guard, now }
+        DatagramFilter { context, guard, now }
     }
 
     /// Whether a datagram may be answered.
     fn check(&self, request: Request<'_>) -> Result<(), RefusalReason> {
+        let is_answered = self.context.settings.service != ServiceKind::Discard;
         match request.origin() {
-            SourceAddr::Nameless | SourceAddr::V4(_, 0) | SourceAddr::V6(_, 0) if self.is_answered => {
+            SourceAddr::Nameless | SourceAddr::V4(_, 0) | SourceAddr::V6(_, 0) if is_answered => {
                 Err(RefusalReason::Unanswerable)
             }
             SourceAddr::Nameless | SourceAddr::Unix => Ok(()),
@@ -97,11 +92,11 @@ impl<'a> DatagramFilter<'a> {
         if let Some((guard, batch_context)) = &self.guard {
             guard.addresses(batch_context, source, request.destination())?;
         }
-        self.access.judge(source)?;
+        self.context.access.judge(source)?;
         if let Some((guard, batch_context)) = &self.guard {
             guard.port(batch_context, source, port)?;
         }
-        self.access.limit_datagram(source, request.length(), self.now)?;
+        self.context.access.limit_datagram(source, request.length(), self.now)?;
         match &self.guard {
             Some((guard, batch_context)) => guard.peer(batch_context, source, port),
             None => Ok(()),
