@@ -24,8 +24,8 @@ use super::{
     server::Daemon,
 };
 
-/// Long enough for some thousand echoes.
-const TIME: Duration = Duration::from_millis(500);
+/// Long enough for some thousand echoes; a shorter round is long enough here too.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// Counts for every mode, with no idle connections beside: a wait is one call however many it watches.
 pub(super) fn count(
@@ -38,7 +38,10 @@ pub(super) fn count(
         if progress.stop().load(Relaxed) {
             return;
         }
-        progress.begin(&ProgressStep { what: format!("{mode}, system calls"), lasts: TIME });
+        progress.begin(&ProgressStep {
+            what: format!("{mode}, system calls"),
+            lasts: LONGEST.min(options.duration),
+        });
         let calls = of(daemon, options, progress);
         progress.end();
         let Some(calls) = calls else { return };
@@ -80,7 +83,7 @@ fn has_attached(told: &mut impl BufRead, processes: usize) -> bool {
 fn echoes(daemon: &Daemon, options: &Bench, progress: &dyn Progress) -> Option<u64> {
     let mut own = options.clone();
     (own.rounds, own.idle, own.compare) = (1, Vec::new(), None);
-    (own.duration, own.warm_up) = (TIME, Duration::ZERO);
+    (own.duration, own.warm_up) = (LONGEST.min(options.duration), Duration::ZERO);
     let target = Target::read("bench", &daemon.url, Families::Any).ok()?;
     let mut quiet = Quiet(progress);
     let found = bench::measure(&[target], &own, &mut quiet).ok()?;
