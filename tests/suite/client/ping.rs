@@ -217,13 +217,12 @@ fn the_later_one_of_two_is_reordered() {
             answer(&held);
         }
     });
-    let report = report(0, &["-c", "5", "-i", "10ms", "-W", PATIENT, &server.url]);
+    let report = report(0, &["-c", "5", "-i", "20ms", "-W", LONG_ENOUGH, &server.url]);
     adds_up(&report, 5);
-    assert_eq!(
-        (answered(&report), replies(&report, "reordered")),
-        (probes(&report, "sent"), 1),
-        "{report:#}"
-    );
+    // If the machine was so busy that no third one was sent, the second has no answer.
+    let sent = probes(&report, "sent");
+    let expected = if sent > 2 { (sent, 1) } else { (1, 0) };
+    assert_eq!((answered(&report), replies(&report, "reordered")), expected, "{report:#}");
 }
 
 /// An answer that comes after its time, to a client that is still there.
