@@ -1,7 +1,7 @@
 //! The words by which warnings are known, with what each means. A test holds this list against the engines.
 
 /// Each word, what makes the figures doubtful, and whether the measurement is not valid because of it.
-pub const WARNINGS: [(&str, &str, bool); 7] = [
+pub const WARNINGS: [(&str, &str, bool); 10] = [
     (
         "client-limited",
         "the client used up its processor, or the kernel dropped or refused messages on its side: the figures are those of the client",
@@ -14,10 +14,25 @@ pub const WARNINGS: [(&str, &str, bool); 7] = [
         false,
     ),
     ("connections-closed", "the server closed some of the connections, and the others carried on", true),
+    (
+        "dead-flows",
+        "some source ports had no answer at all and others had one to everything: one path of several is broken",
+        false,
+    ),
+    (
+        "hurried",
+        "a second signal or a deadline ended the run while probes were still within their time; they count as lost",
+        false,
+    ),
     ("idle-closed", "the server closed some of the silent connections", true),
     (
         "left-out",
         "a mode that this machine does not have, or a row of the comparison that it cannot have",
+        false,
+    ),
+    (
+        "loop-guard",
+        "datagrams were lost at a fixed step and nowhere else: the server withholds these answers on purpose",
         false,
     ),
     (
