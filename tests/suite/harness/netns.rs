@@ -17,7 +17,9 @@ use super::skipped;
 pub(crate) fn in_namespace(setup: &str, test: impl FnOnce() + Send + 'static) {
     let setup = format!("ip link set lo up && {setup}");
     let thread = std::thread::spawn(move || {
-        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+        // The umask too is its own: the library sets it while it binds the file of a socket, and files that other tests make meanwhile
+        // would be for everybody to write.
+        if let Err(error) = unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_FS) {
             skipped(format_args!("no network namespace can be made ({error}); run as root"));
             return;
         }

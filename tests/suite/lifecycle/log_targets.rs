@@ -123,7 +123,7 @@ fn syslog_gets_each_line_as_a_datagram() {
     let lines = logged("syslog", SYSLOG, "syslog");
     // <30> is daemon.info; then the time as in `Nov  3 07:05:09`.
     let (header, message) = lines[0].split_at("<30>Nov  3 07:05:09 ".len());
-    assert!(header.starts_with("<30>") && header.as_bytes()[13] == b':', "{header}");
+    assert!(header.starts_with("<30>") && header.as_bytes()[13] == b':', "{lines:?}");
     let (name, message) = message.split_once(": ").unwrap();
     assert!(name.starts_with("echod[") && name.ends_with(']'), "{name}");
     assert!(message.starts_with("listener \"it\": serving echo"), "{message}");
