@@ -1,7 +1,7 @@
 //! The progress of a run as a bar on standard error, if that is a terminal, and Ctrl-C as its end.
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -10,13 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
 
 use super::progress::{Progress, ProgressStep};
+
+/// Characters of a full bar.
+const LENGTH: usize = 40;
 
 /// How often the bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -54,19 +56,17 @@ impl Progress for Bar {
         if !self.is_shown {
             return;
         }
-        let lasts = step.lasts.as_millis().max(1) as u64;
-        // The template is right, and a bar is no reason to fail.
-        let style = ProgressStyle::with_template("{msg:20} [{bar:40}] {percent}%")
-            .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("## "));
-        let bar = ProgressBar::new(lasts).with_style(style).with_message(step.what.clone());
+        let (what, lasts) = (step.what.clone(), step.lasts);
         let is_over = Arc::new(AtomicBool::new(false));
         let (ended, begun) = (Arc::clone(&is_over), Instant::now());
         let draw = move || {
+            // A terminal that takes nothing is no reason to fail.
+            let write = |line: &str| _ = io::stderr().write_all(line.as_bytes());
             while !ended.load(Relaxed) {
-                bar.set_position((begun.elapsed().as_millis() as u64).min(lasts));
+                write(&line(&what, begun.elapsed(), lasts));
                 thread::park_timeout(REDRAW);
             }
-            bar.finish_and_clear();
+            write(CLEAR);
         };
         let thread = thread::Builder::new().name("progress".into()).spawn(draw);
         self.drawn = thread.ok().map(|thread| Drawn { is_over, thread });
@@ -83,5 +83,33 @@ impl Progress for Bar {
 
     fn stop(&self) -> &AtomicBool {
         &self.stop
+    }
+}
+
+/// To the start of the line, and erase it (ECMA-48, EL).
+const CLEAR: &str = "\r\x1b[K";
+
+/// The bar of a step in the place of the one before.
+fn line(what: &str, passed: Duration, lasts: Duration) -> String {
+    let part = (passed.as_secs_f64() / lasts.as_secs_f64().max(1e-9)).min(1.0);
+    // At most the length.
+    let full = (part * LENGTH as f64) as usize;
+    format!("{CLEAR}{what:20} [{:LENGTH$}] {:.0} %", "#".repeat(full), part * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_grows_to_its_end_and_no_further() {
+        let at = |millis| line("round 1 of 3", Duration::from_millis(millis), Duration::from_secs(1));
+        assert_eq!(
+            at(500),
+            format!("{CLEAR}round 1 of 3         [{}{}] 50 %", "#".repeat(20), " ".repeat(20))
+        );
+        assert!(at(0).ends_with(&format!("[{}] 0 %", " ".repeat(40))));
+        assert!(at(2000).ends_with(&format!("[{}] 100 %", "#".repeat(40))));
+        assert!(line("", Duration::ZERO, Duration::ZERO).ends_with(" 0 %"));
     }
 }
