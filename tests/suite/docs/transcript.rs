@@ -88,7 +88,8 @@ impl Page {
                 Step::Command { line, command, expected } => {
                     if is_of_client(command) && cfg!(not(feature = "client")) {
                         // The plain daemon has none.
-                    } else if let Some(program) = programs(command).find(|program| !is_there(program)) {
+                    } else if let Some(program) = programs(command).iter().find(|program| !is_there(program))
+                    {
                         skipped(format_args!(
                             "{program} is not installed, its commands in the documents are not run"
                         ));
@@ -128,7 +129,7 @@ fn commands(first: usize, lines: &[String]) -> Vec<Step<'_>> {
     let mut is_shown_only = true;
     for (number, line) in lines.iter().enumerate() {
         if let Some(command) = line.strip_prefix("$ ") {
-            is_shown_only = programs(command).any(|program| SHOWN_ONLY.contains(&program));
+            is_shown_only = programs(command).iter().any(|program| SHOWN_ONLY.contains(&program.as_str()));
             if !is_shown_only {
                 found.push(Step::Command { line: first + number, command, expected: Vec::new() });
             }
@@ -233,9 +234,11 @@ impl Drop for Shell {
     }
 }
 
-/// The programs of a pipeline or a list of commands. None of ours has an operator within quotes.
-fn programs(command: &str) -> impl Iterator<Item = &str> {
-    command.split("&&").flat_map(|part| part.split('|')).filter_map(|part| part.split_whitespace().next())
+/// The programs of a pipeline or a list of commands. What is in single quotes is an argument, whatever is in it.
+fn programs(command: &str) -> Vec<String> {
+    let unquoted = command.split('\'').step_by(2).collect::<Vec<_>>().join("_");
+    let parts = unquoted.split("&&").flat_map(|part| part.split('|'));
+    parts.filter_map(|part| part.split_whitespace().next().map(str::to_owned)).collect()
 }
 
 /// Whether a command needs the client.
