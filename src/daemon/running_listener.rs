@@ -20,7 +20,7 @@ use crate::{
         listener::{Listener, SocketOwner},
         socket_file::{FileId, SocketFile},
     },
-    sys::{shared::Shared, socket_filter},
+    sys::{shared::Shared, socket_drops},
 };
 
 mod checks;
@@ -291,7 +291,7 @@ impl RunningListener {
         };
         if self.settings.protocol == Protocol::Udp && !sockets.is_empty() {
             let drops = sockets.iter().flat_map(Listener::sockets);
-            let drops = drops.map(|socket| u64::from(socket_filter::drops(socket).unwrap_or(0)));
+            let drops = drops.map(|socket| u64::from(socket_drops::drops(socket).unwrap_or(0)));
             self.stats.undelivered.store(drops.sum(), Relaxed);
         }
     }

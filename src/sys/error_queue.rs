@@ -26,9 +26,7 @@ const PORT_UNREACHABLE: [(u8, u8, u8); 2] =
     [(libc::SO_EE_ORIGIN_ICMP, 3, 3), (libc::SO_EE_ORIGIN_ICMP6, 1, 4)];
 
 /// Besides: the protocol is unreachable, and the three ways in which a firewall says no (RFC 1812, section 5.2.7.1; RFC 4443).
-const REFUSALS: [(u8, u8, u8); 8] = [
-    (libc::SO_EE_ORIGIN_ICMP, 3, 3),
-    (libc::SO_EE_ORIGIN_ICMP6, 1, 4),
+const OTHER_REFUSALS: [(u8, u8, u8); 6] = [
     (libc::SO_EE_ORIGIN_ICMP, 3, 2),
     (libc::SO_EE_ORIGIN_ICMP, 3, 9),
     (libc::SO_EE_ORIGIN_ICMP, 3, 10),
@@ -63,27 +61,46 @@ pub fn may_be_feedback(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|error| known.contains(&error))
 }
 
+/// An entry of the queue.
+struct QueuedError {
+    /// Where the datagram was sent to.
+    to: Option<SockaddrStorage>,
+    error: Option<libc::sock_extended_err>,
+    /// Bytes of the datagram that are quoted.
+    quoted: usize,
+}
+
+/// Takes the next entry of the queue, and copies what it quotes of the datagram to `quote`.
+fn next(socket: BorrowedFd<'_>, quote: &mut [u8]) -> Option<QueuedError> {
+    let mut control = [0; 512];
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    loop {
+        let mut pieces = [IoSliceMut::new(quote)];
+        match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags) {
+            Ok(message) => {
+                let error = message.cmsgs().into_iter().flatten().find_map(|note| match note {
+                    ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _) => Some(error),
+                    _ => None,
+                });
+                return Some(QueuedError { to: message.address, error, quoted: message.bytes });
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn is_one_of(error: &libc::sock_extended_err, known: &[(u8, u8, u8)]) -> bool {
+    known.contains(&(error.ee_origin, error.ee_type, error.ee_code))
+}
+
 /// Drains the queue, and calls `closed` with each address and port that was reported unreachable.
 pub fn drain(socket: BorrowedFd<'_>, mut closed: impl FnMut(IpAddr, u16)) {
-    let mut control = [0; 512];
     for _ in 0..MOST {
-        let mut payload = [0; 1];
-        let mut pieces = [IoSliceMut::new(&mut payload)];
-        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-        let message =
-            match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags) {
-                Ok(message) => message,
-                Err(Errno::EINTR) => continue,
-                Err(_) => return,
-            };
-        let Ok(mut errors) = message.cmsgs() else { continue };
-        let is_closed = errors.any(|error| match error {
-            ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
-                PORT_UNREACHABLE.contains(&(error.ee_origin, error.ee_type, error.ee_code))
-            }
-            _ => false,
-        });
-        let Some(to) = message.address.filter(|_| is_closed) else { continue };
+        let Some(QueuedError { to, error, .. }) = next(socket, &mut [0; 1]) else { return };
+        let is_closed = error.is_some_and(|error| is_one_of(&error, &PORT_UNREACHABLE));
+        let Some(to) = to.filter(|_| is_closed) else { continue };
         if let Some(to) = to.as_sockaddr_in() {
             closed(to.ip().into(), to.port());
         } else if let Some(to) = to.as_sockaddr_in6() {
@@ -105,28 +122,14 @@ pub struct Feedback {
 
 /// Takes the next entry of the queue that came from the network, and copies what it quotes of the datagram to `quote`.
 pub fn take(socket: BorrowedFd<'_>, quote: &mut [u8]) -> Option<Feedback> {
-    let mut control = [0; 512];
     for _ in 0..MOST {
-        let mut pieces = [IoSliceMut::new(quote)];
-        let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-        let message =
-            match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut pieces, Some(&mut control), flags) {
-                Ok(message) => message,
-                Err(Errno::EINTR) => continue,
-                Err(_) => return None,
-            };
-        let found = message.cmsgs().into_iter().flatten().find_map(|error| match error {
-            ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)
-                if [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin) =>
-            {
-                let is_refusal = REFUSALS.contains(&(error.ee_origin, error.ee_type, error.ee_code));
-                let errno = error.ee_errno.cast_signed();
-                Some(Feedback { errno, is_refusal, quoted: message.bytes })
-            }
-            _ => None,
-        });
-        if found.is_some() {
-            return found;
+        let QueuedError { error, quoted, .. } = next(socket, quote)?;
+        let is_remote = |error: &libc::sock_extended_err| {
+            [libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6].contains(&error.ee_origin)
+        };
+        if let Some(error) = error.filter(is_remote) {
+            let is_refusal = is_one_of(&error, &PORT_UNREACHABLE) || is_one_of(&error, &OTHER_REFUSALS);
+            return Some(Feedback { errno: error.ee_errno.cast_signed(), is_refusal, quoted });
         }
     }
     None

@@ -1,5 +1,5 @@
-//! How many datagrams a socket has dropped because its receive buffer was full (`SO_MEMINFO`). The socket need not note it with each
-//! datagram, as it does with `SO_RXQ_OVFL` (socket(7)).
+//! How many datagrams the kernel has dropped at a socket (`SO_MEMINFO`). The socket need not note it with each datagram, as it does
+//! with `SO_RXQ_OVFL` (socket(7)).
 
 #![allow(unsafe_code)]
 
@@ -11,11 +11,12 @@ use std::{
 /// The place of the number among those that the kernel returns.
 const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 
-/// Datagrams that `socket` has dropped so far.
+/// Datagrams that were dropped at `socket` so far: rejected by a filter, with a wrong checksum, or because the receive buffer was
+/// full. The counter does not tell these apart.
 ///
 /// # Errors
 /// If the kernel does not tell (ENOPROTOOPT).
-pub fn dropped(socket: &impl AsFd) -> io::Result<u32> {
+pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
     let mut numbers = [0_u32; DROPS + 1];
     let mut length = size_of_val(&numbers) as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
@@ -38,10 +39,10 @@ mod tests {
     fn what_finds_no_room_is_counted() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         SockRef::from(&socket).set_recv_buffer_size(1).unwrap();
-        assert_eq!(super::dropped(&socket).unwrap(), 0);
+        assert_eq!(super::drops(&socket).unwrap(), 0);
         for _ in 0..100 {
             socket.send_to(&[0; 1000], socket.local_addr().unwrap()).unwrap();
         }
-        assert!(super::dropped(&socket).unwrap() > 50);
+        assert!(super::drops(&socket).unwrap() > 50);
     }
 }

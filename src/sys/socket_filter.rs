@@ -83,25 +83,12 @@ pub fn program(socket: &impl AsFd) -> io::Result<Vec<Instruction>> {
     }
 }
 
-/// Datagrams that the kernel dropped at this socket (`SO_MEMINFO`): rejected by the filter, with a wrong checksum, or because the
-/// receive buffer was full. The counter does not tell these apart.
-pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
-    // `SK_MEMINFO_DROPS` is the last one.
-    let mut info = [0_u32; 9];
-    let mut size = size_of_val(&info) as u32;
-    let (fd, option) = (socket.as_fd().as_raw_fd(), info.as_mut_ptr().cast());
-    // SAFETY: the kernel writes at most `size` bytes, which is the size of `info`.
-    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, option, &raw mut size) } {
-        0 => Ok(info[8]),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::UdpSocket, time::Duration};
 
     use super::*;
+    use crate::sys::socket_drops::drops;
 
     const RETURN: u16 = 0x06;
 

@@ -41,10 +41,8 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let list: Vec<String> = raw.iter().map(ToString::to_string).collect();
     let parent = Pid::this();
-    let mut command = Command::new(PROGRAM);
-    command.arg0("echod").arg(flag).arg(parent.to_string()).arg(list.join(",")).process_group(0);
-    OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
-    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut command = again();
+    command.arg(flag).arg(parent.to_string()).arg(list.join(",")).stdout(Stdio::null());
     let prepare = move || {
         super::fork::die_with(parent);
         super::interrupt::blockable().thread_block()?;
@@ -67,10 +65,8 @@ pub fn spawn(flag: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<Child> {
 #[cfg(feature = "client")]
 pub fn start(arguments: &[&str]) -> io::Result<Child> {
     let parent = Pid::this();
-    let mut command = Command::new(PROGRAM);
-    command.arg0("echod").args(arguments).process_group(0);
-    OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = again();
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let prepare = move || {
         super::fork::die_with(parent);
         Ok(())
@@ -78,6 +74,14 @@ pub fn start(arguments: &[&str]) -> io::Result<Child> {
     // SAFETY: between fork and exec `prepare` makes only async-signal-safe system calls and allocates nothing.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
+}
+
+/// The running binary in a process group of its own, without input and without what is meant for the daemon alone.
+fn again() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg0("echod").process_group(0).stdin(Stdio::null());
+    OF_THE_DAEMON.iter().for_each(|name| _ = command.env_remove(name));
+    command
 }
 
 fn keep_open(fd: RawFd) -> io::Result<()> {

@@ -98,7 +98,7 @@ impl Doubts<'_> {
         let mut warnings = Vec::new();
         let dropped: u64 = match target.protocol.is_stream() {
             true => 0,
-            false => sockets.filter_map(|socket| socket_drops::dropped(socket).ok()).map(u64::from).sum(),
+            false => sockets.filter_map(|socket| socket_drops::drops(socket).ok()).map(u64::from).sum(),
         };
         if dropped > 0 {
             let text = format!(
