@@ -20,9 +20,7 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        // These bounds are right, so this is no error; without memory for it nothing could be measured.
-        let buckets = Buckets::new_with_bounds(1, LONGEST, 3)
-            .unwrap_or_else(|_| Buckets::new(3).expect("three digits"));
+        let buckets = Buckets::new_with_bounds(1, LONGEST, 3).expect("these bounds are right");
         Self { buckets, sum: 0.0, squares: 0.0, extremes: None }
     }
 }

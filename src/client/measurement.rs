@@ -118,6 +118,29 @@ impl TargetResult {
             server: None,
         }
     }
+
+    /// Adds what the same target did in other rounds.
+    pub fn add(&mut self, other: TargetResult) {
+        self.fates.add(&other.fates);
+        self.replies.add(&other.replies);
+        self.service.add(&other.service);
+        for (own, other) in [
+            (&mut self.response, &other.response),
+            (&mut self.connect, &other.connect),
+            (&mut self.close, &other.close),
+            (&mut self.ipdv, &other.ipdv),
+            (&mut self.schedule_error, &other.schedule_error),
+        ] {
+            if let Some(other) = other {
+                own.get_or_insert_default().add(other);
+            }
+        }
+        self.rounds.extend(other.rounds);
+        other.errors.into_iter().for_each(|(word, count)| *self.errors.entry(word).or_default() += count);
+        if let (Some(own), Some(other)) = (&mut self.server, other.server) {
+            own.add(&other);
+        }
+    }
 }
 
 /// A server that the client started to compare it with others: all its processes together.
@@ -142,6 +165,15 @@ pub struct Server {
 }
 
 impl Server {
+    /// Adds what it did in other rounds. Of what it held at once, the most counts.
+    pub fn add(&mut self, other: &Server) {
+        self.cpu += other.cpu;
+        self.echoes += other.echoes;
+        self.memory = self.memory.max(other.memory);
+        self.descriptors = self.descriptors.max(other.descriptors);
+        self.processes = self.processes.max(other.processes);
+    }
+
     /// Processor time for an echo in nanoseconds, if there were any.
     pub fn cpu_per_echo(&self) -> Option<f64> {
         (self.echoes > 0).then(|| self.cpu.as_nanos() as f64 / self.echoes as f64)

@@ -10,7 +10,7 @@ use serde::{
 
 use crate::config::Mode;
 
-use super::help;
+use super::{help, target::Families};
 
 /// The options of `echod ping`.
 #[derive(Args, Clone, Debug)]
@@ -197,6 +197,17 @@ pub struct Common {
     /// The server; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH or unix-datagram:@NAME
     #[arg(value_name = "URL")]
     pub targets: Vec<String>,
+}
+
+impl Common {
+    /// The families of addresses that `-4` and `-6` leave.
+    pub fn families(&self) -> Families {
+        match (self.four, self.six) {
+            (true, _) => Families::V4,
+            (_, true) => Families::V6,
+            _ => Families::Any,
+        }
+    }
 }
 
 /// The source of receive times.

@@ -55,7 +55,7 @@ pub fn run(options: &Ping) -> Result<(), Failure> {
     let wishes = Wishes::catch().map_err(|error| {
         Failure::new(Exit::System, format!("cannot catch signals: {}", error_text(&error)))
     })?;
-    report::prepare(&options.common)?;
+    let conditions = report::prepare(&options.common)?;
     let courses = setup::courses(options)?;
     // Without it the kernel may wake a thread 50 us late. Where it cannot be had, the error of the schedule shows that.
     let _ = prctl::set_timerslack(1);
@@ -78,7 +78,7 @@ pub fn run(options: &Ping) -> Result<(), Failure> {
         Some(_) => String::new(),
         None => run.courses.iter().map(|course| course.summary(waited)).collect(),
     };
-    report::conclude(&measurement, &options.common, &text)
+    report::conclude(&measurement, &options.common, &conditions, &text)
 }
 
 /// A run under way.

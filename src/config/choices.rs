@@ -44,6 +44,17 @@ impl Protocol {
 }
 
 impl Mode {
+    /// Each mode.
+    pub const ALL: [Mode; 7] = [
+        Mode::Iterative,
+        Mode::Threading,
+        Mode::Forking,
+        Mode::Select,
+        Mode::Poll,
+        Mode::Epoll,
+        Mode::IoUring,
+    ];
+
     /// Whether one thread serves many connections.
     pub fn is_event_loop(self) -> bool {
         matches!(self, Mode::Select | Mode::Poll | Mode::Epoll | Mode::IoUring)

@@ -72,8 +72,6 @@ fn info(table: &'static str, key: &'static dyn AnyKey) -> KeyInfo {
 }
 
 const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram];
-const MODES: [Mode; 7] =
-    [Mode::Iterative, Mode::Threading, Mode::Forking, Mode::Select, Mode::Poll, Mode::Epoll, Mode::IoUring];
 
 /// The default, and where it is another one: found by asking for every mode and kind of socket.
 fn default_words(key: &dyn AnyKey) -> String {
@@ -87,7 +85,7 @@ fn default_words(key: &dyn AnyKey) -> String {
     let usual = of(&Profile::default());
     // Each other default, and the modes that have it.
     let mut others: Vec<(String, Vec<String>)> = Vec::new();
-    for mode in MODES {
+    for mode in Mode::ALL {
         let for_protocol =
             |protocol| of(&Profile { mode: Some(mode), protocol: Some(protocol), ..Profile::default() });
         let (streams, datagrams) = (for_protocol(Protocol::Tcp), for_protocol(Protocol::Udp));

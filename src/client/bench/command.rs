@@ -3,11 +3,7 @@
 use std::net::UdpSocket;
 
 use super::{
-    super::{
-        options::Bench,
-        plot, report, socket,
-        target::{Families, Target},
-    },
+    super::{options::Bench, plot, report, socket, target::Target},
     bar::Bar,
     measure, screen, search,
 };
@@ -22,14 +18,14 @@ use crate::{
 /// The exit code of the run, if it is not 0.
 pub fn run(options: &Bench) -> Result<(), Failure> {
     let targets = targets(options)?;
-    report::prepare(&options.common)?;
-    let conditions = search::condition(options)?;
+    let conditions = report::prepare(&options.common)?;
+    let searched = search::condition(options)?;
     let mut bar = progress(options)?;
-    if let Some(conditions) = conditions {
-        return search::run(&targets[0], options, &conditions, &mut bar);
+    if let Some(searched) = searched {
+        return search::run(&targets[0], options, (&searched, &conditions), &mut bar);
     }
     let measurement = measure(&targets, options, &mut bar)?;
-    let concluded = report::conclude(&measurement, &options.common, &screen::text(&measurement));
+    let concluded = report::conclude(&measurement, &options.common, &conditions, &screen::text(&measurement));
     plot::save_to(options.plot.as_deref(), &measurement)?;
     concluded
 }
@@ -51,11 +47,6 @@ pub fn progress(options: &Bench) -> Result<Bar, Failure> {
 fn targets(options: &Bench) -> Result<Vec<Target>, Failure> {
     let usage = |text: String| Failure::new(Exit::Usage, text);
     let common = &options.common;
-    let families = match (common.four, common.six) {
-        (true, _) => Families::V4,
-        (_, true) => Families::V6,
-        _ => Families::Any,
-    };
     if common.targets.is_empty() {
         return Err(usage(
             "name the server to measure, such as `echod bench tcp://127.0.0.1:7777`".to_owned(),
@@ -69,7 +60,7 @@ fn targets(options: &Bench) -> Result<Vec<Target>, Failure> {
     }
     let mut targets = Vec::new();
     for url in &common.targets {
-        let target = Target::read("bench", url, families)?;
+        let target = Target::read("bench", url, common.families())?;
         if !options.remote && !is_here(&target) {
             return Err(usage(format!(
                 "cannot bench {url}: it is not on this machine, and a bench is a flood to all others on the way; add --remote if \

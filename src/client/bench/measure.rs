@@ -8,7 +8,13 @@ use std::{
 };
 
 use super::{
-    super::{histogram::Histogram, measurement::Measurement, options::Bench, probe::Probes, target::Target},
+    super::{
+        histogram::Histogram,
+        measurement::Measurement,
+        options::Bench,
+        probe::{LONGEST_MESSAGE, LONGEST_UDP, Probes},
+        target::Target,
+    },
     channel::LoopState,
     crowd::{self, Crowd},
     datagram::Datagram,
@@ -28,12 +34,6 @@ use crate::{
 
 /// Datagrams that are remembered until they are answered, over all sockets of a target: 5 s of 200,000 a second.
 const REMEMBERED: usize = 1 << 20;
-
-/// The longest datagram over IPv4 (65,535 bytes with the headers of IP and UDP).
-const LARGEST_UDP: usize = 65_507;
-
-/// The longest message of a stream: one must be compared while others wait.
-const LARGEST: usize = 16 << 20;
 
 /// Measures `targets`, in turn in each round. Only the first number of `--idle` is looked at; `--search`, `--compare` and what is
 /// printed are for the caller. Stopped early, it returns what there is.
@@ -96,9 +96,9 @@ fn check(target: &Target, options: &Bench) -> Result<(), Failure> {
     let usage = |what: &str| Err(Failure::new(Exit::Usage, format!("cannot bench {}: {what}", target.url)));
     let is_stream = target.protocol.is_stream();
     let largest = match target.protocol {
-        Protocol::Udp => LARGEST_UDP,
+        Protocol::Udp => LONGEST_UDP,
         Protocol::UnixDatagram => 65_535,
-        _ => LARGEST,
+        _ => LONGEST_MESSAGE,
     };
     if options.size > largest {
         return usage(&format!("a message of {} bytes is too long; the longest has {largest}", options.size));

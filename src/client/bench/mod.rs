@@ -31,6 +31,7 @@ pub use bar::Bar;
 pub use command::{progress, run};
 pub use measure::measure;
 pub use progress::{Progress, ProgressStep, Silent};
+pub use result::settings;
 
 #[cfg(test)]
 mod tests;

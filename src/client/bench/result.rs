@@ -52,8 +52,7 @@ pub(super) fn summary(
     mut warnings: Vec<Warning>,
     started: SystemTime,
 ) -> Measurement {
-    let is_open = options.rate.is_some();
-    if !is_open {
+    if options.rate.is_none() {
         warnings.push(closed_loop());
     }
     let of_one = |result: &TargetResult| result.rounds.iter().map(|round| round.duration).sum();
@@ -63,17 +62,22 @@ pub(super) fn summary(
         duration: targets.iter().map(of_one).max().unwrap_or_default(),
         warm_up: options.warm_up,
         timestamps: "user",
-        settings: Settings {
-            size: options.size,
-            timeout: options.timeout,
-            interval: None,
-            rate: options.rate,
-            connections: options.connections,
-            window: (!is_open).then_some(options.window),
-            rounds: options.rounds,
-            idle: options.idle.first().copied().unwrap_or_default(),
-        },
+        settings: settings(options),
         targets,
         warnings,
+    }
+}
+
+/// What was asked for, as the report tells it.
+pub fn settings(options: &Bench) -> Settings {
+    Settings {
+        size: options.size,
+        timeout: options.timeout,
+        interval: None,
+        rate: options.rate,
+        connections: options.connections,
+        window: options.rate.is_none().then_some(options.window),
+        rounds: options.rounds,
+        idle: options.idle.first().copied().unwrap_or_default(),
     }
 }

@@ -109,14 +109,15 @@ impl Ladder {
     }
 }
 
-/// Searches, and prints each step and the last two rounds.
+/// Searches for the highest rate at which `conditions` hold, and prints each step and the last two rounds. `fail_if` decides about
+/// these rounds as about any others.
 ///
 /// # Errors
 /// 1 if no rate holds; else as [`report::conclude`].
 pub(super) fn run(
     target: &Target,
     options: &Bench,
-    conditions: &Conditions,
+    (conditions, fail_if): (&Conditions, &Conditions),
     progress: &mut dyn Progress,
 ) -> Result<(), Failure> {
     let started = SystemTime::now();
@@ -171,7 +172,7 @@ pub(super) fn run(
         None => format!("no rate was found at which {shown} held in two rounds running"),
     };
     let text = format!("search {shown}\n{steps}{end}\n\n{}", screen::text(&measurement));
-    report::conclude(&measurement, &options.common, &text)?;
+    report::conclude(&measurement, &options.common, fail_if, &text)?;
     answer.map(|_| ()).ok_or_else(|| Failure::new(Exit::ConditionTrue, end))
 }
 

@@ -38,10 +38,11 @@ const LATER_WARM_UPS: u32 = 10;
 /// # Errors
 /// The exit code of the run, if it is not 0.
 pub fn run(options: &Bench) -> Result<(), Failure> {
-    report::prepare(&options.common)?;
+    let conditions = report::prepare(&options.common)?;
     let plan = Plan::of(options)?;
     let measurement = measure(&plan, options, &mut bench::progress(options)?)?;
-    let concluded = report::conclude(&measurement, &options.common, &table::text(&measurement, &plan));
+    let concluded =
+        report::conclude(&measurement, &options.common, &conditions, &table::text(&measurement, &plan));
     plot::save_to(options.plot.as_deref(), &measurement)?;
     concluded
 }
@@ -74,7 +75,10 @@ fn measure(plan: &Plan, options: &Bench, progress: &mut dyn Progress) -> Result<
                 continue;
             }
             match cell(daemon, row.row, options, round, progress, &mut warnings) {
-                Ok(found) => merge(&mut row.result, found),
+                Ok(found) => match &mut row.result {
+                    Some(all) => all.add(found),
+                    None => row.result = Some(found),
+                },
                 Err(failure) => warnings.left_out(format!("{}: {}", row.row, failure.plain())),
             }
         }
@@ -163,37 +167,6 @@ impl Progress for Meter<'_> {
 
     fn stop(&self) -> &std::sync::atomic::AtomicBool {
         self.inner.stop()
-    }
-}
-
-/// Adds a round to those before.
-fn merge(all: &mut Option<TargetResult>, round: TargetResult) {
-    let Some(all) = all else {
-        *all = Some(round);
-        return;
-    };
-    all.fates.add(&round.fates);
-    all.replies.add(&round.replies);
-    all.service.add(&round.service);
-    for (all, round) in [
-        (&mut all.response, &round.response),
-        (&mut all.connect, &round.connect),
-        (&mut all.close, &round.close),
-        (&mut all.ipdv, &round.ipdv),
-        (&mut all.schedule_error, &round.schedule_error),
-    ] {
-        if let Some(round) = round {
-            all.get_or_insert_default().add(round);
-        }
-    }
-    all.rounds.extend(round.rounds);
-    round.errors.into_iter().for_each(|(word, count)| *all.errors.entry(word).or_default() += count);
-    if let (Some(all), Some(round)) = (&mut all.server, round.server) {
-        all.cpu += round.cpu;
-        all.echoes += round.echoes;
-        all.memory = all.memory.max(round.memory);
-        all.descriptors = all.descriptors.max(round.descriptors);
-        all.processes = all.processes.max(round.processes);
     }
 }
 

@@ -2,15 +2,11 @@
 
 use std::fmt;
 
-use super::super::{measurement::Settings, options::Bench};
+use super::super::{bench, measurement::Settings, options::Bench};
 use crate::{
     config::{Mode, Protocol},
     report::error::{Exit, Failure},
 };
-
-/// The modes that are compared if none is named, in the order of the table.
-const ALL: [Mode; 7] =
-    [Mode::Iterative, Mode::Threading, Mode::Forking, Mode::Select, Mode::Poll, Mode::Epoll, Mode::IoUring];
 
 /// What a mode needs beside the connections that are measured: some for the ones that end.
 const SPARE: u32 = 64;
@@ -70,7 +66,7 @@ impl Plan {
         }
         let mut modes: Vec<Mode> = options.compare.clone().unwrap_or_default();
         if modes.is_empty() {
-            modes = ALL.to_vec();
+            modes = Mode::ALL.to_vec();
         }
         let mut idle = if options.idle.is_empty() { vec![0] } else { options.idle.clone() };
         idle.sort_unstable();
@@ -119,16 +115,7 @@ impl Plan {
 
     /// What was asked for, as the report tells it.
     pub(super) fn settings(&self, options: &Bench) -> Settings {
-        Settings {
-            size: options.size,
-            timeout: options.timeout,
-            interval: None,
-            rate: options.rate,
-            connections: options.connections,
-            window: options.rate.is_none().then_some(options.window),
-            rounds: options.rounds,
-            idle: 0,
-        }
+        Settings { idle: 0, ..bench::settings(options) }
     }
 }
 
@@ -177,9 +164,9 @@ mod tests {
     #[test]
     fn all_modes_that_can_are_compared_if_none_is_named() {
         let one = plan("bench udp:// --compare").unwrap();
-        assert_eq!((one.protocol, one.modes.as_slice()), (Protocol::Udp, &ALL[..]));
+        assert_eq!((one.protocol, one.modes.as_slice()), (Protocol::Udp, &Mode::ALL[..]));
         let many = plan("bench --compare --connections 2").unwrap();
-        assert_eq!(many.modes, ALL[1..]);
+        assert_eq!(many.modes, Mode::ALL[1..]);
         assert_eq!(many.left_out, ["iterative: this mode serves 1 connection at most at once"]);
     }
 

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     client::{
         options::Ping,
-        probe::Probes,
+        probe::{LONGEST_MESSAGE, LONGEST_UDP, Probes},
         socket,
-        target::{Families, Target},
+        target::Target,
     },
     config::Protocol,
     report::error::{Exit, Failure},
@@ -27,12 +27,8 @@ const GENTLE: Duration = Duration::from_millis(2);
 /// The smallest interval on this machine: below, the loop would do nothing but send.
 const SHORTEST: Duration = Duration::from_micros(10);
 
-/// The largest payload of a datagram: 65,535 bytes without the headers of UDP and IPv4; IPv6 does not count its own header.
-const LONGEST_V4: usize = 65_507;
+/// The largest payload of a datagram over IPv6, which does not count its own header.
 const LONGEST_V6: usize = 65_527;
-
-/// The largest message over a stream.
-const LONGEST_MESSAGE: usize = 16 << 20;
 
 /// One target on its way through a run.
 pub(super) struct Course {
@@ -101,14 +97,9 @@ pub(super) fn courses(options: &Ping) -> Result<Vec<Course>, Failure> {
             return Err(usage(format!("{option} 0 leaves no time at all: write a longer one, such as 1s")));
         }
     }
-    let families = match (common.four, common.six) {
-        (true, _) => Families::V4,
-        (_, true) => Families::V6,
-        _ => Families::Any,
-    };
     let mut courses = Vec::new();
     for url in &common.targets {
-        let target = Target::read("ping", url, families)?;
+        let target = Target::read("ping", url, common.families())?;
         check(&target, options)?;
         courses.push(course(target, options));
     }
@@ -164,7 +155,7 @@ fn check(target: &Target, options: &Ping) -> Result<(), Failure> {
     }
     let longest = match (&target.peer, is_stream) {
         (_, true) => LONGEST_MESSAGE,
-        (Peer::Inet(address), _) if address.is_ipv4() => LONGEST_V4,
+        (Peer::Inet(address), _) if address.is_ipv4() => LONGEST_UDP,
         (Peer::Inet(_), _) => LONGEST_V6,
         // The kernel says what its buffers hold.
         _ => usize::MAX >> 1,

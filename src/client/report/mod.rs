@@ -38,7 +38,7 @@ pub(crate) mod sample;
 pub use self::file::write as save;
 use self::{condition::Conditions, fields::Report, verdict::Verdict};
 
-/// Finds out before anything is sent whether the options of the report are right.
+/// Finds out before anything is sent whether the options of the report are right, and returns the conditions of `--fail-if`.
 ///
 /// # Errors
 /// 64: a condition is wrong, or `--hdr` would have to hold several distributions.
@@ -55,9 +55,13 @@ pub fn prepare(common: &Common) -> Result<Conditions, Failure> {
 /// # Errors
 /// The exit code of the run, if it is not 0: 1 if a condition of `--fail-if` is true, 69 if a target did not answer, 74 if a file
 /// cannot be written, 75 if a condition cannot be told or, with `--strict`, if the measurement is not valid.
-pub fn conclude(measurement: &Measurement, common: &Common, text: &str) -> Result<(), Failure> {
-    let conditions = prepare(common)?;
-    let verdict = Verdict::of(&conditions, measurement);
+pub fn conclude(
+    measurement: &Measurement,
+    common: &Common,
+    conditions: &Conditions,
+    text: &str,
+) -> Result<(), Failure> {
+    let verdict = Verdict::of(conditions, measurement);
     let report = Report { measurement, verdict: &verdict };
     let json = || fields::report().json(&report).to_string() + "\n";
     let shown = match common.output {
