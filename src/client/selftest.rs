@@ -7,6 +7,7 @@
 mod complaint;
 mod conversation;
 mod datagram_checks;
+mod ready;
 mod source_port;
 mod spoken;
 mod stream_checks;

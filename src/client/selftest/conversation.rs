@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use socket2::{Domain, Socket, Type};
 
-use super::{Subject, complaint::Trouble};
+use super::{Subject, complaint::Trouble, ready::ready};
 use crate::config::Protocol;
 
 /// A whole conversation may take so many times as long as one step: a server may be slow, but not for ever.
@@ -223,18 +223,7 @@ impl Conversation {
         if now >= self.limit {
             return Err(Trouble::Slow { whole: self.patience * STEPS });
         }
-        let until = (now + patience).min(self.limit);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let left =
-                Timespec::try_from(left).map_err(|_| Trouble::Failed(io::ErrorKind::InvalidInput.into()))?;
-            let mut polled = [PollFd::new(&self.socket, wanted)];
-            match poll(&mut polled, Some(&left)) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Trouble::Failed(error.into())),
-                Ok(_) => return Ok(polled[0].revents()),
-            }
-        }
+        ready(&self.socket, wanted, (now + patience).min(self.limit))
     }
 
     fn read(&self, to: &mut [u8], received: usize) -> Result<Option<usize>, Trouble> {

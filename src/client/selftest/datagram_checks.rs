@@ -19,13 +19,16 @@ const RFC_1122: &str = "RFC 1122, 4.1.3.5 UDP Multihoming";
 
 type Outcome = Result<(), Complaint>;
 
+/// Of every service that answers.
+const SOURCE: Check = Check {
+    claim: "the answer comes from the address and port that were asked",
+    rule: RFC_1122,
+    run: source,
+};
+
 pub(super) const ECHO: &[Check] = &[
     Check { claim: "a datagram comes back as it was sent", rule: RFC_862, run: line },
-    Check {
-        claim: "the answer comes from the address and port that were asked",
-        rule: RFC_1122,
-        run: source,
-    },
+    SOURCE,
     Check { claim: "every byte value comes back", rule: RFC_862, run: binary },
     Check { claim: "an empty datagram comes back empty", rule: RFC_862, run: empty },
     Check { claim: "1,472 bytes come back as one datagram", rule: RFC_862, run: frame },
@@ -39,11 +42,7 @@ pub(super) const DISCARD: &[Check] =
 
 pub(super) const CHARGEN: &[Check] = &[
     Check { claim: "a datagram gets an answer", rule: RFC_864, run: told },
-    Check {
-        claim: "the answer comes from the address and port that were asked",
-        rule: RFC_1122,
-        run: source,
-    },
+    SOURCE,
     Check { claim: "the answer has 0 to 512 characters", rule: RFC_864, run: short },
     Check { claim: "each datagram gets one answer", rule: RFC_864, run: one_telling },
     Check { claim: "an empty datagram gets an answer", rule: RFC_864, run: unasked },
@@ -52,11 +51,7 @@ pub(super) const CHARGEN: &[Check] = &[
 
 pub(super) const QOTD: &[Check] = &[
     Check { claim: "a datagram gets a quote", rule: RFC_865, run: told },
-    Check {
-        claim: "the answer comes from the address and port that were asked",
-        rule: RFC_1122,
-        run: source,
-    },
+    SOURCE,
     Check { claim: "the quote has at most 512 characters", rule: "RFC 865, Quote Syntax", run: short },
     Check { claim: "each datagram gets one answer", rule: RFC_865, run: one_telling },
     Check { claim: "an empty datagram gets an answer", rule: RFC_865, run: unasked },
@@ -65,11 +60,7 @@ pub(super) const QOTD: &[Check] = &[
 
 pub(super) const DAYTIME: &[Check] = &[
     Check { claim: "a datagram gets the time", rule: RFC_867, run: told },
-    Check {
-        claim: "the answer comes from the address and port that were asked",
-        rule: RFC_1122,
-        run: source,
-    },
+    SOURCE,
     Check { claim: "the time is one line of ASCII", rule: "RFC 867, Daytime Syntax", run: one_line },
     Check { claim: "each datagram gets one answer", rule: RFC_867, run: one_telling },
     Check { claim: "an empty datagram gets an answer", rule: RFC_867, run: unasked },
@@ -78,11 +69,7 @@ pub(super) const DAYTIME: &[Check] = &[
 
 pub(super) const TIME: &[Check] = &[
     Check { claim: "a datagram gets the time", rule: RFC_868, run: told },
-    Check {
-        claim: "the answer comes from the address and port that were asked",
-        rule: RFC_1122,
-        run: source,
-    },
+    SOURCE,
     Check {
         claim: "the time is that of this machine within 10 minutes",
         rule: "RFC 868, The Time",

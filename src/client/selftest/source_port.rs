@@ -7,12 +7,12 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::PollFlags,
     net::{RecvFlags, recvfrom},
 };
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Subject, complaint::Trouble};
+use super::{Subject, complaint::Trouble, ready::ready};
 use crate::{config::Protocol, sys::error_queue};
 
 /// A datagram may be lost on its way, which is nobody's fault: so often one is sent before its silence counts.
@@ -77,7 +77,7 @@ impl SourcePort {
                 Some(libc::EINTR) => {}
                 // The queue of a unix socket is full; of the server's queue poll(2) does not tell.
                 Some(libc::EAGAIN | libc::ENOBUFS) if Instant::now() < until => {
-                    self.wait(PollFlags::empty(), Duration::from_millis(5))?;
+                    ready(&self.socket, PollFlags::empty(), Instant::now() + Duration::from_millis(5))?;
                 }
                 Some(libc::EAGAIN | libc::ENOBUFS) => {
                     return Err(Trouble::Unread { waited: self.patience, sent: 0 });
@@ -93,8 +93,7 @@ impl SourcePort {
         let until = Instant::now() + patience;
         let mut bytes = vec![0; LONGEST];
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if self.wait(PollFlags::IN, left)?.is_empty() {
+            if ready(&self.socket, PollFlags::IN, until)?.is_empty() {
                 return Ok(None);
             }
             match recvfrom(&self.socket, &mut bytes[..], RecvFlags::empty()) {
@@ -106,18 +105,6 @@ impl SourcePort {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(nobody(error.into())),
             }
-        }
-    }
-
-    fn wait(&self, wanted: PollFlags, patience: Duration) -> Result<PollFlags, Trouble> {
-        let failed = |error: rustix::io::Errno| Trouble::Failed(error.into());
-        let left = Timespec::try_from(patience).map_err(|_| failed(rustix::io::Errno::INVAL))?;
-        let mut polled = [PollFd::new(&self.socket, wanted)];
-        match poll(&mut polled, Some(&left)) {
-            // The caller looks at the clock.
-            Err(rustix::io::Errno::INTR) => Ok(wanted),
-            Err(error) => Err(failed(error)),
-            Ok(_) => Ok(polled[0].revents()),
         }
     }
 }
