@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicU32,
+            AtomicU32, AtomicU64,
             Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
         },
     },
@@ -28,7 +28,10 @@ use crate::{
         waker::{event, is_readable, signal},
     },
     report::stats::Stats,
-    sys::shared::{Shared, SharedArray, atomics},
+    sys::{
+        clock,
+        shared::{Shared, SharedArray, atomics},
+    },
 };
 
 /// The connection slots of one listener.
@@ -58,6 +61,8 @@ pub struct PoolProcess {
     pub open: AtomicU32,
     /// The number of its [`SourceSlot`] and one more, or 0.
     pub place: AtomicU32,
+    /// When it opened the last one, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub since: AtomicU64,
 }
 }
 
@@ -295,6 +300,7 @@ impl Permit {
         self.open = true;
         self.slots.stats.open.fetch_add(1, Relaxed);
         if let Some((busy, worker)) = &self.slots.busy {
+            busy[*worker].since.store(clock::now(), Relaxed);
             busy[*worker].open.fetch_add(1, Relaxed);
         }
     }

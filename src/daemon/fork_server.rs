@@ -5,7 +5,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
     process::Child,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
@@ -29,6 +29,7 @@ use crate::{
     config,
     modes::HAND_OVER,
     report::{
+        close_reason::CloseKind,
         log_event::{LogEvent, millis},
         stats::{Order, Stats},
     },
@@ -220,8 +221,15 @@ impl ForkServer {
                     event = LogEvent::ProcessLost, listener = name, status:% = status;
                     "listener \"{name}\": its process was lost ({status}), and its connections with it"
                 );
-                self.count_loss();
+                self.stats.died.fetch_add(1, Relaxed);
             }
+            // Its connections died with it.
+            let end = match status.signal() {
+                _ if self.cut => CloseKind::DrainTimeout,
+                Some(_) => CloseKind::Killed,
+                None => CloseKind::ChildExited,
+            };
+            self.stats.lost(end, self.stats.open.swap(0, Relaxed).into());
             if self.stopping || (status.success() && self.is_exhausted()) {
                 return true;
             }
@@ -230,7 +238,7 @@ impl ForkServer {
                 event = LogEvent::ProcessLost, listener = name, status:% = status, retry_ms = millis(wait);
                 "listener \"{name}\": its process was lost ({status}), and its connections with it; another one starts in {wait:?}"
             );
-            self.count_loss();
+            self.stats.died.fetch_add(1, Relaxed);
             self.due = Some(Instant::now() + wait);
         }
         if self.due.is_some_and(|due| due <= Instant::now()) {
@@ -257,12 +265,6 @@ impl ForkServer {
     /// When the process is to be restarted.
     pub fn due(&self) -> Option<Instant> {
         self.due
-    }
-
-    /// Counts the loss of the process: its connections died with it.
-    fn count_loss(&self) {
-        self.stats.open.store(0, Relaxed);
-        self.stats.died.fetch_add(1, Relaxed);
     }
 
     fn launch(&mut self) -> io::Result<()> {

@@ -12,7 +12,7 @@ use socket2::Socket;
 use crate::{
     config::{self, Mode, Protocol},
     daemon::fork_server::ForkServer,
-    report::stats::Stats,
+    report::{close_reason::CloseKind, stats::Stats},
     serve::context::ListenerContext,
     socket::{
         address::Peer,
@@ -131,7 +131,7 @@ impl RunningListener {
 
     /// Number of connections that were cut.
     pub fn count_cut(&self) -> u64 {
-        self.stats.cut.load(Relaxed)
+        self.stats.ended_by(CloseKind::DrainTimeout)
     }
 
     /// Whether another generation has replaced it, or it was removed from the configuration.
@@ -217,7 +217,6 @@ impl RunningListener {
         } else if self.cut.is_some_and(|end| end <= Instant::now()) {
             self.cut = None;
             server.cut();
-            self.stats.cut.fetch_add(u64::from(self.stats.open.load(Relaxed)), Relaxed);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{
         process_group::{ProcessGroup, cause},
     },
     report::{
+        close_reason::CloseKind,
         log_event::{LogEvent, millis},
         logging,
     },
@@ -143,7 +144,11 @@ pub(super) fn pool(context: &ListenerContext, sockets: Vec<Listener>, workers: u
                 event = LogEvent::WorkerLost, listener = name, error:% = cause, retry_ms = millis(wait);
                 "listener \"{name}\": a worker was lost: {cause}; another one starts in {wait:?}"
             );
-            context.reclaim(&busy[worker]);
+            let end = match status {
+                WaitStatus::Signaled(..) => CloseKind::Killed,
+                _ => CloseKind::ChildExited,
+            };
+            context.reclaim(&busy[worker], end);
             missing.push((worker, Instant::now() + wait));
         }
         let closed = context.slots.is_closed_for_all();

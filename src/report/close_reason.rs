@@ -7,58 +7,82 @@ use std::{
 
 use crate::report::refusal_reason::RefusalReason;
 
-/// Why a connection was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
+/// Defines [`CloseReason`] and [`CloseKind`] with their words, so that no end of a connection can be without a counter.
+macro_rules! reasons {
+    ($($(#[$about:meta])* $name:ident $(($detail:ty))? = $word:literal;)*) => {
+        /// Why a connection was closed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum CloseReason {
+            $($(#[$about])* $name $(($detail))?,)*
+        }
+
+        /// Why a connection was closed, without the detail: connections that have ended are counted by it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum CloseKind {
+            $($(#[$about])* $name,)*
+        }
+
+        impl CloseReason {
+            /// The reason without its detail.
+            pub fn kind(self) -> CloseKind {
+                match self { $(CloseReason::$name { .. } => CloseKind::$name,)* }
+            }
+        }
+
+        impl CloseKind {
+            /// All kinds, in the order of their numbers.
+            pub const ALL: [CloseKind; [$($word),*].len()] = [$(CloseKind::$name),*];
+
+            /// The keyword for counters and scripts.
+            pub fn word(self) -> &'static str {
+                match self { $(CloseKind::$name => $word,)* }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The peer sent its end of file, and all that was pending has been sent to it.
-    PeerClosed,
+    PeerClosed = "peer-closed";
     /// The service has sent its whole answer.
-    ServiceClosed,
+    ServiceClosed = "service-done";
     /// The daemon is stopping.
-    Stopped,
+    Stopped = "daemon-stops";
     /// The listener was removed, and `drain-timeout` is over.
-    DrainTimeout,
+    DrainTimeout = "drain-timeout";
     /// No byte has moved for `idle-timeout`.
-    IdleTimeout,
+    IdleTimeout = "idle-timeout";
     /// The connection was open for `max-lifetime`.
-    MaxLifetime,
+    MaxLifetime = "max-lifetime";
     /// The peer sent `max-bytes`, and they were answered.
-    MaxBytes,
-    /// Refused after accept: the PROXY header is invalid, or the client that it names is refused.
-    Refused(RefusalReason),
+    MaxBytes = "max-bytes";
+    /// Refused after accept: the PROXY header is invalid, the client that it names is refused, or the socket cannot be polled.
+    Refused(RefusalReason) = "refused";
     /// The peer reset the connection.
-    PeerReset,
+    PeerReset = "peer-reset";
     /// A system call failed with this errno.
-    Io(i32),
+    Io(i32) = "error";
     /// The service panicked.
-    Panicked,
+    Panicked = "panicked";
     /// The event loop that served it failed.
-    LoopFailed,
+    LoopFailed = "loop-failed";
     /// The process that served it was killed by this signal.
-    Killed(i32),
+    Killed(i32) = "killed";
     /// The process that served it ended without a report.
-    ChildExited,
+    ChildExited = "child-exited";
 }
 
 impl CloseReason {
-    /// The word that scripts know it by.
+    /// The word that scripts know it by: that of a refusal says why.
     pub fn word(self) -> &'static str {
-        match self {
-            CloseReason::PeerClosed => "peer-closed",
-            CloseReason::ServiceClosed => "service-done",
-            CloseReason::Stopped => "daemon-stops",
-            CloseReason::DrainTimeout => "drain-timeout",
-            CloseReason::IdleTimeout => "idle-timeout",
-            CloseReason::MaxLifetime => "max-lifetime",
-            CloseReason::MaxBytes => "max-bytes",
-            CloseReason::Refused(reason) => reason.word(),
-            CloseReason::PeerReset => "peer-reset",
-            CloseReason::Io(_) => "error",
-            CloseReason::Panicked => "panicked",
-            CloseReason::LoopFailed => "loop-failed",
-            CloseReason::Killed(_) => "killed",
-            CloseReason::ChildExited => "child-exited",
-        }
+        if let CloseReason::Refused(reason) = self { reason.word() } else { self.kind().word() }
+    }
+
+    /// Whether a fault of the daemon ended the connection.
+    pub fn is_fault(self) -> bool {
+        use CloseReason::{ChildExited, Killed, LoopFailed, Panicked};
+        matches!(self, Panicked | LoopFailed | Killed(_) | ChildExited)
     }
 
     /// The error number of the system call that failed.
@@ -99,5 +123,28 @@ impl fmt::Display for CloseReason {
             CloseReason::Killed(signal) => write!(f, "its process was killed by signal {signal}"),
             CloseReason::ChildExited => f.write_str("its process ended unexpectedly"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_number_and_a_unique_keyword() {
+        let mut words = Vec::new();
+        for (number, kind) in CloseKind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number);
+            assert!(!words.contains(&kind.word()), "{} twice", kind.word());
+            words.push(kind.word());
+        }
+        assert_eq!(words.len(), 14);
+    }
+
+    #[test]
+    fn the_log_tells_why_a_client_was_refused() {
+        let reason = CloseReason::Refused(RefusalReason::ProxyTimeout);
+        assert_eq!((reason.word(), reason.kind().word()), ("proxy-timeout", "refused"));
+        assert_eq!(CloseReason::Io(libc::EIO).word(), "error");
     }
 }

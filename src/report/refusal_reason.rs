@@ -3,9 +3,11 @@
 
 use std::fmt;
 
+use crate::config::Protocol;
+
 /// Defines [`RefusalReason`] together with its texts, so that none can be missing.
 macro_rules! reasons {
-    ($($(#[$about:meta])* $name:ident = $word:literal, $line:literal, $help:literal;)*) => {
+    ($($(#[$about:meta])* $name:ident [$($protocol:ident)+] = $word:literal, $line:literal, $help:literal;)*) => {
         /// Why a connection or a datagram is refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
@@ -22,6 +24,11 @@ macro_rules! reasons {
                 match self { $(RefusalReason::$name => $word,)* }
             }
 
+            /// Whether a listener of this protocol can refuse anything for this reason.
+            pub fn applies_to(self, protocol: Protocol) -> bool {
+                match self { $(RefusalReason::$name => [$(Protocol::$protocol),+].contains(&protocol),)* }
+            }
+
             /// What happened, for people.
             pub fn line(self) -> &'static str {
                 match self { $(RefusalReason::$name => $line,)* }
@@ -35,78 +42,79 @@ macro_rules! reasons {
     };
 }
 
+// Each with the protocols whose listeners can refuse for it. A unix client has an address if a PROXY header names it.
 reasons! {
     // By identity.
     /// Its address is in `deny`.
-    Denied = "denied", "its address is in `deny`",
+    Denied [Tcp Udp Unix] = "denied", "its address is in `deny`",
         "take it out of `deny` to let it in";
     /// `allow` is set, and its address is not in it.
-    NotAllowed = "not-allowed", "its address is not in `allow`",
+    NotAllowed [Tcp Udp Unix] = "not-allowed", "its address is not in `allow`",
         "add it to `allow` to let it in";
     /// Its user is in neither `allow-users` nor `allow-groups`.
-    User = "user", "its user is neither in `allow-users` nor in `allow-groups`",
+    User [Unix] = "user", "its user is neither in `allow-users` nor in `allow-groups`",
         "add it to one of them to let it in";
     // By number.
     /// `max-connections` are open, and clients are not queued (`when-full`).
-    Full = "full", "`max-connections` are open",
+    Full [Tcp Unix] = "full", "`max-connections` are open",
         "raise `max-connections`, or let clients wait by `when-full`";
     /// Its source has `max-connections-per-source` open.
-    SourceFull = "source-full", "its source has `max-connections-per-source` open",
+    SourceFull [Tcp Unix] = "source-full", "its source has `max-connections-per-source` open",
         "raise `max-connections-per-source`";
     // By rate.
     /// The listener is over its `connection-rate`.
-    ConnectionRate = "connection-rate", "more came than `connection-rate` lets in",
+    ConnectionRate [Tcp Unix] = "connection-rate", "more came than `connection-rate` lets in",
         "raise `connection-rate`";
     /// Its source is over its `rate-per-source`.
-    Rate = "rate", "its source came over `rate-per-source`",
+    Rate [Tcp Udp Unix] = "rate", "its source came over `rate-per-source`",
         "raise `rate-per-source`";
     /// Its source exceeded its rate within the last `cool-down`.
-    CoolDown = "cool-down", "its source was refused a short while ago and has to cool down",
+    CoolDown [Tcp Udp Unix] = "cool-down", "its source was refused a short while ago and has to cool down",
         "raise `rate-per-source`, or shorten `cool-down`";
     // By PROXY header.
     /// It sent no PROXY header, or an invalid one.
-    ProxyHeader = "proxy-header", "its PROXY header is missing or cannot be read",
+    ProxyHeader [Tcp Unix] = "proxy-header", "its PROXY header is missing or cannot be read",
         "have the proxy send one, or set `proxy-protocol` to optional or off";
     /// Its PROXY header did not arrive within `proxy-header-timeout`.
-    ProxyTimeout = "proxy-timeout", "its PROXY header did not come in time",
+    ProxyTimeout [Tcp Unix] = "proxy-timeout", "its PROXY header did not come in time",
         "raise `proxy-header-timeout`, or have the proxy send one";
     /// It is not one of the `trusted-proxies`.
-    UntrustedProxy = "untrusted-proxy", "its address is not in `trusted-proxies`",
+    UntrustedProxy [Tcp] = "untrusted-proxy", "its address is not in `trusted-proxies`",
         "add it to `trusted-proxies` if it is a proxy";
     // By descriptor.
     /// `select` cannot watch a descriptor with such a high number.
-    Unwatchable = "unwatchable", "`select` cannot watch a descriptor of so high a number",
+    Unwatchable [Tcp Unix] = "unwatchable", "`select` cannot watch a descriptor of so high a number",
         "lower `max-connections`, or use mode epoll";
     // Datagrams.
     /// Its source cannot be answered: a unix socket without a name, or port 0.
-    Unanswerable = "unanswerable", "its source cannot be answered",
+    Unanswerable [Udp UnixDatagram] = "unanswerable", "its source cannot be answered",
         "have the client bind an address of its own to get an answer";
     /// Its source address is one that no host sends from.
-    SourceAddress = "source-address", "its source is an address that nobody sends from",
+    SourceAddress [Udp] = "source-address", "its source is an address that nobody sends from",
         "`trusted` lifts it for loopback addresses";
     /// Its destination is a broadcast or multicast address.
-    DestinationAddress = "destination-address", "it was sent to a broadcast or multicast address",
+    DestinationAddress [Udp] = "destination-address", "it was sent to a broadcast or multicast address",
         "`allow-multicast` lifts it";
     /// Its source is one of the daemon's own listeners.
-    OwnListener = "own-listener", "its source is a listener of our own",
+    OwnListener [Udp] = "own-listener", "its source is a listener of our own",
         "two listeners would answer each other for ever; send from another port";
     /// Its source port belongs to a service that would answer the answer.
-    SourcePort = "source-port", "its source port is in `deny-source-ports`",
+    SourcePort [Udp] = "source-port", "its source port is in `deny-source-ports`",
         "have it send from another port, or take that one out of `deny-source-ports`; if it is one of echod's own, name its network in `trusted`";
     /// Its source port is one that is answered at a limited rate only, and the rate is exceeded.
-    Throttled = "throttled", "too many came from source ports that are answered seldom",
+    Throttled [Udp] = "throttled", "too many came from source ports that are answered seldom",
         "have it send from another port, or take \"reflectors\" out of `deny-source-ports`";
     /// The answer would be longer than the request.
-    Amplifying = "amplifying", "the answer would be longer than the request",
+    Amplifying [Udp UnixDatagram] = "amplifying", "the answer would be longer than the request",
         "have it send longer requests, or set `allow-amplification`";
     /// Its source got `loop-breaker` answers without a pause.
-    LoopBreaker = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
+    LoopBreaker [Udp] = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
         "add it to `trusted` if it is no server that answers too";
     /// Its source rejects the answers (ICMP port unreachable).
-    Victim = "victim", "its source refuses our answers (port unreachable)",
+    Victim [Udp] = "victim", "its source refuses our answers (port unreachable)",
         "add it to `trusted` if it is a tool that sends without a socket";
     /// Its source does not read its answers, and room in the send buffer is scarce.
-    Unread = "unread", "its source does not read our answers, which fill the send buffer",
+    Unread [UnixDatagram] = "unread", "its source does not read our answers, which fill the send buffer",
         "have it read them, or raise `send-buffer`";
 }
 

@@ -9,13 +9,17 @@ use std::{
 };
 
 pub use counters::{COUNTERS, Counter};
+pub use endings::DURATION_BOUNDS;
+pub use totals::{Counts, Totals};
 
 use crate::{
-    report::{close_reason::CloseReason, refusal_reason::RefusalReason},
+    report::{close_reason::CloseKind, refusal_reason::RefusalReason},
     sys::shared::atomics,
 };
 
 mod counters;
+mod endings;
+mod totals;
 
 /// The number of byte counters, so that threads on different cores rarely write to the same cache line.
 const SHARDS: usize = 16;
@@ -47,16 +51,14 @@ pub struct Stats {
     pub claimed: AtomicU64,
     /// Requests of `max-requests` that are committed.
     pub taken: AtomicU64,
-    /// Connections that the peer reset.
-    pub resets: AtomicU64,
-    /// Connections closed by `idle-timeout`.
-    pub idle_timeout: AtomicU64,
-    /// Connections closed by `max-lifetime`.
-    pub max_lifetime: AtomicU64,
-    /// Connections closed by `max-bytes`.
-    pub max_bytes: AtomicU64,
-    /// Connections cut because their listener was removed.
-    pub cut: AtomicU64,
+    /// Connections that have ended, by [`CloseKind`].
+    ended: [AtomicU64; CloseKind::ALL.len()],
+    /// How long they were open, by [`DURATION_BOUNDS`]; the last one counts those beyond all bounds.
+    durations: [AtomicU64; DURATION_BOUNDS.len() + 1],
+    /// The sum of these durations, in microseconds: nanoseconds would wrap after 584 years of all connections together.
+    duration_sum: AtomicU64,
+    /// Connections that have ended without a byte in either direction.
+    pub empty: AtomicU64,
     /// Failed system calls, unless the peer or a shortage caused the failure.
     pub errors: AtomicU64,
     /// Times that accepting paused for lack of descriptors or memory.
@@ -134,28 +136,6 @@ impl Stats {
     /// Counts sent bytes.
     pub fn sent(&self, bytes: u64) {
         self.shard().sent.fetch_add(bytes, Relaxed);
-    }
-
-    /// Counts a connection that was closed.
-    pub fn ended(&self, end: CloseReason) {
-        match end {
-            CloseReason::PeerReset => self.resets.fetch_add(1, Relaxed),
-            CloseReason::IdleTimeout => self.idle_timeout.fetch_add(1, Relaxed),
-            CloseReason::MaxLifetime => self.max_lifetime.fetch_add(1, Relaxed),
-            CloseReason::MaxBytes => self.max_bytes.fetch_add(1, Relaxed),
-            CloseReason::DrainTimeout => self.cut.fetch_add(1, Relaxed),
-            CloseReason::Io(_) => self.errors.fetch_add(1, Relaxed),
-            CloseReason::Panicked
-            | CloseReason::LoopFailed
-            | CloseReason::Killed(_)
-            | CloseReason::ChildExited => {
-                self.died.fetch_add(1, Relaxed);
-                self.errors.fetch_add(1, Relaxed)
-            }
-            // Counted by `refuse`.
-            CloseReason::Refused(_) => 0,
-            CloseReason::PeerClosed | CloseReason::ServiceClosed | CloseReason::Stopped => 0,
-        };
     }
 
     /// Counts `count` refused connections or datagrams.
@@ -236,8 +216,8 @@ mod tests {
     fn the_status_line_names_the_reasons_that_occurred() {
         let stats = Shared::<Stats>::new().unwrap();
         let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, idle-timeout 0, \
-                    max-lifetime 0, max-bytes 0, died 0, exhausted 0, truncated 0, dropped 0, forbidden 0, \
-                    unreachable 0, oversize 0, undelivered 0, refused 0";
+                    max-lifetime 0, max-bytes 0, empty 0, died 0, exhausted 0, truncated 0, dropped 0, \
+                    forbidden 0, unreachable 0, oversize 0, undelivered 0, refused 0";
         assert_eq!(stats.to_string(), none);
         stats.refuse(RefusalReason::Denied, 2);
         stats.refuse(RefusalReason::LoopBreaker, 1);

@@ -1,6 +1,9 @@
 //! Admission: the one place that decides about an accepted client. A refused client is closed before any service runs.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Instant};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use socket2::Socket;
 
@@ -11,7 +14,7 @@ use crate::{
         sources::{SourceKey, SourceSlot},
     },
     config::WhenFull,
-    report::refusal_reason::RefusalReason,
+    report::{close_reason::CloseKind, refusal_reason::RefusalReason},
     serve::context::{Accepted, ListenerContext},
     socket::{address::Peer, listener::AcceptError},
     sys::{
@@ -113,10 +116,15 @@ impl ListenerContext {
         self.settings.when_full == WhenFull::Wait
     }
 
-    /// Reclaims what a pool process had open when it died.
-    pub fn reclaim(&self, worker: &PoolProcess) {
+    /// Reclaims what a pool process had open when it died, and counts the connection that ended with it.
+    pub fn reclaim(&self, worker: &PoolProcess, end: CloseKind) {
         self.stats.died.fetch_add(1, Relaxed);
-        self.stats.open.fetch_sub(worker.open.swap(0, Relaxed), Relaxed);
+        let open = worker.open.swap(0, Relaxed);
+        if open > 0 {
+            let since = worker.since.load(Relaxed);
+            self.stats.count_end(end, Duration::from_nanos(clock::now().saturating_sub(since)));
+        }
+        self.stats.open.fetch_sub(open, Relaxed);
         self.access.release_source(&worker.place);
     }
 

@@ -1,6 +1,6 @@
 //! Connections in the log: the start at level debug, the close in one line; the close is counted as well.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
@@ -34,16 +34,19 @@ impl ListenerContext {
 
     /// Counts and logs the close of a connection.
     pub fn log_close(&self, peer: &Peer, summary: ConnectionSummary) {
-        self.count_close(summary.end, || {
+        self.count_close(&summary, || {
             peer.source(self.settings.protocol, summary.proxied_source).to_string()
         });
         self.log_close_line(peer, summary);
     }
 
     /// The first half of [`ListenerContext::log_close`]; `source` formats the client's address.
-    pub fn count_close(&self, end: CloseReason, source: impl FnOnce() -> String) {
-        self.stats.ended(end);
-        if let CloseReason::Refused(reason) = end {
+    pub fn count_close(&self, summary: &ConnectionSummary, source: impl FnOnce() -> String) {
+        self.stats.ended(summary.end, summary.lasted);
+        if summary.is_empty() {
+            self.stats.empty.fetch_add(1, Relaxed);
+        }
+        if let CloseReason::Refused(reason) = summary.end {
             self.refuse(reason, 1, source);
         }
     }
@@ -77,10 +80,7 @@ impl ListenerContext {
                 duration_us = micros(lasted), reason = reason.word();
                 "listener \"{name}\": {url} refused ({reason}) after {time}: {end}"
             ),
-            CloseReason::Panicked
-            | CloseReason::LoopFailed
-            | CloseReason::Killed(_)
-            | CloseReason::ChildExited => log!(
+            end if end.is_fault() => log!(
                 level, event = LogEvent::ConnectionLost, listener = name, peer:% = url,
                 duration_us = micros(lasted), reason = end.word(), signal = end.signal();
                 "listener \"{name}\": {url} lost after {time}: {end}"
@@ -116,10 +116,7 @@ impl fmt::Display for Open {
 fn level(end: CloseReason) -> Level {
     match end {
         CloseReason::Refused(_) => Level::Debug,
-        CloseReason::Panicked
-        | CloseReason::LoopFailed
-        | CloseReason::Killed(_)
-        | CloseReason::ChildExited => Level::Warn,
+        end if end.is_fault() => Level::Warn,
         _ => Level::Info,
     }
 }

@@ -46,6 +46,13 @@ impl ConnectionSummary {
         let (lasted, lingered) = (Duration::ZERO, Duration::ZERO);
         ConnectionSummary { received: 0, sent: 0, end, proxied_source: None, process: None, lasted, lingered }
     }
+
+    /// Whether it ended without a byte in either direction. A client that was refused may have sent a PROXY header, and after
+    /// a fault the bytes are not known.
+    pub fn is_empty(&self) -> bool {
+        let is_known = !self.end.is_fault() && !matches!(self.end, CloseReason::Refused(_));
+        is_known && self.received == 0 && self.sent == 0
+    }
 }
 
 /// Serves `connection` until it closes. `admit_proxied` decides on the client that a PROXY header names. `summary` is

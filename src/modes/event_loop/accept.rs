@@ -11,7 +11,9 @@ use log::warn;
 use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN};
 use crate::{
     modes::backlog_drain,
-    report::{log_event::LogEvent, logging::LogThrottle, refusal_reason::RefusalReason},
+    report::{
+        close_reason::CloseReason, log_event::LogEvent, logging::LogThrottle, refusal_reason::RefusalReason,
+    },
     serve::{admit::Admitted, context::Accepted, datagram, listener_set::BACKLOG_DRAIN_TIME},
     socket::listener::AcceptError,
     stream::connection::{ReadMode, Step},
@@ -133,7 +135,9 @@ impl<P: Poller> EventLoop<'_, P> {
     /// Counts and logs a client whose descriptor cannot be polled (`select`: its number is too high).
     pub(super) fn refuse_client(&self, entry: &LoopConnection, error: &io::Error) {
         static THROTTLE: LogThrottle = LogThrottle::new(Duration::from_secs(10));
-        self.context.stats.refuse(RefusalReason::Unwatchable, 1);
+        let reason = RefusalReason::Unwatchable;
+        self.context.stats.refuse(reason, 1);
+        self.context.stats.ended(CloseReason::Refused(reason), entry.opened.elapsed());
         if let Some(more) = THROTTLE.allow() {
             let url = entry.connection.peer().url(self.context.settings.protocol);
             let name = &self.context.settings.name;

@@ -88,15 +88,16 @@ impl<P: Poller> EventLoop<'_, P> {
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
         let (protocol, proxied_source) = (self.context.settings.protocol, connection.proxied_source());
-        self.context.count_close(end, || connection.peer().source(protocol, proxied_source).to_string());
-        let process = self.context.process_to_log(&socket, end);
+        let (now, lingered) = (Instant::now(), connection.lingered());
+        let lasted = now.duration_since(opened).saturating_sub(lingered);
+        let mut report =
+            ConnectionSummary { received, sent, end, proxied_source, process: None, lasted, lingered };
+        self.context.count_close(&report, || connection.peer().source(protocol, proxied_source).to_string());
+        report.process = self.context.process_to_log(&socket, end);
         // Close the descriptor before the slot is released: they are bounded together.
         drop(socket);
         drop(permit);
         if self.context.logs_close(end) {
-            let (now, lingered) = (Instant::now(), connection.lingered());
-            let lasted = now.duration_since(opened).saturating_sub(lingered);
-            let report = ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered };
             self.close_log.add(self.context, (connection.peer().clone(), now, report));
         }
     }

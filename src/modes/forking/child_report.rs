@@ -68,7 +68,9 @@ impl ProxiedSource {
 
 impl ChildReport {
     pub(super) fn clear(&self) {
-        self.end.store(0, Relaxed);
+        for slot in [&self.end, &self.received, &self.sent, &self.lasted, &self.lingered] {
+            slot.store(0, Relaxed);
+        }
         self.proxied_source.store(None);
         self.process.store(0, Relaxed);
     }

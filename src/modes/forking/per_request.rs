@@ -158,8 +158,15 @@ impl<'a> ForkPerRequest<'a> {
             slot.store(context.serve_unlogged(&socket, &peer, opened, scratch, hold));
         });
         // The parent drops its copy of the socket: the child alone has the connection.
-        if let Some((slot, pid)) = forked {
-            self.alive.insert(slot, pid, Child { peer: Some(peer), opened, _permit: permit });
+        match forked {
+            Ok((slot, pid)) => {
+                self.alive.insert(slot, pid, Child { peer: Some(peer), opened, _permit: permit });
+            }
+            Err(error) => {
+                let mut summary = ConnectionSummary::new(CloseReason::from(error));
+                summary.lasted = opened.elapsed();
+                self.context.log_close(&peer, summary);
+            }
         }
     }
 
@@ -170,7 +177,7 @@ impl<'a> ForkPerRequest<'a> {
             answer();
             slot.store(ConnectionSummary::new(CloseReason::ServiceClosed));
         });
-        if let Some((slot, pid)) = forked {
+        if let Ok((slot, pid)) = forked {
             let child = Child { peer: None, opened: Instant::now(), _permit: permit };
             self.alive.insert(slot, pid, child);
         }
@@ -265,14 +272,15 @@ impl<'a> ForkPerRequest<'a> {
             }
             self.context.access.release_source(self.reports[slot].source_slot());
             // Count before the permit is dropped: a connection that is no longer open has been counted.
-            let source =
-                |peer: &Peer| peer.source(self.context.settings.protocol, report.proxied_source).to_string();
-            self.context.count_close(report.end, || child.peer.as_ref().map(source).unwrap_or_default());
             match child.peer {
                 Some(peer) => {
+                    self.context.count_close(&report, || {
+                        peer.source(self.context.settings.protocol, report.proxied_source).to_string()
+                    });
                     self.closed.push((peer, child.opened + report.lasted + report.lingered, report))
                 }
                 None if report.end != CloseReason::ServiceClosed => {
+                    self.context.stats.count_fault(report.end);
                     let (name, cause) = (self.context.settings.name.as_str(), cause(status));
                     warn!(
                         event = LogEvent::DatagramLost, listener = name, reason:% = cause;
@@ -295,17 +303,20 @@ impl<'a> ForkPerRequest<'a> {
 
     /// Forks a child for `work`, which replaces `sockets`; backs off and retries when processes or memory are short. The
     /// child releases `source_slot` when it has closed `connection`.
+    ///
+    /// # Errors
+    /// Those of fork(2) that waiting does not cure.
     fn run(
         &mut self,
         sockets: &[Listener],
         connection: Option<BorrowedFd<'_>>,
         source_slot: Option<SourceSlot>,
         mut work: impl FnMut(&ChildReport),
-    ) -> Option<(usize, Pid)> {
+    ) -> io::Result<(usize, Pid)> {
         let context = self.context;
         loop {
             // There are as many slots as permits, so one is free.
-            let number = self.alive.free()?;
+            let number = self.alive.free().ok_or(io::ErrorKind::OutOfMemory)?;
             let slot = &self.reports[number];
             slot.clear();
             slot.offer(source_slot.as_ref());
@@ -326,7 +337,7 @@ impl<'a> ForkPerRequest<'a> {
                     self.busy = true;
                     // The child holds it now.
                     std::mem::forget(source_slot);
-                    return Some((number, pid));
+                    return Ok((number, pid));
                 }
                 Err(error) => {
                     slot.offer(None);
@@ -342,7 +353,7 @@ impl<'a> ForkPerRequest<'a> {
                 );
             }
             if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM)) {
-                return None;
+                return Err(error);
             }
             self.group.pause(Some(BACKOFF));
             self.handle_signals();

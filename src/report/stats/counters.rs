@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
-use super::{RefusalReason, Stats};
+use super::{CloseKind, RefusalReason, Stats};
 
 /// A counter of the status line.
 pub struct Counter {
@@ -15,7 +15,7 @@ pub struct Counter {
 }
 
 /// All counters, in the order of the status line. The reference of counters is generated from them.
-pub const COUNTERS: [Counter; 18] = {
+pub const COUNTERS: [Counter; 19] = {
     const fn count(word: &'static str, value: fn(&Stats) -> u64, about: &'static str) -> Counter {
         Counter { word, about, unit: "", value }
     }
@@ -39,23 +39,28 @@ pub const COUNTERS: [Counter; 18] = {
         ),
         count(
             "resets",
-            |stats| stats.resets.load(Relaxed),
+            |stats| stats.ended_by(CloseKind::PeerReset),
             "connections that the client reset, or left while there was more to send",
         ),
         count(
             "idle-timeout",
-            |stats| stats.idle_timeout.load(Relaxed),
+            |stats| stats.ended_by(CloseKind::IdleTimeout),
             "connections that were ended by `idle-timeout`",
         ),
         count(
             "max-lifetime",
-            |stats| stats.max_lifetime.load(Relaxed),
+            |stats| stats.ended_by(CloseKind::MaxLifetime),
             "connections that were ended by `max-lifetime`",
         ),
         count(
             "max-bytes",
-            |stats| stats.max_bytes.load(Relaxed),
+            |stats| stats.ended_by(CloseKind::MaxBytes),
             "connections that were ended by `max-bytes`",
+        ),
+        count(
+            "empty",
+            |stats| stats.empty.load(Relaxed),
+            "connections that ended without a byte in either direction, as health checks and port scans leave them",
         ),
         count(
             "died",

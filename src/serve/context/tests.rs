@@ -10,6 +10,7 @@ use std::{
 use super::*;
 use crate::{
     config::{Environment, Inputs},
+    report::close_reason::CloseKind,
     service::{Next, Session, SessionEvent, tests::Fragile},
 };
 
@@ -69,7 +70,8 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
         context.stop();
         assert!(flood.join().unwrap(), "it was served on");
     });
-    assert_eq!([&context.stats.cut, &context.stats.errors].map(|count| count.load(Relaxed)), [1, 0]);
+    let cut = context.stats.ended_by(CloseKind::DrainTimeout);
+    assert_eq!((cut, context.stats.errors.load(Relaxed)), (1, 0));
 }
 
 fn context() -> ListenerContext {

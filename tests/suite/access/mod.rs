@@ -6,3 +6,4 @@ pub(crate) mod guards;
 pub(crate) mod lists;
 pub(crate) mod proxy;
 pub(crate) mod rates;
+pub(crate) mod reasons;

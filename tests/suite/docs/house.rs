@@ -84,7 +84,7 @@ fn layer(room: &str) -> Option<usize> {
 }
 
 /// The text of `file` without comments, and without the unit tests at its end.
-fn code(file: &Path) -> String {
+pub(crate) fn code(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -134,6 +134,6 @@ fn root() -> &'static Path {
 }
 
 /// `src/sys/fork.rs`.
-fn name(file: &Path) -> String {
+pub(crate) fn name(file: &Path) -> String {
     file.strip_prefix(root()).unwrap().display().to_string()
 }
