@@ -19,6 +19,8 @@ pub mod daemon;
 pub mod client;
 pub mod command;
 pub mod modes;
+#[cfg(feature = "observe")]
+pub mod observe;
 
 pub mod serve;
 pub mod stream;

@@ -29,6 +29,7 @@ pub(super) struct Document<'a> {
 pub(super) struct Tables<'a> {
     pub(super) daemon: Table<'a>,
     pub(super) log: Table<'a>,
+    pub(super) observe: Table<'a>,
     pub(super) defaults: Table<'a>,
     /// Each `[[listener]]`, and the place of its header.
     pub(super) listeners: Vec<(Place, Table<'a>)>,
@@ -63,6 +64,7 @@ impl<'a> Document<'a> {
             match &*name {
                 "daemon" => tables.daemon = self.table(&name, "one table", &header(&name), &raw, to),
                 "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
+                "observe" => tables.observe = self.table(&name, "one table", &header(&name), &raw, to),
                 "defaults" => tables.defaults = self.table(&name, "one table", &header(&name), &raw, to),
                 "listener" => {
                     let help = "write `[[listener]]`, one for each";
@@ -76,7 +78,7 @@ impl<'a> Document<'a> {
                     }
                 }
                 name => {
-                    let known = ["daemon", "log", "defaults", "listener"].into_iter();
+                    let known = ["daemon", "log", "observe", "defaults", "listener"].into_iter();
                     let title = format!("unknown key {}", quoted(name));
                     to.push(key_at, Diagnostic::new(title, unknown_key::help(name, known)));
                 }

@@ -21,7 +21,9 @@ use super::{
     scheme, text_file,
     validate::{Validated, WrittenConfig, WrittenTable, validate},
 };
-use crate::config::keys::{daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog};
+use crate::config::keys::{
+    daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog, observe::WrittenObserve,
+};
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,6 +126,7 @@ fn read(
         if number == 0 {
             written.daemon = WrittenDaemon::read(tables.daemon, to);
             written.log = WrittenLog::read(tables.log, to);
+            written.observe = WrittenObserve::read(tables.observe, to);
             written.defaults = WrittenListener::read(tables.defaults, to);
             includes.add(&mut written.defaults, to);
         }
@@ -137,7 +140,7 @@ fn read(
             }
         }
     }
-    is_whole.then(|| validate(written, sources, to))
+    is_whole.then(|| validate(written, sources, environment, to))
 }
 
 /// The file `config/echod.toml`, which is also its own manual.

@@ -1,4 +1,4 @@
-//! What is to be served: valid, plain data. A table of keys (`listener`, `daemon`, `log`) declares each key once: its type, its
+//! What is to be served: valid, plain data. A table of keys (`listener`, `daemon`, `log`, `observe`) declares each key once: its type, its
 //! notation, its default, which listeners may have it, what a reload does with it, its text and an example. Reading, defaults,
 //! `--print-config`, the parameters of a URL and the pages follow from it.
 //!
@@ -24,6 +24,7 @@ mod misfit;
 mod networks;
 mod no_network;
 mod note;
+mod observe;
 mod origins;
 mod owners;
 mod ports;
@@ -45,12 +46,14 @@ mod words;
 pub use crate::config::keys::daemon::Daemon;
 pub use crate::config::keys::listener::Listener;
 pub use crate::config::keys::log::Log;
+pub use crate::config::keys::observe::Observe;
 pub use address::{Address, Host};
 pub use choices::{Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use note::Note;
+pub use observe::EndpointAddress;
 pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};
 pub use proxy::{ProxyProtocol, loopback};
@@ -65,6 +68,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// What is written about what happens, how and where.
     pub log: Log,
+    /// The HTTP endpoint at which it is observed.
+    pub observe: Observe,
     /// What is served, in the order of the file; entries with `enabled = false` are not among them.
     pub listeners: Vec<Listener>,
 }

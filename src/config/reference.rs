@@ -13,7 +13,7 @@ use super::{
 /// A key as the pages tell it.
 #[derive(Clone, Debug)]
 pub struct KeyInfo {
-    /// The header of its table: `[daemon]`, `[log]` or `[[listener]]`.
+    /// The header of its table: `[daemon]`, `[log]`, `[observe]` or `[[listener]]`.
     pub table: &'static str,
     /// The key.
     pub name: &'static str,
@@ -127,6 +127,7 @@ pub fn schema() -> serde_json::Value {
         "properties": {
             "daemon": table(properties("[daemon]", &|_| true)),
             "log": log,
+            "observe": table(properties("[observe]", &|_| true)),
             "defaults": table(properties("[[listener]]", &inheritable)),
             "listener": { "type": "array", "items": listener },
         },

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    Address, Config, Daemon, Listener, Payload, Protocol, Workers,
+    Address, Config, Listener, Payload, Protocol, Workers,
     applicability::Profile,
     keys::{Reload, Values},
 };
@@ -33,6 +33,7 @@ impl Config {
         let mut text = String::new();
         table(&mut text, "[daemon]", &self.daemon, &none);
         table(&mut text, "\n[log]", &self.log, &none);
+        table(&mut text, "\n[observe]", &self.observe, &none);
         for listener in &self.listeners {
             table(&mut text, "\n[[listener]]", listener, &Profile::of(listener));
         }
@@ -40,11 +41,11 @@ impl Config {
     }
 }
 
-impl Daemon {
+impl Config {
     /// The keys with another value in `new`, which counts when the daemon is started the next time.
     pub fn for_the_next_start(&self, new: &Self) -> Vec<&'static str> {
-        let changed = self.changed(new).into_iter().filter(|key| key.reload() == Reload::Restart);
-        changed.map(|key| key.name()).collect()
+        let changed = self.daemon.changed(&new.daemon).into_iter().chain(self.observe.changed(&new.observe));
+        changed.filter(|key| key.reload() == Reload::Restart).map(|key| key.name()).collect()
     }
 }
 

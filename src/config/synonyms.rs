@@ -55,6 +55,9 @@ pub(super) fn table(word: &str) -> Option<&'static str> {
         "logging" | "logs" | "logger" => "[log]",
         "global" | "general" | "main" | "process" | "core" | "settings" => "[daemon]",
         "default" => "[defaults]",
+        "metrics" | "prometheus" | "health" | "status" | "http" | "admin" | "monitoring" | "stats" => {
+            "[observe]"
+        }
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@
 mod addresses;
 mod builder;
 mod clash;
+mod endpoint;
 mod ephemeral;
 mod warnings;
 
@@ -18,7 +19,9 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::Written,
 };
-use crate::config::keys::{daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog};
+use crate::config::keys::{
+    daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog, observe::WrittenObserve,
+};
 use builder::ListenerBuilder;
 pub(super) use builder::WrittenTable;
 
@@ -27,6 +30,7 @@ pub(super) use builder::WrittenTable;
 pub(super) struct WrittenConfig<'a> {
     pub(super) daemon: WrittenDaemon<'a>,
     pub(super) log: WrittenLog<'a>,
+    pub(super) observe: WrittenObserve<'a>,
     pub(super) defaults: WrittenListener<'a>,
     /// What became of each `[[listener]]`: there may be very many, so a table is not kept.
     builders: Vec<ListenerBuilder>,
@@ -49,17 +53,23 @@ pub(super) struct Validated {
 }
 
 /// Checks what is written in `sources`. The result is only worth something if nothing was noted, here or before.
-pub(super) fn validate(written: WrittenConfig<'_>, sources: &[Source], to: &mut Diagnostics) -> Validated {
+pub(super) fn validate(
+    written: WrittenConfig<'_>,
+    sources: &[Source],
+    environment: &Environment,
+    to: &mut Diagnostics,
+) -> Validated {
     let none = Profile::default();
     let daemon: Daemon = written.daemon.or(&WrittenDaemon::default(), &none);
     let log: Log = written.log.or(&WrittenLog::default(), &none);
     check_log(&written.log, to);
+    let (observe, endpoints) = endpoint::build(&written.observe, environment, to);
     builder::check_defaults(&written.defaults, to);
     let mut builders = written.builders;
     give_names(&mut builders, to);
-    clash::check(&builders, to);
+    clash::check(&builders, &endpoints, to);
     let files = (place(&written.daemon.pid_file), place(&written.log.file));
-    clash::check_files((&daemon, &log), files, &builders, to);
+    clash::check_files((&daemon, &log), files, (&builders, &endpoints), to);
 
     let each =
         builders.iter().flat_map(|builder| builder.notes().chain(warnings::warnings(&builder.listener)));
@@ -72,7 +82,7 @@ pub(super) fn validate(written: WrittenConfig<'_>, sources: &[Source], to: &mut 
     if listeners.is_empty() && to.is_empty() {
         to.push_whole(nothing_to_serve(sources, written.has_listeners));
     }
-    Validated { config: Config { daemon, log, listeners }, origins, notes }
+    Validated { config: Config { daemon, log, observe, listeners }, origins, notes }
 }
 
 /// Where a value is written.

@@ -2,6 +2,8 @@
 
 use std::io;
 
+#[cfg(feature = "observe")]
+use crate::observe::snapshot::SnapshotRequest;
 use crate::{config::Loaded, report::error::Failure, socket::host_names::HostNames};
 
 /// What has happened.
@@ -14,4 +16,7 @@ pub enum SupervisorEvent {
     Ended(usize, io::Result<()>),
     /// The configuration was read for the reload with this number, and its host names were looked up.
     Read(usize, Box<Result<(Loaded, HostNames), Failure>>),
+    /// Somebody looks at the daemon.
+    #[cfg(feature = "observe")]
+    Observed(SnapshotRequest),
 }

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 #[cfg(feature = "client")]
 use crate::client::{bench, compare, ping, selftest};
+#[cfg(feature = "observe")]
+use crate::observe::endpoint::Endpoint;
 use crate::{
     access::guard,
     command::{
@@ -170,7 +172,7 @@ fn start(
     logging::log_panics();
     let manager = Rc::new(Manager::from_environment());
     let mut store = FdStore::new(Rc::clone(&manager), passed.kept.names());
-    if manager.watchdog().is_some() {
+    if manager.watchdog().is_some() || config.observe.is_on() {
         worker_state::enable_pings();
     }
     use_all_descriptors(&config);
@@ -182,10 +184,24 @@ fn start(
         )
     })?;
     let mut plan = ListenerPlan::first(&config, passed, &mut store, &mut notes)?;
+    #[cfg(feature = "observe")]
+    let endpoint = Endpoint::bind(&config.observe, &mut notes)?;
+    #[cfg(not(feature = "observe"))]
+    if config.observe.is_on() {
+        let text = "[observe]: this echod was built without the feature `observe`; take the table out";
+        return Err(Failure::new(Exit::Unavailable, text));
+    }
     log_notes(&notes);
     privileges::give_up(&config, plan.public().as_deref(), plan.inet(), &plan.files())?;
     let sandbox = ActiveSandbox::enter(&config, files);
     let (events, inbox) = mpsc::channel();
+    #[cfg(feature = "observe")]
+    let endpoint = {
+        let asked = events.clone();
+        // A send fails only once the supervisor has ended.
+        let ask = move |ask| _ = asked.send(SupervisorEvent::Observed(ask));
+        endpoint.map(|endpoint| endpoint.open(&config.observe, ask)).transpose()?
+    };
     let behind = events.clone();
     // A send fails only once the supervisor has ended.
     logging::when_behind(move || _ = behind.send(SupervisorEvent::LogBehind));
@@ -216,8 +232,18 @@ fn start(
     // Failure costs only memory.
     let _ = code::forget();
     let to_manager = (manager, store);
-    Supervisor::new(cli, config, sandbox, (running_listeners, parked), number, (events, inbox), to_manager)
-        .run()
+    let supervisor = Supervisor::new(
+        cli,
+        config,
+        sandbox,
+        (running_listeners, parked),
+        number,
+        (events, inbox),
+        to_manager,
+    );
+    #[cfg(feature = "observe")]
+    let supervisor = supervisor.with_endpoint(endpoint);
+    supervisor.run()
 }
 
 /// A bound socket in the output of `--announce`.

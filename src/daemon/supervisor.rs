@@ -14,6 +14,8 @@ use std::{
 use log::{error, info, warn};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGQUIT, SIGUSR1};
 
+#[cfg(feature = "observe")]
+use crate::observe::endpoint::RunningEndpoint;
 use crate::{
     command::cli::Cli,
     config::Config,
@@ -32,6 +34,8 @@ use crate::{
 };
 
 mod idle;
+#[cfg(feature = "observe")]
+mod observed;
 mod orphans;
 mod reload;
 mod state;
@@ -76,6 +80,11 @@ pub struct Supervisor<'a> {
     reading: Arc<ConfigRead>,
     /// Whether a reload waits for its configuration to be read.
     is_reading: bool,
+    #[cfg(feature = "observe")]
+    observed: observed::Observed,
+    /// The endpoint through which people and programs look.
+    #[cfg(feature = "observe")]
+    endpoint: Option<RunningEndpoint>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -111,7 +120,17 @@ impl<'a> Supervisor<'a> {
             drain_report,
             reading: Arc::default(),
             is_reading: false,
+            #[cfg(feature = "observe")]
+            observed: observed::Observed::default(),
+            #[cfg(feature = "observe")]
+            endpoint: None,
         }
+    }
+
+    /// Keeps the endpoint open as long as it supervises.
+    #[cfg(feature = "observe")]
+    pub fn with_endpoint(self, endpoint: Option<RunningEndpoint>) -> Supervisor<'a> {
+        Supervisor { endpoint, ..self }
     }
 
     /// Supervises until all listeners have ended, or the drain timeout.
@@ -144,6 +163,8 @@ impl<'a> Supervisor<'a> {
                 }
                 Some(SupervisorEvent::Read(number, read)) => self.resume_reload(number, *read),
                 Some(SupervisorEvent::Ended(number, ended)) => self.ended(number, ended),
+                #[cfg(feature = "observe")]
+                Some(SupervisorEvent::Observed(ask)) => self.observed(ask),
                 // From now on `logging::due` says when to write the queued lines.
                 Some(SupervisorEvent::LogBehind) => {}
                 None if self.deadline.is_some_and(|end| end <= Instant::now()) => {

@@ -36,6 +36,8 @@ const SHARED: [&str; 10] =
 pub struct ActiveSandbox {
     syscalls: Option<SyscallNeeds>,
     rules: Option<FsRules>,
+    /// Those that are in effect, in words.
+    layers: Vec<String>,
 }
 
 impl ActiveSandbox {
@@ -67,7 +69,13 @@ impl ActiveSandbox {
         if rules.is_ok() {
             warn_of_shared_directories(config);
         }
-        ActiveSandbox { syscalls: calls.ok().map(|_| needs), rules: rules.ok() }
+        let layers = layers.into_iter().filter_map(Result::ok).collect();
+        ActiveSandbox { syscalls: calls.ok().map(|_| needs), rules: rules.ok(), layers }
+    }
+
+    /// The layers in effect, in words.
+    pub fn layers(&self) -> &[String] {
+        &self.layers
     }
 
     /// Whether only files in the directories used at the start can be read.

@@ -101,6 +101,11 @@ events! {
         "Receiving has failed; at most once in ten seconds.";
     SocketsParked = "socket.parking-failed", "warn", [error],
         "Clients of passed sockets that no listener serves could not be refused, and wait.";
+    // The endpoint.
+    ObserveServing = "observe.serving", "info", [address],
+        "The HTTP endpoint of `[observe]` is served here; one line for each address.";
+    ObserveFailed = "observe.failed", "warn", [error],
+        "The HTTP endpoint cannot wait for its clients for the moment.";
     // Workers.
     WorkerLost = "worker.lost", "warn", [listener, error, retry_ms],
         "A worker has ended and is started again.";

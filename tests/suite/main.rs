@@ -14,6 +14,8 @@ mod docs;
 mod harness;
 mod lifecycle;
 mod matrix;
+#[cfg(feature = "observe")]
+mod observe;
 mod robustness;
 mod stream;
 mod systemd;

@@ -15,6 +15,7 @@ pub(super) mod daemon;
 mod form;
 pub(super) mod listener;
 pub(super) mod log;
+pub(super) mod observe;
 mod raw;
 pub(super) mod unknown_key;
 
@@ -313,4 +314,5 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static dyn AnyKey)>
     of("[daemon]", daemon)
         .chain(of("[log]", log))
         .chain(of("[[listener]]", crate::config::keys::listener::LISTENER.all()))
+        .chain(of("[observe]", crate::config::keys::observe::OBSERVE.all()))
 }

@@ -27,7 +27,7 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
             false => format!("did you mean `{meant}` in `{table}`?"),
         };
     }
-    if !is_whole_file && ["daemon", "log", "defaults"].contains(&key) {
+    if !is_whole_file && ["daemon", "log", "observe", "defaults"].contains(&key) {
         return format!("write `[{key}]` on a line of its own");
     }
     match words::nearest(key, known.clone()) {
@@ -38,7 +38,9 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
             "no key is like it; `man echod.toml` explains them, `echod --print-config` prints them all"
                 .to_owned()
         }
-        None if is_whole_file => "use one of `[daemon]`, `[log]`, `[defaults]`, `[[listener]]`".to_owned(),
+        None if is_whole_file => {
+            "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`".to_owned()
+        }
         None => words::suggestion(key, known),
     }
 }
@@ -94,7 +96,7 @@ mod tests {
         assert_eq!(whole("listeners"), "did you mean `[[listener]]`?");
         assert_eq!(whole("server"), "did you mean `[[listener]]`?");
         assert_eq!(whole("logging"), "did you mean `[log]`?");
-        assert_eq!(whole("x"), "use one of `[daemon]`, `[log]`, `[defaults]`, `[[listener]]`");
+        assert_eq!(whole("x"), "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`");
         assert_eq!(whole("mode"), "this key belongs in `[[listener]]`");
         assert_eq!(whole("port"), "did you mean `address` in `[[listener]]`?");
         let daemon = |key: &str| help(key, daemon.iter().copied());

@@ -12,8 +12,8 @@ use crate::config::{
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
 
-/// A listener that may have `key`, without it and with `line`.
-fn hosts(key: &dyn AnyKey, line: &str) -> Vec<(String, String)> {
+/// A listener, or another table, that may have `key`, without it and with `line`.
+fn hosts(table: &str, key: &dyn AnyKey, line: &str) -> Vec<(String, String)> {
     let mut hosts = Vec::new();
     for (protocol, mode) in PROTOCOLS.iter().flat_map(|protocol| MODES.map(|mode| (protocol, mode))) {
         for service in ["echo", "qotd"] {
@@ -27,10 +27,11 @@ fn hosts(key: &dyn AnyKey, line: &str) -> Vec<(String, String)> {
                 // Of tcp, with any address.
                 ("enabled", "enabled = true".to_owned()),
             ];
-            let others = lines.iter().filter(|(name, _)| *name != key.name());
+            let is_replaced = |name: &str| table == "[[listener]]" && name == key.name();
+            let others = lines.iter().filter(|(name, _)| !is_replaced(name));
             let listener: String = others.map(|(_, line)| format!("{line}\n")).collect();
             let other = "[[listener]]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
-            hosts.push(match keys::all().find(|(_, known)| known.name() == key.name()).unwrap().0 {
+            hosts.push(match table {
                 "[[listener]]" => {
                     let host = format!("{other}[[listener]]\n{listener}");
                     (host.clone(), format!("{host}{line}\n"))
@@ -60,6 +61,7 @@ fn try_text(toml: &str) -> Option<Config> {
 fn changed(old: &Config, new: &Config) -> BTreeSet<&'static str> {
     let mut keys: Vec<_> = old.daemon.changed(&new.daemon);
     keys.extend(old.log.changed(&new.log));
+    keys.extend(old.observe.changed(&new.observe));
     if let (Some(old), Some(new)) = (old.listeners.last(), new.listeners.last()) {
         keys.extend(old.changed(new));
     }
@@ -68,15 +70,16 @@ fn changed(old: &Config, new: &Config) -> BTreeSet<&'static str> {
 
 #[test]
 fn every_example_is_read_printed_handed_over_and_changes_its_key_alone() {
-    for (_, key) in keys::all() {
+    for (table, key) in keys::all() {
         let (name, about) = (key.name(), key.about());
         assert!(
             about.ends_with('.') && !about.contains("[`") && about.matches('`').count() % 2 == 0,
             "{name}"
         );
         let line = format!("{name} = {}", key.example());
-        let read =
-            hosts(key, &line).into_iter().find_map(|(without, with)| Some((try_text(&with)?, without)));
+        let read = hosts(table, key, &line)
+            .into_iter()
+            .find_map(|(without, with)| Some((try_text(&with)?, without)));
         let (new, without) = read.unwrap_or_else(|| panic!("no listener takes `{line}`"));
         assert_eq!(load_text(&new.to_toml()), new, "{line}");
         for listener in &new.listeners {

@@ -60,6 +60,7 @@ fn every_key_is_shown() {
     };
     assert_eq!(keys(&table["daemon"]), known("[daemon]"));
     assert_eq!(keys(&table["log"]), known("[log]"));
+    assert_eq!(keys(&table["observe"]), known("[observe]"));
     let listeners = table["listener"].as_array().unwrap().iter().chain([&table["defaults"]]);
     let of_listeners: BTreeSet<_> = listeners.flat_map(keys).collect();
     assert_eq!(of_listeners, known("[[listener]]"));

@@ -1,19 +1,19 @@
 //! Two sockets cannot have one address: every address is compared with those before it.
 
-use super::builder::ListenerBuilder;
+use super::{builder::ListenerBuilder, endpoint::WrittenEndpoint};
 use crate::config::{
-    Address, Daemon, Log, LogTarget,
+    Address, Daemon, Listener, Log, LogTarget,
     claims::{Claim, Claims, plain},
     diagnostic::{Diagnostic, Diagnostics, Place},
 };
 
 /// Notes every address that clashes with an earlier one.
-pub(super) fn check(builders: &[ListenerBuilder], diagnostics: &mut Diagnostics) {
-    let all = builders.iter().flat_map(|builder| {
-        let addresses = builder.listener.address.iter().zip(&builder.places);
-        addresses.map(move |(address, place)| (&builder.listener, address, place))
-    });
-    let all: Vec<_> = all.collect();
+pub(super) fn check(
+    builders: &[ListenerBuilder],
+    endpoints: &[WrittenEndpoint],
+    diagnostics: &mut Diagnostics,
+) {
+    let all: Vec<_> = addresses(builders, endpoints).collect();
     let mut claims = Claims::default();
     for (listener, address, place) in &all {
         let Some(earlier) = claims.add(Claim::written(listener, address)) else { continue };
@@ -27,16 +27,34 @@ pub(super) fn check(builders: &[ListenerBuilder], diagnostics: &mut Diagnostics)
             Address::Inet { .. } => "choose another port, or set `reuse-port = true` for both",
             Address::Path(_) | Address::Abstract(_) => "choose another name",
         };
-        let note = format!("taken by listener \"{}\"", other.name);
+        let note = match endpoints.iter().any(|endpoint| std::ptr::eq(&endpoint.listener, other)) {
+            true => "taken by `[observe]`".to_owned(),
+            false => format!("taken by listener \"{}\"", other.name),
+        };
         diagnostics.push_clash((*place).clone(), Diagnostic::new(title, help), earlier_place.clone(), note);
     }
+}
+
+/// Every address that is to be bound, with its listener and its place.
+fn addresses<'a>(
+    builders: &'a [ListenerBuilder],
+    endpoints: &'a [WrittenEndpoint],
+) -> impl Iterator<Item = (&'a Listener, &'a Address, &'a Place)> {
+    let of_listeners = builders.iter().flat_map(|builder| {
+        let addresses = builder.listener.address.iter().zip(&builder.places);
+        addresses.map(move |(address, place)| (&builder.listener, address, place))
+    });
+    let of_endpoints = endpoints.iter().flat_map(|WrittenEndpoint { listener, place }| {
+        listener.address.iter().map(move |address| (listener, address, place))
+    });
+    of_listeners.chain(of_endpoints)
 }
 
 /// Notes files of the daemon that are one, or the file of a socket.
 pub(super) fn check_files(
     (daemon, log): (&Daemon, &Log),
     (pid_file, log_file): (Option<&Place>, Option<&Place>),
-    builders: &[ListenerBuilder],
+    (builders, endpoints): (&[ListenerBuilder], &[WrittenEndpoint]),
     diagnostics: &mut Diagnostics,
 ) {
     let pid_file = daemon.pid_file.as_ref().zip(pid_file);
@@ -53,12 +71,10 @@ pub(super) fn check_files(
         note(place.clone(), what, pid);
     }
     let files = [pid_file, log_file];
-    for builder in builders {
-        for (address, place) in builder.listener.address.iter().zip(&builder.places) {
-            let Address::Path(path) = address else { continue };
-            if let Some(file) = files.iter().flatten().find(|(_, other, _)| *other == plain(path)) {
-                note(place.clone(), &builder.listener.protocol.url(address), file);
-            }
+    for (listener, address, place) in addresses(builders, endpoints) {
+        let Address::Path(path) = address else { continue };
+        if let Some(file) = files.iter().flatten().find(|(_, other, _)| *other == plain(path)) {
+            note(place.clone(), &listener.protocol.url(address), file);
         }
     }
 }

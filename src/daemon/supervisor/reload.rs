@@ -108,7 +108,9 @@ impl Supervisor<'_> {
     }
 
     /// Reports the outcome of a reload to the log and the service manager.
-    fn report_reload(&self, done: Result<(), Failure>) {
+    fn report_reload(&mut self, done: Result<(), Failure>) {
+        #[cfg(feature = "observe")]
+        self.observed.reloaded(&done);
         match done {
             Ok(()) => {
                 let state = self.state();
@@ -137,7 +139,7 @@ impl Supervisor<'_> {
         modes::resolve_fallbacks(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
         self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
-        let later = self.config.daemon.for_the_next_start(&config.daemon);
+        let later = self.config.for_the_next_start(&config);
         if !later.is_empty() {
             let keys: Vec<_> = later.iter().map(|key| format!("`{key}`")).collect();
             let text = format!("new values of {} count from the next start on", keys.join(" and "));
@@ -159,6 +161,8 @@ impl Supervisor<'_> {
         self.failure = None;
         self.running_listeners.extend(running_listeners);
         serving.iter().for_each(ServingLine::log);
+        #[cfg(feature = "observe")]
+        self.endpoint.iter().for_each(|endpoint| endpoint.reload(&config.observe));
         self.config = config;
         self.sync_fd_store();
         self.reap_and_restart();

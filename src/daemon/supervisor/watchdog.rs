@@ -18,12 +18,19 @@ pub(super) struct Watchdog {
     due: Instant,
     /// Whether a listener had not acknowledged at the last check.
     missing: bool,
-    pinged: bool,
+    /// When the listeners were last pinged.
+    pinged: Option<Instant>,
 }
 
 impl Watchdog {
     pub(super) fn new(timeout: Duration) -> Watchdog {
-        Watchdog { interval: timeout / 2, due: Instant::now(), missing: false, pinged: false }
+        Watchdog { interval: timeout / 2, due: Instant::now(), missing: false, pinged: None }
+    }
+
+    /// Notes that the listeners were pinged for another reason.
+    #[cfg(feature = "observe")]
+    pub(super) fn pinged_beside(&mut self) {
+        self.pinged = Some(Instant::now());
     }
 
     /// When [`Watchdog::is_to_ping`] is due.
@@ -36,9 +43,15 @@ impl Watchdog {
         if self.due > Instant::now() {
             return false;
         }
-        if self.pinged
+        if let Some(pinged) = self.pinged
             && let Some(silent) = running_listeners.iter().find(|running| !running.has_acknowledged())
         {
+            let soon = self.interval / 10;
+            if !self.missing && pinged.elapsed() < soon {
+                // It was pinged a moment ago, by somebody who looks.
+                self.due = Instant::now() + soon;
+                return false;
+            }
             if !self.missing {
                 let name = silent.name();
                 warn!(
@@ -48,14 +61,14 @@ impl Watchdog {
             }
             self.missing = true;
             // It may only be late: check again soon.
-            self.due = Instant::now() + self.interval / 10;
+            self.due = Instant::now() + soon;
             return false;
         }
         if self.missing {
             info!(event = LogEvent::WatchdogResumed; "all listeners answer again");
         }
         running_listeners.iter().filter(|running| !running.has_ended()).for_each(RunningListener::ping);
-        (self.missing, self.pinged) = (false, true);
+        (self.missing, self.pinged) = (false, Some(Instant::now()));
         self.due = Instant::now() + self.interval;
         true
     }

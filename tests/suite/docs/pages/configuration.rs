@@ -18,6 +18,7 @@ pub(super) fn commented() -> String {
     for (mark, wanted) in [
         ("@DAEMON@", of(&keys, |key| key.table == "[daemon]")),
         ("@LOG@", of(&keys, |key| key.table == "[log]")),
+        ("@OBSERVE@", of(&keys, |key| key.table == "[observe]")),
         ("@DEFAULTS@", of(&keys, |key| place(key) == Some("[defaults]"))),
         ("@TCP@", of(&keys, |key| place(key) == Some("tcp"))),
         ("@UDP@", of(&keys, |key| place(key) == Some("udp"))),
@@ -108,9 +109,10 @@ pub(super) fn manual() -> String {
         .replace("@VERSION@", version)
 }
 
-const TABLES: [(&str, &str); 3] = [
+const TABLES: [(&str, &str); 4] = [
     ("[daemon]", "The process as a whole."),
     ("[log]", "What is written about what happens, how and where."),
+    ("[observe]", "The read-only HTTP endpoint of the daemon: metrics, health, status and a page."),
     (
         "[[listener]]",
         "One or more sockets, how their clients are served, and with what. A key that is for some listeners is refused for \

@@ -1,0 +1,47 @@
+//! `[observe]`: the endpoint, with its addresses as listeners.
+
+use crate::config::{
+    EndpointAddress, Environment, Listener, Observe,
+    applicability::Profile,
+    diagnostic::{Diagnostic, Diagnostics, Place},
+    keys::{Written, observe::WrittenObserve},
+};
+
+/// One address of the endpoint, and where it is written.
+pub(super) struct WrittenEndpoint {
+    pub(super) listener: Listener,
+    pub(super) place: Place,
+}
+
+/// The endpoint as written. What needs a runtime directory is noted if there is none.
+pub(super) fn build(
+    written: &WrittenObserve<'_>,
+    environment: &Environment,
+    to: &mut Diagnostics,
+) -> (Observe, Vec<WrittenEndpoint>) {
+    let mut observe = written.or(&WrittenObserve::default(), &Profile::default());
+    check_allow(written, to);
+    let places: Vec<Place> = match written.address.as_deref() {
+        Some(address) => address.site.raw.elements().into_iter().map(|element| element.at.clone()).collect(),
+        None => Vec::new(),
+    };
+    let expanded = observe.address.iter().zip(&places).filter_map(|(address, place)| {
+        address.expand(environment).map_err(|diagnostic| to.push(place.clone(), diagnostic)).ok()
+    });
+    let address: Vec<EndpointAddress> = expanded.collect();
+    observe.address = address.into();
+    let endpoints = observe.listeners().into_iter().zip(places);
+    let endpoints = endpoints.map(|(listener, place)| WrittenEndpoint { listener, place }).collect();
+    (observe, endpoints)
+}
+
+/// Refuses a list that admits nobody, while there is an endpoint.
+fn check_allow(written: &WrittenObserve<'_>, to: &mut Diagnostics) {
+    if let Some(Written { value: Some(networks), site }) = written.allow.as_deref()
+        && networks.is_empty()
+    {
+        let title = "`allow` holds no network: nobody could look";
+        let help = "write the networks that may, or take it out for this machine alone";
+        to.push(site.raw.at.clone(), Diagnostic::new(title, help));
+    }
+}

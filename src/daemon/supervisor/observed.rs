@@ -1,0 +1,102 @@
+//! What the supervisor tells of the daemon when somebody looks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Supervisor, watchdog::Watchdog};
+use crate::{
+    config::Workers,
+    daemon::running_listener::RunningListener,
+    observe::snapshot::{LastReload, ListenerView, Snapshot, SnapshotRequest, State},
+    report::error::Failure,
+    socket::listener::Listener,
+};
+
+/// What is remembered for those who look.
+pub(super) struct Observed {
+    started: SystemTime,
+    reload: LastReload,
+}
+
+impl Default for Observed {
+    fn default() -> Observed {
+        let now = SystemTime::now();
+        let reload = LastReload { successful: true, success_time: seconds(now), refused: None };
+        Observed { started: now, reload }
+    }
+}
+
+impl Observed {
+    /// Notes the outcome of a reload.
+    pub(super) fn reloaded(&mut self, done: &Result<(), Failure>) {
+        match done {
+            Ok(()) => {
+                let success_time = seconds(SystemTime::now());
+                self.reload = LastReload { successful: true, success_time, refused: None };
+            }
+            Err(failure) => {
+                let first = failure.plain().lines().next().unwrap_or_default().to_owned();
+                self.reload.successful = false;
+                self.reload.refused = Some(first);
+            }
+        }
+    }
+}
+
+impl Supervisor<'_> {
+    /// Answers a request for a snapshot.
+    pub(super) fn observed(&mut self, ask: SnapshotRequest) {
+        if ask.ping {
+            self.running_listeners.iter().filter(|s| !s.has_ended()).for_each(RunningListener::ping);
+            self.watchdog.iter_mut().for_each(Watchdog::pinged_beside);
+        }
+        (ask.answer)(self.snapshot());
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            time: seconds(SystemTime::now()),
+            started: seconds(self.observed.started),
+            draining: self.deadline.is_some(),
+            config: self.cli.config.as_ref().map(|path| path.display().to_string()),
+            reload: self.observed.reload.clone(),
+            sandbox: self.sandbox.layers().to_vec(),
+            processes: self.running_listeners.iter().filter_map(RunningListener::process).map(id).collect(),
+            listeners: current.map(|running| self.view(running)).collect(),
+        }
+    }
+
+    /// A listener, with what earlier generations of it still serve.
+    fn view(&self, running: &RunningListener) -> ListenerView {
+        running.count_undelivered();
+        let settings = running.settings();
+        let all = self.running_listeners.iter().filter(|other| other.name() == running.name());
+        ListenerView {
+            name: settings.name.clone(),
+            protocol: settings.protocol.to_string(),
+            mode: settings.mode.to_string(),
+            service: settings.service.to_string(),
+            addresses: running.sockets().iter().map(|socket: &Listener| socket.url().to_string()).collect(),
+            state: match (running.has_failed(), running.has_ended()) {
+                (true, _) => State::Failed,
+                (false, true) => State::Ended,
+                (false, false) => State::Serving,
+            },
+            responds: running.has_acknowledged(),
+            workers: if settings.workers == Workers::PerRequest { 0 } else { settings.pool() as u32 },
+            pid: running.process().map(id),
+            open: all.map(RunningListener::open).sum(),
+            limit: settings.max_connections,
+        }
+    }
+}
+
+fn id(pid: nix::unistd::Pid) -> u32 {
+    pid.as_raw().unsigned_abs()
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}

@@ -1,0 +1,13 @@
+//! The HTTP endpoint at which people and programs observe the daemon. It is read-only.
+//!
+//! In: requests, and snapshots of the daemon that the supervisor takes when it is asked. Out: metrics, health, status and a page.
+//! One thread serves the endpoint. It never touches a worker, and the road does not know it: it reports what is counted anyway.
+//!
+//! Read `snapshot` (what there is to be seen) first, then `endpoint` (the thread that asks the supervisor and answers clients) with
+//! `http` (requests and responses) and `routes` (which path tells what). `health` decides what is healthy.
+
+pub mod endpoint;
+pub mod health;
+pub mod http;
+pub mod routes;
+pub mod snapshot;

@@ -1,0 +1,90 @@
+//! What there is to be seen of the daemon at one moment: plain data, which `/status` tells as JSON and the commands read again.
+
+use serde::{Deserialize, Serialize};
+
+/// The daemon at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Snapshot {
+    /// The version of echod.
+    pub version: String,
+    /// The process id of the daemon.
+    pub pid: u32,
+    /// When this was seen, in seconds since 1970.
+    pub time: f64,
+    /// When the daemon was started, in seconds since 1970.
+    pub started: f64,
+    /// Whether it drains: no client is accepted any more.
+    pub draining: bool,
+    /// The configuration file, if there is one.
+    pub config: Option<String>,
+    /// The last reading of the configuration.
+    pub reload: LastReload,
+    /// The layers of the sandbox that are in effect, in words.
+    pub sandbox: Vec<String>,
+    /// The processes of forking listeners.
+    pub processes: Vec<u32>,
+    /// The listeners, in the order of the configuration.
+    pub listeners: Vec<ListenerView>,
+}
+
+/// How a configuration was taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct LastReload {
+    /// Whether the last attempt was successful. The start counts as one.
+    pub successful: bool,
+    /// When a configuration was last taken, in seconds since 1970.
+    pub success_time: f64,
+    /// Why the last attempt was refused.
+    pub refused: Option<String>,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: String,
+    /// Its mode.
+    pub mode: String,
+    /// Its service.
+    pub service: String,
+    /// The URLs of its sockets.
+    pub addresses: Vec<String>,
+    /// Its state.
+    pub state: State,
+    /// Whether every worker has acknowledged the last ping.
+    pub responds: bool,
+    /// How many threads, processes or loops the configuration gives it; 0 is one for each request.
+    pub workers: u32,
+    /// The process of a forking listener.
+    pub pid: Option<u32>,
+    /// Open connections.
+    pub open: u32,
+    /// `max-connections`.
+    pub limit: u32,
+}
+
+/// What becomes of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It serves clients.
+    #[default]
+    Serving,
+    /// A failure has ended it.
+    Failed,
+    /// It has ended.
+    Ended,
+}
+
+/// A request for a snapshot.
+pub struct SnapshotRequest {
+    /// Whether to ping the workers, so that a later snapshot tells whether they respond.
+    pub ping: bool,
+    /// Takes the snapshot.
+    pub answer: Box<dyn FnOnce(Snapshot) + Send>,
+}
