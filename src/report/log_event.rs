@@ -48,9 +48,9 @@ events! {
     // Clients.
     ConnectionOpened = "connection.opened", "debug", [listener, peer],
         "A client was accepted.";
-    ConnectionClosed = "connection.closed", "info",
+    ConnectionClosed = "connection.closed", "info, debug",
         [listener, peer, bytes_received, bytes_sent, duration_us, lingered_us, reason, errno],
-        "A connection has ended.";
+        "A connection has ended. At debug if it ended without a byte in either direction, unless `log-empty-connections` is set.";
     ConnectionLost = "connection.lost", "warn", [listener, peer, duration_us, reason, signal],
         "A connection has ended by a fault of echod.";
     ConnectionRefused = "connection.refused", "debug", [listener, peer, duration_us, reason],

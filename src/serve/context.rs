@@ -174,7 +174,7 @@ impl ListenerContext {
         // Buffer and summary hold plain numbers, valid in whatever state the panic left them.
         let _ = catch_unwind(AssertUnwindSafe(serve));
         summary.lasted = opened.elapsed().saturating_sub(summary.lingered);
-        summary.process = self.process_to_log(socket, summary.end);
+        summary.process = self.process_to_log(socket, &summary);
         summary
     }
 }

@@ -51,14 +51,14 @@ impl ListenerContext {
         }
     }
 
-    /// Whether a close for this reason is logged at the current level.
-    pub fn logs_close(&self, end: CloseReason) -> bool {
-        level(end) <= log::max_level()
+    /// Whether such a close is logged at the current level.
+    pub fn logs_close(&self, summary: &ConnectionSummary) -> bool {
+        self.close_level(summary) <= log::max_level()
     }
 
-    /// The process at the other end of a unix socket, if a close for this reason is logged.
-    pub fn process_to_log(&self, socket: &Socket, end: CloseReason) -> Option<PeerProcess> {
-        self.process_at(socket, level(end))
+    /// The process at the other end of a unix socket, if such a close is logged.
+    pub fn process_to_log(&self, socket: &Socket, summary: &ConnectionSummary) -> Option<PeerProcess> {
+        self.process_at(socket, self.close_level(summary))
     }
 
     /// The process at the other end of a unix socket, if lines of this level are logged.
@@ -69,11 +69,12 @@ impl ListenerContext {
 
     /// The second half of [`ListenerContext::log_close`], which may come later.
     pub fn log_close_line(&self, peer: &Peer, summary: ConnectionSummary) {
+        let level = self.close_level(&summary);
         let ConnectionSummary { received, sent, end, proxied_source, process, lasted, lingered } = summary;
         let (received, sent) = (Decimal(received), Decimal(sent));
         let name = self.settings.name.as_str();
         let url = peer.source(self.settings.protocol, proxied_source).of(process);
-        let (level, time) = (level(end), Open { lasted, lingered });
+        let time = Open { lasted, lingered };
         match end {
             CloseReason::Refused(reason) => log!(
                 level, event = LogEvent::ConnectionRefused, listener = name, peer:% = url,
@@ -94,6 +95,22 @@ impl ListenerContext {
             ),
         }
     }
+
+    /// The log level of a close. A client that came and went without a byte would fill the log with lines that say nothing: a
+    /// health check does so every few seconds.
+    fn close_level(&self, summary: &ConnectionSummary) -> Level {
+        use CloseReason::{PeerClosed, PeerReset, Refused, ServiceClosed};
+        match summary.end {
+            Refused(_) => Level::Debug,
+            end if end.is_fault() => Level::Warn,
+            PeerClosed | PeerReset | ServiceClosed
+                if summary.is_empty() && !self.settings.log_empty_connections =>
+            {
+                Level::Debug
+            }
+            _ => Level::Info,
+        }
+    }
 }
 
 /// How long a connection was open: `1.001s`, or `1.001s (lingered 2.000s)`.
@@ -109,14 +126,5 @@ impl fmt::Display for Open {
             Duration::ZERO => Ok(()),
             lingered => write!(f, " (lingered {})", HumanDuration(lingered)),
         }
-    }
-}
-
-/// The log level of a close.
-fn level(end: CloseReason) -> Level {
-    match end {
-        CloseReason::Refused(_) => Level::Debug,
-        end if end.is_fault() => Level::Warn,
-        _ => Level::Info,
     }
 }

@@ -216,6 +216,11 @@ keys! {
     payload: Payload = Key {
         value: &Word, default: Value(|_| Payload::Off), needs: &[], reload: Live, example: "\"text\"",
     },
+    /// Log at level info also the end of a connection whose client has left without a byte in either direction, as a health check or
+    /// a port scan does. Otherwise its line is at level debug; it is counted as `empty` in any case.
+    log_empty_connections: bool = Key {
+        value: &SWITCH, default: Value(|_| false), needs: &[STREAM], reload: Live, example: "true",
+    },
     /// Let a datagram's answer be longer than its request. A sender with a forged address could use that to flood a third machine.
     allow_amplification: bool = Key {
         value: &SWITCH, default: Value(|_| false), needs: &[DATAGRAMS], reload: Live, example: "true",

@@ -93,11 +93,11 @@ impl<P: Poller> EventLoop<'_, P> {
         let mut report =
             ConnectionSummary { received, sent, end, proxied_source, process: None, lasted, lingered };
         self.context.count_close(&report, || connection.peer().source(protocol, proxied_source).to_string());
-        report.process = self.context.process_to_log(&socket, end);
+        report.process = self.context.process_to_log(&socket, &report);
         // Close the descriptor before the slot is released: they are bounded together.
         drop(socket);
         drop(permit);
-        if self.context.logs_close(end) {
+        if self.context.logs_close(&report) {
             self.close_log.add(self.context, (connection.peer().clone(), now, report));
         }
     }

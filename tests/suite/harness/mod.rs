@@ -1,6 +1,7 @@
 //! What every test needs: a daemon of its own, clients with deadlines, and a look into `/proc`.
 
 mod client;
+mod counters;
 mod daemon;
 mod launch;
 mod manager;

@@ -4,6 +4,7 @@
 //! that a failure reads `matrix::tcp::threading::workers_2::half_close`.
 
 mod concurrent;
+mod counts;
 mod datagram;
 mod service_datagram;
 mod service_stream;
@@ -145,7 +146,7 @@ macro_rules! stream_services {
     };
 }
 
-/// What ends a connection that neither side has ended, and what may come before it begins.
+/// What ends a connection that neither side has ended, what may come before it begins, and what is counted in the end.
 macro_rules! stream_limits {
     ($socket:expr, $mode:expr, $workers:expr) => {
         tests! { stream_limits, $socket, $mode, $workers,
@@ -157,6 +158,10 @@ macro_rules! stream_limits {
                 required in_pieces broken slow optional optional_and_silent with_limits stopped
             }
         }
+        tests! { counts, $socket, $mode, $workers,
+            counters_grow_by_exactly_what_was_served a_thousand_empty_connections_leave_no_line
+            empty_connections_are_logged_on_request
+        }
         mod slowloris {
             tests! { stream_slowloris, $socket, $mode, $workers, max_lifetime proxy_header_timeout }
         }
@@ -165,6 +170,7 @@ macro_rules! stream_limits {
 
 macro_rules! datagram_services {
     ($socket:expr, $mode:expr) => {
+        tests! { counts, $socket, $mode, "", counters_grow_by_exactly_what_was_served }
         tests! { service_datagram, $socket, $mode, "",
             upper discard chargen chargen_amplified qotd daytime time time_amplified
         }
