@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use echod::report::close_reason::CloseKind;
 use nix::errno::Errno;
 
 use super::Combination;
@@ -124,6 +125,7 @@ pub(super) fn reset_in_mid_write(combination: Combination) {
     daemon.client("it").echo(b"next, please");
     daemon.wait_log(|line| line.contains("closed after") && line.contains("reset"));
     daemon.wait_state("it", |state| state["open"] == 0 && state["served"] == 2 && state["resets"] == 1);
+    assert_eq!(daemon.ended_by(CloseKind::PeerReset), 1);
 }
 
 /// At the limit the next client waits in the backlog, and is served when another leaves.

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use echod::report::close_reason::CloseKind;
+
 use super::Combination;
 use crate::harness::{Client, Echod, LONG, pattern};
 
@@ -130,6 +132,8 @@ pub(super) fn a_limited_client_is_told_the_end(combination: Combination) {
 fn expect_ended(daemon: &Echod, limit: &str, count: usize) {
     daemon.wait_state("it", |state| state[limit] == count as u64 && state["open"] == 0);
     daemon.wait_lines(count, |line| line.contains("closed after") && line.ends_with(limit));
+    let kind = CloseKind::ALL.into_iter().find(|kind| kind.word() == limit).unwrap();
+    assert_eq!(daemon.ended_by(kind), count as u64);
 }
 
 impl Client {

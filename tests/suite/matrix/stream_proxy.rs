@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use echod::report::close_reason::CloseKind;
 use nix::sys::signal::Signal;
 
 use super::Combination;
@@ -91,6 +92,7 @@ pub(super) fn broken(combination: Combination) {
         assert!(client.is_ended());
     }
     daemon.wait_state("it", |state| state["proxy-header"] == 6 && state["open"] == 0);
+    assert_eq!((daemon.ended_by(CloseKind::Refused), daemon.state("it")["empty"]), (6, 0));
     daemon.wait_log(|line| line.contains("refused (proxy-header) after"));
     let client = daemon.client("it");
     client.send(LINE);

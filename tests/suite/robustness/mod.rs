@@ -1,5 +1,6 @@
 //! What must not crash, stall or grow the daemon.
 
+pub(crate) mod ends;
 pub(crate) mod fuzz_seeds;
 pub(crate) mod limits;
 pub(crate) mod log_backlog;

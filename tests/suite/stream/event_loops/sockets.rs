@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use echod::report::close_reason::CloseKind;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::{STREAMS, combination, it};
@@ -44,6 +45,9 @@ fn e01_select_closes_what_it_cannot_watch() {
     served.truncate(900);
     daemon.wait_state("it", |state| state["open"] == 900);
     daemon.client("it").echo(b"there is room again");
+    drop(served);
+    daemon.wait_state("it", |state| state["open"] == 0);
+    assert_eq!(daemon.ended_by(CloseKind::Refused), counted);
 }
 
 #[test]
