@@ -12,6 +12,8 @@ use clap::{
 #[cfg(feature = "client")]
 use crate::client::options;
 use crate::config::{Inputs, Log, LogFormat, LogLevel, LogTarget};
+#[cfg(feature = "observe")]
+use crate::observe;
 
 mod advice;
 
@@ -111,6 +113,12 @@ pub enum Command {
     /// nobody answered.
     #[cfg(feature = "client")]
     Selftest(options::Selftest),
+
+    /// Tell what the metrics of the daemon say
+    ///
+    /// The daemon serves them at the HTTP endpoint of [observe], under /metrics.
+    #[cfg(feature = "observe")]
+    Metrics(observe::options::Metrics),
 }
 
 /// The question that `explain` answers.

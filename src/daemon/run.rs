@@ -15,7 +15,7 @@ use serde::Serialize;
 #[cfg(feature = "client")]
 use crate::client::{bench, compare, ping, selftest};
 #[cfg(feature = "observe")]
-use crate::observe::endpoint::Endpoint;
+use crate::observe::{endpoint::Endpoint, metrics};
 use crate::{
     access::guard,
     command::{
@@ -67,6 +67,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Bench(options)) => return bench::run(options),
         #[cfg(feature = "client")]
         Some(Command::Selftest(options)) => return selftest::run(options),
+        #[cfg(feature = "observe")]
+        Some(Command::Metrics(_)) => return print(&metrics::listing()),
         None => {}
     }
     if let Some(url) = &cli.probe {

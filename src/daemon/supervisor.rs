@@ -229,7 +229,14 @@ impl<'a> Supervisor<'a> {
                 "listener \"{name}\": drain-timeout is over: {cut} {were} cut"
             );
         }
-        self.running_listeners.retain(|running| !(running.has_ended() && running.is_superseded()));
+        self.forget(|running| running.has_ended() && running.is_superseded());
+    }
+
+    /// Forgets listeners, but not what they have counted.
+    fn forget(&mut self, is_gone: impl Fn(&RunningListener) -> bool) {
+        #[cfg(feature = "observe")]
+        self.running_listeners.iter().filter(|s| is_gone(s)).for_each(|gone| self.observed.keep(gone));
+        self.running_listeners.retain(|running| !is_gone(running));
     }
 
     /// Syncs the fd store with the current listeners. At shutdown the store stays as it is, for the next daemon.

@@ -39,7 +39,7 @@ use crate::{
 
 use super::{
     http::{HttpResponse, Status},
-    routes::{RequestCounts, Seen},
+    requests::{RequestCounts, Seen},
     snapshot::{Snapshot, SnapshotRequest},
 };
 

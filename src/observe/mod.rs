@@ -4,10 +4,15 @@
 //! One thread serves the endpoint. It never touches a worker, and the road does not know it: it reports what is counted anyway.
 //!
 //! Read `snapshot` (what there is to be seen) first, then `endpoint` (the thread that asks the supervisor and answers clients) with
-//! `http` (requests and responses) and `routes` (which path tells what). `health` decides what is healthy.
+//! `http` (requests and responses), `requests` (what can be asked for) and `routes` (which path tells what). `health` decides what is healthy.
+//! `metrics` is the table of metrics, with `process` for what the kernel knows.
 
 pub mod endpoint;
 pub mod health;
 pub mod http;
+pub mod metrics;
+pub mod options;
+pub mod process;
+pub mod requests;
 pub mod routes;
 pub mod snapshot;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::stats::Totals;
+
 /// The daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -66,6 +68,8 @@ pub struct ListenerView {
     pub open: u32,
     /// `max-connections`.
     pub limit: u32,
+    /// What has happened since the start; a reload takes nothing away.
+    pub totals: Totals,
 }
 
 /// What becomes of a listener.

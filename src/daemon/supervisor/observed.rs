@@ -1,13 +1,16 @@
 //! What the supervisor tells of the daemon when somebody looks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::HashMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use super::{Supervisor, watchdog::Watchdog};
 use crate::{
     config::Workers,
     daemon::running_listener::RunningListener,
     observe::snapshot::{LastReload, ListenerView, Snapshot, SnapshotRequest, State},
-    report::error::Failure,
+    report::{error::Failure, stats::Totals},
     socket::listener::Listener,
 };
 
@@ -15,17 +18,24 @@ use crate::{
 pub(super) struct Observed {
     started: SystemTime,
     reload: LastReload,
+    /// What listeners of earlier generations have counted, by their name.
+    gone: HashMap<String, Totals>,
 }
 
 impl Default for Observed {
     fn default() -> Observed {
         let now = SystemTime::now();
         let reload = LastReload { successful: true, success_time: seconds(now), refused: None };
-        Observed { started: now, reload }
+        Observed { started: now, reload, gone: HashMap::new() }
     }
 }
 
 impl Observed {
+    /// Keeps what a listener has counted that is about to be forgotten.
+    pub(super) fn keep(&mut self, gone: &RunningListener) {
+        *self.gone.entry(gone.name().to_owned()).or_default() += &gone.stats().totals();
+    }
+
     /// Notes the outcome of a reload.
     pub(super) fn reloaded(&mut self, done: &Result<(), Failure>) {
         match done {
@@ -72,7 +82,9 @@ impl Supervisor<'_> {
     fn view(&self, running: &RunningListener) -> ListenerView {
         running.count_undelivered();
         let settings = running.settings();
-        let all = self.running_listeners.iter().filter(|other| other.name() == running.name());
+        let all = || self.running_listeners.iter().filter(|other| other.name() == running.name());
+        let mut totals = self.observed.gone.get(running.name()).cloned().unwrap_or_default();
+        all().for_each(|running| totals += &running.stats().totals());
         ListenerView {
             name: settings.name.clone(),
             protocol: settings.protocol.to_string(),
@@ -87,8 +99,9 @@ impl Supervisor<'_> {
             responds: running.has_acknowledged(),
             workers: if settings.workers == Workers::PerRequest { 0 } else { settings.pool() as u32 },
             pid: running.process().map(id),
-            open: all.map(RunningListener::open).sum(),
+            open: all().map(RunningListener::open).sum(),
             limit: settings.max_connections,
+            totals,
         }
     }
 }

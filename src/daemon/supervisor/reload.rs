@@ -157,7 +157,7 @@ impl Supervisor<'_> {
         self.parked.set(unwanted);
         let running_listeners = next.begin(&mut self.running_listeners, config.daemon.drain_timeout);
         // A failed listener was replaced, or is no longer configured.
-        self.running_listeners.retain(|s| !s.has_failed() && (s.is_superseded() || !s.has_ended()));
+        self.forget(|s| s.has_failed() || (s.has_ended() && !s.is_superseded()));
         self.failure = None;
         self.running_listeners.extend(running_listeners);
         serving.iter().for_each(ServingLine::log);

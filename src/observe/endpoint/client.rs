@@ -10,7 +10,8 @@ use socket2::Socket;
 
 use crate::observe::{
     http::{self, HttpRequest, HttpResponse, LONGEST_REQUEST, Misrequest, Status},
-    routes::{self, RequestCounts, Route, Seen},
+    requests::{RequestCounts, Route, Seen},
+    routes,
 };
 
 /// What a client waits for.
@@ -124,7 +125,7 @@ impl Client {
         let State::Waiting { route, request, .. } = &self.state else { return };
         let is_last = self.deadline <= now;
         let response = match seen {
-            Some(seen) => route.answer(request, seen, is_last),
+            Some(seen) => routes::answer(*route, request, seen, is_last),
             None if is_last => {
                 Some(HttpResponse::text(Status::Unavailable, "the supervisor does not answer\n"))
             }

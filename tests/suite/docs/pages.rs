@@ -46,8 +46,10 @@ fn generated_files_are_what_the_source_makes_them() {
         (Shell::Zsh, "completions/_echod"),
         (Shell::Fish, "completions/echod.fish"),
     ];
+    #[cfg(feature = "observe")]
+    files.push(("docs/reference/metrics.md", reference::metrics()));
     // The plain daemon has fewer commands than they tell of.
-    if cfg!(feature = "client") {
+    if cfg!(all(feature = "client", feature = "observe")) {
         files.extend([
             ("man/echod.8", manual::page()),
             ("docs/reference/command-line.md", reference::command_line()),

@@ -2,6 +2,7 @@
 
 mod health;
 mod http;
+mod metrics;
 
 use std::{net::SocketAddr, time::Duration};
 

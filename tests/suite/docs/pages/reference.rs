@@ -54,6 +54,17 @@ pub(super) fn command_line() -> String {
     page + "\n"
 }
 
+/// Every metric of the HTTP endpoint.
+#[cfg(feature = "observe")]
+pub(super) fn metrics() -> String {
+    begin("Metrics")
+        + "The daemon serves these under `/metrics` of its HTTP endpoint (`[observe]`), in the text format of Prometheus, or in \
+           OpenMetrics for a client that asks for it. `echod metrics --list` prints the same list. The label `listener` is the name \
+           in the configuration; no label has a value that a client can choose, and every series is there from the start. A \
+           reload takes nothing away from a counter.\n\n"
+        + &echod::observe::metrics::reference()
+}
+
 /// The tables of exit codes: that of the daemon, and those of the commands that have their own.
 pub(super) fn exit_codes() -> String {
     let command = Cli::command();
