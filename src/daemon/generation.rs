@@ -332,6 +332,8 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
             running.retire(config.daemon.drain_timeout);
         }
     }
+    // What was dropped at their sockets until now is counted.
+    next.running_listeners.iter().for_each(RunningListener::skip_undelivered);
     // One deadline for all of them.
     let end = Instant::now() + TO_LEAVE;
     for running in running_listeners.iter_mut().filter(|running| next.inherited.contains(&running.number())) {

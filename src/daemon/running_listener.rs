@@ -1,6 +1,7 @@
 //! A listener that is being served, by threads of this process or by a process of its own, as the supervisor sees it.
 
 use std::{
+    cell::Cell,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
@@ -52,6 +53,8 @@ pub struct RunningListener {
     cut: Option<Instant>,
     /// Set while it serves the last clients of an address.
     last: Option<LastClients>,
+    /// How many datagrams the kernel had dropped at its sockets when that was last read.
+    drops: Cell<u32>,
 }
 
 enum How {
@@ -91,6 +94,7 @@ impl RunningListener {
     /// Leaves the sockets to another generation: existing connections are served on, no new ones are accepted.
     pub fn hand_over(&mut self) {
         self.superseded = true;
+        self.count_undelivered();
         match &mut self.how {
             How::Threads(context, kept, _) => {
                 kept.clear();
@@ -281,17 +285,22 @@ impl RunningListener {
         &self.settings.name
     }
 
-    /// Reads how many datagrams the kernel dropped before they could be received. The kernel counts them, so reading on
-    /// demand suffices.
+    /// Counts the datagrams that the kernel has dropped since the last call, before they could be received. The kernel
+    /// counts them, so reading on demand suffices.
     pub fn count_undelivered(&self) {
-        let sockets = match &self.how {
-            How::Threads(_, kept, _) => kept,
-            How::Process(server) => server.sockets(),
-        };
-        if self.settings.protocol == Protocol::Udp && !sockets.is_empty() {
-            let drops = sockets.iter().flat_map(Listener::sockets);
-            let drops = drops.map(|socket| u64::from(socket_drops::drops(socket).unwrap_or(0)));
-            self.stats.undelivered.store(drops.sum(), Relaxed);
+        let before = self.drops.get();
+        self.skip_undelivered();
+        // The kernel's counter is no longer than this, and may have wrapped.
+        let more = self.drops.get().wrapping_sub(before);
+        self.stats.undelivered.fetch_add(more.into(), Relaxed);
+    }
+
+    /// Counts only datagrams that the kernel drops from now on. A socket may have had another listener before, or another daemon.
+    pub fn skip_undelivered(&self) {
+        if self.settings.protocol == Protocol::Udp && !self.sockets().is_empty() {
+            let drops = self.sockets().iter().flat_map(Listener::sockets);
+            let drops = drops.map(|socket| socket_drops::drops(socket).unwrap_or(0));
+            self.drops.set(drops.fold(0, u32::wrapping_add));
         }
     }
 

@@ -2,6 +2,7 @@
 //! begins; until then another generation may serve the same sockets.
 
 use std::{
+    cell::Cell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -46,8 +47,8 @@ impl RunningListener {
         };
         let (stats, how) = started().map_err(|error| cannot_serve(&settings, &error))?;
         let (log, ended, failed, superseded, leaves, cut) = (log.clone(), false, false, false, false, None);
-        let last = None;
-        Ok(RunningListener {
+        let (last, drops) = (None, Cell::new(0));
+        let running = RunningListener {
             number,
             settings,
             log,
@@ -60,7 +61,10 @@ impl RunningListener {
             leaves,
             cut,
             last,
-        })
+            drops,
+        };
+        running.skip_undelivered();
+        Ok(running)
     }
 
     /// Waits until all workers are prepared.

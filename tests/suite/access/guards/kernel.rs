@@ -75,3 +75,30 @@ fn a_reload_cannot_open_a_locked_filter() {
         assert!(has_nothing(&first) && has_nothing(&second), "{mode}");
     }
 }
+
+/// The socket stays over a reload, and with it the kernel's counter; the new listener counts from nothing, as it does all else.
+#[test]
+fn what_the_kernel_dropped_before_a_reload_is_not_counted_again() {
+    for mode in ["epoll", "forking"] {
+        let (denied, honest) = (client(), client());
+        let toml = |more: &str| {
+            format!(
+                "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"127.0.0.1:0\"\nmode = \"{mode}\"\n\
+                 deny-source-ports = {}\n{more}",
+                port(&denied)
+            )
+        };
+        let daemon = Echod::start(&toml(""));
+        let to = daemon.endpoint("it").inet();
+        let drop = |count: u64| {
+            (0..count).for_each(|_| assert_eq!(denied.send_to(b"echo me", to).unwrap(), 7));
+            daemon.wait_state("it", |state| state["undelivered"] == count);
+        };
+        drop(20);
+        let before = daemon.counters();
+        daemon.reload(&toml("loop-breaker = 1024\n"));
+        echo(&honest, to, b"welcome");
+        drop(5);
+        assert_eq!(before.totals().undelivered, 20, "{mode}");
+    }
+}
