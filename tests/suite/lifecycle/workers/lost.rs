@@ -48,6 +48,7 @@ fn a_loop_that_fails_is_started_again() {
     for protocol in PROTOCOLS {
         for (keys, call) in loops(3) {
             let mut daemon = Echod::start(&listener("it", protocol, &keys));
+            let counters = daemon.counters();
             let before = daemon.client("it");
             before.echo(b"before");
             let Some(strace) = Strace::failing(&daemon, call, "EBADF") else { return };
@@ -75,6 +76,10 @@ fn a_loop_that_fails_is_started_again() {
             daemon.client("it").echo(b"after");
             drop(before);
             daemon.stop();
+            if ["tcp", "unix"].contains(&protocol) {
+                let totals = counters.totals();
+                assert_eq!(totals.ended.values().sum::<u64>(), totals.served, "{totals:?}");
+            }
         }
     }
 }
