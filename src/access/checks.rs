@@ -13,12 +13,14 @@ use crate::{
     access::{
         guard::Guard,
         limits::Limits,
+        memory::TableMemory,
         rules::Rules,
         sources::{SourceKey, SourceSlot},
+        state::AccessState,
     },
     config,
-    report::refusal_reason::RefusalReason,
-    sys::clock,
+    report::{refusal_reason::RefusalReason, stats::Stats},
+    sys::{clock, shared::Shared},
 };
 
 /// The rules, the limits and the guard of one listener, as far as it has them.
@@ -33,12 +35,13 @@ pub struct Access {
 }
 
 impl Access {
-    /// The access to the listener with these `settings`.
-    pub fn of(settings: &config::Listener) -> io::Result<Access> {
+    /// The access to the listener with these `settings` and counters. Processes that share the counters share its tables.
+    pub fn of(settings: &config::Listener, stats: &Shared<Stats>) -> io::Result<Access> {
+        let mut memory = TableMemory::of(stats);
         Ok(Access {
             rules: Rules::of(settings).map(Arc::new),
-            limits: Limits::of(settings)?.map(Arc::new),
-            guard: Guard::new(settings)?.map(Arc::new),
+            limits: Limits::of(settings, &mut memory)?.map(Arc::new),
+            guard: Guard::new(settings, &mut memory)?.map(Arc::new),
         })
     }
 
@@ -63,6 +66,24 @@ impl Access {
         now: u64,
     ) -> Result<(), RefusalReason> {
         self.limits.as_ref().map_or(Ok(()), |limits| limits.datagram(source.into(), bytes, now))
+    }
+
+    /// What is known of a client at the time `now` (nanoseconds). Looking changes nothing.
+    pub fn look(&self, source: SourceKey, port: Option<u16>, now: u64) -> AccessState {
+        let of_guard = |guard: &Arc<Guard>| match source {
+            SourceKey::Ip(ip) => Some(guard.look(ip, port, now)),
+            SourceKey::User(_) => None,
+        };
+        AccessState {
+            source: self.limits.as_ref().and_then(|limits| limits.look(source, now)),
+            peer: self.guard.as_ref().and_then(of_guard),
+        }
+    }
+
+    /// Releases the source slots of all connections, after all processes that had them have died. Rates, cool-downs and
+    /// victims stay.
+    pub fn release_all_sources(&self) {
+        self.limits.iter().for_each(|limits| limits.release_all());
     }
 
     /// Reclaims the source slot that a process recorded in `place`: its number plus one, or 0 for none.

@@ -14,6 +14,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    access::{memory::TableMemory, state::PeerState},
     config::{self, PortChoice, Protocol, ServiceKind, SourcePorts, embedded::plain},
     report::refusal_reason::RefusalReason,
     sys::{clock, names::Destination, shared::SharedArray, socket_filter::Instruction},
@@ -76,7 +77,7 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Guard {
     /// The guard of `listener`, if it needs one.
-    pub fn new(listener: &config::Listener) -> io::Result<Option<Guard>> {
+    pub fn new(listener: &config::Listener, memory: &mut TableMemory<'_>) -> io::Result<Option<Guard>> {
         if !needs_one(listener) {
             return Ok(None);
         }
@@ -87,8 +88,8 @@ impl Guard {
             breaker: listener.loop_breaker,
             trusted: listener.trusted.to_vec(),
             own: own_ports()?,
-            peers: Peers::new()?,
-            throttle: SharedArray::new(1)?,
+            peers: Peers::new(memory)?,
+            throttle: memory.array(1)?,
         }))
     }
 
@@ -158,6 +159,12 @@ impl Guard {
     /// Records that an answer to this address and port was met by an ICMP port unreachable.
     pub fn on_port_unreachable(&self, address: IpAddr, port: u16) {
         self.peers.on_port_unreachable(plain(address), port, clock::now());
+    }
+
+    /// What is remembered of a peer at the time `now`, in nanoseconds. Without a port only what concerns its whole address.
+    pub fn look(&self, address: IpAddr, port: Option<u16>, now: u64) -> PeerState {
+        let address = plain(address);
+        PeerState { trusted: self.trusts(address), ..self.peers.look(address, port, now, self.breaker) }
     }
 
     /// The list is short, and mostly empty.

@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use super::sources::{SourceKey, SourceSlot, SourceTable};
+use super::{
+    memory::TableMemory,
+    sources::{SourceKey, SourceSlot, SourceTable},
+    state::SourceState,
+};
 use crate::{
     access::rate::RateLimiter, config, report::refusal_reason::RefusalReason, sys::shared::SharedArray,
 };
@@ -20,13 +24,13 @@ pub struct Limits {
 
 impl Limits {
     /// The limits of a listener; `None` if it has none.
-    pub fn of(settings: &config::Listener) -> io::Result<Option<Limits>> {
+    pub fn of(settings: &config::Listener, memory: &mut TableMemory<'_>) -> io::Result<Option<Limits>> {
         let connection_rate = settings.connection_rate.as_ref().map(RateLimiter::new);
-        let sources = SourceTable::of(settings)?.map(Arc::new);
+        let sources = SourceTable::of(settings, memory)?.map(Arc::new);
         if connection_rate.is_none() && sources.is_none() {
             return Ok(None);
         }
-        Ok(Some(Limits { connection_rate, arrivals: SharedArray::new(1)?, sources }))
+        Ok(Some(Limits { connection_rate, arrivals: memory.array(1)?, sources }))
     }
 
     /// Charges a connection to the rate of the listener, at the time `now` in nanoseconds.
@@ -44,6 +48,16 @@ impl Limits {
     /// Charges a datagram of `bytes` bytes to its source.
     pub fn datagram(&self, source: IpAddr, bytes: usize, now: u64) -> Result<(), RefusalReason> {
         self.sources.as_ref().map_or(Ok(()), |sources| sources.datagram(source, bytes, now))
+    }
+
+    /// What is known of a source at the time `now`; `None` if nothing is limited by source.
+    pub fn look(&self, source: SourceKey, now: u64) -> Option<SourceState> {
+        self.sources.as_ref().map(|sources| sources.look(source, now))
+    }
+
+    /// Releases the slots of all sources, after all processes that had connections have died.
+    pub fn release_all(&self) {
+        self.sources.iter().for_each(|sources| sources.release_all());
     }
 
     /// Releases the slot of a process that died, by its [number](SourceSlot::number).

@@ -10,13 +10,16 @@
 //! `guard` decides which datagrams must not be answered, so that a UDP service is no reflector. `checks` has `Access`: what
 //! one listener has of the three.
 //!
-//! Counters and tables are in memory that forked processes share; for a source that is in the table no lock is taken.
+//! Counters and tables are in memory that forked processes and the supervisor share (`memory`); for a source that is in
+//! the table no lock is taken. `state` says what is known of a source, for those who ask.
 
 pub mod checks;
 pub mod guard;
 pub mod limits;
+pub mod memory;
 pub mod rate;
 pub mod rules;
 pub mod slots;
 pub mod sources;
+pub mod state;
 mod waker;

@@ -38,6 +38,17 @@ impl RateLimiter {
         bucket.fetch_update(Relaxed, Relaxed, put_off).is_ok()
     }
 
+    /// How much there is in a bucket at the time `now`, of a `rate` that this is the limiter of.
+    pub fn left(&self, rate: &Rate, bucket: u64, now: u64) -> u64 {
+        let room = self.burst.saturating_sub(bucket.saturating_sub(now));
+        let left = match rate.bytes {
+            // As much as costs no more than this.
+            true => (u128::from(room) * u128::from(self.number) / u128::from(self.period)) as u64,
+            false => room / self.cost(1),
+        };
+        left.min(rate.burst)
+    }
+
     /// The time that `count` is worth, in nanoseconds; rounded up, so that never more than the rate passes.
     fn cost(&self, count: u64) -> u64 {
         match count.checked_mul(self.period) {
@@ -92,6 +103,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_left_can_be_taken_and_no_more(
+            number in 1..5_000_000_000_u64, bytes in any::<bool>(), burst in 1..100_000_u64,
+            before in vec((0..1000_u64, 0..1000_u64), 0..20),
+        ) {
+            let rate = Rate { number, bytes, per: Period::Second, burst };
+            let (limiter, bucket, mut now) = (RateLimiter::new(&rate), AtomicU64::new(0), 1_000_000);
+            let left = |now| limiter.left(&rate, bucket.load(Relaxed), now);
+            prop_assert_eq!(left(now), burst);
+            for (time, count) in before {
+                now += time;
+                limiter.take(&bucket, if bytes { count } else { 1 }, now);
+            }
+            let left = left(now);
+            if bytes {
+                prop_assert!(limiter.take(&AtomicU64::new(bucket.load(Relaxed)), left, now));
+                prop_assert!(left == burst || !limiter.take(&bucket, left + 1, now));
+            } else {
+                (0..left).for_each(|_| assert!(limiter.take(&bucket, 1, now)));
+                prop_assert!(!limiter.take(&bucket, 1, now));
+            }
+        }
+
         #[test]
         fn a_bucket_does_what_counting_tokens_does(
             rate in rates(),

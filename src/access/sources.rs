@@ -10,7 +10,7 @@
 //! source, and an eviction cannot miss an open connection. Only a new source takes a lock, that of its set.
 
 use std::{
-    hash::{BuildHasher, Hasher, RandomState},
+    hash::{BuildHasher, Hasher},
     hint::spin_loop,
     io,
     net::IpAddr,
@@ -25,7 +25,10 @@ use std::{
 };
 
 use crate::{
-    access::rate::RateLimiter,
+    access::{
+        memory::{KeyedHash, TableMemory},
+        rate::RateLimiter,
+    },
     config::{self, embedded::plain},
     report::refusal_reason::RefusalReason,
     sys::{
@@ -91,19 +94,21 @@ struct Buckets {
 /// The sources of one listener.
 pub struct SourceTable {
     sets: SharedArray<SourceSet>,
-    hash: RandomState,
+    hash: KeyedHash,
     /// Bits of an IPv6 address that identify a source.
     prefix: u8,
     /// Connections that one source may have open; 0 for no limit.
     most: u32,
     count: Option<RateLimiter>,
     bytes: Option<RateLimiter>,
+    /// The rates as they are configured, for those who ask.
+    rates: config::SourceRate,
     cool_down: u64,
 }
 
 impl SourceTable {
     /// The table of a listener; `None` if nothing is limited by source.
-    pub fn of(settings: &config::Listener) -> io::Result<Option<SourceTable>> {
+    pub fn of(settings: &config::Listener, memory: &mut TableMemory<'_>) -> io::Result<Option<SourceTable>> {
         let config::SourceRate { count, bytes } = settings.rate_per_source;
         let most = settings.max_connections_per_source;
         if most == 0 && count.is_none() && bytes.is_none() {
@@ -111,12 +116,13 @@ impl SourceTable {
         }
         let limiter = |rate: Option<config::Rate>| rate.as_ref().map(RateLimiter::new);
         Ok(Some(SourceTable {
-            sets: SharedArray::new(SETS)?,
-            hash: RandomState::new(),
+            sets: memory.array(SETS)?,
+            hash: memory.hash(),
             prefix: settings.source_prefix,
             most,
             count: limiter(count),
             bytes: limiter(bytes),
+            rates: settings.rate_per_source,
             cool_down: settings.cool_down.as_nanos() as u64,
         }))
     }
@@ -171,6 +177,18 @@ impl SourceTable {
         let Some(set) = self.sets.get(set) else { return };
         let less = |word: u64| (word & OPEN > 0 && !is_taken(word)).then(|| word - 1);
         let _ = set.words[way].fetch_update(AcqRel, Acquire, less);
+    }
+
+    /// Releases all slots, after all processes that had them have died.
+    pub fn release_all(&self) {
+        let none = |word: u64| match word & OPEN {
+            0 => None,
+            _ if is_taken(word) => Some(0),
+            _ => Some(word & !OPEN),
+        };
+        for word in self.sets.iter().flat_map(|set| &set.words) {
+            let _ = word.fetch_update(AcqRel, Acquire, none);
+        }
     }
 
     /// Charges the rates of a source. Over a rate, the source has to cool down.
@@ -324,6 +342,8 @@ impl Drop for SourceSlot {
         self.sources.leave(self.number);
     }
 }
+
+mod look;
 
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::guard,
+    access::{checks::Access, guard},
     config,
     modes::HAND_OVER,
     report::{
@@ -68,6 +68,8 @@ pub struct ForkServer {
     name: String,
     orders: File,
     stats: Arc<Shared<Stats>>,
+    /// The tables that the process counts its clients in.
+    access: Access,
     sockets: Vec<Listener>,
     process: Option<(Child, Instant)>,
     backoff: Backoff,
@@ -101,6 +103,7 @@ impl ForkServer {
             name: listener.name.clone(),
             orders,
             stats: Arc::clone(stats),
+            access: Access::of(listener, stats)?,
             sockets,
             process: None,
             backoff: Backoff::of_process(),
@@ -243,6 +246,8 @@ impl ForkServer {
         }
         if self.due.is_some_and(|due| due <= Instant::now()) {
             self.due = None;
+            // A source is not forgiven because a process has died.
+            self.access.release_all_sources();
             if let Err(error) = self.launch() {
                 let wait = self.backoff.wait();
                 let name = self.name.as_str();
@@ -285,6 +290,11 @@ impl ForkServer {
             self.send_begin();
         }
         Ok(())
+    }
+
+    /// The tables that the process counts its clients in.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The process, while there is one.

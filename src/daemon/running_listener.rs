@@ -11,6 +11,7 @@ use std::{
 use socket2::Socket;
 
 use crate::{
+    access::checks::Access,
     config::{self, Mode, Protocol},
     daemon::fork_server::ForkServer,
     report::{close_reason::CloseKind, stats::Stats},
@@ -307,6 +308,14 @@ impl RunningListener {
     /// Its counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What clients are checked against: the tables are those of its workers.
+    pub fn access(&self) -> &Access {
+        match &self.how {
+            How::Threads(context, ..) => &context.access,
+            How::Process(server) => server.access(),
+        }
     }
 
     /// Number of open connections.

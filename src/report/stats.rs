@@ -84,6 +84,8 @@ pub struct Stats {
     pub acknowledged: AtomicU32,
     /// The orders to the process of a forking listener, see [`Order`].
     orders: AtomicU32,
+    /// What the hashes of the listener's tables are keyed with; 0 until that was drawn. The tables are behind the counters.
+    pub table_seed: [AtomicU64; 2],
     shards: [Shard; SHARDS],
 }
 }

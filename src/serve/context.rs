@@ -66,7 +66,7 @@ impl ListenerContext {
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<ListenerContext> {
         let (most, requests) = (settings.max_connections, settings.max_requests);
         let slots = ConnectionSlots::new(most, requests, Arc::clone(&stats))?;
-        let (access, unread) = (Access::of(&settings)?, Unread::of(&settings)?.map(Arc::new));
+        let (access, unread) = (Access::of(&settings, &stats)?, Unread::of(&settings)?.map(Arc::new));
         Ok(ListenerContext::of_parts(settings, stats, slots, access, unread, Startup::begun()))
     }
 

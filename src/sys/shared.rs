@@ -52,10 +52,15 @@ unsafe impl Sync for RawMapping {}
 
 impl RawMapping {
     fn new(bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<RawMapping> {
+        RawMapping::at(0, bytes, flags, fd)
+    }
+
+    /// Maps a part of a file, from `offset` on.
+    fn at(offset: libc::off_t, bytes: usize, flags: libc::c_int, fd: RawFd) -> io::Result<RawMapping> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let bytes = bytes.max(1);
         // SAFETY: a new mapping at an address that the kernel chooses overlaps no other.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -67,7 +72,7 @@ impl RawMapping {
 impl Drop for RawMapping {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: exactly the range that `new` mapped. A value that is being dropped has no borrows.
+            // SAFETY: exactly the range that `at` mapped. A value that is being dropped has no borrows.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
         }
     }
@@ -101,6 +106,11 @@ impl<T: Atomics> Shared<T> {
         }
         let memory = RawMapping::new(size_of::<T>(), libc::MAP_SHARED, file.as_raw_fd())?;
         Ok(Shared { memory, file, data: std::marker::PhantomData })
+    }
+
+    /// Arrays in the same memfd, behind the `T`.
+    pub fn arrays(&self) -> ArraysBehind<'_> {
+        ArraysBehind { file: self.file.as_fd(), end: PART.max(size_of::<T>().next_multiple_of(PART)) }
     }
 }
 
@@ -142,6 +152,35 @@ impl<T: Atomics> Deref for SharedArray<T> {
     fn deref(&self) -> &[T] {
         // SAFETY: the mapping holds `count` zeroed values; `Atomics` as in `Shared`.
         unsafe { std::slice::from_raw_parts(self.memory.start.cast().as_ptr(), self.count) }
+    }
+}
+
+/// Where each part of a memfd begins, in bytes: a multiple of the size of a page on every machine. What is never touched
+/// takes no memory.
+const PART: usize = 64 << 10;
+
+/// Arrays in one memfd, one behind the other. Processes that ask for arrays of the same sizes in the same order get the
+/// same ones.
+pub struct ArraysBehind<'a> {
+    file: BorrowedFd<'a>,
+    end: usize,
+}
+
+impl ArraysBehind<'_> {
+    /// The next array, of `count` elements; all zeroes, if no process has written to it.
+    pub fn next<T: Atomics>(&mut self, count: usize) -> io::Result<SharedArray<T>> {
+        let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let bytes = count.checked_mul(size_of::<T>()).ok_or_else(too_large)?;
+        let length = bytes.max(1).checked_next_multiple_of(PART).ok_or_else(too_large)?;
+        let start = libc::off_t::try_from(self.end).map_err(|_| too_large())?;
+        let end = self.end.checked_add(length).ok_or_else(too_large)?;
+        let file = File::from(self.file.try_clone_to_owned()?);
+        if file.metadata()?.len() < end as u64 {
+            file.set_len(end as u64)?;
+        }
+        let memory = RawMapping::at(start, bytes, libc::MAP_SHARED, file.as_raw_fd())?;
+        self.end = end;
+        Ok(SharedArray { memory, count, data: std::marker::PhantomData })
     }
 }
 
@@ -190,6 +229,26 @@ mod tests {
         let theirs = Shared::<AtomicU32>::open(ours.as_fd().try_clone_to_owned().unwrap()).unwrap();
         ours.store(7, Relaxed);
         assert_eq!(theirs.load(Relaxed), 7);
+    }
+
+    #[test]
+    fn arrays_behind_it_are_the_same_for_every_process_that_has_the_file() {
+        let ours = Shared::<AtomicU32>::new().unwrap();
+        let theirs = Shared::<AtomicU32>::open(ours.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let of = |shared: &Shared<AtomicU32>| {
+            let mut arrays = shared.arrays();
+            (arrays.next::<AtomicU32>(3).unwrap(), arrays.next::<AtomicU32>(100_000).unwrap())
+        };
+        let ((small, large), (same_small, same_large)) = (of(&ours), of(&theirs));
+        ours.store(1, Relaxed);
+        small[2].store(2, Relaxed);
+        large[99_999].store(3, Relaxed);
+        assert_eq!((same_small.len(), same_small[2].load(Relaxed)), (3, 2));
+        assert_eq!((same_large.len(), same_large[99_999].load(Relaxed)), (100_000, 3));
+        assert_eq!(
+            (theirs.load(Relaxed), same_small[0].load(Relaxed), same_large[0].load(Relaxed)),
+            (1, 0, 0)
+        );
     }
 
     #[test]

@@ -8,14 +8,21 @@
 //! if that host was answered a moment ago, so that forged ICMP messages alone silence no client.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     io,
     net::IpAddr,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use super::table::{CounterEntry, CounterTable, REPLACEABLE};
-use crate::{report::refusal_reason::RefusalReason, sys::shared::SharedArray};
+use crate::{
+    access::{
+        memory::{KeyedHash, TableMemory},
+        state::{Level, PeerState},
+    },
+    report::refusal_reason::RefusalReason,
+    sys::shared::SharedArray,
+};
 
 /// Sets of four entries: 65,536 sources, a megabyte at most.
 const SETS: usize = 16_384;
@@ -40,7 +47,7 @@ const SILENT: u32 = REPLACEABLE + 1;
 
 /// All that is remembered for one listener; threads and forked processes share it.
 pub(super) struct Peers {
-    hasher: RandomState,
+    hasher: KeyedHash,
     answered: CounterTable,
     unreachables: CounterTable,
     /// When the last of the addresses that are silenced as a whole may be answered again, in milliseconds; 0 if there
@@ -50,12 +57,12 @@ pub(super) struct Peers {
 
 impl Peers {
     /// Tables without entries.
-    pub(super) fn new() -> io::Result<Peers> {
+    pub(super) fn new(memory: &mut TableMemory<'_>) -> io::Result<Peers> {
         Ok(Peers {
-            hasher: RandomState::new(),
-            answered: CounterTable::new(SETS, ANSWERED, SILENCE)?,
-            unreachables: CounterTable::new(UNREACHABLE_SETS, SILENCE, SILENCE)?,
-            addresses_until: SharedArray::new(1)?,
+            hasher: memory.hash(),
+            answered: CounterTable::new(memory.array(SETS)?, ANSWERED, SILENCE),
+            unreachables: CounterTable::new(memory.array(UNREACHABLE_SETS)?, SILENCE, SILENCE),
+            addresses_until: memory.array(1)?,
         })
     }
 
@@ -110,6 +117,26 @@ impl Peers {
             self.addresses_until[0].store(now / MILLI + u64::from(SILENCE), Relaxed);
         }
         true
+    }
+
+    /// What is remembered of a peer. Looking changes nothing.
+    pub(super) fn look(&self, address: IpAddr, port: Option<u16>, now: u64, breaker: u32) -> PeerState {
+        let entry = |port| self.answered.get(self.key(address, port));
+        let silent = |entry: &CounterEntry| {
+            let age = entry.age(millis(now));
+            (entry.number == SILENT && age < SILENCE).then(|| f64::from(SILENCE - age) / 1000.0)
+        };
+        let of_address = entry(None).filter(|_| self.is_silenced_as_a_whole(address, now));
+        let of_port = port.and_then(|port| entry(Some(port)));
+        let victim = [of_address, of_port].iter().flatten().filter_map(silent).reduce(f64::max);
+        let run = |entry: CounterEntry| {
+            let runs = entry.number < REPLACEABLE && entry.age(millis(now)) < PAUSE;
+            if runs { entry.number } else { 0 }
+        };
+        let run = port
+            .filter(|_| breaker > 0)
+            .map(|_| Level { now: of_port.map_or(0, run).into(), of: breaker.into() });
+        PeerState { victim, run, trusted: false }
     }
 
     /// Counts a port unreachable; a count that began longer than `window` ago starts again.

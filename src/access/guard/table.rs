@@ -14,7 +14,7 @@ const WAYS: usize = 4;
 atomics! {
 /// The entries for keys with the same low bits: one cache line.
 #[repr(C, align(64))]
-struct KeySet {
+pub(super) struct KeySet {
     keys: [AtomicU64; WAYS],
     entries: [AtomicU64; WAYS],
 }
@@ -53,9 +53,9 @@ impl CounterEntry {
 }
 
 impl CounterTable {
-    /// A table of `sets` sets with four entries each.
-    pub(super) fn new(sets: usize, quiet: u32, held: u32) -> std::io::Result<CounterTable> {
-        Ok(CounterTable { sets: SharedArray::new(sets)?, quiet, held })
+    /// A table of these sets, with four entries each.
+    pub(super) fn new(sets: SharedArray<KeySet>, quiet: u32, held: u32) -> CounterTable {
+        CounterTable { sets, quiet, held }
     }
 
     /// The entry of `key`, if it has one.
@@ -113,6 +113,10 @@ pub(super) const REPLACEABLE: u32 = u32::MAX / 2;
 mod tests {
     use super::*;
 
+    fn table(sets: usize) -> CounterTable {
+        CounterTable::new(SharedArray::new(sets).unwrap(), 1000, 2000)
+    }
+
     fn count(table: &CounterTable, key: u64, now: u32) -> Option<u32> {
         let change = |entry: Option<CounterEntry>| CounterEntry {
             changed_at: now,
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_new_keys_replaces_newcomers_only() {
-        let table = CounterTable::new(1, 1000, 2000).unwrap();
+        let table = table(1);
         for number in 1..=100 {
             assert_eq!(count(&table, 7, 5), Some(number));
         }
@@ -138,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_may_not_be_replaced_keeps_newcomers_out() {
-        let table = CounterTable::new(1, 1000, 2000).unwrap();
+        let table = table(1);
         for key in 1..=4 {
             table.change(key, 5, |_| CounterEntry { changed_at: 5, number: REPLACEABLE + 1 }).unwrap();
         }
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn threads_lose_no_count() {
-        let table = CounterTable::new(16, 1000, 2000).unwrap();
+        let table = table(16);
         count(&table, 7, 5);
         std::thread::scope(|scope| {
             (0..4).for_each(|_| _ = scope.spawn(|| (0..10_000).for_each(|_| _ = count(&table, 7, 5))));

@@ -3,7 +3,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::config::{Environment, Inputs};
+use crate::{
+    config::{Environment, Inputs},
+    report::stats::Stats,
+    sys::shared::Shared,
+};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const US: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 99));
@@ -13,8 +17,12 @@ fn settings(keys: &str) -> config::Listener {
     config::load(&inputs, &Environment::default()).unwrap().config.listeners.remove(0)
 }
 
+fn new_guard(keys: &str) -> Option<Guard> {
+    Guard::new(&settings(keys), &mut TableMemory::of(&Shared::<Stats>::new().unwrap())).unwrap()
+}
+
 fn guard(keys: &str) -> Guard {
-    Guard::new(&settings(keys)).unwrap().unwrap()
+    new_guard(keys).unwrap()
 }
 
 fn batch(place: AddressScope) -> BatchContext {
@@ -152,7 +160,7 @@ fn a_trusted_source_is_answered_without_end() {
 
 #[test]
 fn where_nothing_is_answered_nothing_is_guarded() {
-    assert!(Guard::new(&settings("service=discard")).unwrap().is_none());
+    assert!(new_guard("service=discard").is_none());
     assert!(filter(&settings("service=discard"), false).is_none());
     assert!(filter(&settings("kernel-filter=false"), true).is_none());
     assert!(filter(&settings(""), false).is_some());

@@ -10,21 +10,29 @@ use std::{
 };
 
 use super::*;
-use crate::config::{Period, Rate};
+use crate::{
+    access::state::Level,
+    config::{Period, Rate, SourceRate},
+    report::stats::Stats,
+    sys::shared::Shared,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 1000 * SECOND;
 
 fn sources(most: u32, count: Option<u64>, bytes: Option<u64>) -> Arc<SourceTable> {
-    let limiter =
-        |number: u64| RateLimiter::new(&Rate { number, bytes: false, per: Period::Second, burst: number });
+    let rate = |number: u64| Rate { number, bytes: false, per: Period::Second, burst: number };
+    let limiter = |number: u64| RateLimiter::new(&rate(number));
+    let stats = Shared::<Stats>::new().unwrap();
+    let mut memory = TableMemory::of(&stats);
     Arc::new(SourceTable {
-        sets: SharedArray::new(SETS).unwrap(),
-        hash: RandomState::new(),
+        sets: memory.array(SETS).unwrap(),
+        hash: memory.hash(),
         prefix: 64,
         most,
         count: count.map(limiter),
         bytes: bytes.map(limiter),
+        rates: SourceRate { count: count.map(rate), bytes: bytes.map(rate) },
         cool_down: 10 * SECOND,
     })
 }
@@ -220,4 +228,61 @@ fn what_a_killed_process_leaves_behind_is_cleared() {
     sources.sets[set].locked_until.store(clock::now() + LOCKED_AT_MOST, Relaxed);
     let slot = sources.connect(v4(1), clock::now()).unwrap();
     assert!(slot.is_some());
+}
+
+#[test]
+fn a_look_tells_what_is_open_and_left_and_when_the_source_has_cooled_down() {
+    let sources = sources(3, Some(4), Some(1000));
+    let look = |now| sources.look(v4(1), now);
+    let level = |now, of| Some(Level { now, of });
+    let fresh = look(NOW);
+    assert_eq!((fresh.open, fresh.requests, fresh.bytes), (level(0, 3), level(4, 4), level(1000, 1000)));
+    assert_eq!((fresh.cool_down, fresh.counted_as.as_str()), (0.0, "0.0.0.1"));
+    let slots: Vec<_> = (0..3).map(|_| sources.connect(v4(1), NOW).unwrap()).collect();
+    assert_eq!((look(NOW).open, look(NOW).requests), (level(3, 3), level(1, 4)));
+    sources.datagram(Ipv4Addr::from_bits(1).into(), 300, NOW).unwrap();
+    assert_eq!((look(NOW).requests, look(NOW).bytes), (level(0, 4), level(700, 1000)));
+    // A bucket fills again.
+    assert_eq!((look(NOW + SECOND / 4).requests, look(NOW + SECOND).requests), (level(1, 4), level(4, 4)));
+    assert!(sources.connect(v4(1), NOW).is_err());
+    assert_eq!((look(NOW).cool_down, look(NOW + 4 * SECOND).cool_down), (10.0, 6.0));
+    assert_eq!(look(NOW + 10 * SECOND).cool_down, 0.0);
+    drop(slots);
+    assert_eq!(look(NOW).open, level(0, 3));
+    assert_eq!(sources.look(v4(2), NOW).requests, level(4, 4));
+}
+
+#[test]
+fn a_look_changes_nothing() {
+    let sources = sources(3, Some(4), Some(1000));
+    let _slot = sources.connect(v4(1), NOW).unwrap();
+    sources.datagram(Ipv4Addr::from_bits(2).into(), 100, NOW).unwrap();
+    let everything = || -> Vec<u64> {
+        let of_set = |set: &SourceSet| {
+            let buckets = set.buckets.iter().flat_map(|b| [&b.count, &b.bytes, &b.cool_until]);
+            let all = set.words.iter().chain([&set.locked_until, &set.hand]).chain(buckets);
+            all.map(|word| word.load(Relaxed)).collect::<Vec<_>>()
+        };
+        sources.sets.iter().flat_map(of_set).collect()
+    };
+    let before = everything();
+    for number in 0..1000 {
+        sources.look(v4(number), NOW + u64::from(number));
+        sources.look(SourceKey::User(number), NOW);
+    }
+    assert!(everything() == before);
+}
+
+#[test]
+fn slots_of_dead_processes_are_released_and_rates_are_not() {
+    let sources = sources(2, Some(2), None);
+    let slots: Vec<_> = (0..2).map(|_| sources.connect(v4(1), NOW).unwrap()).collect();
+    slots.into_iter().for_each(std::mem::forget);
+    // Left by a process that was killed while it held the lock of a set.
+    let (set, _) = sources.look_up(v4(7));
+    sources.sets[set].words[5].store(taken(1), Relaxed);
+    sources.release_all();
+    assert_eq!((open(&sources), sources.sets[set].words[5].load(Relaxed)), (0, 0));
+    assert_eq!(sources.look(v4(1), NOW).requests, Some(Level { now: 0, of: 2 }));
+    assert_eq!(sources.connect(v4(1), NOW).err(), Some(RefusalReason::Rate));
 }

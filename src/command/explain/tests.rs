@@ -168,7 +168,7 @@ proptest! {
         // A client that cannot reach the listener has no decision.
         prop_assume!(explained.as_deref().is_none_or(|text| !text.contains("cannot be reached")));
 
-        let access = Access::of(&loaded.config.listeners[0]).unwrap();
+        let access = Access::of(&loaded.config.listeners[0], &Shared::<Stats>::new().unwrap()).unwrap();
         let address = SocketAddr::new(host.trim_matches(['[', ']']).parse().unwrap(), OWN);
         let round = BatchContext::new(AddressScope::of(address), clock::now());
         let source = plain(from.ip());
