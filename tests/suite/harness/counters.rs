@@ -3,6 +3,7 @@
 use std::{fs, io, os::fd::OwnedFd, path::Path};
 
 use echod::{
+    access::guard::OwnPorts,
     report::{close_reason::CloseKind, stats::Stats},
     sys::shared::Shared,
 };
@@ -29,13 +30,13 @@ impl Echod {
     }
 }
 
-/// The counters behind a descriptor of a daemon, if it is theirs: the table of its own ports is of another length.
+/// The counters behind a descriptor of a daemon, if it is theirs and not the table of its own ports. The tables of a listener are behind its counters.
 fn counters_in(descriptor: &Path) -> io::Result<Shared<Stats>> {
     if !fs::read_link(descriptor)?.starts_with("/memfd:echod (deleted)") {
         return Err(io::ErrorKind::NotFound.into());
     }
     let file = fs::File::options().read(true).write(true).open(descriptor)?;
-    if file.metadata()?.len() != size_of::<Stats>() as u64 {
+    if file.metadata()?.len() == size_of::<OwnPorts>() as u64 {
         return Err(io::ErrorKind::NotFound.into());
     }
     Shared::open(OwnedFd::from(file))
