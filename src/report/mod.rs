@@ -4,12 +4,13 @@
 //! of a failed start. Nothing in this room waits for a reader of the log.
 //!
 //! Reading order: `stats` with `counters`, `close_reason` and `refusal_reason`, `error`, then `logging`: `text` and `json` (how a
-//! line looks), `sink`, `stderr` and `target` (where it goes), `outlet` (what happens if there is no room for it). `decimal` and
-//! `payload` format numbers and client data, `regular_file` opens files safely.
+//! line looks), `sink`, `stderr` and `target` (where it goes), `outlet` (what happens if there is no room for it). `decimal`,
+//! `figures` and `payload` format numbers and client data, `regular_file` opens files safely.
 
 pub mod close_reason;
 pub mod decimal;
 pub mod error;
+pub mod figures;
 pub mod log_event;
 pub mod logging;
 pub mod payload;

@@ -5,8 +5,8 @@ use std::{fmt::Write, time::Duration};
 use super::super::{
     histogram::Histogram,
     measurement::{Measurement, Model, TargetResult},
-    report::figures::{self, count, rate, share},
 };
+use crate::report::figures::{self, count, rate, share};
 
 /// The percentiles of the table.
 const COLUMNS: [(&str, f64); 5] =

@@ -7,7 +7,7 @@ use super::{
     super::{
         measurement::Measurement,
         options::Bench,
-        report::{self, condition::Conditions, figures},
+        report::{self, condition::Conditions},
         target::Target,
     },
     doubts::Doubts,
@@ -16,6 +16,7 @@ use super::{
     result::{result, summary},
     screen,
 };
+use crate::report::figures;
 use crate::{
     report::error::{Exit, Failure},
     sys::stamps,

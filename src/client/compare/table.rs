@@ -1,12 +1,10 @@
 //! The comparison as a table for people.
 
 use super::{
-    super::{
-        measurement::Measurement,
-        report::{columns, figures},
-    },
+    super::{measurement::Measurement, report::columns},
     plan::Plan,
 };
+use crate::report::figures;
 
 /// The table, and below it what was measured.
 pub(super) fn text(measurement: &Measurement, plan: &Plan) -> String {

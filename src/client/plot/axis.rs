@@ -1,6 +1,6 @@
 //! What stands where along an axis, and its ticks.
 
-use super::super::report::figures;
+use crate::report::figures;
 
 /// An axis from 0 to 1.
 #[derive(Clone, Debug)]

@@ -4,11 +4,11 @@ use super::{
     super::{
         histogram::Histogram,
         measurement::{Measurement, Server, TargetResult},
-        report::figures,
     },
     axis::Axis,
     panel::{Curve, Panel},
 };
+use crate::report::figures;
 
 /// How times are distributed: a curve for each target, and in an open loop two, of which one is from the planned moments.
 pub(super) fn latency(measurement: &Measurement) -> Option<Panel> {

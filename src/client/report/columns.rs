@@ -1,13 +1,11 @@
 //! The report as a table: CSV for programs, Markdown for people.
 
-use super::{
-    figures,
-    quantity::{QUANTILES, rate_of, times},
-};
+use super::quantity::{QUANTILES, rate_of, times};
 use crate::client::{
     histogram::Histogram,
     measurement::{Measurement, Model, TargetResult},
 };
+use crate::report::figures;
 
 /// A column: its heading, and what stands in it; nothing if the run cannot tell.
 type Column = (String, Box<dyn Fn(&Measurement, &TargetResult) -> Option<String>>);

@@ -5,8 +5,8 @@
 //!
 //! Read `condition` with `quantity` (what `--fail-if` may say of a run) and `verdict` (what came of it), `fields` (every field of
 //! the JSON report, with its meaning) over `shape` and `json` (how a table of fields becomes an object and its schema), `columns`
-//! (CSV and Markdown), `warnings` (what makes figures doubtful), `jsonl` (a line for each probe), `hdr` and `file` (what is saved), and `figures` (how numbers are written for
-//! people).
+//! (CSV and Markdown), `warnings` (what makes figures doubtful), `jsonl` (a line for each probe), and `hdr` and `file` (what is
+//! saved).
 
 use std::io::{self, ErrorKind, Write};
 
@@ -22,7 +22,6 @@ use crate::report::{
 pub mod columns;
 pub mod condition;
 pub mod fields;
-pub mod figures;
 mod file;
 mod hdr;
 pub mod json;

@@ -6,8 +6,7 @@ use crate::client::{
     histogram::Histogram,
     measurement::{Flow, Measurement, TargetResult},
 };
-
-use super::figures;
+use crate::report::figures;
 
 /// The percentiles that are told, where there are enough times for them.
 pub const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.99999];
