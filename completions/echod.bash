@@ -34,6 +34,9 @@ _echod() {
             echod,selftest)
                 cmd="echod__subcmd__selftest"
                 ;;
+            echod,status)
+                cmd="echod__subcmd__status"
+                ;;
             echod__subcmd__help,bench)
                 cmd="echod__subcmd__help__subcmd__bench"
                 ;;
@@ -52,6 +55,9 @@ _echod() {
             echod__subcmd__help,selftest)
                 cmd="echod__subcmd__help__subcmd__selftest"
                 ;;
+            echod__subcmd__help,status)
+                cmd="echod__subcmd__help__subcmd__status"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +65,7 @@ _echod() {
 
     case "${cmd}" in
         echod)
-            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain ping bench selftest metrics help"
+            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain ping bench selftest status metrics help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -261,7 +267,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__help)
-            opts="explain ping bench selftest metrics help"
+            opts="explain ping bench selftest status metrics help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -358,13 +364,39 @@ _echod() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        echod__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         echod__subcmd__metrics)
-            opts="-h --list --help"
+            opts="-c -h --list --config --address --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -491,6 +523,40 @@ _echod() {
                     ;;
                 --service)
                     COMPREPLY=($(compgen -W "echo discard chargen qotd daytime time" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__status)
+            opts="-c -o -h --config --address --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -114,11 +114,16 @@ pub enum Command {
     #[cfg(feature = "client")]
     Selftest(options::Selftest),
 
-    /// Tell what the metrics of the daemon say
+    /// Show what a running daemon serves, and what has happened since its start
     ///
-    /// The daemon serves them at the HTTP endpoint of [observe], under /metrics.
+    /// The daemon is asked at its HTTP endpoint, which [observe] of its configuration switches on. The exit code is 0 if it
+    /// answers, 69 if nobody does, and 77 if the permission to ask is missing.
     #[cfg(feature = "observe")]
-    Metrics(observe::options::Metrics),
+    Status(observe::options::StatusOptions),
+
+    /// Print the metrics of a running daemon, or the list of them
+    #[cfg(feature = "observe")]
+    Metrics(observe::options::MetricsOptions),
 }
 
 /// The question that `explain` answers.

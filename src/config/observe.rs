@@ -32,6 +32,28 @@ pub enum EndpointAddress {
 }
 
 impl EndpointAddress {
+    /// The address that a command was given: as a file has it, or as a URL, or the path of a socket file.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
+        let of_path = text.starts_with(['/', '.']).then(|| format!("unix:{text}"));
+        read(of_path.as_deref().unwrap_or(text)).map_err(|wrong| format!("{}; {}", wrong.title, wrong.help))
+    }
+
+    /// The endpoint there as a listener, without other settings.
+    pub fn listener(&self) -> Listener {
+        let it = Profile { protocol: Some(self.protocol()), ..Profile::default() };
+        let nothing = WrittenListener::default();
+        Listener {
+            name: NAME.to_owned(),
+            protocol: self.protocol(),
+            address: vec![self.address().clone()],
+            ..nothing.or(&nothing, &it)
+        }
+    }
+
     /// Its protocol.
     pub fn protocol(&self) -> Protocol {
         match self {
@@ -82,19 +104,9 @@ impl Observe {
 
     /// The endpoint as listeners, one for each address.
     pub fn listeners(&self) -> Vec<Listener> {
-        self.address.iter().map(|address| self.listener(address)).collect()
-    }
-
-    fn listener(&self, address: &EndpointAddress) -> Listener {
-        let it = Profile { protocol: Some(address.protocol()), ..Profile::default() };
-        let nothing = WrittenListener::default();
-        Listener {
-            name: NAME.to_owned(),
-            protocol: address.protocol(),
-            address: vec![address.address().clone()],
-            socket_mode: self.socket_mode,
-            ..nothing.or(&nothing, &it)
-        }
+        let listener =
+            |address: &EndpointAddress| Listener { socket_mode: self.socket_mode, ..address.listener() };
+        self.address.iter().map(listener).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 #[cfg(feature = "client")]
 use crate::client::{bench, compare, ping, selftest};
 #[cfg(feature = "observe")]
-use crate::observe::{endpoint::Endpoint, metrics};
+use crate::observe::{endpoint::Endpoint, metrics, status};
 use crate::{
     access::guard,
     command::{
@@ -68,7 +68,11 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         #[cfg(feature = "client")]
         Some(Command::Selftest(options)) => return selftest::run(options),
         #[cfg(feature = "observe")]
-        Some(Command::Metrics(_)) => return print(&metrics::listing()),
+        Some(Command::Metrics(options)) if options.list => return print(&metrics::listing()),
+        #[cfg(feature = "observe")]
+        Some(Command::Metrics(options)) => return print(&status::metrics(options)?),
+        #[cfg(feature = "observe")]
+        Some(Command::Status(options)) => return print(&status::run(options)?),
         None => {}
     }
     if let Some(url) = &cli.probe {

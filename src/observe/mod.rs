@@ -8,6 +8,7 @@
 //! `metrics` is the table of metrics, with `process` for what the kernel knows.
 
 pub mod endpoint;
+pub mod fetch;
 pub mod health;
 pub mod http;
 pub mod metrics;
@@ -16,3 +17,4 @@ pub mod process;
 pub mod requests;
 pub mod routes;
 pub mod snapshot;
+pub mod status;

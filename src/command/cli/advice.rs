@@ -143,6 +143,9 @@ fn argument(word: &str) -> Option<String> {
         "restart" | "upgrade" => {
             "`kill -HUP PID` reads the configuration again without a restart; with systemd `systemctl restart echod`"
         }
+        "stats" | "state" | "info" | "list" | "show" | "ps" if cfg!(feature = "observe") => {
+            "`echod status` shows the listeners of a running daemon"
+        }
         "status" | "stats" | "state" | "info" | "top" | "list" | "show" | "ps" => {
             "`kill -USR1 PID` logs the state of every listener; with systemd `systemctl status echod`; `echod --probe URL` \
              asks one for an echo"
@@ -194,7 +197,8 @@ mod tests {
         for (line, tip) in [
             ("serve", "`echod --config FILE`"),
             ("start", "systemctl start echod"),
-            ("status", "systemctl status echod"),
+            #[cfg(feature = "observe")]
+            ("stats", "`echod status`"),
             ("stop", "systemctl stop echod"),
             ("reload", "kill -HUP"),
             ("check", "`echod --check`"),

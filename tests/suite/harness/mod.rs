@@ -27,7 +27,7 @@ use std::{
 
 pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
 pub(crate) use daemon::{Echod, events_in};
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "observe"))]
 pub(crate) use launch::BINARY;
 pub(crate) use launch::{Finished, Launch, fitted, is_locked_in};
 pub(crate) use manager::Manager;

@@ -3,6 +3,7 @@
 mod health;
 mod http;
 mod metrics;
+mod status;
 
 use std::{net::SocketAddr, time::Duration};
 

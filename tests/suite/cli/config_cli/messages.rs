@@ -114,7 +114,6 @@ fn words_of_other_daemons_are_answered() {
     for (args, tip) in [
         (&["serve"][..], "echod --config FILE"),
         (&["start"], "systemctl start echod"),
-        (&["status"], "systemctl status echod"),
         (&["stop"], "kill -TERM"),
         (&["reload"], "kill -HUP"),
         (&["my.toml"], "echod --config my.toml"),

@@ -164,7 +164,9 @@ fn values_in_words(option: Arg) -> Arg {
 /// What a command does, and its own options below it.
 fn of_command(command: &clap::Command) -> String {
     let about = command.get_long_about().or_else(|| command.get_about()).unwrap().to_string();
-    let options = rendered(|page| man(command.clone(), "echod", "8").render_options_section(page));
+    let options = rendered(|page| {
+        man(command.clone().mut_args(values_in_words), "echod", "8").render_options_section(page)
+    });
     let own = options.strip_prefix(".SH OPTIONS\n").unwrap();
     format!(
         ".TP\n\\fBechod {}\\fR\n{}\n.RS\n{own}.RE\n",
