@@ -17,6 +17,8 @@ pub fn unready(seen: &Snapshot) -> Vec<String> {
     let draining = seen.draining.then(|| "draining".to_owned());
     let failed = seen.listeners.iter().filter_map(|listener| match listener.state {
         State::Serving => None,
+        // As it should in a drain.
+        State::Ended if seen.draining => None,
         State::Failed => Some(format!("listener \"{}\" has failed", listener.name)),
         State::Ended => Some(format!("listener \"{}\" has ended", listener.name)),
     });
@@ -46,5 +48,9 @@ mod tests {
         seen.listeners.push(listener("d", true, State::Failed));
         seen.draining = true;
         assert_eq!(unready(&seen), ["draining", "listener \"d\" has failed"]);
+        seen.listeners = vec![listener("e", true, State::Ended)];
+        assert_eq!(unready(&seen), ["draining"]);
+        seen.draining = false;
+        assert_eq!(unready(&seen), ["listener \"e\" has ended"]);
     }
 }

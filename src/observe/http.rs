@@ -78,11 +78,11 @@ impl Status {
     fn reason(self) -> &'static str {
         match self {
             Status::Ok => "OK",
-            Status::BadRequest => "Bad HttpRequest",
+            Status::BadRequest => "Bad Request",
             Status::Forbidden => "Forbidden",
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
-            Status::TooLarge => "HttpRequest Header Fields Too Large",
+            Status::TooLarge => "Request Header Fields Too Large",
             Status::Unavailable => "Service Unavailable",
         }
     }
