@@ -5,7 +5,7 @@
 //!
 //! Read `snapshot` (what there is to be seen) first, then `endpoint` (the thread that asks the supervisor and answers clients) with
 //! `http` (requests and responses), `requests` (what can be asked for) and `routes` (which path tells what). `health` decides what is healthy.
-//! `metrics` is the table of metrics, with `process` for what the kernel knows.
+//! `page` is what people look at, `metrics` the table of metrics, with `process` for what the kernel knows.
 
 pub mod endpoint;
 pub mod fetch;
@@ -13,6 +13,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod options;
+pub mod page;
 pub mod process;
 pub mod requests;
 pub mod routes;

@@ -35,6 +35,8 @@ impl RequestCounts {
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
+    /// `/`: a page.
+    Page,
     /// `/metrics`: the metrics, for Prometheus.
     Metrics,
     /// `/status`: the snapshot as JSON.
@@ -47,11 +49,12 @@ pub enum Route {
 
 impl Route {
     /// All of them.
-    pub const ALL: [Route; 4] = [Route::Metrics, Route::Status, Route::Healthz, Route::Readyz];
+    pub const ALL: [Route; 5] = [Route::Page, Route::Metrics, Route::Status, Route::Healthz, Route::Readyz];
 
     /// Its path.
     pub fn path(self) -> &'static str {
         match self {
+            Route::Page => "/",
             Route::Metrics => "/metrics",
             Route::Status => "/status",
             Route::Healthz => "/healthz",
@@ -66,6 +69,6 @@ impl Route {
 
     /// Whether it asks for a sign of life of every worker.
     pub fn pings(self) -> bool {
-        matches!(self, Route::Healthz | Route::Readyz)
+        matches!(self, Route::Page | Route::Healthz | Route::Readyz)
     }
 }

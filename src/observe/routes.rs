@@ -4,6 +4,7 @@ use super::{
     health,
     http::{HttpRequest, HttpResponse, Status},
     metrics::{self, Format},
+    page,
     requests::{Route, Seen},
     snapshot::Snapshot,
 };
@@ -16,6 +17,11 @@ pub fn answer(route: Route, request: &HttpRequest, seen: &Seen<'_>, is_last: boo
         false => HttpResponse::text(Status::Unavailable, ailments.join("\n") + "\n"),
     };
     match route {
+        Route::Page => {
+            let paths = Route::ALL.iter().map(|route| route.path());
+            let is_decided = is_last || health::ailments(daemon).is_empty();
+            is_decided.then(|| page::page(daemon, paths))
+        }
         Route::Metrics => Some(metrics_in(Format::accepted(&request.accept), seen)),
         Route::Status => Some(json(daemon)),
         Route::Healthz => {

@@ -1,8 +1,10 @@
 //! The HTTP endpoint at which the daemon is observed.
 
+mod browser;
 mod health;
 mod http;
 mod metrics;
+mod page;
 mod status;
 
 use std::{net::SocketAddr, time::Duration};
