@@ -52,6 +52,7 @@ pages! {
     measure: "docs/operate/measure.md";
     measuring: "docs/operate/measuring.md";
     modes: "docs/operate/modes.md";
+    observe: "docs/operate/observe.md";
     proxy: "docs/operate/proxy.md";
     reload_and_restart: "docs/operate/reload-and-restart.md";
     services: "docs/operate/services.md";
