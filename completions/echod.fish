@@ -62,6 +62,7 @@ complete -c echod -n "__fish_echod_needs_command" -f -a "ping" -d 'Send a probe 
 complete -c echod -n "__fish_echod_needs_command" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
 complete -c echod -n "__fish_echod_needs_command" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
 complete -c echod -n "__fish_echod_needs_command" -f -a "status" -d 'Show what a running daemon serves, and what has happened since its start'
+complete -c echod -n "__fish_echod_needs_command" -f -a "top" -d 'Show the listeners of a running daemon and their connections, with rates, and renew that every second'
 complete -c echod -n "__fish_echod_needs_command" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
 complete -c echod -n "__fish_echod_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d 'Read the listeners from a TOML file' -r -F
@@ -148,17 +149,30 @@ complete -c echod -n "__fish_echod_using_subcommand status" -l address -d 'The e
 complete -c echod -n "__fish_echod_using_subcommand status" -s o -l output -d 'Text for people, or the JSON of /status' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c echod -n "__fish_echod_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand top" -s c -l config -d 'The configuration of the daemon, whose [observe] says where its endpoint is' -r -F
+complete -c echod -n "__fish_echod_using_subcommand top" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
+complete -c echod -n "__fish_echod_using_subcommand top" -s i -l interval -d 'The time between two looks' -r
+complete -c echod -n "__fish_echod_using_subcommand top" -l sort -d 'Which connections come first' -r -f -a "rate\t'The most bytes a second first'
+rtt\t'The longest round trip first'
+idle\t'The longest idle first'"
+complete -c echod -n "__fish_echod_using_subcommand top" -s n -l lines -d 'How many connections are shown' -r
+complete -c echod -n "__fish_echod_using_subcommand top" -s o -l output -d 'A screen that renews itself, JSON, or a line of JSON for each look' -r -f -a "text\t'For people'
+json\t'One document; with --once only'
+jsonl\t'One document a line'"
+complete -c echod -n "__fish_echod_using_subcommand top" -l once -d 'Look twice, print what was between, and exit'
+complete -c echod -n "__fish_echod_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand metrics" -s c -l config -d 'The configuration of the daemon, whose [observe] says where its endpoint is' -r -F
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l list -d 'List every metric: its name, type, labels, and what it says'
 complete -c echod -n "__fish_echod_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "status" -d 'Show what a running daemon serves, and what has happened since its start'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "status" -d 'Show what a running daemon serves, and what has happened since its start'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "top" -d 'Show the listeners of a running daemon and their connections, with rates, and renew that every second'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand bench" -f -a "tcp:// udp:// unix: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-datagram:"

@@ -121,6 +121,12 @@ pub enum Command {
     #[cfg(feature = "observe")]
     Status(observe::options::StatusOptions),
 
+    /// Show the listeners of a running daemon and their connections, with rates, and renew that every second
+    ///
+    /// Connections are read from the kernel, so their list costs the daemon nothing. On a terminal, q quits and s changes the order.
+    #[cfg(feature = "observe")]
+    Top(observe::options::TopOptions),
+
     /// Print the metrics of a running daemon, or the list of them
     #[cfg(feature = "observe")]
     Metrics(observe::options::MetricsOptions),

@@ -159,6 +159,14 @@ pub enum LogTarget {
     File,
 }
 
+/// A duration as files have it, such as `250ms`.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    units::read_duration(text).map_err(|wrong| format!("{}; {}", wrong.title, wrong.help))
+}
+
 /// Whether a listener may have `key`.
 pub fn is_listener_key(key: &str) -> bool {
     keys::all().any(|(table, known)| table == "[[listener]]" && known.name() == key)

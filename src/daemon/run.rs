@@ -15,7 +15,7 @@ use serde::Serialize;
 #[cfg(feature = "client")]
 use crate::client::{bench, compare, ping, selftest};
 #[cfg(feature = "observe")]
-use crate::observe::{endpoint::Endpoint, metrics, status};
+use crate::observe::{endpoint::Endpoint, metrics, status, top};
 use crate::{
     access::guard,
     command::{
@@ -73,6 +73,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Metrics(options)) => return print(&status::metrics(options)?),
         #[cfg(feature = "observe")]
         Some(Command::Status(options)) => return print(&status::run(options)?),
+        #[cfg(feature = "observe")]
+        Some(Command::Top(options)) => return top::run(options),
         None => {}
     }
     if let Some(url) = &cli.probe {

@@ -131,6 +131,16 @@ impl Places {
         }
     }
 
+    /// Whether the daemon is on this machine.
+    pub fn are_local(&self) -> bool {
+        let is_local = |place: &EndpointAddress| match place.address() {
+            Address::Inet { host: config::Host::Ip(ip), .. } => ip.is_loopback(),
+            Address::Inet { .. } => place.address().to_string().starts_with("localhost:"),
+            Address::Path(_) | Address::Abstract(_) => true,
+        };
+        self.0.iter().all(is_local)
+    }
+
     fn is_guessed(&self) -> bool {
         self.0.iter().any(|place| place.to_string() == format!("unix:{SERVICE_SOCKET}"))
     }

@@ -7,9 +7,11 @@
 //! `http` (requests and responses), `requests` (what can be asked for) and `routes` (which path tells what). `health` decides what is healthy.
 //! `page` is what people look at, `metrics` the table of metrics, with `process` for what the kernel knows.
 
+pub mod connections;
 pub mod endpoint;
 pub mod fetch;
 pub mod health;
+pub mod help;
 pub mod http;
 pub mod metrics;
 pub mod options;
@@ -19,3 +21,4 @@ pub mod requests;
 pub mod routes;
 pub mod snapshot;
 pub mod status;
+pub mod top;

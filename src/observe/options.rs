@@ -1,8 +1,10 @@
 //! The options of the commands that observe a daemon.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+
+use super::help;
 
 /// Which daemon is observed.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,6 +22,7 @@ pub struct WhichDaemon {
 
 /// `echod status`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = help::STATUS)]
 pub struct StatusOptions {
     /// Which daemon
     #[command(flatten)]
@@ -39,6 +42,57 @@ pub enum StatusOutput {
     Json,
 }
 
+/// `echod top`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = help::TOP)]
+pub struct TopOptions {
+    /// Which daemon
+    #[command(flatten)]
+    pub daemon: WhichDaemon,
+
+    /// Look twice, print what was between, and exit
+    #[arg(long)]
+    pub once: bool,
+
+    /// The time between two looks
+    #[arg(short, long, value_name = "TIME", default_value = "1s", value_parser = interval)]
+    pub interval: Duration,
+
+    /// Which connections come first
+    #[arg(long, value_enum, default_value_t = Sort::Rate)]
+    pub sort: Sort,
+
+    /// How many connections are shown
+    #[arg(short = 'n', long, value_name = "NUMBER", default_value_t = 20)]
+    pub lines: usize,
+
+    /// A screen that renews itself, JSON, or a line of JSON for each look
+    #[arg(short, long, value_enum, default_value_t = TopOutput::Text)]
+    pub output: TopOutput,
+}
+
+/// What `echod top` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TopOutput {
+    /// For people.
+    Text,
+    /// One document; with --once only.
+    Json,
+    /// One document a line.
+    Jsonl,
+}
+
+/// The order of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// The most bytes a second first.
+    Rate,
+    /// The longest round trip first.
+    Rtt,
+    /// The longest idle first.
+    Idle,
+}
+
 /// `echod metrics`.
 #[derive(Args, Clone, Debug)]
 pub struct MetricsOptions {
@@ -49,4 +103,12 @@ pub struct MetricsOptions {
     /// Which daemon
     #[command(flatten)]
     pub daemon: WhichDaemon,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let time = crate::config::duration(text)?;
+    match (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&time) {
+        true => Ok(time),
+        false => Err("write a time from 100ms to 1h".to_owned()),
+    }
 }

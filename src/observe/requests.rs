@@ -41,6 +41,8 @@ pub enum Route {
     Metrics,
     /// `/status`: the snapshot as JSON.
     Status,
+    /// `/connections`: the open connections as JSON.
+    Connections,
     /// `/healthz`: whether the daemon is healthy.
     Healthz,
     /// `/readyz`: whether it is ready for clients.
@@ -49,7 +51,8 @@ pub enum Route {
 
 impl Route {
     /// All of them.
-    pub const ALL: [Route; 5] = [Route::Page, Route::Metrics, Route::Status, Route::Healthz, Route::Readyz];
+    pub const ALL: [Route; 6] =
+        [Route::Page, Route::Metrics, Route::Status, Route::Connections, Route::Healthz, Route::Readyz];
 
     /// Its path.
     pub fn path(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Route {
             Route::Page => "/",
             Route::Metrics => "/metrics",
             Route::Status => "/status",
+            Route::Connections => "/connections",
             Route::Healthz => "/healthz",
             Route::Readyz => "/readyz",
         }

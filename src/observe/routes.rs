@@ -1,13 +1,17 @@
 //! Which path tells what.
 
+use serde::Serialize;
+
 use super::{
-    health,
+    connections, health,
     http::{HttpRequest, HttpResponse, Status},
     metrics::{self, Format},
     page,
     requests::{Route, Seen},
-    snapshot::Snapshot,
 };
+
+/// How many connections `/connections` lists; it tells how many there are.
+const MOST_CONNECTIONS: usize = 200;
 
 /// The response, once the daemon was seen. `None` if a later look may tell better: a worker has not responded yet.
 pub fn answer(route: Route, request: &HttpRequest, seen: &Seen<'_>, is_last: bool) -> Option<HttpResponse> {
@@ -24,6 +28,13 @@ pub fn answer(route: Route, request: &HttpRequest, seen: &Seen<'_>, is_last: boo
         }
         Route::Metrics => Some(metrics_in(Format::accepted(&request.accept), seen)),
         Route::Status => Some(json(daemon)),
+        Route::Connections => Some(match connections::look(&daemon.listeners, MOST_CONNECTIONS) {
+            Ok(found) => json(&found),
+            Err(error) => HttpResponse::text(
+                Status::Unavailable,
+                format!("the kernel does not list connections: {error}\n"),
+            ),
+        }),
         Route::Healthz => {
             let ailments = health::ailments(daemon);
             (is_last || ailments.is_empty()).then(|| judged(ailments))
@@ -62,8 +73,8 @@ fn metrics_in(format: Format, seen: &Seen<'_>) -> HttpResponse {
     }
 }
 
-fn json(seen: &Snapshot) -> HttpResponse {
-    match serde_json::to_string(seen) {
+fn json(value: &impl Serialize) -> HttpResponse {
+    match serde_json::to_string(value) {
         Ok(body) => {
             let body = body + "\n";
             HttpResponse { status: Status::Ok, kind: "application/json", headers: Vec::new(), body }

@@ -1,29 +1,41 @@
-//! The kernel's list of unix sockets (sock_diag(7)): whether a socket has unread datagrams in its receive queue.
+//! The kernel's list of unix sockets (sock_diag(7)): whether a socket has unread datagrams in its receive queue, and the connections
+//! of listeners.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::{io, ops::ControlFlow};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use super::netlink::{attributes, dump, word};
 
-/// The length of a request for all unix sockets, with their names and queue lengths: a `nlmsghdr` and a `unix_diag_req`.
-const REQUEST: usize = HEADER + 24;
-
-/// The size of a `nlmsghdr`: length, type, flags, sequence number, port id.
-const HEADER: usize = 16;
+/// The size of a `unix_diag_req`.
+const REQUEST: usize = 24;
 /// The size of a `unix_diag_msg`: family, type, state, padding, inode, cookie.
 const MESSAGE: usize = 16;
-/// The size of an `nlattr`: length and type.
-const ATTRIBUTE: usize = 4;
-
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 
 const UDIAG_SHOW_NAME: u32 = 1;
+const UDIAG_SHOW_PEER: u32 = 4;
 const UDIAG_SHOW_RQLEN: u32 = 16;
+const UDIAG_SHOW_UID: u32 = 64;
 const UNIX_DIAG_NAME: u16 = 0;
+const UNIX_DIAG_PEER: u16 = 2;
 const UNIX_DIAG_RQLEN: u16 = 4;
+const UNIX_DIAG_UID: u16 = 7;
+
+/// The state of a connection: that of TCP.
+const ESTABLISHED: u8 = 1;
+
+/// A stream socket, as the kernel lists it. What it does not say is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixConnection {
+    /// Its inode.
+    pub inode: u32,
+    /// Its name, as in `sun_path`; an accepted socket has that of its listener.
+    pub name: Option<Vec<u8>>,
+    /// The inode of the socket at the other end.
+    pub peer: Option<u32>,
+    /// Unread bytes.
+    pub receive_queue: u32,
+    /// The user that made it.
+    pub uid: Option<u32>,
+}
 
 /// The length of the first datagram in the receive queue of the unix datagram socket `name`, which is written as in `sun_path`. 0
 /// if the queue is empty or its first datagram is. `None` if the kernel lists no such socket: it is closed, or in another network
@@ -32,82 +44,67 @@ const UNIX_DIAG_RQLEN: u16 = 4;
 /// # Errors
 /// If the kernel does not answer the request.
 pub fn first_unread(name: &[u8]) -> io::Result<Option<u32>> {
-    let kernel = Socket::new(
-        Domain::from(libc::AF_NETLINK),
-        Type::from(libc::SOCK_RAW),
-        Some(Protocol::from(libc::NETLINK_SOCK_DIAG)),
-    )?;
-    (&kernel).write_all(&request())?;
-    let mut buffer = vec![0; 32 << 10];
-    loop {
-        let length = match (&kernel).read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            length => length?,
-        };
-        let mut messages = buffer.get(..length).unwrap_or_default();
-        while let Some((kind, message)) = next(&mut messages) {
-            match kind {
-                NLMSG_DONE => return Ok(None),
-                NLMSG_ERROR => return Err(error(message)),
-                _ => {}
-            }
-            if let Some(unread) = read(message, name) {
-                return Ok(Some(unread));
-            }
-        }
-    }
+    dump(&request(UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN), |message| match unread_of(message, name) {
+        Some(unread) => ControlFlow::Break(unread),
+        None => ControlFlow::Continue(()),
+    })
 }
 
-fn request() -> [u8; REQUEST] {
+/// Gives every connected stream socket of this network namespace to `take`.
+///
+/// # Errors
+/// If the kernel does not answer the request.
+pub fn connections(mut take: impl FnMut(UnixConnection)) -> io::Result<()> {
+    let shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID;
+    dump(&request(shown), |message| {
+        if let Some(found) = connection(message) {
+            take(found);
+        }
+        ControlFlow::<()>::Continue(())
+    })
+    .map(|_| ())
+}
+
+fn request(shown: u32) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
-    request[..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    request[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request[HEADER] = libc::AF_UNIX as u8;
+    request[0] = libc::AF_UNIX as u8;
     // Sockets in any state.
-    request[HEADER + 4..HEADER + 8].fill(0xff);
-    request[HEADER + 12..HEADER + 16].copy_from_slice(&(UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN).to_ne_bytes());
+    request[4..8].fill(0xff);
+    request[12..16].copy_from_slice(&shown.to_ne_bytes());
     request
 }
 
-/// Splits off the first message, and returns its type and what follows its header.
-fn next<'m>(messages: &mut &'m [u8]) -> Option<(u16, &'m [u8])> {
-    let length = word(messages, 0)? as usize;
-    let kind = half(messages, 4)?;
-    let message = messages.get(HEADER..length)?;
-    *messages = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((kind, message))
-}
-
 /// The length of the first unread datagram in a message, if the message is about the datagram socket `name`.
-fn read(message: &[u8], name: &[u8]) -> Option<u32> {
+fn unread_of(message: &[u8], name: &[u8]) -> Option<u32> {
     if i32::from(*message.get(1)?) != libc::SOCK_DGRAM {
         return None;
     }
-    let (mut attributes, mut is_it, mut unread) = (message.get(MESSAGE..)?, false, None);
-    while let (Some(length), Some(kind)) = (half(attributes, 0), half(attributes, 2)) {
-        let Some(value) = attributes.get(ATTRIBUTE..usize::from(length)) else { break };
+    let (mut is_it, mut unread) = (false, None);
+    for (kind, value) in attributes(message.get(MESSAGE..)?) {
         match kind {
             UNIX_DIAG_NAME => is_it = value == name,
             UNIX_DIAG_RQLEN => unread = word(value, 0),
             _ => {}
         }
-        attributes = attributes.get(usize::from(length).next_multiple_of(4)..).unwrap_or_default();
     }
     unread.filter(|_| is_it)
 }
 
-fn error(message: &[u8]) -> io::Error {
-    let number = word(message, 0).unwrap_or_default().cast_signed();
-    io::Error::from_raw_os_error(number.saturating_neg())
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+fn connection(message: &[u8]) -> Option<UnixConnection> {
+    if i32::from(*message.get(1)?) != libc::SOCK_STREAM || *message.get(2)? != ESTABLISHED {
+        return None;
+    }
+    let mut found = UnixConnection { inode: word(message, 4)?, ..UnixConnection::default() };
+    for (kind, value) in attributes(message.get(MESSAGE..)?) {
+        match kind {
+            UNIX_DIAG_NAME => found.name = Some(value.strip_suffix(b"\0").unwrap_or(value).to_vec()),
+            UNIX_DIAG_PEER => found.peer = word(value, 0),
+            UNIX_DIAG_RQLEN => found.receive_queue = word(value, 0).unwrap_or_default(),
+            UNIX_DIAG_UID => found.uid = word(value, 0),
+            _ => {}
+        }
+    }
+    Some(found)
 }
 
 #[cfg(test)]
@@ -137,5 +134,29 @@ mod tests {
         socket.recv(&mut [0; 8]).unwrap();
         assert_eq!(first_unread(&raw).unwrap(), Some(0));
         assert_eq!(first_unread(b"\0nobody has this name").unwrap(), None);
+    }
+
+    #[test]
+    fn both_ends_of_a_connection_are_listed_with_what_is_unread() {
+        use std::{
+            io::Write,
+            os::unix::net::{UnixListener, UnixStream},
+        };
+        let name = format!("echod-connections-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let mut client = UnixStream::connect_addr(&address).unwrap();
+        let _accepted = listener.accept().unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut all = Vec::new();
+        if let Err(error) = connections(|found| all.push(found)) {
+            eprintln!("SKIPPED: the kernel cannot be asked about unix sockets: {error}");
+            return;
+        }
+        let raw = [b"\0", name.as_bytes()].concat();
+        let accepted = all.iter().find(|found| found.name.as_deref() == Some(&raw)).unwrap();
+        assert!(accepted.receive_queue > 0, "{accepted:?}");
+        let other = all.iter().find(|found| Some(found.inode) == accepted.peer).unwrap();
+        assert_eq!((other.peer, other.receive_queue), (Some(accepted.inode), 0));
     }
 }

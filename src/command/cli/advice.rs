@@ -144,7 +144,7 @@ fn argument(word: &str) -> Option<String> {
             "`kill -HUP PID` reads the configuration again without a restart; with systemd `systemctl restart echod`"
         }
         "stats" | "state" | "info" | "list" | "show" | "ps" if cfg!(feature = "observe") => {
-            "`echod status` shows the listeners of a running daemon"
+            "`echod status` shows the listeners of a running daemon, `echod top` its connections"
         }
         "status" | "stats" | "state" | "info" | "top" | "list" | "show" | "ps" => {
             "`kill -USR1 PID` logs the state of every listener; with systemd `systemctl status echod`; `echod --probe URL` \

@@ -6,6 +6,7 @@ mod http;
 mod metrics;
 mod page;
 mod status;
+mod top;
 
 use std::{net::SocketAddr, time::Duration};
 
