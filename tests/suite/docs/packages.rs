@@ -36,6 +36,29 @@ fn the_packages_are_of_this_version() {
     assert!(latest.ends_with(&format!(" - {version}-1")), "{latest}");
 }
 
+/// The fuzz targets have a lock file of their own, and a step of CI that takes it as it is.
+#[test]
+fn the_lock_of_the_fuzz_targets_knows_every_dependency() {
+    let manifest: Table = toml::from_str(&read("Cargo.toml")).unwrap();
+    let lock: Table = toml::from_str(&read("fuzz/Cargo.lock")).unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let own = packages.iter().find(|package| package["name"].as_str() == Some("echod")).unwrap();
+    let locked: BTreeSet<_> =
+        own["dependencies"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let named = |(name, what): (&String, &Value)| {
+        what.get("package").and_then(Value::as_str).unwrap_or(name.as_str()).to_owned()
+    };
+    let wanted = manifest["dependencies"].as_table().unwrap().into_iter().map(named);
+    // Where there are several versions, a lock file writes that of each behind its name.
+    let is_missing =
+        |name: &String| !locked.iter().any(|locked| locked.split(' ').next() == Some(name.as_str()));
+    let missing: Vec<_> = wanted.filter(is_missing).collect();
+    assert!(
+        missing.is_empty(),
+        "not in fuzz/Cargo.lock; run cargo metadata --manifest-path fuzz/Cargo.toml: {missing:?}"
+    );
+}
+
 #[test]
 fn every_file_for_users_is_in_the_deb() {
     let sources: Vec<_> = assets().into_iter().map(|[source, ..]| source).collect();
