@@ -14,12 +14,6 @@ const MAGIC: [u8; 4] = *b"ECHO";
 /// The length of the header.
 pub const HEADER: usize = 24;
 
-/// The longest datagram over IPv4: 65,535 bytes without the headers of IP and UDP.
-pub const LONGEST_UDP: usize = 65_507;
-
-/// The longest message of a stream: one must be compared while others wait.
-pub const LONGEST_MESSAGE: usize = 16 << 20;
-
 /// Writes and checks the probes of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Probes {

@@ -8,6 +8,15 @@ use crate::{
     socket::{address::Peer, resolve::error_text},
 };
 
+/// The longest datagram over IPv4: 65,535 bytes without the headers of IP and UDP.
+const LONGEST_V4: usize = 65_507;
+
+/// That over IPv6, which does not count its own header.
+const LONGEST_V6: usize = 65_527;
+
+/// The longest message of a stream: one must be compared while others wait.
+const LONGEST_MESSAGE: usize = 16 << 20;
+
 /// A server to measure.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -52,6 +61,16 @@ impl Target {
             Address::Inet { host, ports } => Peer::Inet(look_up(command, host, *ports.start(), families)?),
         };
         Ok(Target { url: url.to_owned(), protocol: listener.protocol, peer })
+    }
+
+    /// The longest message that it can be sent; what buffers of a unix socket hold is for the kernel to say.
+    pub fn longest(&self) -> usize {
+        match &self.peer {
+            _ if self.protocol.is_stream() => LONGEST_MESSAGE,
+            Peer::Inet(address) if address.ip().to_canonical().is_ipv4() => LONGEST_V4,
+            Peer::Inet(_) => LONGEST_V6,
+            _ => usize::MAX >> 1,
+        }
     }
 
     /// Whether it is a socket of this machine, by its address.
@@ -115,6 +134,9 @@ mod tests {
         for url in ["tcp://127.0.0.1:0", "tcp://127.0.0.1:7-9", "tcp://127.0.0.1:7?mode=epoll"] {
             assert_eq!(read(url).unwrap_err().exit, Exit::Usage, "{url}");
         }
+        assert_eq!(read("udp://127.0.0.1:7").unwrap().longest(), 65_507);
+        assert_eq!(read("udp://[::ffff:127.0.0.1]:7").unwrap().longest(), 65_507);
+        assert_eq!(read("udp://[::1]:7").unwrap().longest(), 65_527);
         let six = Target::read("ping", "tcp://127.0.0.1:7", Families::V6).unwrap_err();
         assert_eq!(six.exit, Exit::NoHost);
     }

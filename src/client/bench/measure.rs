@@ -8,13 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{
-        histogram::Histogram,
-        measurement::Measurement,
-        options::Bench,
-        probe::{LONGEST_MESSAGE, LONGEST_UDP, Probes},
-        target::Target,
-    },
+    super::{histogram::Histogram, measurement::Measurement, options::Bench, probe::Probes, target::Target},
     channel::LoopState,
     crowd::{self, Crowd},
     datagram::Datagram,
@@ -96,9 +90,9 @@ fn check(target: &Target, options: &Bench) -> Result<(), Failure> {
     let usage = |what: &str| Err(Failure::new(Exit::Usage, format!("cannot bench {}: {what}", target.url)));
     let is_stream = target.protocol.is_stream();
     let largest = match target.protocol {
-        Protocol::Udp => LONGEST_UDP,
-        Protocol::UnixDatagram => 65_535,
-        _ => LONGEST_MESSAGE,
+        // The loop receives into a buffer of fixed length.
+        Protocol::UnixDatagram => target.longest().min(65_535),
+        _ => target.longest(),
     };
     if options.size > largest {
         return usage(&format!("a message of {} bytes is too long; the longest has {largest}", options.size));

@@ -10,12 +10,7 @@ use super::{
     stream::StreamWire, summary, wire::Wire,
 };
 use crate::{
-    client::{
-        options::Ping,
-        probe::{LONGEST_MESSAGE, LONGEST_UDP, Probes},
-        socket,
-        target::Target,
-    },
+    client::{options::Ping, probe::Probes, socket, target::Target},
     config::Protocol,
     report::error::{Exit, Failure},
     socket::address::Peer,
@@ -26,9 +21,6 @@ const GENTLE: Duration = Duration::from_millis(2);
 
 /// The smallest interval on this machine: below, the loop would do nothing but send.
 const SHORTEST: Duration = Duration::from_micros(10);
-
-/// The largest payload of a datagram over IPv6, which does not count its own header.
-const LONGEST_V6: usize = 65_527;
 
 /// One target on its way through a run.
 pub(super) struct Course {
@@ -153,13 +145,7 @@ fn check(target: &Target, options: &Ping) -> Result<(), Failure> {
             "--connect has no effect on {url}: datagrams need no connection; leave it out"
         )));
     }
-    let longest = match (&target.peer, is_stream) {
-        (_, true) => LONGEST_MESSAGE,
-        (Peer::Inet(address), _) if address.is_ipv4() => LONGEST_UDP,
-        (Peer::Inet(_), _) => LONGEST_V6,
-        // The kernel says what its buffers hold.
-        _ => usize::MAX >> 1,
-    };
+    let longest = target.longest();
     match size {
         0 if is_stream => Err(usage(format!(
             "cannot send 0 bytes to {url}: a stream has no empty messages; use -s 1 or more"
