@@ -14,15 +14,16 @@ Examples:
                                          a check for scripts
 
 Exit codes:
-  0   answers came from every server, and no condition of --fail-if is true
-  1   a condition of --fail-if is true
-  64  wrong command line
-  68  a host name is unknown
-  69  a server did not answer at all (ping(8) has 1 for that)
-  71  a socket of this machine failed
-  74  a file or the report cannot be written
-  75  --strict: the measurement was not valid
-  77  permission denied";
+  0    answers came from every server, and no condition of --fail-if is true
+  1    a condition of --fail-if is true
+  64   wrong command line
+  68   a host name is unknown
+  69   a server did not answer at all (ping(8) has 1 for that)
+  71   a socket of this machine failed
+  74   a file or the report cannot be written
+  75   --strict: the measurement was not valid
+  77   permission denied
+  130  a second Ctrl-C (143: SIGTERM); the first ends it with a summary";
 
 /// Of `echod bench`.
 pub const BENCH: &str = "\
@@ -43,15 +44,16 @@ Examples:
                                          another machine, which you may load
 
 Exit codes:
-  0   answers came, and no condition of --fail-if is true
-  1   a condition of --fail-if is true
-  64  wrong command line
-  68  a host name is unknown
-  69  nobody answered
-  71  a socket of this machine failed
-  74  a file or the report cannot be written
-  75  --strict: the measurement was not valid
-  77  permission denied";
+  0    answers came, and no condition of --fail-if is true
+  1    a condition of --fail-if is true
+  64   wrong command line
+  68   a host name is unknown
+  69   nobody answered
+  71   a socket of this machine failed
+  74   a file or the report cannot be written
+  75   --strict: the measurement was not valid
+  77   permission denied
+  130  a second Ctrl-C (143: SIGTERM); the first ends it with a summary";
 
 /// Of `echod selftest`.
 pub const SELFTEST: &str = "\

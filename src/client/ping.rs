@@ -16,11 +16,7 @@ use nix::{
     sys::{prctl, time::TimeSpec},
 };
 
-use super::{
-    options::Ping,
-    report,
-    signals::{Wish, Wishes},
-};
+use super::{options::Ping, report, signals::Wishes};
 use crate::{
     report::error::{Exit, Failure},
     socket::resolve::error_text,
@@ -55,14 +51,13 @@ pub fn run(options: &Ping) -> Result<(), Failure> {
     let wishes = Wishes::catch().map_err(|error| {
         Failure::new(Exit::System, format!("cannot catch signals: {}", error_text(&error)))
     })?;
-    let conditions = report::prepare(&options.common)?;
     let courses = setup::courses(options)?;
+    let conditions = report::prepare(&options.common)?;
     // Without it the kernel may wake a thread 50 us late. Where it cannot be had, the error of the schedule shows that.
     let _ = prctl::set_timerslack(1);
     let mut run = Run {
         screen: Screen::new(&options.common),
         next_report: None,
-        stops: 0,
         hard_end: None,
         last_sent: 0,
         hurried: 0,
@@ -88,8 +83,6 @@ struct Run<'a> {
     wishes: Wishes,
     screen: Screen,
     next_report: Option<u64>,
-    /// Signals to stop so far.
-    stops: u32,
     /// When everything ends, whatever is missing (`-w`).
     hard_end: Option<u64>,
     last_sent: u64,
@@ -106,7 +99,7 @@ impl Run<'_> {
         let until = clock::now() + nanoseconds(self.options.timeout);
         while self.courses.iter().any(|course| !course.wire.is_open())
             && clock::now() < until
-            && self.stops == 0
+            && !self.wishes.is_stop()
         {
             self.wait(until);
         }
@@ -133,7 +126,7 @@ impl Run<'_> {
             self.tell();
             let now = clock::now();
             let is_over = match self.ends_at() {
-                Some(end) => now >= end || self.stops > 1,
+                Some(end) => now >= end,
                 None => self.screen.failed.is_some(),
             };
             if is_over {
@@ -161,7 +154,7 @@ impl Run<'_> {
     }
 
     fn send_what_is_due(&mut self) {
-        if self.stops > 0 || self.screen.failed.is_some() {
+        if self.wishes.is_stop() || self.screen.failed.is_some() {
             self.courses.iter_mut().for_each(|course| course.plan.end());
         }
         for course in &mut self.courses {
@@ -233,11 +226,9 @@ impl Run<'_> {
     }
 
     fn heed_signals(&mut self) {
-        for wish in self.wishes.read() {
-            match wish {
-                Wish::Stop => self.stops += 1,
-                Wish::Report => self.next_report = Some(0),
-            }
+        self.wishes.clear();
+        if self.wishes.take_report() {
+            self.next_report = Some(0);
         }
     }
 

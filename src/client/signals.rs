@@ -1,68 +1,81 @@
-//! Signals as something to poll for: stop, or say how it stands.
+//! Signals to a run of the client: the first one to stop asks for the summary, the second ends the process at once.
 
 use std::{
-    io::{self, PipeReader, Read, Write},
+    io::{self, PipeReader, Read},
     os::fd::{AsFd, BorrowedFd},
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use signal_hook::{
     consts::{SIGINT, SIGQUIT, SIGTERM},
-    iterator::Signals,
-    low_level::emulate_default_handler,
+    flag,
+    low_level::pipe,
 };
 
-/// After so many signals to stop, the process ends by the signal itself: something holds it up.
-const LAST: u32 = 3;
+/// What asks a run to stop: SIGINT (Ctrl-C) and SIGTERM.
+const STOP: [i32; 2] = [SIGINT, SIGTERM];
 
-/// What a signal asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Stop: SIGINT (Ctrl-C) or SIGTERM.
-    Stop,
-    /// Say how it stands: SIGQUIT, as with ping(8).
-    Report,
+/// A flag that the first signal to stop sets. The second one ends the process with the exit code that a shell gives to a program that
+/// such a signal has ended (130 for Ctrl-C), wherever the run is held up.
+///
+/// # Errors
+/// A signal cannot be caught.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in STOP {
+        // In this order: the signal that sets the flag does not find it set.
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
-/// The signals that have arrived.
+/// The same for a loop that waits for descriptors, with the wish to hear how it stands: SIGQUIT, as with ping(8).
 #[derive(Debug)]
 pub struct Wishes {
-    pipe: PipeReader,
+    stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
+    /// Readable when a signal has come.
+    wake: PipeReader,
 }
 
 impl Wishes {
     /// Catches the signals from now on.
     ///
     /// # Errors
-    /// No pipe or no thread can be had.
+    /// No pipe can be had, or a signal cannot be caught.
     pub fn catch() -> io::Result<Wishes> {
-        let (pipe, mut tell) = io::pipe()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
-        let wait = move || {
-            let mut stops = 0;
-            for signal in signals.forever() {
-                stops += u32::from(signal != SIGQUIT);
-                if stops == LAST {
-                    let _ = emulate_default_handler(signal);
-                }
-                // The reader lives as long as the process.
-                let _ = tell.write_all(if signal == SIGQUIT { b"r" } else { b"s" });
-            }
-        };
-        thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(wait)?;
-        Ok(Wishes { pipe })
+        let (stop, report) = (stop_flag()?, Arc::new(AtomicBool::new(false)));
+        flag::register(SIGQUIT, Arc::clone(&report))?;
+        let (wake, tell) = io::pipe()?;
+        // After the flags: these are set when the loop wakes.
+        for signal in [SIGINT, SIGTERM, SIGQUIT] {
+            pipe::register(signal, tell.try_clone()?)?;
+        }
+        Ok(Wishes { stop, report, wake })
     }
 
-    /// Reads what was asked for. To be called when it is readable: else it blocks.
-    pub fn read(&mut self) -> Vec<Wish> {
-        let mut bytes = [0; 16];
-        let length = self.pipe.read(&mut bytes).unwrap_or_default();
-        bytes[..length].iter().map(|byte| if *byte == b'r' { Wish::Report } else { Wish::Stop }).collect()
+    /// Whether the run is to stop.
+    pub fn is_stop(&self) -> bool {
+        self.stop.load(SeqCst)
+    }
+
+    /// Whether somebody has asked since the last call how it stands.
+    pub fn take_report(&self) -> bool {
+        self.report.swap(false, SeqCst)
+    }
+
+    /// Makes it readable no more until the next signal. To be called when it is readable: else it blocks.
+    pub fn clear(&mut self) {
+        let _ = self.wake.read(&mut [0; 64]);
     }
 }
 
 impl AsFd for Wishes {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pipe.as_fd()
+        self.wake.as_fd()
     }
 }

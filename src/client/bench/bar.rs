@@ -1,4 +1,4 @@
-//! The progress of a run as a bar on standard error, if that is a terminal, and Ctrl-C as its end.
+//! The progress of a run as a bar on standard error, if that is a terminal, with the flag that ends the run.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -10,12 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    flag,
+use super::{
+    super::signals,
+    progress::{Progress, ProgressStep},
 };
-
-use super::progress::{Progress, ProgressStep};
 
 /// Characters of a full bar.
 const LENGTH: usize = 40;
@@ -37,17 +35,16 @@ struct Drawn {
 }
 
 impl Bar {
-    /// From now on the first Ctrl-C ends the run with a summary, the second one at once.
+    /// From now on signals end the run, see [`signals::stop_flag`].
     ///
     /// # Errors
     /// The signals cannot be caught.
     pub(super) fn new(is_quiet: bool) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-            flag::register(signal, Arc::clone(&stop))?;
-        }
-        Ok(Self { stop, is_shown: !is_quiet && io::stderr().is_terminal(), drawn: None })
+        Ok(Self {
+            stop: signals::stop_flag()?,
+            is_shown: !is_quiet && io::stderr().is_terminal(),
+            drawn: None,
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub const WARNINGS: [(&str, &str, bool); 10] = [
     ),
     (
         "hurried",
-        "a second signal or a deadline ended the run while probes were still within their time; they count as lost",
+        "a deadline ended the run while probes were still within their time; they count as lost",
         false,
     ),
     ("idle-closed", "the server closed some of the silent connections", true),

@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::{
     cli::probe::url,
     harness::{
-        BINARY, Echod, Finished, Killed, Launch, eventually, for_each_protocol, it, listener, port_of_nobody,
-        proc,
+        BINARY, Echod, Finished, Killed, Launch, can_be_had, eventually, for_each_protocol, it, listener,
+        port_of_nobody, proc, uninterrupted,
     },
 };
 
@@ -245,6 +245,50 @@ fn ctrl_c_ends_with_a_summary() {
         let report = end(&mut run);
         assert_eq!(probe(&report, "ok"), probe(&report, "sent"), "{report:#}");
         echod.wait_state("it", |state| state["served"] == before + probe(&report, "ok"));
+    }
+}
+
+/// The first signal waits for what is missing, the second does not.
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("udp://{}", silent.local_addr().unwrap());
+    let mut command = Command::new(BINARY);
+    command.args(["bench", &url, "--warm-up", "0s", "-d", "60s", "-W", "1h"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut run = Killed(command.spawn().unwrap());
+    // From its first message on it catches signals.
+    silent.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    uninterrupted(|| silent.recv(&mut [0; 64])).unwrap();
+    let pid = Pid::from_raw(run.0.id().try_into().unwrap());
+    // Two that come together are one.
+    let status = eventually("the end at the second signal", || {
+        kill(pid, Signal::SIGINT).unwrap();
+        run.0.try_wait().unwrap()
+    });
+    let text = std::io::read_to_string(run.0.stdout.take().unwrap()).unwrap();
+    assert_eq!((status.code(), text.as_str()), (Some(130), ""));
+}
+
+/// Over both commands and families: what the headers of IP and UDP leave of 65,535 bytes.
+#[test]
+fn the_longest_datagram_is_that_of_the_family() {
+    for (address, longest) in [("127.0.0.1:0", 65_507), ("[::1]:0", 65_527)] {
+        if !can_be_had(address) {
+            continue;
+        }
+        let echod = Echod::start(&format!(
+            "[[listener]]\nname = \"it\"\nprotocol = \"udp\"\naddress = \"{address}\"\n"
+        ));
+        let url = url(&echod, "it");
+        let (fits, too_long) = (longest.to_string(), (longest + 1).to_string());
+        for command in [
+            &["ping", &url, "-c", "1", "-W", "20s"][..],
+            &["bench", &url, "-d", "50ms", "--rounds", "1", "--warm-up", "0s", "-W", "20s"],
+        ] {
+            Launch::new().args(command).args(&["-s", &fits, "--fail-if", "loss>0"]).run().expect(0, &[]);
+            Launch::new().args(command).args(&["-s", &too_long]).run().expect(64, &[&too_long, &fits]);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{LONG_ENOUGH, PATIENT, answered, faulty, ping, probes, report};
+use super::{LONG_ENOUGH, PATIENT, answered, faults::faulty, ping, probes, report};
 use crate::harness::netns::in_namespace;
 
 /// Drops what comes from odd ports, as one of two paths does that is broken; not the empty datagram that ends a server of the test.
