@@ -18,8 +18,9 @@ use crate::{
 /// The exit code of the run, if it is not 0.
 pub fn run(options: &Bench) -> Result<(), Failure> {
     let targets = targets(options)?;
-    let conditions = report::prepare(&options.common)?;
     let searched = search::condition(options)?;
+    let conditions = report::prepare(&options.common)?;
+    plot::prepare(options.plot.as_deref())?;
     let mut bar = progress(options)?;
     if let Some(searched) = searched {
         return search::run(&targets[0], options, (&searched, &conditions), &mut bar);

@@ -15,12 +15,23 @@ mod curves;
 mod panel;
 mod style;
 
+/// What `--plot` writes.
+const PICTURE: &str = "the picture";
+
+/// Finds out before a run whether the file that `--plot` names can be written, if it names one.
+///
+/// # Errors
+/// 74 if it cannot.
+pub fn prepare(path: Option<&Path>) -> Result<(), Failure> {
+    path.map_or(Ok(()), |path| report::try_out(path, PICTURE))
+}
+
 /// Draws a run to the file that `--plot` names, if it names one.
 ///
 /// # Errors
 /// 74 if it cannot be written.
 pub fn save_to(path: Option<&Path>, measurement: &Measurement) -> Result<(), Failure> {
-    path.map_or(Ok(()), |path| report::save(path, "the picture", picture(measurement).as_bytes()))
+    path.map_or(Ok(()), |path| report::save(path, PICTURE, picture(measurement).as_bytes()))
 }
 
 /// The text of the SVG.

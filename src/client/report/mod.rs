@@ -34,19 +34,27 @@ pub mod warnings;
 #[cfg(test)]
 pub(crate) mod sample;
 
-pub use self::file::write as save;
+pub use self::file::{try_out, write as save};
 use self::{condition::Conditions, fields::Report, verdict::Verdict};
+
+/// What `--save` and `--hdr` write.
+const REPORT: &str = "the report";
+const DISTRIBUTION: &str = "the distribution of times";
 
 /// Finds out before anything is sent whether the options of the report are right, and returns the conditions of `--fail-if`.
 ///
 /// # Errors
-/// 64: a condition is wrong, or `--hdr` would have to hold several distributions.
+/// 64: a condition is wrong, or `--hdr` would have to hold several distributions. 74: a file cannot be written.
 pub fn prepare(common: &Common) -> Result<Conditions, Failure> {
     if common.hdr.is_some() && common.targets.len() > 1 {
         let text = "cannot write the distributions of several targets to one file: give --hdr with one URL, or use --save";
         return Err(Failure::new(Exit::Usage, text));
     }
-    Conditions::parse(&common.fail_if)
+    let conditions = Conditions::parse(&common.fail_if)?;
+    for (path, what) in [(&common.save, REPORT), (&common.hdr, DISTRIBUTION)] {
+        path.as_deref().map_or(Ok(()), |path| try_out(path, what))?;
+    }
+    Ok(conditions)
 }
 
 /// Prints the report of a run, of which `text` is the form for people, and saves what is to be saved.
@@ -81,10 +89,10 @@ pub fn conclude(
     }
     printed?;
     if let Some(path) = &common.save {
-        file::write(path, "the report", json().as_bytes())?;
+        file::write(path, REPORT, json().as_bytes())?;
     }
     if let (Some(path), Some(target)) = (&common.hdr, measurement.targets.first()) {
-        file::write(path, "the distribution of times", hdr::text(quantity::times(target)).as_bytes())?;
+        file::write(path, DISTRIBUTION, hdr::text(quantity::times(target)).as_bytes())?;
     }
     verdict.result(measurement, common.strict)
 }

@@ -187,10 +187,20 @@ fn files_are_saved_beside_the_report() {
     let unfinished: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with('.')).collect();
     assert!(unfinished.is_empty(), "{unfinished:?}");
 
-    let missing = bench(&url, &["--save", "nowhere/report.json"]);
-    missing.expect(74, &["cannot write the report to nowhere/report.json", "its directory must be there"]);
-    // The report is printed all the same.
-    assert!(missing.stdout.contains("answered"), "{}", missing.stdout);
+    for (option, what) in
+        [("--save", "the report"), ("--hdr", "the distribution of times"), ("--plot", "the picture")]
+    {
+        let missing = bench(&url, &[option, "nowhere/file"]);
+        missing.expect(74, &[what, " to nowhere/file", "its directory must be there"]);
+        // Before anything is measured.
+        assert_eq!(missing.stdout, "");
+    }
+    let nobody = format!("tcp://127.0.0.1:{}", port_of_nobody("tcp"));
+    let failed = bench(&nobody, &["--save", "report.json", "--plot", "times.svg"]);
+    failed.expect(69, &["cannot reach"]);
+    let names = fs::read_dir(failed.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("report.json")).collect();
+    assert!(left.is_empty() && !failed.dir.path().join("times.svg").exists(), "{left:?}");
     let several = Launch::new().args(&["bench", &url, &url, "--hdr", "f"]).run();
     several.expect(64, &["one URL"]);
     assert!(!Path::exists(&several.dir.path().join("f")));
