@@ -112,7 +112,7 @@ complete -c echod -n "__fish_echod_using_subcommand bench" -l warm-up -d 'Send b
 complete -c echod -n "__fish_echod_using_subcommand bench" -l rounds -d 'Measure so many rounds; their times are merged, and the spread of the rounds is told' -r
 complete -c echod -n "__fish_echod_using_subcommand bench" -s s -l size -d 'Bytes of a message' -r
 complete -c echod -n "__fish_echod_using_subcommand bench" -s W -l timeout -d 'How long a message may take; an answer that comes later is counted as late' -r
-complete -c echod -n "__fish_echod_using_subcommand bench" -l compare -d 'Compare these modes of echod, or all: each is started on a port of its own and measured in turn' -r
+complete -c echod -n "__fish_echod_using_subcommand bench" -l compare -d 'Compare these modes of echod (also epoll-edge, with trigger "edge"), or all: each is started on a port of its own and measured in turn' -r
 complete -c echod -n "__fish_echod_using_subcommand bench" -l plot -d 'Draw the latency distributions, and with --compare the cost over idle connections, as SVG' -r -F
 complete -c echod -n "__fish_echod_using_subcommand bench" -l source -d 'Send from this address, and port' -r
 complete -c echod -n "__fish_echod_using_subcommand bench" -l device -d 'Send through this interface' -r

@@ -3,14 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use serde::{
-    Deserialize,
-    de::{IntoDeserializer, value::StrDeserializer},
-};
 
-use crate::config::Mode;
-
-use super::{help, target::Families};
+use super::{help, target::Families, variant::Variant};
 
 /// The options of `echod ping`.
 #[derive(Args, Clone, Debug)]
@@ -105,9 +99,9 @@ pub struct Bench {
     #[arg(long)]
     pub remote: bool,
 
-    /// Compare these modes of echod, or all: each is started on a port of its own and measured in turn
-    #[arg(long, value_name = "MODE,...", value_delimiter = ',', num_args = 0..=1, value_parser = mode, conflicts_with = "remote")]
-    pub compare: Option<Vec<Mode>>,
+    /// Compare these modes of echod (also epoll-edge, with trigger "edge"), or all: each is started on a port of its own and measured in turn
+    #[arg(long, value_name = "MODE,...", value_delimiter = ',', num_args = 0..=1, value_parser = Variant::read, conflicts_with = "remote")]
+    pub compare: Option<Vec<Variant>>,
 
     /// Draw the latency distributions, and with --compare the cost over idle connections, as SVG
     #[arg(long, value_name = "FILE.svg")]
@@ -272,18 +266,6 @@ fn number(text: &str) -> Result<u64, String> {
     Ok(number as u64)
 }
 
-/// `epoll`, `io-uring`.
-fn mode(text: &str) -> Result<Mode, String> {
-    let word: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
-    Mode::deserialize(word).map_err(|_| {
-        let cure = match text.contains(':') {
-            true => "; write a URL before --compare",
-            false => "",
-        };
-        format!("modes are iterative, threading, forking, select, poll, epoll and io-uring{cure}")
-    })
-}
-
 /// `192.0.2.7`, `192.0.2.7:9`, `[::1]:9`.
 fn source(text: &str) -> Result<SocketAddr, String> {
     let alone = || text.trim_matches(['[', ']']).parse().map(|ip| SocketAddr::new(ip, 0));
@@ -359,13 +341,6 @@ mod tests {
         assert_eq!(source("[::1]"), Ok("[::1]:0".parse().unwrap()));
         assert_eq!(source("[::1]:9"), Ok("[::1]:9".parse().unwrap()));
         assert!(source("localhost").is_err());
-    }
-
-    #[test]
-    fn modes_are_those_of_the_daemon() {
-        assert_eq!((mode("io-uring"), mode("epoll")), (Ok(Mode::IoUring), Ok(Mode::Epoll)));
-        assert!(mode("kqueue").unwrap_err().ends_with("io-uring"));
-        assert!(mode("udp://").unwrap_err().ends_with("write a URL before --compare"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `echod bench --compare`: the modes of this daemon beside each other, on the same machine and under the same load.
 //!
-//! In: the options of `bench`. Out: a `Measurement` with a row for each mode and number of idle connections. Each mode is served by
+//! In: the options of `bench`. Out: a `Measurement` with a row for each mode (or variant of one) and number of idle connections. Each mode is served by
 //! a process of its own, which this program starts of itself and ends. Rounds go in turn over all rows, so that whatever drifts
 //! (temperature, frequency, other programs) hits all of them alike.
 //!
@@ -38,8 +38,9 @@ const LATER_WARM_UPS: u32 = 10;
 /// # Errors
 /// The exit code of the run, if it is not 0.
 pub fn run(options: &Bench) -> Result<(), Failure> {
-    let conditions = report::prepare(&options.common)?;
     let plan = Plan::of(options)?;
+    let conditions = report::prepare(&options.common)?;
+    plot::prepare(options.plot.as_deref())?;
     let measurement = measure(&plan, options, &mut bench::progress(options)?)?;
     let concluded =
         report::conclude(&measurement, &options.common, &conditions, &table::text(&measurement, &plan));
@@ -58,17 +59,17 @@ fn measure(plan: &Plan, options: &Bench, progress: &mut dyn Progress) -> Result<
     let mut warnings = Warnings::default();
     plan.left_out.iter().for_each(|text| warnings.left_out(text.clone()));
     let mut daemons = BTreeMap::new();
-    for mode in &plan.modes {
-        match Daemon::start(plan, *mode) {
-            Ok(daemon) => _ = daemons.insert(mode.to_string(), daemon),
-            Err(why) => warnings.left_out(format!("{mode}: {why}")),
+    for variant in &plan.variants {
+        match Daemon::start(plan, *variant) {
+            Ok(daemon) => _ = daemons.insert(variant.to_string(), daemon),
+            Err(why) => warnings.left_out(format!("{variant}: {why}")),
         }
     }
     let mut rows: Vec<_> = plan.rows.iter().map(|row| Progressing { row, result: None }).collect();
-    rows.retain(|row| daemons.contains_key(&row.row.mode.to_string()));
+    rows.retain(|row| daemons.contains_key(&row.row.variant.to_string()));
     for round in 1..=options.rounds {
         for row in &mut rows {
-            let Some(daemon) = daemons.get(&row.row.mode.to_string()) else { continue };
+            let Some(daemon) = daemons.get(&row.row.variant.to_string()) else { continue };
             // A row that could not be measured once is not tried again.
             let is_out = round > 1 && row.result.is_none();
             if is_out || progress.stop().load(Relaxed) {
@@ -127,7 +128,7 @@ fn cell(
     };
     let usage = usage.unwrap_or_default();
     result.server = Some(Server {
-        mode: row.mode.to_string(),
+        mode: row.variant.to_string(),
         idle: row.idle,
         cpu: usage.cpu,
         echoes: result.fates.ok + result.fates.late,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::{bench, measurement::Settings, options::Bench};
+use super::super::{bench, measurement::Settings, options::Bench, variant::Variant};
 use crate::{
     config::{Mode, Protocol},
     report::error::{Exit, Failure},
@@ -15,7 +15,7 @@ const SPARE: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) protocol: Protocol,
-    pub(super) modes: Vec<Mode>,
+    pub(super) variants: Vec<Variant>,
     pub(super) rows: Vec<Row>,
     /// The highest number of connections that a server has at once.
     pub(super) connections: u32,
@@ -26,15 +26,15 @@ pub(super) struct Plan {
 /// A mode with so many idle connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    pub(super) mode: Mode,
+    pub(super) variant: Variant,
     pub(super) idle: u32,
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.idle {
-            0 => write!(f, "{}", self.mode),
-            idle => write!(f, "{} with {idle} idle", self.mode),
+            0 => write!(f, "{}", self.variant),
+            idle => write!(f, "{} with {idle} idle", self.variant),
         }
     }
 }
@@ -64,42 +64,42 @@ impl Plan {
                 "--hdr holds one distribution, and a comparison has several; use --save".to_owned(),
             ));
         }
-        let mut modes: Vec<Mode> = options.compare.clone().unwrap_or_default();
-        if modes.is_empty() {
-            modes = Mode::ALL.to_vec();
+        let mut variants = options.compare.clone().unwrap_or_default();
+        if variants.is_empty() {
+            variants = Mode::ALL.map(Variant::from).to_vec();
         }
         let mut idle = if options.idle.is_empty() { vec![0] } else { options.idle.clone() };
         idle.sort_unstable();
         idle.dedup();
         let mut plan = Plan {
             protocol,
-            modes: Vec::new(),
+            variants: Vec::new(),
             rows: Vec::new(),
             connections: options.connections.saturating_add(idle.last().copied().unwrap_or(0)),
             left_out: Vec::new(),
         };
-        for mode in modes {
-            if !plan.modes.contains(&mode) {
-                plan.add(mode, &idle, options.connections);
+        for variant in variants {
+            if !plan.variants.contains(&variant) {
+                plan.add(variant, &idle, options.connections);
             }
         }
         Ok(plan)
     }
 
-    fn add(&mut self, mode: Mode, idle: &[u32], connections: u32) {
-        let most = if self.protocol.is_stream() { most(mode) } else { None };
+    fn add(&mut self, variant: Variant, idle: &[u32], connections: u32) {
+        let most = if self.protocol.is_stream() { most(variant.mode) } else { None };
         let fits = |idle: &u32| most.is_none_or(|most| connections.saturating_add(*idle) <= most);
-        let of = self.modes.len();
+        let of = self.variants.len();
         for idle in idle {
             if fits(idle) {
-                self.rows.push(Row { mode, idle: *idle });
-                if self.modes.len() == of {
-                    self.modes.push(mode);
+                self.rows.push(Row { variant, idle: *idle });
+                if self.variants.len() == of {
+                    self.variants.push(variant);
                 }
                 continue;
             }
             let most = most.unwrap_or_default();
-            let row = Row { mode, idle: *idle };
+            let row = Row { variant, idle: *idle };
             self.left_out.push(format!(
                 "{row}: this mode serves {most} connection{} at most at once",
                 if most == 1 { "" } else { "s" }
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn all_modes_that_can_are_compared_if_none_is_named() {
         let one = plan("bench udp:// --compare").unwrap();
-        assert_eq!((one.protocol, one.modes.as_slice()), (Protocol::Udp, &Mode::ALL[..]));
+        assert_eq!((one.protocol, one.variants), (Protocol::Udp, Mode::ALL.map(Variant::from).to_vec()));
         let many = plan("bench --compare --connections 2").unwrap();
-        assert_eq!(many.modes, Mode::ALL[1..]);
+        assert_eq!(many.variants, Mode::ALL.map(Variant::from)[1..]);
         assert_eq!(many.left_out, ["iterative: this mode serves 1 connection at most at once"]);
     }
 

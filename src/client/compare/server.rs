@@ -12,12 +12,8 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{plan::Plan, processes::Processes};
-use crate::{
-    config::{Mode, Protocol},
-    socket::resolve::error_text,
-    sys::spawn,
-};
+use super::{super::variant::Variant, plan::Plan, processes::Processes};
+use crate::{config::Protocol, socket::resolve::error_text, sys::spawn};
 
 /// How long it may take to end. It has no connection left that it would wait for.
 const END: Duration = Duration::from_secs(5);
@@ -40,18 +36,18 @@ impl Daemon {
     ///
     /// # Errors
     /// Why it does not.
-    pub(super) fn start(plan: &Plan, mode: Mode) -> Result<Daemon, String> {
+    pub(super) fn start(plan: &Plan, variant: Variant) -> Result<Daemon, String> {
         let place = match plan.protocol {
             Protocol::Tcp => "tcp://127.0.0.1:0".to_owned(),
             Protocol::Udp => "udp://127.0.0.1:0".to_owned(),
             // A name of its own in the abstract namespace: there is no file to leave behind.
-            unix => format!("{unix}:@echod-compare-{}-{mode}", std::process::id()),
+            unix => format!("{unix}:@echod-compare-{}-{variant}", std::process::id()),
         };
         let limit = match plan.protocol.is_stream() {
-            true => format!("&max-connections={}", plan.limit(mode)),
+            true => format!("&max-connections={}", plan.limit(variant.mode)),
             false => String::new(),
         };
-        let listen = format!("{place}?mode={mode}{limit}");
+        let listen = format!("{place}?{}{limit}", variant.parameters());
         let arguments = ["--listen", &listen, "--announce", "--log-level", "error"];
         let mut child = spawn::start(&arguments).map_err(|error| error_text(&error))?;
         let mut announced = String::new();

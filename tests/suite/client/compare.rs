@@ -99,11 +99,14 @@ fn a_comparison_is_a_table_and_a_picture() {
 #[test]
 fn datagrams_and_unix_sockets_are_compared_too() {
     for url in ["udp://", "unix:", "unix-datagram:"] {
-        let finished = compare(&[url, "-o", "csv", "--compare", "epoll"]);
+        let finished = compare(&[url, "-o", "csv", "--compare", "epoll,epoll-edge"]);
         assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
-        let (headings, row) = finished.stdout.trim_end().split_once("\r\n").unwrap();
+        let [headings, level, edge] = finished.stdout.lines().collect::<Vec<_>>()[..] else {
+            panic!("{}", finished.stdout)
+        };
         assert!(headings.starts_with("url,model,mode,idle,"), "{headings}");
-        assert!(row.starts_with(url) && row.contains(",closed,epoll,0,"), "{row}");
+        assert!(level.starts_with(url) && level.contains(",closed,epoll,0,"), "{level}");
+        assert!(edge.starts_with(url) && edge.contains(",closed,epoll-edge,0,"), "{edge}");
     }
 }
 

@@ -109,7 +109,12 @@ fn server() -> Object<Server> {
         "server",
         "A server that the client started, all its processes together",
         vec![
-            always("mode", Form::Text, "Its concurrency mode", |s| Some(s.mode.as_str().into())),
+            always(
+                "mode",
+                Form::Text,
+                "Its concurrency mode; `epoll-edge` is epoll with trigger \"edge\"",
+                |s| Some(s.mode.as_str().into()),
+            ),
             always("idle", Form::Whole, "Silent connections that it held beside", |s| Some(s.idle.into())),
             maybe(
                 "cpu_ns",

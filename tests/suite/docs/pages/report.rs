@@ -44,7 +44,8 @@ pub(super) fn markdown() -> String {
         }
     }
     page.push_str(
-        "\n### probe\n\nA line of `--output jsonl`.\n\n| field | form | |\n|---|---|---|\n\
+        "\n### probe\n\nA line of `--output jsonl`. A probe has its line when its fate is known; one that is `lost` and is answered after all has \
+         a second line with the fate `late`, which replaces the first.\n\n| field | form | |\n|---|---|---|\n\
          | `url` | text | The target |\n\
          | `seq` | number | The number of the probe |\n\
          | `fate` | `ok`, `late`, `lost`, `refused`, `unsent` or `skipped` | What became of it |\n\
