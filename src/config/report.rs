@@ -50,11 +50,17 @@ impl Config {
 }
 
 impl Protocol {
-    /// How `address` is written in messages and after `--listen`: `tcp://[::1]:7`, `unix:/run/x.sock`, `unix:@name`.
+    /// How `address` is written in messages and after `--listen`: `tcp://[::1]:7`, `unix:/run/x.sock`, `unix:@name`. What means something
+    /// else in a URL is encoded in a path or a name, so that it leads to the same socket.
     pub fn url(self, address: &Address) -> String {
         match self {
             Self::Tcp | Self::Udp => format!("{self}://{address}"),
-            Self::Unix | Self::UnixDatagram => format!("{self}:{address}"),
+            Self::Unix | Self::UnixDatagram => {
+                let place = address.to_string().replace('%', "%25").replace('?', "%3F");
+                // Two slashes are taken for the beginning of a place, not for a part of it.
+                let begin = if place.starts_with("//") { "//" } else { "" };
+                format!("{self}:{begin}{place}")
+            }
         }
     }
 }

@@ -192,7 +192,7 @@ fn decode(url: &str, span: Range<usize>) -> Result<String, Misfit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{misfit::Found, source::Source};
+    use crate::config::{Environment, misfit::Found, source::Source};
 
     /// The rows of the table as `key=kind`, or the first thing that is wrong.
     fn rows(url: &str) -> Vec<String> {
@@ -258,5 +258,26 @@ error: a parameter without a value
         }
         let two = rows("tcp://h:7?mode=a&mode=b&nodelay");
         assert_eq!(two[0].matches("error: ").count(), 2, "{two:?}");
+    }
+
+    #[test]
+    fn the_url_of_an_address_leads_back_to_it() {
+        for url in [
+            "unix:/run/echod.sock",
+            "unix:@name",
+            "unix:/tmp/%3F%25%2541",
+            "unix-datagram:@%25%3Fmode=epoll",
+            "unix:////tmp/x",
+            "udp://[fe80::1%lo]:7",
+        ] {
+            let read = |url: &str| {
+                let loaded = crate::config::load_url("--listen", url, &Environment::default()).unwrap();
+                let listener = &loaded.config.listeners[0];
+                (listener.protocol, listener.address[0].clone())
+            };
+            let (protocol, address) = read(url);
+            assert_eq!(protocol.url(&address), url);
+            assert_eq!(read(&protocol.url(&address)), (protocol, address));
+        }
     }
 }
