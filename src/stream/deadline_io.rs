@@ -8,11 +8,12 @@
 //! call is repeated.
 
 use std::{
-    io::{self, ErrorKind},
+    io,
     ops::Range,
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use socket2::Socket;
 
 use crate::{
@@ -47,8 +48,6 @@ pub(super) struct DeadlineIo<'a> {
     began: Option<Instant>,
     /// Calls left before the clock is read.
     calls: u32,
-    /// Whether the call was interrupted, and the kernel's time-out may be what was left.
-    interrupted: bool,
     reached: Option<ReachedLimit>,
 }
 
@@ -68,7 +67,7 @@ impl<'a> DeadlineIo<'a> {
         opened: Instant,
     ) -> Self {
         let mut deadline_io = DeadlineIo {
-            transport: SocketTransport::interruptible(socket, scratch),
+            transport: SocketTransport::new(socket, scratch),
             socket,
             idle: settings.idle_timeout,
             end: settings.max_lifetime.map(|time| opened + time),
@@ -76,7 +75,6 @@ impl<'a> DeadlineIo<'a> {
             armed: [Duration::MAX; 2],
             began: None,
             calls: 0,
-            interrupted: false,
             reached: None,
         };
         let part = settings.max_lifetime.map(|time| time / (4 * CALLS));
@@ -117,28 +115,49 @@ impl<'a> DeadlineIo<'a> {
         let _ = self.socket.set_nonblocking(true);
     }
 
-    /// Makes a call that may wait, and repeats it while it ends before a limit is reached: with the kernel's time-out, or
-    /// interrupted.
+    /// Makes a call that may wait.
     fn wait(
         &mut self,
         side: Side,
-        mut call: impl FnMut(&mut SocketTransport<'a>) -> io::Result<Option<usize>>,
+        mut call: impl FnMut(&mut SocketTransport<'a>) -> Result<usize, Errno>,
     ) -> io::Result<Option<usize>> {
         if self.reached.is_some() || !self.begin(side) {
             return Ok(None);
         }
+        match call(&mut self.transport) {
+            Ok(n) => Ok(Some(n)),
+            Err(error) => self.wait_again(side, error, call),
+        }
+    }
+
+    /// Repeats a call that failed with `error`, while it ends before a limit is reached: with the kernel's time-out, or
+    /// interrupted. Apart, because hardly any call of a busy connection fails.
+    #[cold]
+    fn wait_again(
+        &mut self,
+        side: Side,
+        mut error: Errno,
+        mut call: impl FnMut(&mut SocketTransport<'a>) -> Result<usize, Errno>,
+    ) -> io::Result<Option<usize>> {
+        let mut interrupted = false;
         let outcome = loop {
-            match call(&mut self.transport) {
-                Ok(None) if self.goes_on(side) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {
-                    if !self.resumes(side) {
-                        break Ok(None);
-                    }
+            let goes_on = match error {
+                Errno::AGAIN => self.goes_on(side),
+                Errno::INTR => {
+                    interrupted = true;
+                    self.resumes(side)
                 }
-                outcome => break outcome,
+                error => break Err(error.into()),
+            };
+            if !goes_on {
+                break Ok(None);
+            }
+            match call(&mut self.transport) {
+                Ok(n) => break Ok(Some(n)),
+                Err(next) => error = next,
             }
         };
-        if self.interrupted {
+        if interrupted {
             self.recover(side);
         }
         outcome
@@ -208,7 +227,6 @@ impl<'a> DeadlineIo<'a> {
             return true;
         }
         let now = Instant::now();
-        self.interrupted = true;
         // Without a reading of the clock, the time until now does not count: the idle time-out at most doubles.
         let began = *self.began.get_or_insert(now);
         let idle = self.idle_left(began, now);
@@ -218,7 +236,7 @@ impl<'a> DeadlineIo<'a> {
     /// After an interruption: for the next call the kernel's time-out is the idle time-out again. With a deadline, the next call
     /// begins with a look at the clock.
     fn recover(&mut self, side: Side) {
-        (self.interrupted, self.began) = (false, None);
+        self.began = None;
         if let (Some(idle), None) = (self.idle, self.deadline()) {
             self.arm(side, idle);
         }
@@ -259,7 +277,7 @@ impl<'a> DeadlineIo<'a> {
 
 impl Transport for DeadlineIo<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        self.wait(Side::Receive, |transport| transport.receive())
+        self.wait(Side::Receive, |transport| transport.receive_once())
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
@@ -271,11 +289,11 @@ impl Transport for DeadlineIo<'_> {
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        self.wait(Side::Send, |transport| transport.send(part.clone()))
+        self.wait(Side::Send, |transport| transport.send_once(part.clone()))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        self.wait(Side::Send, |transport| transport.send_kept(bytes))
+        self.wait(Side::Send, |transport| transport.send_kept_once(bytes))
     }
 
     fn end(&mut self) -> io::Result<()> {

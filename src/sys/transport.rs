@@ -57,41 +57,43 @@ pub trait Transport {
 pub struct SocketTransport<'a> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
-    /// Whether calls that a signal interrupted are repeated.
-    repeats: bool,
 }
 
 impl<'a> SocketTransport<'a> {
     /// A transport with `scratch` as its buffer.
     pub fn new(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        SocketTransport { socket, scratch, repeats: true }
+        SocketTransport { socket, scratch }
     }
 
-    /// A transport whose calls may also fail with EINTR, for a socket with time-outs: when a call is repeated, the kernel counts
-    /// from the start.
-    pub fn interruptible(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        SocketTransport { socket, scratch, repeats: false }
+    /// As [`Transport::receive`], but made once: for a socket with time-outs, of which the kernel counts the whole again when an
+    /// interrupted call is repeated.
+    ///
+    /// # Errors
+    /// As recv(2).
+    pub fn receive_once(&mut self) -> Result<usize, Errno> {
+        recv(self.socket, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n)
     }
 
-    /// `None` if the call would block.
-    fn unless_blocked(
-        &mut self,
-        mut call: impl FnMut(&mut Self) -> Result<usize, Errno>,
-    ) -> io::Result<Option<usize>> {
-        loop {
-            match call(self) {
-                Ok(n) => return Ok(Some(n)),
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR) if self.repeats => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+    /// As [`Transport::send`], but made once.
+    ///
+    /// # Errors
+    /// As send(2).
+    pub fn send_once(&mut self, part: Range<usize>) -> Result<usize, Errno> {
+        send(self.socket, &self.scratch[part], SendFlags::NOSIGNAL)
+    }
+
+    /// As [`Transport::send_kept`], but made once.
+    ///
+    /// # Errors
+    /// As send(2).
+    pub fn send_kept_once(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        send(self.socket, bytes, SendFlags::NOSIGNAL)
     }
 }
 
 impl Transport for SocketTransport<'_> {
     fn receive(&mut self) -> io::Result<Option<usize>> {
-        self.unless_blocked(|own| recv(own.socket, &mut *own.scratch, RecvFlags::empty()).map(|(n, _)| n))
+        unless_blocked(|| self.receive_once())
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
@@ -107,14 +109,26 @@ impl Transport for SocketTransport<'_> {
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        self.unless_blocked(|own| send(own.socket, &own.scratch[part.clone()], SendFlags::NOSIGNAL))
+        unless_blocked(|| self.send_once(part.clone()))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        self.unless_blocked(|own| send(own.socket, bytes, SendFlags::NOSIGNAL))
+        unless_blocked(|| self.send_kept_once(bytes))
     }
 
     fn end(&mut self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
+    }
+}
+
+/// Repeats a call that a signal interrupted; `None` if it would block.
+fn unless_blocked(mut call: impl FnMut() -> Result<usize, Errno>) -> io::Result<Option<usize>> {
+    loop {
+        match call() {
+            Ok(n) => return Ok(Some(n)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
