@@ -22,7 +22,7 @@ use crate::{
     access::slots::ConnectionSlots,
     report::logging,
     socket::listener::Listener,
-    sys::{alarm, interrupt, worker_state::WorkerState},
+    sys::{alarm::Alarm, interrupt, worker_state::WorkerState},
 };
 
 pub use crate::serve::linger::{LingerList, MOST as MOST_LINGER};
@@ -136,11 +136,8 @@ impl<'a> ListenerSet<'a> {
         if !self.blocks {
             return call();
         }
-        let guarded = || interrupt::with_fd_guard(self.sockets[0].as_fd(), call);
-        match self.log {
-            Some(due) => alarm::with_alarm(time_to(due), guarded),
-            None => guarded(),
-        }
+        let _alarm = self.log.map(|due| Alarm::set(time_to(due)));
+        interrupt::with_fd_guard(self.sockets[0].as_fd(), call)
     }
 
     /// Whether a blocking socket has become non-blocking because this worker is to stop.
@@ -176,10 +173,10 @@ impl<'a> ListenerSet<'a> {
             if self.is_over(interrupt::is_interrupted()) {
                 return Ready::Closed;
             }
-            if log.is_some() {
+            self.log = log.and_then(|_| {
                 logging::catch_up();
-            }
-            self.log = log.and_then(|_| logging::due_in_worker());
+                logging::due_in_worker()
+            });
             return Ready::Socket(self.sockets[0]);
         }
         if self.slots.is_exhausted() {

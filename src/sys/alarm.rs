@@ -27,19 +27,18 @@ pub fn on() {
 
 extern "C" fn nothing(_: c_int) {}
 
-/// Runs `work`; a system call in it that still blocks `after` this time ends with EINTR, however late it began.
-pub fn with_alarm<T>(after: Duration, work: impl FnOnce() -> T) -> T {
-    let after = after.max(SHORTEST);
-    // Again and again: a signal just before the call is lost.
-    set(after);
-    let _armed = Armed;
-    work()
+/// While it lives, a system call that still blocks after the time ends with EINTR, however late it began.
+pub struct Alarm(());
+
+impl Alarm {
+    /// An alarm `after` this time, and then again and again: a signal just before the call is lost.
+    pub fn set(after: Duration) -> Alarm {
+        set(after.max(SHORTEST));
+        Alarm(())
+    }
 }
 
-/// Disarms the timer on drop, so also when the work panics.
-struct Armed;
-
-impl Drop for Armed {
+impl Drop for Alarm {
     fn drop(&mut self) {
         set(Duration::ZERO);
     }
@@ -96,10 +95,11 @@ mod tests {
             signals.add(Signal::SIGALRM);
             let socket = UdpSocket::bind("127.0.0.1:0");
             let (Ok(()), Ok(socket)) = (signals.thread_unblock(), socket) else { return 1 };
-            let receive = || recv(socket.as_raw_fd(), &mut [0; 8], MsgFlags::empty());
-            if with_alarm(Duration::ZERO, receive) != Err(Errno::EINTR) {
+            let alarm = Alarm::set(Duration::ZERO);
+            if recv(socket.as_raw_fd(), &mut [0; 8], MsgFlags::empty()) != Err(Errno::EINTR) {
                 return 2;
             }
+            drop(alarm);
             // SAFETY: `itimerval` is plain data for which all zeroes is a valid value, and it lives through the call.
             let mut left: libc::itimerval = unsafe { std::mem::zeroed() };
             // SAFETY: as above.
