@@ -237,8 +237,7 @@ fn start(
     if let Some(report) = report.take() {
         report.ready();
     }
-    // Failure costs only memory.
-    let _ = code::forget();
+    code::forget();
     let to_manager = (manager, store);
     let supervisor = Supervisor::new(
         cli,
