@@ -44,11 +44,23 @@ impl Observed {
                 self.reload = LastReload { successful: true, success_time, refused: None };
             }
             Err(failure) => {
-                let first = failure.plain().lines().next().unwrap_or_default().to_owned();
                 self.reload.successful = false;
-                self.reload.refused = Some(first);
+                self.reload.refused = Some(in_a_line(failure.plain()));
             }
         }
+    }
+}
+
+/// The first fault with its place, and how many more there are.
+fn in_a_line(faults: &str) -> String {
+    let mut lines = faults.lines();
+    let first = lines.next().unwrap_or_default();
+    let place = lines.next().and_then(|line| line.trim_start().strip_prefix("--> "));
+    let place = place.map_or_else(String::new, |place| format!("{place}: "));
+    let fault = first.strip_prefix("error: ").unwrap_or(first);
+    match lines.filter(|line| line.starts_with("error: ")).count() {
+        0 => format!("{place}{fault}"),
+        more => format!("{place}{fault} (and {more} more)"),
     }
 }
 
@@ -112,4 +124,20 @@ fn id(pid: nix::unistd::Pid) -> u32 {
 
 fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_a_line;
+
+    #[test]
+    fn the_first_fault_is_told_with_its_place() {
+        assert_eq!(in_a_line("cannot read x: no such file"), "cannot read x: no such file");
+        let one = "error: unknown key `a`\n  --> x.toml:3:1\n  |\n3 | a = 1\n";
+        assert_eq!(in_a_line(one), "x.toml:3:1: unknown key `a`");
+        assert_eq!(
+            in_a_line(&format!("{one}\nerror: b\n\nerror: c\n")),
+            "x.toml:3:1: unknown key `a` (and 2 more)"
+        );
+    }
 }

@@ -78,10 +78,11 @@ fn a_refused_reload_is_told_and_the_listeners_stay_ready() {
     let listeners = listener("it", "tcp", "");
     let daemon = observed(&listeners);
     assert_eq!(status(&daemon)["reload"]["successful"], true);
-    daemon.reload("nonsense");
+    daemon.reload("nonsense = 1");
     let seen = status(&daemon);
     assert_eq!(seen["reload"]["successful"], false);
-    assert!(seen["reload"]["refused"].as_str().is_some_and(|why| !why.is_empty()), "{seen}");
+    let why = seen["reload"]["refused"].as_str().unwrap();
+    assert!(why.ends_with(".toml:1:1: unknown key `nonsense`"), "{why}");
     assert_eq!(get(&daemon, "/readyz").status, 200);
     daemon.reload(&format!("{}{listeners}", super::OBSERVE));
     assert_eq!(status(&daemon)["reload"]["successful"], true);
