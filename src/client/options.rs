@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::{help, target::Families, variant::Variant};
 
-/// The options of `echod ping`.
+// No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::PING)]
 pub struct Ping {
@@ -47,7 +48,8 @@ pub struct Ping {
     pub common: Common,
 }
 
-/// The options of `echod bench`.
+// No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::BENCH)]
 pub struct Bench {
@@ -112,7 +114,8 @@ pub struct Bench {
     pub common: Common,
 }
 
-/// The options of `echod selftest`.
+// No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::SELFTEST)]
 pub struct Selftest {
@@ -129,7 +132,8 @@ pub struct Selftest {
     pub targets: Vec<String>,
 }
 
-/// What `ping` and `bench` have in common.
+// What `ping` and `bench` have in common. No doc comment, as above.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 pub struct Common {
     /// Only IPv4 addresses of a name

@@ -88,6 +88,7 @@ pub struct Cli {
 
 /// What to do instead of serving.
 #[derive(Clone, Debug, Subcommand)]
+#[command(defer = true)] // Options are defined when their command is asked for: a daemon would hold all in memory.
 pub enum Command {
     /// Explain decision by decision whether a listener admits a client
     ///
@@ -132,7 +133,7 @@ pub enum Command {
     Metrics(observe::options::MetricsOptions),
 }
 
-/// The question that `explain` answers.
+#[allow(missing_docs)] // A doc comment would stand in the help in place of the command's.
 #[derive(Args, Clone, Debug)]
 pub struct Explain {
     /// Read the listeners from a TOML file

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 
 use super::help;
 
-/// Which daemon is observed.
+// Which daemon is observed. No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug, Default)]
 pub struct WhichDaemon {
     /// The configuration of the daemon, whose [observe] says where its endpoint is
@@ -20,7 +21,8 @@ pub struct WhichDaemon {
     pub address: Option<String>,
 }
 
-/// `echod status`.
+// `echod status`. No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::STATUS)]
 pub struct StatusOptions {
@@ -42,7 +44,8 @@ pub enum StatusOutput {
     Json,
 }
 
-/// `echod top`.
+// `echod top`. No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 #[command(after_help = help::TOP)]
 pub struct TopOptions {
@@ -93,7 +96,8 @@ pub enum Sort {
     Idle,
 }
 
-/// `echod metrics`.
+// `echod metrics`. No doc comment: it would stand in the help in place of the command's.
+#[allow(missing_docs)]
 #[derive(Args, Clone, Debug)]
 pub struct MetricsOptions {
     /// List every metric: its name, type, labels, and what it says

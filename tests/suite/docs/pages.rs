@@ -74,10 +74,22 @@ fn generated_files_are_what_the_source_makes_them() {
     );
 }
 
+/// The command line with the options of its commands, which are defined when a command is asked for.
+fn definition() -> clap::Command {
+    let mut command = Cli::command();
+    command.build();
+    command
+}
+
+/// The commands, without the help that every command line has.
+fn commands(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|sub| sub.get_name() != "help")
+}
+
 /// Every option that the definition has, those of commands too.
 #[test]
 fn every_option_is_in_the_help_and_the_manual() {
-    let mut command = Cli::command();
+    let mut command = definition();
     let mut texts = vec![(command.clone(), command.render_long_help().to_string())];
     texts.extend(command.get_subcommands_mut().map(|sub| (sub.clone(), sub.render_long_help().to_string())));
     let mut options = 0;
@@ -237,7 +249,7 @@ fn offering_urls(command: clap::Command) -> clap::Command {
 
 fn completions(shell: Shell) -> String {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut offering_urls(Cli::command()), "echod", &mut text);
+    clap_complete::generate(shell, &mut offering_urls(definition()), "echod", &mut text);
     let text = String::from_utf8(text).unwrap();
     match shell {
         Shell::Bash => text.replace("complete -F _echod ", "complete -F _echod_urls ") + BASH_URLS,
@@ -248,7 +260,7 @@ fn completions(shell: Shell) -> String {
 
 /// What stands without an option, of which the generator for fish knows nothing.
 fn fish_urls() -> String {
-    let command = Cli::command();
+    let command = definition();
     let has_url = |sub: &&clap::Command| sub.get_positionals().any(is_url);
     let line = |sub: &clap::Command| {
         let name = sub.get_name();

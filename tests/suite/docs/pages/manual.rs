@@ -3,11 +3,10 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, CommandFactory};
+use clap::Arg;
 use clap_mangen::Man;
-use echod::command::cli::Cli;
 
-use super::{read, root};
+use super::{commands, definition, read, root};
 
 /// What neither the options nor the tables of the help say.
 const FILES: &str = "\
@@ -53,7 +52,7 @@ const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 /// The whole page.
 pub(super) fn page() -> String {
     // Headings are for the help; here all options are one section.
-    let command = Cli::command()
+    let command = definition()
         .subcommand_value_name("COMMAND")
         .mut_args(|option| values_in_words(option).help_heading(None::<&str>));
     let man = man(command.clone(), "echod", "8");
@@ -65,7 +64,7 @@ pub(super) fn page() -> String {
     page += &rendered(|page| man.render_description_section(page));
     page += &rendered(|page| man.render_options_section(page));
     page.push_str(".SH COMMANDS\n");
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+    for sub in commands(&command).filter(|sub| !sub.is_hide_set()) {
         page.push_str(&match has_page(sub) {
             true => short(sub),
             false => of_command(sub),
@@ -81,7 +80,7 @@ pub(super) fn page() -> String {
     }
     let _ = write!(page, ".SH FILES\n{FILES}.SH EXAMPLES\n{}", entries(&help, "Examples"));
     let _ = write!(page, ".SH \"CONFORMING TO\"\n{CONFORMING}.SH \"SEE ALSO\"\n");
-    for sub in command.get_subcommands().filter(|sub| has_page(sub)) {
+    for sub in commands(&command).filter(|sub| has_page(sub)) {
         let _ = writeln!(page, ".BR echod\\-{} (1),", sub.get_name());
     }
     page + SEE
@@ -89,8 +88,8 @@ pub(super) fn page() -> String {
 
 /// The pages of the commands that have one: their files, and their text.
 pub(super) fn of_client() -> Vec<(String, String)> {
-    let command = Cli::command();
-    let commands = command.get_subcommands().filter(|sub| has_page(sub));
+    let command = definition();
+    let commands = commands(&command).filter(|sub| has_page(sub));
     commands.map(|sub| (format!("man/echod-{}.1", sub.get_name()), client_page(sub))).collect()
 }
 
@@ -124,7 +123,7 @@ fn client_page(command: &clap::Command) -> String {
     let _ = write!(page, ".SH EXAMPLES\n{}", entries(&help, "Examples"));
     let _ = write!(page, ".SH \"EXIT STATUS\"\n{}", entries(&help, "Exit codes"));
     page.push_str(".SH \"SEE ALSO\"\n");
-    for other in Cli::command().get_subcommands().filter(|other| has_page(other)) {
+    for other in commands(&definition()).filter(|other| has_page(other)) {
         if other.get_name() != command.get_name() {
             let _ = writeln!(page, ".BR echod\\-{} (1),", other.get_name());
         }

@@ -2,15 +2,14 @@
 
 use std::fmt::Write;
 
-use clap::{Arg, Command, CommandFactory};
-use echod::{
-    command::cli::Cli,
-    report::{
-        log_event::{FIELDS, LogEvent},
-        refusal_reason::RefusalReason,
-        stats::COUNTERS,
-    },
+use clap::{Arg, Command};
+use echod::report::{
+    log_event::{FIELDS, LogEvent},
+    refusal_reason::RefusalReason,
+    stats::COUNTERS,
 };
+
+use super::{commands, definition};
 
 /// The first lines of every page.
 pub(super) fn begin(title: &str) -> String {
@@ -21,7 +20,7 @@ pub(super) fn begin(title: &str) -> String {
 
 /// Every option and command, and the tables of `echod --help` but for the exit codes.
 pub(super) fn command_line() -> String {
-    let command = Cli::command();
+    let command = definition();
     let mut page = begin("Command line");
     page.push_str("As `echod --help` and echod(8) have it.\n\n");
     let mut headings: Vec<&str> = Vec::new();
@@ -36,7 +35,7 @@ pub(super) fn command_line() -> String {
         page.push_str(&options(shown(&command).filter(under)));
     }
     page.push_str("## Commands\n\n");
-    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+    for sub in commands(&command).filter(|sub| !sub.is_hide_set()) {
         let about = sub.get_long_about().or_else(|| sub.get_about()).unwrap();
         let _ = writeln!(page, "### echod {}\n\n{about}\n", sub.get_name());
         page.push_str(&options(shown(sub)));
@@ -67,11 +66,11 @@ pub(super) fn metrics() -> String {
 
 /// The tables of exit codes: that of the daemon, and those of the commands that have their own.
 pub(super) fn exit_codes() -> String {
-    let command = Cli::command();
+    let command = definition();
     let mut page = begin("Exit codes");
     page.push_str("Those of sysexits(3). [Troubleshooting](../operate/troubleshooting.md#by-exit-code) says what to do.\n\n");
     page.push_str(&codes(&command.get_after_long_help().unwrap().to_string()));
-    for sub in command.get_subcommands() {
+    for sub in commands(&command) {
         if let Some(help) = sub.get_after_help() {
             let _ = write!(page, "\n## echod {}\n\n{}", sub.get_name(), codes(&help.to_string()));
         }
@@ -134,7 +133,8 @@ pub(super) fn log_events() -> String {
 }
 
 fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|option| !option.is_hide_set())
+    let every_command_has = |option: &Arg| ["help", "version"].contains(&option.get_id().as_str());
+    command.get_arguments().filter(move |option| !option.is_hide_set() && !every_command_has(option))
 }
 
 /// A table of options; the paragraphs of a long help follow each other in one cell.
