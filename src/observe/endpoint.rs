@@ -298,6 +298,8 @@ impl EndpointLoop {
         }
         // The workers are pinged already for those that have waited before.
         let ping = self.clients.iter().any(|client| client.is_new() && client.pings());
+        let about = self.clients.iter().filter(|client| client.is_new()).filter_map(Client::about);
+        let about: Vec<_> = about.cloned().collect();
         self.asked += 1;
         self.is_asking = true;
         let (asked, snapshots, waker) = (self.asked, self.snapshots.clone(), Arc::clone(&self.waker));
@@ -307,7 +309,7 @@ impl EndpointLoop {
             let _ = snapshots.send(seen);
             let _ = waker.write(1);
         });
-        (self.ask)(SnapshotRequest { ping, answer });
+        (self.ask)(SnapshotRequest { ping, clients: about, answer });
     }
 
     /// When to look again for the sake of workers that had not responded.

@@ -47,12 +47,21 @@ pub enum Route {
     Healthz,
     /// `/readyz`: whether it is ready for clients.
     Readyz,
+    /// `/explain`: what the listeners know of one client.
+    Explain,
 }
 
 impl Route {
     /// All of them.
-    pub const ALL: [Route; 6] =
-        [Route::Page, Route::Metrics, Route::Status, Route::Connections, Route::Healthz, Route::Readyz];
+    pub const ALL: [Route; 7] = [
+        Route::Page,
+        Route::Metrics,
+        Route::Status,
+        Route::Connections,
+        Route::Healthz,
+        Route::Readyz,
+        Route::Explain,
+    ];
 
     /// Its path.
     pub fn path(self) -> &'static str {
@@ -63,6 +72,7 @@ impl Route {
             Route::Connections => "/connections",
             Route::Healthz => "/healthz",
             Route::Readyz => "/readyz",
+            Route::Explain => "/explain",
         }
     }
 

@@ -3,18 +3,53 @@
 use serde::Serialize;
 
 use super::{
-    connections, health,
+    connections,
+    explain::ClientQuery,
+    health,
     http::{HttpRequest, HttpResponse, Status},
     metrics::{self, Format},
     page,
     requests::{Route, Seen},
+    snapshot::Snapshot,
 };
 
 /// How many connections `/connections` lists; it tells how many there are.
 const MOST_CONNECTIONS: usize = 200;
 
+/// The client that is asked about, if the route is about one.
+///
+/// # Errors
+/// What is wrong with the query, and what to write.
+pub fn client(route: Route, request: &HttpRequest) -> Result<Option<ClientQuery>, String> {
+    match route {
+        Route::Explain => ClientQuery::parse(&request.query).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The response about a client.
+fn explain(client: &ClientQuery, seen: &Snapshot) -> Option<HttpResponse> {
+    let (_, answer) = seen.clients.iter().find(|(query, _)| query == client)?;
+    Some(match &client.listener {
+        Some(name) if !seen.listeners.iter().any(|listener| listener.name == *name) => {
+            let names: Vec<_> =
+                seen.listeners.iter().map(|listener| format!("\"{}\"", listener.name)).collect();
+            let (name, names) = (name.escape_debug(), names.join(", "));
+            let text = format!("there is no listener \"{name}\"; ask about one of {names}\n");
+            HttpResponse::text(Status::NotFound, text)
+        }
+        _ => json(answer),
+    })
+}
+
 /// The response, once the daemon was seen. `None` if a later look may tell better: a worker has not responded yet.
-pub fn answer(route: Route, request: &HttpRequest, seen: &Seen<'_>, is_last: bool) -> Option<HttpResponse> {
+pub fn answer(
+    route: Route,
+    request: &HttpRequest,
+    client: Option<&ClientQuery>,
+    seen: &Seen<'_>,
+    is_last: bool,
+) -> Option<HttpResponse> {
     let daemon = seen.daemon;
     let judged = |ailments: Vec<String>| match ailments.is_empty() {
         true => HttpResponse::text(Status::Ok, "ok\n"),
@@ -35,6 +70,7 @@ pub fn answer(route: Route, request: &HttpRequest, seen: &Seen<'_>, is_last: boo
                 format!("the kernel does not list connections: {error}\n"),
             ),
         }),
+        Route::Explain => explain(client?, daemon),
         Route::Healthz => {
             let ailments = health::ailments(daemon);
             (is_last || ailments.is_empty()).then(|| judged(ailments))
@@ -79,6 +115,6 @@ fn json(value: &impl Serialize) -> HttpResponse {
             let body = body + "\n";
             HttpResponse { status: Status::Ok, kind: "application/json", headers: Vec::new(), body }
         }
-        Err(error) => HttpResponse::text(Status::Unavailable, format!("cannot tell the status: {error}\n")),
+        Err(error) => HttpResponse::text(Status::Unavailable, format!("cannot tell it: {error}\n")),
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::explain::{ClientAnswer, ClientQuery};
 use crate::report::stats::Totals;
 
 /// The daemon at one moment.
@@ -28,6 +29,9 @@ pub struct Snapshot {
     pub processes: Vec<u32>,
     /// The listeners, in the order of the configuration.
     pub listeners: Vec<ListenerView>,
+    /// What is known of the clients that were asked about. `/status` does not have it.
+    #[serde(skip)]
+    pub clients: Vec<(ClientQuery, ClientAnswer)>,
 }
 
 /// How a configuration was taken.
@@ -89,6 +93,8 @@ pub enum State {
 pub struct SnapshotRequest {
     /// Whether to ping the workers, so that a later snapshot tells whether they respond.
     pub ping: bool,
+    /// The clients that the snapshot tells of.
+    pub clients: Vec<ClientQuery>,
     /// Takes the snapshot.
     pub answer: Box<dyn FnOnce(Snapshot) + Send>,
 }

@@ -7,11 +7,16 @@ use std::{
 
 use super::{Supervisor, watchdog::Watchdog};
 use crate::{
-    config::Workers,
+    access::sources::SourceKey,
+    config::{self, Protocol, ProxyProtocol, Workers},
     daemon::running_listener::RunningListener,
-    observe::snapshot::{LastReload, ListenerView, Snapshot, SnapshotRequest, State},
+    observe::{
+        explain::{ClientAnswer, ClientQuery, ClientView},
+        snapshot::{LastReload, ListenerView, Snapshot, SnapshotRequest, State},
+    },
     report::{error::Failure, stats::Totals},
     socket::listener::Listener,
+    sys::clock,
 };
 
 /// What is remembered for those who look.
@@ -71,7 +76,13 @@ impl Supervisor<'_> {
             self.running_listeners.iter().filter(|s| !s.has_ended()).for_each(RunningListener::ping);
             self.watchdog.iter_mut().for_each(Watchdog::pinged_beside);
         }
-        (ask.answer)(self.snapshot());
+        let now = clock::now();
+        let clients = ask.clients.into_iter().map(|query| {
+            let answer = self.known_of(&query, now);
+            (query, answer)
+        });
+        let clients = clients.collect();
+        (ask.answer)(Snapshot { clients, ..self.snapshot() });
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -87,7 +98,23 @@ impl Supervisor<'_> {
             sandbox: self.sandbox.layers().to_vec(),
             processes: self.running_listeners.iter().filter_map(RunningListener::process).map(id).collect(),
             listeners: current.map(|running| self.view(running)).collect(),
+            clients: Vec::new(),
         }
+    }
+
+    /// What the listeners know of a client.
+    fn known_of(&self, query: &ClientQuery, now: u64) -> ClientAnswer {
+        let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
+        let asked = current.filter(|running| {
+            let is_wanted = query.listener.as_ref().is_none_or(|name| name == running.name());
+            is_wanted && may_have(running.settings(), query.source)
+        });
+        let view = |running: &RunningListener| ClientView {
+            listener: running.name().to_owned(),
+            protocol: running.settings().protocol.to_string(),
+            state: running.access().look(query.source, query.port, now),
+        };
+        ClientAnswer { source: query.to_string(), listeners: asked.map(view).collect() }
     }
 
     /// A listener, with what earlier generations of it still serve.
@@ -115,6 +142,15 @@ impl Supervisor<'_> {
             limit: settings.max_connections,
             totals,
         }
+    }
+}
+
+/// Whether a listener may have such a client: users come to a unix socket, addresses to the others and through proxies.
+fn may_have(settings: &config::Listener, source: SourceKey) -> bool {
+    let is_local = matches!(settings.protocol, Protocol::Unix | Protocol::UnixDatagram);
+    match source {
+        SourceKey::User(_) => is_local,
+        SourceKey::Ip(_) => !is_local || settings.proxy_protocol != ProxyProtocol::Off,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use socket2::Socket;
 
 use crate::observe::{
+    explain::ClientQuery,
     http::{self, HttpRequest, HttpResponse, LONGEST_REQUEST, Misrequest, Status},
     requests::{RequestCounts, Route, Seen},
     routes,
@@ -37,6 +38,8 @@ enum State {
     Waiting {
         route: Route,
         request: HttpRequest,
+        /// The client that is asked about.
+        about: Option<ClientQuery>,
         /// The number of the snapshot that is asked for on its behalf.
         ask: Option<u64>,
     },
@@ -96,6 +99,11 @@ impl Client {
         matches!(self.state, State::Waiting { route, .. } if route.pings())
     }
 
+    /// The client that its request is about.
+    pub(super) fn about(&self) -> Option<&ClientQuery> {
+        if let State::Waiting { about, .. } = &self.state { about.as_ref() } else { None }
+    }
+
     /// Notes that snapshot `number` is asked for on its behalf, if it waits for one.
     pub(super) fn is_asked_for(&mut self, number: u64) {
         if let State::Waiting { ask: ask @ None, .. } = &mut self.state {
@@ -122,10 +130,10 @@ impl Client {
 
     /// Answers its request by what was seen: nothing, if the supervisor has not answered yet.
     pub(super) fn answer(&mut self, seen: Option<&Seen<'_>>, now: Instant, counts: &mut RequestCounts) {
-        let State::Waiting { route, request, .. } = &self.state else { return };
+        let State::Waiting { route, request, about, .. } = &self.state else { return };
         let is_last = self.deadline <= now;
         let response = match seen {
-            Some(seen) => routes::answer(*route, request, seen, is_last),
+            Some(seen) => routes::answer(*route, request, about.as_ref(), seen, is_last),
             None if is_last => {
                 Some(HttpResponse::text(Status::Unavailable, "the supervisor does not answer\n"))
             }
@@ -181,7 +189,13 @@ impl Client {
                 }
                 Ok(request) => {
                     match Route::of(&request.path) {
-                        Some(route) => self.state = State::Waiting { route, request, ask: None },
+                        Some(route) => match routes::client(route, &request) {
+                            Ok(about) => self.state = State::Waiting { route, request, about, ask: None },
+                            Err(wrong) => {
+                                let response = HttpResponse::text(Status::BadRequest, wrong + "\n");
+                                self.respond(Some(route), &response, request.is_head, counts);
+                            }
+                        },
                         None => self.respond(None, &routes::nothing_here(), request.is_head, counts),
                     }
                     return;
