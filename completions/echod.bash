@@ -231,7 +231,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__explain)
-            opts="-c -l -h --config --listen --listener --from --proxy --help"
+            opts="-c -l -h --config --listen --listener --from --proxy --live --address --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -262,6 +262,10 @@ _echod() {
                     return 0
                     ;;
                 --proxy)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --address)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

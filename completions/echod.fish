@@ -73,6 +73,8 @@ unix-datagram:\t''"
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The proxy that forwards it (PROXY protocol): an address; for a unix socket a user' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l address -d 'The endpoint of the daemon, if not that of the configuration: 127.0.0.1:9862, or the path of its socket file' -r
+complete -c echod -n "__fish_echod_using_subcommand explain" -l live -d 'Ask the running daemon too: what the client has open, what its rates leave, and whether it is refused now'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand ping" -s c -l count -d 'Send so many probes, then stop; without it, until Ctrl-C' -r
 complete -c echod -n "__fish_echod_using_subcommand ping" -s i -l interval -d 'Time between probes; a number without unit is in seconds' -r

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
-    ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand,
     builder::{PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
     parser::ValueSource,
@@ -16,6 +16,9 @@ use crate::config::{Inputs, Log, LogFormat, LogLevel, LogTarget};
 use crate::observe;
 
 mod advice;
+mod question;
+
+pub use question::Explain;
 
 /// A standalone echo daemon: tcp, udp and unix sockets, each with its own concurrency mode and service.
 ///
@@ -131,30 +134,6 @@ pub enum Command {
     /// Print the metrics of a running daemon, or the list of them
     #[cfg(feature = "observe")]
     Metrics(observe::options::MetricsOptions),
-}
-
-#[allow(missing_docs)] // A doc comment would stand in the help in place of the command's.
-#[derive(Args, Clone, Debug)]
-pub struct Explain {
-    /// Read the listeners from a TOML file
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-
-    /// A listener written as a URL, beside those of the file; may be repeated
-    #[arg(short, long, value_name = "URL")]
-    pub listen: Vec<String>,
-
-    /// The listener, by its name
-    #[arg(long, value_name = "NAME")]
-    pub listener: String,
-
-    /// The client: an address, with or without a port; for a unix socket a user of this machine
-    #[arg(long, value_name = "ADDRESS[:PORT]")]
-    pub from: String,
-
-    /// The proxy that forwards it (PROXY protocol): an address; for a unix socket a user
-    #[arg(long, value_name = "ADDRESS")]
-    pub proxy: Option<String>,
 }
 
 impl Cli {

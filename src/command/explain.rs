@@ -1,6 +1,6 @@
 //! `echod explain`: all decisions about a client, in the order in which the daemon makes them, each with the line of the
 //! configuration behind it. It evaluates the same rules as the daemon. Read `client` and `way` first (the question), then
-//! `guards` and `limits`.
+//! `guards` and `limits`. `live` asks the running daemon what it knows of the client at the moment.
 
 use std::{
     fmt::{self, Display, Write},
@@ -19,6 +19,8 @@ use crate::{
 mod client;
 mod guards;
 mod limits;
+#[cfg(feature = "observe")]
+mod live;
 mod way;
 
 pub use client::ClientIdentity;
@@ -102,7 +104,7 @@ pub struct Explanation {
 /// Answers `question`.
 ///
 /// # Errors
-/// There is no such listener, or the client is malformed.
+/// There is no such listener, or the client is malformed; or the running daemon is to be asked and does not answer.
 pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Explanation, Failure> {
     let case = case(loaded, question)?;
     let mut steps = Vec::new();
@@ -131,6 +133,12 @@ pub fn explain(loaded: &Loaded, question: &cli::Explain) -> Result<Explanation, 
         let place = step.place.as_deref().unwrap_or("by default");
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {word:<8} {:<26} {} ({place})", step.key, step.text);
+    }
+    #[cfg(feature = "observe")]
+    if question.now.live {
+        let now = live::ask(&case, question)?;
+        let _ = writeln!(text, "now: {}", now.text);
+        refusal = refusal.or(now.refusal);
     }
     match (&refusal, &case.way) {
         (None, Way::ThroughAny) => {

@@ -19,7 +19,7 @@ use crate::observe::{endpoint::Endpoint, metrics, status, top};
 use crate::{
     access::guard,
     command::{
-        cli::{Cli, Command},
+        cli::{self, Cli, Command},
         explain, inetd, probe,
     },
     config::{self, Config, Environment, Loaded, LogTarget, Note},
@@ -54,8 +54,10 @@ use crate::{
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Some(Command::Explain(question)) => {
-            let loaded = config::load(&cli.inputs(), &Environment::from_process())?;
-            let answer = explain::explain(&loaded, question)?;
+            let inputs = cli.inputs();
+            let loaded = config::load(&inputs, &Environment::from_process())?;
+            let question = cli::Explain { config: inputs.file, ..question.clone() };
+            let answer = explain::explain(&loaded, &question)?;
             print(&answer.text)?;
             return answer.refusal.map_or(Ok(()), Err);
         }

@@ -109,6 +109,20 @@ pub struct MetricsOptions {
     pub daemon: WhichDaemon,
 }
 
+#[allow(missing_docs)]
+#[derive(Args, Clone, Debug, Default)]
+pub struct LiveOptions {
+    /// Ask the running daemon too: what the client has open, what its rates leave, and whether it is refused now
+    ///
+    /// The daemon is asked at its HTTP endpoint, which [observe] of the configuration switches on.
+    #[arg(long)]
+    pub live: bool,
+
+    /// The endpoint of the daemon, if not that of the configuration: 127.0.0.1:9862, or the path of its socket file
+    #[arg(long, value_name = "ADDRESS", requires = "live")]
+    pub address: Option<String>,
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     let time = crate::config::duration(text)?;
     match (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&time) {

@@ -57,7 +57,8 @@ pub fn answer(
     };
     match route {
         Route::Page => {
-            let paths = Route::ALL.iter().map(|route| route.path());
+            // Without a query there is nothing to explain.
+            let paths = Route::ALL.iter().filter(|route| **route != Route::Explain).map(|route| route.path());
             let is_decided = is_last || health::ailments(daemon).is_empty();
             is_decided.then(|| page::page(daemon, paths))
         }

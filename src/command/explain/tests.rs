@@ -70,6 +70,8 @@ fn explained(loaded: &Loaded, from: &str, proxy: Option<&str>) -> Result<Option<
         listener: "it".into(),
         from: from.into(),
         proxy: proxy.map(str::to_owned),
+        #[cfg(feature = "observe")]
+        now: Default::default(),
     };
     explain(loaded, &question).map(|answer| reason(&answer))
 }

@@ -3,6 +3,7 @@
 mod browser;
 mod health;
 mod http;
+mod live;
 mod metrics;
 mod page;
 mod status;
