@@ -44,6 +44,7 @@ pages! {
     index: "docs/operate/README.md";
     access: "docs/operate/access.md";
     container: "docs/operate/container.md";
+    fleet: "docs/operate/fleet.md";
     first_reflector: "docs/operate/first-reflector.md";
     hardening: "docs/operate/hardening.md";
     install: "docs/operate/install.md";

@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::harness::Launch;
 
 /// Folders of files that users are to have, each of them.
-const SHIPPED: [&str; 8] = [
+const SHIPPED: [&str; 11] = [
     "systemd",
     "man",
     "completions",
@@ -21,6 +21,9 @@ const SHIPPED: [&str; 8] = [
     "docs/reference",
     "docs/learn",
     "docs/internals",
+    "packaging/kubernetes",
+    "packaging/prometheus",
+    "packaging/grafana",
 ];
 
 #[test]

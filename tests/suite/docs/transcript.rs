@@ -20,8 +20,8 @@ use crate::harness::{PATIENCE, poll, skipped};
 /// The runtime directory of a user, as pages show it.
 const RUNTIME_DIRECTORY: &str = "/run/user/1000";
 
-/// Programs that are not run: they build, or need an engine for containers.
-const SHOWN_ONLY: [&str; 3] = ["cargo", "podman", "packaging/build.sh"];
+/// Programs that are not run: they build, or need an engine for containers or a cluster.
+const SHOWN_ONLY: [&str; 4] = ["cargo", "kubectl", "podman", "packaging/build.sh"];
 
 pub(super) struct Page {
     blocks: Vec<Block>,
@@ -88,6 +88,8 @@ impl Page {
                 Step::Command { line, command, expected } => {
                     if is_of_client(command) && cfg!(not(feature = "client")) {
                         // The plain daemon has none.
+                    } else if is_of_endpoint(command) && cfg!(not(feature = "observe")) {
+                        // Nor does it have an endpoint.
                     } else if let Some(program) = programs(command).iter().find(|program| !is_there(program))
                     {
                         skipped(format_args!(
@@ -244,6 +246,11 @@ fn programs(command: &str) -> Vec<String> {
 /// Whether a command needs the client.
 fn is_of_client(command: &str) -> bool {
     ["ping", "bench", "selftest"].iter().any(|name| command.contains(&format!("echod {name} ")))
+}
+
+/// Whether a command asks the HTTP endpoint.
+fn is_of_endpoint(command: &str) -> bool {
+    ["echod status ", "echod metrics ", ":9862/"].iter().any(|word| command.contains(word))
 }
 
 fn is_there(program: &str) -> bool {
