@@ -73,7 +73,8 @@ pub(super) fn validate(
 
     let each =
         builders.iter().flat_map(|builder| builder.notes().chain(warnings::warnings(&builder.listener)));
-    let notes = each.chain(ephemeral::warning(builders.iter().map(|builder| &builder.listener))).collect();
+    let each = each.chain(ephemeral::warning(builders.iter().map(|builder| &builder.listener)));
+    let notes = each.chain(endpoint::warnings(&observe)).collect();
     let (listeners, origins): (Vec<_>, Vec<_>) = builders
         .into_iter()
         .filter(|builder| !builder.listener.address.is_empty())

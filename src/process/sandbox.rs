@@ -173,6 +173,7 @@ fn warn_of_shared_directories(config: &Config) {
     };
     let log = config.log.file.as_ref().filter(|_| config.log.target == LogTarget::File);
     let sockets = config.listeners.iter().flat_map(|listener| &listener.address);
+    let sockets = sockets.chain(config.observe.address.iter().map(config::EndpointAddress::address));
     let sockets = sockets.filter_map(|address| match address {
         Address::Path(path) => Some(path),
         _ => None,

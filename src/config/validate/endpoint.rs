@@ -1,7 +1,9 @@
 //! `[observe]`: the endpoint, with its addresses as listeners.
 
+use ipnet::IpNet;
+
 use crate::config::{
-    EndpointAddress, Environment, Listener, Observe,
+    Address, EndpointAddress, Environment, Host, Listener, Note, Observe,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
     keys::{Written, observe::WrittenObserve},
@@ -33,6 +35,23 @@ pub(super) fn build(
     let endpoints = observe.listeners().into_iter().zip(places);
     let endpoints = endpoints.map(|(listener, place)| WrittenEndpoint { listener, place }).collect();
     (observe, endpoints)
+}
+
+/// What to look at: an address for other machines, none of which may use it.
+pub(super) fn warnings(observe: &Observe) -> Vec<Note> {
+    let is_mine = |network: &IpNet| network.addr().is_loopback();
+    let wide = observe.address.iter().filter(|address| match address.address() {
+        Address::Inet { host: Host::Ip(ip), .. } => !ip.is_loopback(),
+        _ => false,
+    });
+    let unused = wide.filter(|_| observe.allow.iter().all(is_mine));
+    let note = |address: &EndpointAddress| {
+        let text = format!(
+            "[observe]: {address} is for other machines, and only this machine may use it; name those that may in `allow`"
+        );
+        Note::new(text).at(address.to_string())
+    };
+    unused.map(note).collect()
 }
 
 /// Refuses a list that admits nobody, while there is an endpoint.

@@ -145,6 +145,11 @@ fn rules(config: &Config, files: &[PathBuf], needs: SyscallNeeds) -> BTreeMap<Pa
             allow(directory(path), SOCKET);
         }
     }
+    for endpoint in config.observe.address.iter() {
+        if let Address::Path(path) = endpoint.address() {
+            allow(directory(path), REMOVE);
+        }
+    }
     rules
 }
 

@@ -85,6 +85,31 @@ fn its_file_is_for_its_user_alone_unless_told_otherwise() {
 }
 
 #[test]
+fn its_file_is_removed_in_the_sandbox_too_where_it_has_a_directory_of_its_own() {
+    let launch = Launch::new();
+    std::fs::create_dir(launch.dir().join("own")).unwrap();
+    let toml = "[daemon]\nsandbox = \"on\"\n[observe]\naddress = \"unix:own/observe.sock\"\n".to_owned();
+    let mut daemon = launch.config(&(toml + &listener("it", "tcp", ""))).start();
+    let at = crate::harness::Endpoint::Unix(daemon.path("own/observe.sock"));
+    assert_eq!(exchange(&at, "GET /healthz HTTP/1.1\r\n\r\n").status, 200);
+    daemon.stop();
+    assert!(!daemon.path("own/observe.sock").exists());
+}
+
+#[test]
+fn an_address_that_nobody_could_use_is_warned_of() {
+    let check = |observe: &str| {
+        let toml = format!("[observe]\n{observe}\n{}", listener("it", "tcp", ""));
+        Launch::new().config(&toml).args(&["--check"]).run()
+    };
+    let told = check("address = \"0.0.0.0:9862\"");
+    told.expect(0, &["0.0.0.0:9862", "only this machine", "`allow`"]);
+    for quiet in ["address = \"127.0.0.1:9862\"", "address = \"0.0.0.0:9862\"\nallow = \"192.0.2.0/24\""] {
+        assert_eq!(check(quiet).stderr, "", "{quiet}");
+    }
+}
+
+#[test]
 fn an_address_that_cannot_be_had_ends_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
