@@ -95,6 +95,13 @@ container() {
     cargo build --quiet --locked --release --target "$target"
     cp "${CARGO_TARGET_DIR:-target}/$target/release/echod" packaging/container.toml packaging/Containerfile "$WORK"
     aside bash "$WORK/container.sh" || FAILED+=("the container")
+
+    step "the image, by an engine"
+    if command -v podman >/dev/null && command -v crun >/dev/null; then
+        aside bash "$WORK/image.sh" || FAILED+=("the image")
+    else
+        skip "podman or crun is not installed, so only the parts of the image were run; apt-get install podman crun"
+    fi
 }
 
 # Runs a command in the copy. $WORK is there under its own name.
