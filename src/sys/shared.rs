@@ -168,18 +168,27 @@ pub struct ArraysBehind<'a> {
 
 impl ArraysBehind<'_> {
     /// The next array, of `count` elements; all zeroes, if no process has written to it.
+    ///
+    /// # Errors
+    /// There is no memory for it.
     pub fn next<T: Atomics>(&mut self, count: usize) -> io::Result<SharedArray<T>> {
         let too_large = || io::Error::from(io::ErrorKind::OutOfMemory);
         let bytes = count.checked_mul(size_of::<T>()).ok_or_else(too_large)?;
         let length = bytes.max(1).checked_next_multiple_of(PART).ok_or_else(too_large)?;
         let start = libc::off_t::try_from(self.end).map_err(|_| too_large())?;
         let end = self.end.checked_add(length).ok_or_else(too_large)?;
+        self.end = end;
         let file = File::from(self.file.try_clone_to_owned()?);
         if file.metadata()?.len() < end as u64 {
-            file.set_len(end as u64)?;
+            // Where a file may not be as long (RLIMIT_FSIZE), this process and its children have arrays of their own.
+            if let Err(error) = file.set_len(end as u64) {
+                return match error.kind() {
+                    io::ErrorKind::FileTooLarge => SharedArray::new(count),
+                    _ => Err(error),
+                };
+            }
         }
         let memory = RawMapping::at(start, bytes, libc::MAP_SHARED, file.as_raw_fd())?;
-        self.end = end;
         Ok(SharedArray { memory, count, data: std::marker::PhantomData })
     }
 }

@@ -71,3 +71,23 @@ fn a_full_listener_does_not_spin() {
         assert!(used() - before < 10, "{mode}");
     }
 }
+
+/// The tables of sources and peers are longer than that. They are behind the counters only so that the supervisor can look at them.
+#[test]
+fn a_limit_of_the_length_of_files_keeps_nobody_from_serving() {
+    const SHORT: &str = "ulimit -f 1024; exec \"$0\" \"$@\"";
+    for mode in ["threading", "forking"] {
+        let listener = |name: &str, protocol: &str, address: &str, key: &str| {
+            format!(
+                "[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\nmode = \"{mode}\"\n{key}\n"
+            )
+        };
+        let toml = listener("it", "tcp", "127.0.0.1:0", "max-connections-per-source = 1")
+            + &listener("udp", "udp", "0.0.0.0:0", "");
+        let daemon = Launch::new().config(&toml).shell(SHORT).start();
+        let client = daemon.client("it");
+        client.echo(b"within the limit");
+        assert!(daemon.client("it").is_ended(), "{mode}");
+        daemon.client("udp").echo(b"guarded");
+    }
+}
