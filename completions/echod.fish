@@ -146,12 +146,12 @@ qotd\t''
 daytime\t''
 time\t''"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand status" -s c -l config -d 'The configuration of the daemon, whose [observe] says where its endpoint is' -r -F
+complete -c echod -n "__fish_echod_using_subcommand status" -s c -l config -d 'The configuration of the daemon, whose table observe says where its endpoint is' -r -F
 complete -c echod -n "__fish_echod_using_subcommand status" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand status" -s o -l output -d 'Text for people, or the JSON of /status' -r -f -a "text\t'For people'
 json\t'For programs'"
 complete -c echod -n "__fish_echod_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand top" -s c -l config -d 'The configuration of the daemon, whose [observe] says where its endpoint is' -r -F
+complete -c echod -n "__fish_echod_using_subcommand top" -s c -l config -d 'The configuration of the daemon, whose table observe says where its endpoint is' -r -F
 complete -c echod -n "__fish_echod_using_subcommand top" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand top" -s i -l interval -d 'The time between two looks' -r
 complete -c echod -n "__fish_echod_using_subcommand top" -l sort -d 'Which connections come first' -r -f -a "rate\t'The most bytes a second first'
@@ -163,7 +163,7 @@ json\t'One document; with --once only'
 jsonl\t'One document a line'"
 complete -c echod -n "__fish_echod_using_subcommand top" -l once -d 'Look twice, print what was between, and exit'
 complete -c echod -n "__fish_echod_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand metrics" -s c -l config -d 'The configuration of the daemon, whose [observe] says where its endpoint is' -r -F
+complete -c echod -n "__fish_echod_using_subcommand metrics" -s c -l config -d 'The configuration of the daemon, whose table observe says where its endpoint is' -r -F
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l list -d 'List every metric: its name, type, labels, and what it says'
 complete -c echod -n "__fish_echod_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -27,7 +27,7 @@ const SERVICE: &str = "/etc/echod/echod.toml";
 const SERVICE_SOCKET: &str = "/run/echod/observe.sock";
 
 /// The longest response that is read, in bytes.
-const LONGEST: u64 = 64 << 20;
+const LONGEST: usize = 16 << 20;
 
 /// How to switch the endpoint on.
 const CURE: &str = "add to its configuration, for example, `[observe]` and `address = \"unix:/run/echod/observe.sock\"`, and restart it";
@@ -79,7 +79,8 @@ pub fn find(file: Option<&Path>, address: Option<&str>) -> Result<Places, Failur
     let (local, inet): (Vec<_>, Vec<_>) =
         written.iter().cloned().partition(|place| matches!(place, EndpointAddress::Unix(_)));
     let mut places = local;
-    if file.is_none() || !places.is_empty() {
+    // Another file is that of another daemon, which the service must not answer for.
+    if file.is_none_or(|file| file == Path::new(SERVICE) && !places.is_empty()) {
         let own = environment.runtime_directory.filter(|_| file.is_none());
         let own = own.map(|directory| directory.join("observe.sock"));
         for path in own.into_iter().chain([SERVICE_SOCKET.into()]) {
@@ -196,7 +197,7 @@ fn exchange(socket: &Socket, path: &str, end: Instant) -> io::Result<Fetched> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
             Err(error) => return Err(error),
         }
-        if response.len() as u64 > LONGEST {
+        if response.len() > LONGEST {
             return Err(io::Error::other("the response does not end"));
         }
     }
@@ -231,6 +232,10 @@ mod tests {
 
     /// What becomes of a request that is answered with these bytes, and then by nothing or by the end.
     fn answered(bytes: &'static [u8], ends: bool) -> Result<Fetched, Failure> {
+        answered_within(bytes, ends, Duration::from_millis(300))
+    }
+
+    fn answered_within(bytes: &'static [u8], ends: bool, timeout: Duration) -> Result<Fetched, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {
@@ -243,7 +248,7 @@ mod tests {
                 let _ = socket.read(&mut request);
             }
         });
-        let fetched = find(None, Some(&address)).unwrap().get("/status", Duration::from_millis(300));
+        let fetched = find(None, Some(&address)).unwrap().get("/status", timeout);
         server.join().unwrap();
         fetched
     }
@@ -265,6 +270,13 @@ mod tests {
             let error = answered(bytes, ends).unwrap_err();
             assert!(error.plain().contains(told), "{}", error.plain());
         }
+    }
+
+    #[test]
+    fn a_response_without_end_is_not_kept() {
+        let endless = vec![b'x'; LONGEST + (1 << 20)].leak();
+        let error = answered_within(endless, false, Duration::from_secs(20)).unwrap_err();
+        assert!(error.plain().contains("does not end"), "{}", error.plain());
     }
 
     #[test]

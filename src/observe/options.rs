@@ -10,7 +10,7 @@ use super::help;
 #[allow(missing_docs)]
 #[derive(Args, Clone, Debug, Default)]
 pub struct WhichDaemon {
-    /// The configuration of the daemon, whose [observe] says where its endpoint is
+    /// The configuration of the daemon, whose table observe says where its endpoint is
     ///
     /// Without it and without --address: that of the service, /etc/echod/echod.toml.
     #[arg(short, long, value_name = "FILE")]
@@ -114,7 +114,7 @@ pub struct MetricsOptions {
 pub struct LiveOptions {
     /// Ask the running daemon too: what the client has open, what its rates leave, and whether it is refused now
     ///
-    /// The daemon is asked at its HTTP endpoint, which [observe] of the configuration switches on.
+    /// The daemon is asked at its HTTP endpoint, which the table observe of its configuration switches on.
     #[arg(long)]
     pub live: bool,
 
