@@ -7,6 +7,14 @@ use jiff::{Timestamp, tz::Offset};
 
 use super::{Next, Service, Session, SessionEvent};
 
+const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+#[rustfmt::skip]
+const MONTHS: [&str; 12] = [
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+];
+
 #[derive(Clone, Copy)]
 pub(super) struct Daytime {
     /// The clock; tests replace it.
@@ -23,10 +31,33 @@ impl Daytime {
         // A clock outside the years -9999 to 9999 gives the last date that the calendar has.
         let now = Timestamp::try_from((self.now)()).unwrap_or(Timestamp::MAX);
         let date = Offset::UTC.to_datetime(now);
+        let two = |number: i8| [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        let day = two(date.day());
+        let [hour, minute, second] = [date.hour(), date.minute(), date.second()].map(two);
+        let year = date.year().unsigned_abs();
+        let year_digits = [two((year / 100) as i8), two((year % 100) as i8)];
+        let parts: [&[u8]; 14] = [
+            WEEKDAYS[date.weekday().to_monday_zero_offset() as usize].as_bytes(),
+            b", ",
+            MONTHS[date.month() as usize - 1].as_bytes(),
+            b" ",
+            &day[usize::from(day[0] == b'0')..],
+            if date.year() < 0 { b", -" } else { b", " },
+            year_digits.as_flattened(),
+            b" ",
+            &hour,
+            b":",
+            &minute,
+            b":",
+            &second,
+            b"-UTC\r\n",
+        ];
         let room = buffer.len();
         let mut rest = buffer;
-        // Fails only if the buffer has fewer than some 45 bytes; the answer is then cut.
-        let _ = write!(rest, "{}\r\n", date.strftime("%A, %B %-d, %Y %T-UTC"));
+        for part in parts {
+            // Fails only if the buffer has fewer than some 45 bytes; the answer is then cut.
+            let _ = rest.write_all(part);
+        }
         room - rest.len()
     }
 }
