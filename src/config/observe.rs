@@ -102,11 +102,17 @@ impl Observe {
         !self.address.is_empty()
     }
 
-    /// The endpoint as listeners, one for each address.
+    /// The endpoint as listeners: one for its internet addresses, so that the wildcards of both families can be among them, and
+    /// one for its unix sockets.
     pub fn listeners(&self) -> Vec<Listener> {
-        let listener =
-            |address: &EndpointAddress| Listener { socket_mode: self.socket_mode, ..address.listener() };
-        self.address.iter().map(listener).collect()
+        let mut listeners: Vec<Listener> = Vec::new();
+        for address in self.address.iter() {
+            match listeners.iter_mut().find(|listener| listener.protocol == address.protocol()) {
+                Some(listener) => listener.address.push(address.address().clone()),
+                None => listeners.push(Listener { socket_mode: self.socket_mode, ..address.listener() }),
+            }
+        }
+        listeners
     }
 }
 

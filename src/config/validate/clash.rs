@@ -23,11 +23,14 @@ pub(super) fn check(
             true => format!("{url} is served twice"),
             false => format!("{url} clashes with {}", other.protocol.url(earlier)),
         };
+        let is_endpoint =
+            |listener: &Listener| endpoints.iter().any(|endpoint| std::ptr::eq(&endpoint.listener, listener));
         let help = match address {
+            Address::Inet { .. } if is_endpoint(listener) || is_endpoint(other) => "choose another port",
             Address::Inet { .. } => "choose another port, or set `reuse-port = true` for both",
             Address::Path(_) | Address::Abstract(_) => "choose another name",
         };
-        let note = match endpoints.iter().any(|endpoint| std::ptr::eq(&endpoint.listener, other)) {
+        let note = match is_endpoint(other) {
             true => "taken by `[observe]`".to_owned(),
             false => format!("taken by listener \"{}\"", other.name),
         };
@@ -44,8 +47,8 @@ fn addresses<'a>(
         let addresses = builder.listener.address.iter().zip(&builder.places);
         addresses.map(move |(address, place)| (&builder.listener, address, place))
     });
-    let of_endpoints = endpoints.iter().flat_map(|WrittenEndpoint { listener, place }| {
-        listener.address.iter().map(move |address| (listener, address, place))
+    let of_endpoints = endpoints.iter().flat_map(|WrittenEndpoint { listener, places }| {
+        listener.address.iter().zip(places).map(move |(address, place)| (listener, address, place))
     });
     of_listeners.chain(of_endpoints)
 }

@@ -9,10 +9,10 @@ use crate::config::{
     keys::{Written, observe::WrittenObserve},
 };
 
-/// One address of the endpoint, and where it is written.
+/// The addresses of the endpoint with one protocol, and where each is written.
 pub(super) struct WrittenEndpoint {
     pub(super) listener: Listener,
-    pub(super) place: Place,
+    pub(super) places: Vec<Place>,
 }
 
 /// The endpoint as written. What needs a runtime directory is noted if there is none.
@@ -32,8 +32,12 @@ pub(super) fn build(
     });
     let address: Vec<EndpointAddress> = expanded.collect();
     observe.address = address.into();
-    let endpoints = observe.listeners().into_iter().zip(places);
-    let endpoints = endpoints.map(|(listener, place)| WrittenEndpoint { listener, place }).collect();
+    let with_places = |listener: Listener| {
+        let addresses = observe.address.iter().zip(&places);
+        let places = addresses.filter(|(address, _)| address.protocol() == listener.protocol);
+        WrittenEndpoint { places: places.map(|(_, place)| place.clone()).collect(), listener }
+    };
+    let endpoints = observe.listeners().into_iter().map(with_places).collect();
     (observe, endpoints)
 }
 

@@ -1,7 +1,9 @@
 //! The endpoint is read-only, and no client can keep it from others.
 
 use super::{LONGER, OBSERVE, by_file, by_port, exchange, get, observed, reply};
-use crate::harness::{Client, Launch, eventually, listener, other_loopback, proc};
+use crate::harness::{
+    Client, Launch, eventually, has_ipv6, listener, other_loopback, port_of_nobody, proc, skipped,
+};
 
 #[test]
 fn what_is_asked_wrongly_is_told_so() {
@@ -115,6 +117,22 @@ fn an_address_that_cannot_be_had_ends_the_start() {
     let address = taken.local_addr().unwrap();
     let toml = format!("[observe]\naddress = \"{address}\"\n{}", listener("it", "tcp", ""));
     Launch::new().config(&toml).run().expect(69, &["[observe]", &address.to_string(), "ss -lnp"]);
+}
+
+#[test]
+fn the_wildcards_of_both_families_stand_beside_each_other() {
+    if !has_ipv6() {
+        return skipped("the endpoint is not bound to both families: there is no IPv6");
+    }
+    let port = port_of_nobody("tcp");
+    let toml = format!(
+        "[observe]\naddress = [\"0.0.0.0:{port}\", \"[::]:{port}\"]\nallow = [\"127.0.0.0/8\", \"::1\"]\n"
+    );
+    let _daemon = crate::harness::Echod::start(&(toml + &listener("it", "tcp", "")));
+    for ip in ["127.0.0.1", "::1"] {
+        let at = crate::harness::Endpoint::Tcp(std::net::SocketAddr::new(ip.parse().unwrap(), port));
+        assert_eq!(exchange(&at, "GET /healthz HTTP/1.1\r\n\r\n").status, 200, "{ip}");
+    }
 }
 
 #[test]
