@@ -8,8 +8,8 @@
 //! A listening socket is served in a mode: a thread, a process or an event loop waits for its clients. `serve` accepts a
 //! connection or receives a batch of datagrams, and `access` admits it; `stream` and `serve::datagram` carry the bytes to and
 //! from a `service`; `report` counts and logs. Only `modes` knows what waits: the rooms on either side are the same for all
-//! modes. `daemon` is the order of life around that road: configuration, sockets, readiness, reload, drain. `client` is the other
-//! end: it measures echo servers, and shares nothing with the road but addresses, errors and system calls.
+//! modes. `daemon` is the order of life around that road: configuration, sockets, readiness, reload, drain. `observe` tells
+//! how all of that is, over HTTP, and is not known to it. `client` is the other end: it measures echo servers, and shares nothing with the road but addresses, errors and system calls.
 //!
 //! Each room may import only the rooms below it in this list. Each `mod.rs` says in which order to read its files.
 
