@@ -87,7 +87,7 @@ fn connections_that_are_cut_with_their_listener_are_counted() {
                 continue;
             }
             // Another kind of socket, which cannot take over that of the first one.
-            let [before, after] = ["tcp", "unix"].map(|protocol| {
+            let [before, after] = ["tcp", "udp"].map(|protocol| {
                 let keys = format!("mode = \"{mode}\"\n{workers}");
                 format!("[daemon]\ndrain-timeout = \"50ms\"\n{}", listener("it", protocol, &keys))
             });

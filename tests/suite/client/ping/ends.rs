@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use nix::{
 use super::{PATIENT, faults::faulty, ping, report, text::summary};
 use crate::{
     cli::probe::url,
-    harness::{Echod, Killed, eventually, listener, port_of_nobody},
+    harness::{self, Echod, Killed, eventually, listener, port_of_nobody},
 };
 
 /// A run under way.
@@ -81,9 +82,12 @@ fn a_signal_ends_it_with_a_summary() {
 /// The first signal waits for what is missing, the second does not.
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let silent = faulty(|_, _, _| {});
+    let (tell, arrived) = mpsc::channel();
+    // Fails only once the test has seen enough.
+    let silent = faulty(move |_, _, _| _ = tell.send(()));
     let mut pinging = Pinging::start(&["-i", "10ms", "-W", "1h", &silent.url]);
-    pinging.wait_for("ECHOD ");
+    // Before that there is nothing to wait for, and the first signal would be the end.
+    arrived.recv_timeout(harness::PATIENCE).unwrap();
     // Two that come together are one.
     eventually("the end at the second signal", || {
         pinging.signal(Signal::SIGINT);
