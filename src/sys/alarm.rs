@@ -47,7 +47,7 @@ impl Drop for Alarm {
 /// Sends [`SIGNAL`] every `interval` from now on, or never if that is zero.
 fn set(interval: Duration) {
     let time = libc::timeval {
-        tv_sec: interval.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: interval.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_usec: interval.subsec_micros().into(),
     };
     let timer = libc::itimerval { it_interval: time, it_value: time };
