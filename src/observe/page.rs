@@ -220,8 +220,7 @@ fn of_listener(listener: &ListenerView) -> Values {
 
 /// How many connections it may have, if it has connections.
 fn limit_of(listener: &ListenerView) -> Option<u64> {
-    let is_stream = listener.protocol == "tcp" || listener.protocol == "unix";
-    is_stream.then_some(listener.limit.into())
+    listener.is_stream().then_some(listener.limit.into())
 }
 
 fn of_totals(values: &mut Values, totals: &Totals, open: u64, limit: Option<u64>) {

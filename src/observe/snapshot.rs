@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::explain::{ClientAnswer, ClientQuery};
-use crate::report::stats::Totals;
+use crate::{config::Protocol, report::stats::Totals};
 
 /// The daemon at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +74,19 @@ pub struct ListenerView {
     pub limit: u32,
     /// What has happened since the start; a reload takes nothing away.
     pub totals: Totals,
+}
+
+impl ListenerView {
+    /// Its protocol; `None` if a newer daemon has one that is not known here.
+    pub fn known_protocol(&self) -> Option<Protocol> {
+        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram];
+        all.into_iter().find(|protocol| protocol.to_string() == self.protocol)
+    }
+
+    /// Whether it has connections.
+    pub fn is_stream(&self) -> bool {
+        self.known_protocol().is_some_and(Protocol::is_stream)
+    }
 }
 
 /// What becomes of a listener.

@@ -104,7 +104,6 @@ pub(super) fn heading(seen: &Snapshot) -> String {
 
 fn row(listener: &ListenerView) -> Vec<String> {
     let ListenerView { name, protocol, mode, service, workers, open, limit, totals, state, .. } = listener;
-    let is_stream = protocol == "tcp" || protocol == "unix";
     vec![
         match state {
             State::Serving => name.clone(),
@@ -115,7 +114,7 @@ fn row(listener: &ListenerView) -> Vec<String> {
         mode.clone(),
         service.clone(),
         if *workers == 0 { "per request".to_owned() } else { workers.to_string() },
-        if is_stream { format!("{open}/{limit}") } else { "-".to_owned() },
+        if listener.is_stream() { format!("{open}/{limit}") } else { "-".to_owned() },
         figures::count(totals.served),
         figures::bytes(totals.received),
         figures::bytes(totals.sent),

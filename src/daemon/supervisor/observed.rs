@@ -86,7 +86,7 @@ impl Supervisor<'_> {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
+        let mut sums = self.sums();
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -97,15 +97,14 @@ impl Supervisor<'_> {
             reload: self.observed.reload.clone(),
             sandbox: self.sandbox.layers().to_vec(),
             processes: self.running_listeners.iter().filter_map(RunningListener::process).map(id).collect(),
-            listeners: current.map(|running| self.view(running)).collect(),
+            listeners: self.current().map(|running| view(running, &mut sums)).collect(),
             clients: Vec::new(),
         }
     }
 
     /// What the listeners know of a client.
     fn known_of(&self, query: &ClientQuery, now: u64) -> ClientAnswer {
-        let current = self.running_listeners.iter().filter(|running| !running.is_superseded());
-        let asked = current.filter(|running| {
+        let asked = self.current().filter(|running| {
             let is_wanted = query.listener.as_ref().is_none_or(|name| name == running.name());
             is_wanted && may_have(running.settings(), query.source)
         });
@@ -117,31 +116,48 @@ impl Supervisor<'_> {
         ClientAnswer { source: query.to_string(), listeners: asked.map(view).collect() }
     }
 
-    /// A listener, with what earlier generations of it still serve.
-    fn view(&self, running: &RunningListener) -> ListenerView {
-        running.count_undelivered();
-        let settings = running.settings();
-        let all = || self.running_listeners.iter().filter(|other| other.name() == running.name());
-        let mut totals = self.observed.gone.get(running.name()).cloned().unwrap_or_default();
-        all().for_each(|running| totals += &running.stats().totals());
-        ListenerView {
-            name: settings.name.clone(),
-            protocol: settings.protocol.to_string(),
-            mode: settings.mode.to_string(),
-            service: settings.service.to_string(),
-            addresses: running.sockets().iter().map(|socket: &Listener| socket.url().to_string()).collect(),
-            state: match (running.has_failed(), running.has_ended()) {
-                (true, _) => State::Failed,
-                (false, true) => State::Ended,
-                (false, false) => State::Serving,
-            },
-            responds: running.has_acknowledged(),
-            workers: if settings.workers == Workers::PerRequest { 0 } else { settings.pool() as u32 },
-            pid: running.process().map(id),
-            open: all().map(RunningListener::open).sum(),
-            limit: settings.max_connections,
-            totals,
+    /// The listeners of the present generation.
+    fn current(&self) -> impl Iterator<Item = &RunningListener> {
+        self.running_listeners.iter().filter(|running| !running.is_superseded())
+    }
+
+    /// What all generations of each listener have counted and have open, by its name. There may be very many listeners.
+    fn sums(&self) -> HashMap<&str, (Totals, u32)> {
+        let mut sums: HashMap<&str, (Totals, u32)> = HashMap::new();
+        for running in &self.running_listeners {
+            if !running.is_superseded() {
+                running.count_undelivered();
+            }
+            let of_gone = || (self.observed.gone.get(running.name()).cloned().unwrap_or_default(), 0);
+            let (totals, open) = sums.entry(running.name()).or_insert_with(of_gone);
+            *totals += &running.stats().totals();
+            *open += running.open();
         }
+        sums
+    }
+}
+
+/// A listener, with what earlier generations of it still serve.
+fn view(running: &RunningListener, sums: &mut HashMap<&str, (Totals, u32)>) -> ListenerView {
+    let settings = running.settings();
+    let (totals, open) = sums.remove(running.name()).unwrap_or_default();
+    ListenerView {
+        name: settings.name.clone(),
+        protocol: settings.protocol.to_string(),
+        mode: settings.mode.to_string(),
+        service: settings.service.to_string(),
+        addresses: running.sockets().iter().map(|socket: &Listener| socket.url().to_string()).collect(),
+        state: match (running.has_failed(), running.has_ended()) {
+            (true, _) => State::Failed,
+            (false, true) => State::Ended,
+            (false, false) => State::Serving,
+        },
+        responds: running.has_acknowledged(),
+        workers: if settings.workers == Workers::PerRequest { 0 } else { settings.pool() as u32 },
+        pid: running.process().map(id),
+        open,
+        limit: settings.max_connections,
+        totals,
     }
 }
 

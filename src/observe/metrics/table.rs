@@ -34,18 +34,9 @@ impl Look<'_> {
 
     /// The same for those with connections, or with datagrams.
     fn each_of(&self, streams: bool, to: &mut Series, count: fn(&Totals) -> u64) {
-        let fitting = self.listeners().filter(|listener| is_stream(listener) == streams);
+        let fitting = self.listeners().filter(|listener| listener.is_stream() == streams);
         fitting.for_each(|listener| to.count(&[&listener.name], count(&listener.totals)));
     }
-}
-
-fn is_stream(listener: &ListenerView) -> bool {
-    protocol(listener).is_none_or(Protocol::is_stream)
-}
-
-fn protocol(listener: &ListenerView) -> Option<Protocol> {
-    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram];
-    all.into_iter().find(|protocol| protocol.to_string() == listener.protocol)
 }
 
 fn of(counts: &Counts, word: &'static str) -> u64 {
@@ -170,7 +161,7 @@ pub const METRICS: [Metric; 32] = {
             LISTENER,
             "How many connections may be open (max-connections).",
             |look, to| {
-                let streams = look.listeners().filter(|listener| is_stream(listener));
+                let streams = look.listeners().filter(|listener| listener.is_stream());
                 streams.for_each(|listener| to.count(&[&listener.name], listener.limit.into()));
             },
         ),
@@ -192,7 +183,7 @@ pub const METRICS: [Metric; 32] = {
             REASON,
             "Connections that have ended, by the reason.",
             |look, to| {
-                for listener in look.listeners().filter(|listener| is_stream(listener)) {
+                for listener in look.listeners().filter(|listener| listener.is_stream()) {
                     for kind in CloseKind::ALL {
                         let word = kind.word();
                         to.count(&[&listener.name, word], of(&listener.totals.ended, word));
@@ -207,7 +198,7 @@ pub const METRICS: [Metric; 32] = {
             LISTENER,
             "How long connections were open.",
             |look, to| {
-                for listener in look.listeners().filter(|listener| is_stream(listener)) {
+                for listener in look.listeners().filter(|listener| listener.is_stream()) {
                     let Totals { durations, duration_seconds_sum, .. } = &listener.totals;
                     to.push(&[&listener.name], Value::Spread(durations.clone(), *duration_seconds_sum));
                 }
@@ -231,7 +222,7 @@ pub const METRICS: [Metric; 32] = {
             |look, to| {
                 for listener in look.listeners() {
                     let fits = |reason: &RefusalReason| {
-                        protocol(listener).is_none_or(|protocol| reason.applies_to(protocol))
+                        listener.known_protocol().is_none_or(|protocol| reason.applies_to(protocol))
                     };
                     for reason in RefusalReason::ALL.into_iter().filter(fits) {
                         let word = reason.word();
@@ -247,7 +238,7 @@ pub const METRICS: [Metric; 32] = {
             REASON,
             "Answers to datagrams that could not be sent, by the reason.",
             |look, to| {
-                for listener in look.listeners().filter(|listener| !is_stream(listener)) {
+                for listener in look.listeners().filter(|listener| !listener.is_stream()) {
                     let Totals { dropped, forbidden, unreachable, oversize, .. } = &listener.totals;
                     for (reason, count) in [
                         ("queue-full", dropped),
@@ -268,7 +259,8 @@ pub const METRICS: [Metric; 32] = {
             "Datagrams that the kernel dropped before echod saw them: refused by the socket filter, a full receive buffer, or a \
              wrong checksum; the kernel does not keep these apart.",
             |look, to| {
-                let udp = look.listeners().filter(|listener| protocol(listener) == Some(Protocol::Udp));
+                let udp =
+                    look.listeners().filter(|listener| listener.known_protocol() == Some(Protocol::Udp));
                 udp.for_each(|listener| to.count(&[&listener.name], listener.totals.undelivered));
             },
         ),
