@@ -145,6 +145,18 @@ pub enum ServiceKind {
     Time,
 }
 
+/// Whether routers may fragment the datagrams of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DontFragment {
+    /// No, and the kernel does where it knows that the path is narrow.
+    Auto,
+    /// No, and an answer that is too long for its path is not sent.
+    On,
+    /// Yes.
+    Off,
+}
+
 /// What happens at `max-connections`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -48,7 +48,7 @@ pub use crate::config::keys::listener::Listener;
 pub use crate::config::keys::log::Log;
 pub use crate::config::keys::observe::Observe;
 pub use address::{Address, Host};
-pub use choices::{Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
+pub use choices::{DontFragment, Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;

@@ -17,6 +17,7 @@ mod answer;
 pub use crate::sys::mmsg::MOST;
 use crate::{
     access::guard,
+    config::DontFragment,
     report::{log_event::LogEvent, logging::LogThrottle},
     serve::{
         context::ListenerContext,
@@ -53,6 +54,9 @@ pub fn batch<'l>(
         && size > 1
     {
         batch.join_answers(socket.as_fd());
+    }
+    if context.settings.dont_fragment == DontFragment::On {
+        batch.never_fragment();
     }
     Ok(batch)
 }

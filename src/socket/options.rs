@@ -13,11 +13,12 @@ use crate::{
     socket::address::Peer,
     sys::{
         buffer_lock::Chosen,
-        error_queue, path_mtu, send_buffer,
+        error_queue, send_buffer,
         socket_filter::{self, Instruction},
     },
 };
 
+mod header;
 mod usual;
 
 pub use usual::Usual;
@@ -67,10 +68,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         // On a UDP socket it would let a second daemon take the port unnoticed (socket(7)).
         socket.set_reuse_address(settings.reuse_address)?;
     }
-    if settings.protocol == Protocol::Udp {
-        // Until an answer exceeds the path MTU.
-        path_mtu::forbid_fragments(socket);
-    }
+    usual.header.set(socket, settings)?;
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
         // The answer must leave from the address that was asked.
         match Domain::for_address(*address) {

@@ -117,6 +117,11 @@ impl Batch {
         self.answers.join(socket);
     }
 
+    /// Gives up answers that are longer than their path, instead of having them fragmented.
+    pub fn never_fragment(&mut self) {
+        self.answers.may_fragment = false;
+    }
+
     /// The number of datagrams that this batch can hold.
     pub fn size(&self) -> usize {
         self.requests.len()

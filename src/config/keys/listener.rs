@@ -6,8 +6,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::config::{
-    Address, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate, ServiceKind,
-    SourcePorts, SourceRate, Trigger, WhenFull, Workers,
+    Address, DontFragment, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate,
+    ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
         Need::{self, ClientAddresses, Modes, Protocols, Service, SocketFile},
         Profile,
@@ -256,6 +256,13 @@ keys! {
     /// offload, `UDP_SEGMENT`, udp(7)). The peer sees no difference; a capture on this machine may show them in one piece.
     gso: bool = Key {
         value: &SWITCH, default: Value(|_| true), needs: &[UDP], reload: Live, example: "false",
+    },
+    /// Whether answers forbid routers to fragment them (the DF bit of IPv4; `IP_MTU_DISCOVER`, ip(7)). With `"auto"` they do, and the
+    /// kernel itself fragments an answer that is longer than the path MTU it has learned by ICMP. With `"on"` such an answer is
+    /// not sent, and counted as `oversize`. With `"off"` routers may: answers then pass a narrow path that loses its ICMP errors.
+    /// IPv6 routers never fragment.
+    dont_fragment: DontFragment = Key {
+        value: &Word, default: Value(|_| DontFragment::Auto), needs: &[UDP], reload: Live, example: "\"off\"",
     },
     /// Keep an IPv6 address from serving IPv4 clients too (`IPV6_V6ONLY`, ipv6(7)).
     v6_only: bool = Key {

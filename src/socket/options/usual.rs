@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use socket2::{Socket, TcpKeepalive};
 
+use super::header::Header;
 use crate::sys::buffer_lock::{self, Chosen};
 
 /// Options of a socket before this daemon has set any.
@@ -13,6 +14,7 @@ pub struct Usual {
     send: Buffer,
     /// TCP: how long a connection is silent before it is probed.
     idle: Option<Duration>,
+    pub(super) header: Header,
 }
 
 /// The size of a buffer, and whether it was set explicitly: the kernel does not auto-tune such a buffer.
@@ -30,6 +32,7 @@ impl Usual {
             receive: Buffer { size: socket.recv_buffer_size()?, chosen: receive },
             send: Buffer { size: socket.send_buffer_size()?, chosen: send },
             idle: socket.tcp_keepalive_time().ok(),
+            header: Header::of(socket),
         })
     }
 

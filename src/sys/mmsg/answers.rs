@@ -65,6 +65,8 @@ pub(super) struct Answers {
     start: u64,
     /// Whether any answer is empty.
     has_empty: bool,
+    /// Whether an answer that is longer than its path may be fragmented after all.
+    pub(super) may_fragment: bool,
 }
 
 impl Answers {
@@ -72,7 +74,16 @@ impl Answers {
     pub(super) fn new(size: usize) -> Answers {
         // SAFETY: `mmsghdr` is plain data for which all zeroes (null pointers, no lengths) is a valid value.
         let headers = vec![unsafe { std::mem::zeroed() }; size].into();
-        Answers { headers, count: 0, bytes: 0, segments: None, first: 0, start: 0, has_empty: false }
+        Answers {
+            headers,
+            count: 0,
+            bytes: 0,
+            segments: None,
+            first: 0,
+            start: 0,
+            has_empty: false,
+            may_fragment: true,
+        }
     }
 
     /// Sends consecutive answers to one peer as segments of one message, if the kernel supports that on this socket.
@@ -209,7 +220,7 @@ impl Answers {
                     continue;
                 }
                 // Longer than the path MTU even alone. Allow fragments on this socket from now on.
-                libc::EMSGSIZE if !fragments => {
+                libc::EMSGSIZE if !fragments && self.may_fragment => {
                     fragments = true;
                     path_mtu::allow_fragments(&fd);
                     continue;

@@ -3,4 +3,5 @@
 pub(crate) mod bursts;
 pub(crate) mod destinations;
 pub(crate) mod flood;
+pub(crate) mod path_mtu;
 pub(crate) mod unread;

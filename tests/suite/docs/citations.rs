@@ -15,6 +15,7 @@ const FOREIGN: &[&str] = &[
     "IOSQE_CQE_SKIP_SUCCESS",
     "IPV6_FREEBIND",
     "IP_PMTUDISC_DO",
+    "IP_PMTUDISC_DONT",
     "RWF_NOWAIT",
     "SHUT_WR",
     "UDP_GRO",

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr, SocketAddrV4},
     process::Command,
-    sync::Arc,
+    sync::{Arc, mpsc},
 };
 
 use nix::sched::{CloneFlags, unshare};
@@ -23,16 +23,61 @@ pub(crate) fn in_namespace(setup: &str, test: impl FnOnce() + Send + 'static) {
             skipped(format_args!("no network namespace can be made ({error}); run as root"));
             return;
         }
-        let output = Command::new("sh").args(["-c", &setup]).output().unwrap();
-        if !output.status.success() {
-            skipped(format_args!("`{setup}` fails: {}", String::from_utf8_lossy(&output.stderr)));
-            return;
+        match sh(&setup) {
+            Ok(()) => test(),
+            Err(told) => skipped(told),
         }
-        test();
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// Another network beside that of a test: a router, or a client. It ends with this value.
+pub(crate) struct Neighbour {
+    jobs: mpsc::Sender<Job>,
+    thread: i32,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Neighbour {
+    /// To be called [`in_namespace`].
+    pub(crate) fn new() -> Self {
+        let (jobs, todo) = mpsc::channel::<Job>();
+        let (told, thread) = mpsc::channel();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            told.send(nix::unistd::gettid().as_raw()).unwrap();
+            todo.into_iter().for_each(|job| job());
+        });
+        Self { jobs, thread: thread.recv().unwrap() }
+    }
+
+    /// What `ip link set ... netns` calls it.
+    pub(crate) fn name(&self) -> i32 {
+        self.thread
+    }
+
+    /// Does `job` in this network.
+    #[track_caller]
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, result) = mpsc::channel();
+        self.jobs.send(Box::new(move || _ = sender.send(job()))).unwrap();
+        result.recv().expect("the job has panicked")
+    }
+
+    /// A line for `sh` in this network; what it says if it fails.
+    pub(crate) fn sh(&self, line: String) -> Result<(), String> {
+        self.run(move || sh(&line))
+    }
+}
+
+/// A line for `sh` in the network of this thread; what it says if it fails.
+pub(crate) fn sh(line: &str) -> Result<(), String> {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    let told = || format!("`{line}` fails: {}", String::from_utf8_lossy(&output.stderr));
+    output.status.success().then_some(()).ok_or_else(told)
 }
 
 /// Sends UDP datagrams with any source.

@@ -2,14 +2,14 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use echod::sys::{buffer_lock, socket_filter};
+use echod::sys::{buffer_lock, path_mtu::Discovery, socket_filter};
 use socket2::{Socket, Type};
 
 use super::{FdStore, listener};
 use crate::harness::{Client, Launch, has_python, port_of_nobody};
 
 /// Protocols, and keys that change what a socket is by default.
-const TAKEN_BACK: [(&str, &str); 9] = [
+const TAKEN_BACK: [(&str, &str); 10] = [
     ("tcp", "receive-buffer = 65536"),
     ("tcp", "send-buffer = 65536"),
     ("tcp", "keepalive = \"60s\"\nnodelay = false"),
@@ -17,6 +17,7 @@ const TAKEN_BACK: [(&str, &str); 9] = [
     ("udp", "receive-buffer = 65536\nsend-buffer = \"64KiB\""),
     ("udp", "reuse-port = true\ndeny-source-ports = \"none\""),
     ("udp", "kernel-filter = false"),
+    ("udp", "dont-fragment = \"off\""),
     ("unix", "receive-buffer = 65536\nsocket-mode = \"0600\""),
     ("unix-datagram", "send-buffer = 65536\nsocket-mode = \"0600\"\nsocket-group = 12"),
 ];
@@ -30,6 +31,7 @@ fn options(socket: &Socket) -> Vec<String> {
         format!("keepalive {:?} {:?}", socket.keepalive().ok(), socket.tcp_keepalive_time().ok()),
         format!("nodelay {:?}", socket.tcp_nodelay().ok()),
         format!("reuse {:?} {:?}", socket.reuse_address().ok(), socket.reuse_port().ok()),
+        format!("path MTU {:?}", Discovery::of(socket)),
         format!("filter {:?}", socket_filter::program(socket).map_or(0, |program| program.len())),
     ]
 }

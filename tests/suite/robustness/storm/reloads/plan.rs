@@ -29,8 +29,13 @@ const STREAM_KEYS: [&str; 6] = [
     "idle-timeout = \"20s\"",
     "backlog = 500",
 ];
-const DATAGRAM_KEYS: [&str; 4] =
-    ["receive-buffer = \"512KiB\"", "send-buffer = \"256KiB\"", "gso = false", "kernel-filter = false"];
+const DATAGRAM_KEYS: [&str; 5] = [
+    "receive-buffer = \"512KiB\"",
+    "send-buffer = \"256KiB\"",
+    "gso = false",
+    "kernel-filter = false",
+    "dont-fragment = \"off\"",
+];
 
 /// A configuration.
 #[derive(Clone)]
