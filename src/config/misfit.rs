@@ -39,7 +39,7 @@ fn expected(form: Form) -> &'static str {
         Form::Switch => "`true` or `false`",
         Form::Number(_) => "a whole number",
         Form::Limit(_) => "a whole number or \"off\"",
-        Form::Workers => "a number or a word",
+        Form::Workers | Form::Dscp => "a number or a word",
         Form::Keepalive => "\"on\", \"off\" or a duration",
         Form::Duration(_) | Form::OptionalDuration(_) => "a duration",
         Form::Size | Form::SizeLimit => "a number of bytes",
@@ -88,6 +88,12 @@ impl Form {
             }
             (Form::Workers, _) => {
                 "write \"per-request\", \"auto\" or a whole number from 1 to 1024".to_owned()
+            }
+            (Form::Dscp, Text("copy" | "same" | "mirror" | "client" | "request")) => {
+                "did you mean `reflect`?".to_owned()
+            }
+            (Form::Dscp, _) => {
+                "write a number from 0 to 63, a name such as \"EF\" or \"AF41\", or \"reflect\"".to_owned()
             }
             (Form::Keepalive, Text(text)) if synonyms::switch(text).is_some() => {
                 format!("write \"{}\"", on_or_off(synonyms::switch(text) == Some(true)))

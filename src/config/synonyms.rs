@@ -28,6 +28,8 @@ pub(super) fn key(word: &str) -> Option<&'static str> {
         "proxy" | "send-proxy" | "accept-proxy" => "proxy-protocol",
         "ipv6-only" | "ipv6only" | "v6only" => "v6-only",
         "df" | "dont-frag" | "mtu-discover" | "pmtu-discovery" => "dont-fragment",
+        "tos" | "tclass" | "traffic-class" | "ip-tos" | "qos" => "dscp",
+        "hops" | "hop-limit" | "unicast-hops" | "ip-ttl" | "time-to-live" => "ttl",
         "so-reuseport" | "reuseport" => "reuse-port",
         "so-reuseaddr" | "reuseaddr" => "reuse-address",
         "tcp-nodelay" => "nodelay",

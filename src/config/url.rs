@@ -82,7 +82,7 @@ fn scalar<'a>(form: Option<Form>, text: &str, at: Place) -> Raw<'a> {
     let number = || text.parse().ok().map(|number| Raw::integer(at.clone(), number));
     let switch = || text.parse().ok().map(|switch| Raw::switch(at.clone(), switch));
     let raw = match form {
-        Some(Form::Number(_) | Form::Limit(_) | Form::Workers) => number(),
+        Some(Form::Number(_) | Form::Limit(_) | Form::Workers | Form::Dscp) => number(),
         Some(Form::Switch | Form::Keepalive) => switch(),
         _ => None,
     };

@@ -13,10 +13,10 @@ use crate::{
         slots::{Permit, PoolProcess},
         sources::{SourceKey, SourceSlot},
     },
-    config::WhenFull,
+    config::{Dscp, WhenFull},
     report::{close_reason::CloseKind, refusal_reason::RefusalReason},
     serve::context::{Accepted, ListenerContext},
-    socket::{address::Peer, listener::AcceptError},
+    socket::{address::Peer, listener::AcceptError, options},
     sys::{
         clock,
         credentials::{peer_is_in, peer_user},
@@ -50,6 +50,9 @@ impl ListenerContext {
         match self.admit(&socket, &peer, permit) {
             Ok(mut permit) => {
                 permit.open();
+                if self.settings.dscp == Some(Dscp::Reflect) {
+                    options::reflect_dscp(&socket);
+                }
                 self.stats.served.fetch_add(1, Relaxed);
                 self.log_open(&socket, &peer);
                 Admitted::Accepted(Accepted { socket, peer, permit, opened: Instant::now() })

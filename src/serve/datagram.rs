@@ -17,7 +17,7 @@ mod answer;
 pub use crate::sys::mmsg::MOST;
 use crate::{
     access::guard,
-    config::DontFragment,
+    config::{DontFragment, Dscp},
     report::{log_event::LogEvent, logging::LogThrottle},
     serve::{
         context::ListenerContext,
@@ -47,7 +47,11 @@ pub fn batch<'l>(
     sockets: impl Iterator<Item = &'l Listener> + Clone,
     size: usize,
 ) -> io::Result<Batch> {
-    let mut batch = Batch::new(size, sockets.clone().any(Listener::has_many_addresses))?;
+    let reflects = context.settings.dscp == Some(Dscp::Reflect);
+    let mut batch = Batch::new(size, reflects || sockets.clone().any(Listener::has_many_addresses))?;
+    if reflects {
+        batch.reflect_tos();
+    }
     // All sockets of a listener have one protocol.
     if let Some(socket) = sockets.clone().next()
         && context.settings.gso

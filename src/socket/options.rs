@@ -21,6 +21,7 @@ use crate::{
 mod header;
 mod usual;
 
+pub use header::reflect_dscp;
 pub use usual::Usual;
 
 /// Sets the configured options on a new socket that is to be bound to `place`.
@@ -68,7 +69,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         // On a UDP socket it would let a second daemon take the port unnoticed (socket(7)).
         socket.set_reuse_address(settings.reuse_address)?;
     }
-    usual.header.set(socket, settings)?;
+    usual.header.map_or(Ok(()), |header| header.set(socket, settings))?;
     if settings.protocol == Protocol::Udp && address.ip().is_unspecified() {
         // The answer must leave from the address that was asked.
         match Domain::for_address(*address) {

@@ -117,6 +117,11 @@ impl Batch {
         self.answers.join(socket);
     }
 
+    /// Sends each answer with the type of service (or traffic class) of its request, if the kernel tells that of this socket's requests.
+    pub fn reflect_tos(&mut self) {
+        self.answers.reflects_tos = true;
+    }
+
     /// Gives up answers that are longer than their path, instead of having them fragmented.
     pub fn never_fragment(&mut self) {
         self.answers.may_fragment = false;

@@ -29,6 +29,7 @@ pub mod pending;
 pub mod poller;
 pub mod ring;
 pub mod room;
+pub mod saved_syn;
 pub mod send_buffer;
 pub mod shared;
 pub mod socket_drops;

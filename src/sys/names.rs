@@ -109,6 +109,31 @@ pub fn keep_packet_info(control: &mut [u8]) -> usize {
     length
 }
 
+/// As [`keep_packet_info`], and keeps the type of service (`IP_TOS`) or the traffic class (`IPV6_TCLASS`) behind it, as the kernel
+/// orders them.
+#[inline(never)]
+pub fn keep_packet_info_and_tos(control: &mut [u8]) -> usize {
+    let (mut at, mut kept) = (0, 0);
+    while control.len() - at >= HEADER {
+        let rest = control.len() - at;
+        let length = length(&control[at..]).clamp(HEADER, rest);
+        let next = at + length.next_multiple_of(ALIGNMENT).min(rest);
+        let message = &control[at..at + length];
+        if is_tos(message) || destination_at_start(message).is_some() {
+            control.copy_within(at..at + length, kept);
+            // Control data of one content is equal, whatever was in the padding.
+            control[kept + length..kept + next - at].fill(0);
+            kept += next - at;
+        }
+        at = next;
+    }
+    kept
+}
+
+fn is_tos(message: &[u8]) -> bool {
+    matches!(kind(message), (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS))
+}
+
 /// Clears the interface index, so that the answer is routed as usual. With an index, the kernel takes every source without a
 /// route for a neighbour on that link, and holds the datagram in the send buffer while it resolves the address. A few forged
 /// sources would then block the answers to all other clients. Only a link-local address needs its interface.
@@ -223,6 +248,33 @@ mod tests {
     fn control(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
         let length = HEADER + data.len();
         [&length.to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes(), data].concat()
+    }
+
+    #[test]
+    fn of_several_messages_those_are_kept_that_an_answer_has() {
+        let padded = |mut message: Vec<u8>, padding: u8| {
+            message.resize(message.len().next_multiple_of(ALIGNMENT), padding);
+            message
+        };
+        let info = |padding| {
+            let data = [&0_u32.to_ne_bytes()[..], &[192, 0, 2, 1], &[192, 0, 2, 1]].concat();
+            padded(control(libc::IPPROTO_IP, libc::IP_PKTINFO, &data), padding)
+        };
+        let tos = |padding| padded(control(libc::IPPROTO_IP, libc::IP_TOS, &[0xb8]), padding);
+        let class = padded(control(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &0xb9_i32.to_ne_bytes()), 0);
+        let other = padded(control(libc::SOL_SOCKET, libc::SO_RXQ_OVFL, &[1; 4]), 1);
+        for (received, kept) in [
+            (vec![], vec![]),
+            (vec![other.clone()], vec![]),
+            (vec![info(7), tos(9)], vec![info(0), tos(0)]),
+            (vec![other.clone(), info(0), other.clone(), tos(1)], vec![info(0), tos(0)]),
+            (vec![tos(1), other.clone()], vec![tos(0)]),
+            (vec![info(0), class.clone()], vec![info(0), class]),
+        ] {
+            let mut control = received.concat();
+            let length = keep_packet_info_and_tos(&mut control);
+            assert_eq!(control[..length], kept.concat(), "{received:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(in crate::config) enum Form {
     Limit(Range),
     /// A number of threads or processes, or a word.
     Workers,
+    /// A DSCP: a number, a name, or `reflect`.
+    Dscp,
     /// Whether and when: a switch, a word or a duration.
     Keepalive,
     /// A duration, where a plain number most likely has this unit.
@@ -59,7 +61,10 @@ impl Form {
 
     /// Whether a whole number is of the right kind.
     pub(in crate::config) fn takes_numbers(self) -> bool {
-        matches!(self, Form::Number(_) | Form::Limit(_) | Form::Workers | Form::Size | Form::SizeLimit)
+        matches!(
+            self,
+            Form::Number(_) | Form::Limit(_) | Form::Workers | Form::Dscp | Form::Size | Form::SizeLimit
+        )
     }
 
     /// For the pages: `a whole number from 1 to 128`.
@@ -74,6 +79,7 @@ impl Form {
             Form::Number(range) => range.to_string(),
             Form::Limit(range) => format!("{range}, or \"off\""),
             Form::Workers => "a whole number from 1 to 1024, \"auto\" or \"per-request\"".into(),
+            Form::Dscp => "a whole number from 0 to 63, a name or \"reflect\"".into(),
             Form::Keepalive => "\"off\", \"on\" or a duration".into(),
             Form::Duration(_) => "a duration".into(),
             Form::OptionalDuration(_) => "a duration, or \"off\"".into(),
@@ -99,6 +105,7 @@ impl Form {
             Form::Workers => {
                 json!({ "anyOf": [Range(1, 1024).schema(), { "enum": ["auto", "per-request"] }] })
             }
+            Form::Dscp => json!({ "anyOf": [Range(0, 63).schema(), text()] }),
             Form::Keepalive => json!({ "type": ["boolean", "string"] }),
             Form::Size => json!({ "anyOf": [Range(0, i32::MAX as i64).schema(), text()] }),
             Form::SizeLimit => json!({ "anyOf": [Range(0, i64::MAX).schema(), text()] }),

@@ -6,12 +6,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::config::{
-    Address, DontFragment, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate,
+    Address, DontFragment, Dscp, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate,
     ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
         Need::{self, ClientAddresses, Modes, Protocols, Service, SocketFile},
         Profile,
     },
+    dscp::DSCP,
     embedded::plain,
     everybody,
     keys::{
@@ -263,6 +264,16 @@ keys! {
     /// IPv6 routers never fragment.
     dont_fragment: DontFragment = Key {
         value: &Word, default: Value(|_| DontFragment::Auto), needs: &[UDP], reload: Live, example: "\"off\"",
+    },
+    /// The DSCP of answers, which asks routers for a treatment (RFC 2474; `IP_TOS`, ip(7), and `IPV6_TCLASS`): a number from 0 to 63, or
+    /// a name such as `"EF"`, `"AF41"` or `"CS1"`. `"reflect"` answers each datagram with the DSCP and the ECN bits of the request, and a
+    /// connection with the DSCP of its first segment.
+    dscp: Option<Dscp> = Key {
+        value: &DSCP, default: Unset("the kernel's choice", |_| None), needs: &[INET], reload: Live, example: "\"EF\"",
+    },
+    /// How many routers answers may pass (`IP_TTL`, ip(7), and `IPV6_UNICAST_HOPS`, ipv6(7)); 0 is the kernel's choice.
+    ttl: u8 = Key {
+        value: &Int(0, 255), default: Value(|_| 0), needs: &[INET], reload: Live, example: "5",
     },
     /// Keep an IPv6 address from serving IPv4 clients too (`IPV6_V6ONLY`, ipv6(7)).
     v6_only: bool = Key {

@@ -161,7 +161,8 @@ fn bare_value(key: &str, value: &str) -> Option<Diagnostic> {
     }
     let written = quoted(key, kept);
     if written.starts_with('"')
-        && let Some(form @ (Form::Switch | Form::Number(_) | Form::Limit(_) | Form::Workers)) = form(key)
+        && let Some(form @ (Form::Switch | Form::Number(_) | Form::Limit(_) | Form::Workers | Form::Dscp)) =
+            form(key)
         && !matches!(kept, "auto" | "per-request" | "off")
     {
         return Some(Diagnostic::new("this is no value of TOML", form.help(key, Found::Text(kept))));
@@ -210,7 +211,7 @@ fn quoted(key: &str, value: &str) -> String {
     let plain = match form(key) {
         Some(Form::Switch) => synonyms::switch(bare).map(|switch| switch.to_string()),
         Some(Form::Number(_) | Form::Limit(_)) => synonyms::number(bare).map(|number| number.to_string()),
-        Some(Form::Workers) => bare.parse::<u16>().ok().map(|number| number.to_string()),
+        Some(Form::Workers | Form::Dscp) => bare.parse::<u16>().ok().map(|number| number.to_string()),
         Some(Form::Word(words)) if !words().contains(&bare) => {
             let near = || words::nearest(bare, words().iter().copied());
             synonyms::value(key, bare).or_else(near).map(|word| format!("\"{word}\""))
@@ -228,6 +229,7 @@ fn example(key: &str) -> String {
         Some(Form::Word(words)) => format!("\"{}\"", words().first().copied().unwrap_or_default()),
         Some(Form::Switch) => "true".to_owned(),
         Some(Form::Number(_) | Form::Limit(_) | Form::Workers) => "4".to_owned(),
+        Some(Form::Dscp) => "\"EF\"".to_owned(),
         Some(Form::Keepalive) => "\"60s\"".to_owned(),
         Some(Form::Duration(unit) | Form::OptionalDuration(unit)) => format!("\"30{unit}\""),
         Some(Form::Size | Form::SizeLimit) => "\"64KiB\"".to_owned(),

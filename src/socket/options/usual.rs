@@ -14,7 +14,7 @@ pub struct Usual {
     send: Buffer,
     /// TCP: how long a connection is silent before it is probed.
     idle: Option<Duration>,
-    pub(super) header: Header,
+    pub(super) header: Option<Header>,
 }
 
 /// The size of a buffer, and whether it was set explicitly: the kernel does not auto-tune such a buffer.

@@ -67,6 +67,8 @@ pub(super) struct Answers {
     has_empty: bool,
     /// Whether an answer that is longer than its path may be fragmented after all.
     pub(super) may_fragment: bool,
+    /// Whether an answer has the type of service of its request.
+    pub(super) reflects_tos: bool,
 }
 
 impl Answers {
@@ -83,6 +85,7 @@ impl Answers {
             start: 0,
             has_empty: false,
             may_fragment: true,
+            reflects_tos: false,
         }
     }
 
@@ -108,7 +111,11 @@ impl Answers {
     ) {
         let (request, slot) = (&mut requests[i].msg_hdr, &mut slots[i]);
         if !request.msg_control.is_null() {
-            let kept = names::keep_packet_info(&mut slot.control.0[..control_length(request)]);
+            let control = &mut slot.control.0[..control_length(request)];
+            let kept = match self.reflects_tos {
+                true => names::keep_packet_info_and_tos(control),
+                false => names::keep_packet_info(control),
+            };
             names::forget_interface(&mut slot.control.0[..kept]);
             request.msg_controllen = kept as _;
         }

@@ -1,6 +1,7 @@
 //! A network of its own for a test, in which it may have any address and forge any packet. It needs root.
 
 use std::{
+    io::Read,
     net::{IpAddr, SocketAddr, SocketAddrV4},
     process::Command,
     sync::{Arc, mpsc},
@@ -78,6 +79,59 @@ pub(crate) fn sh(line: &str) -> Result<(), String> {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let told = || format!("`{line}` fails: {}", String::from_utf8_lossy(&output.stderr));
     output.status.success().then_some(()).ok_or_else(told)
+}
+
+/// What passes the interfaces of this network.
+pub(crate) struct Capture(Socket);
+
+/// A packet of TCP or UDP.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub(crate) is_ipv6: bool,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) from_port: u16,
+    /// What it carries.
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Capture {
+    /// Begins. To be called [`in_namespace`].
+    pub(crate) fn new() -> Self {
+        let every = (nix::libc::ETH_P_ALL as u16).to_be();
+        let socket =
+            Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(i32::from(every)))).unwrap();
+        socket.set_recv_buffer_size(8 << 20).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self(socket)
+    }
+
+    /// The packets that have passed since the last time.
+    pub(crate) fn packets(&self) -> Vec<Packet> {
+        let mut buffer = vec![0; 1 << 17];
+        let mut found = Vec::new();
+        while let Ok(length) = (&self.0).read(&mut buffer) {
+            found.extend(Packet::read(&buffer[..length]));
+        }
+        found
+    }
+}
+
+impl Packet {
+    fn read(packet: &[u8]) -> Option<Packet> {
+        let is_ipv6 = packet[0] >> 4 == 6;
+        let (ttl, tos, kind, rest) = match is_ipv6 {
+            true => (packet[7], packet[0] << 4 | packet[1] >> 4, packet[6], &packet[40..]),
+            false => (packet[8], packet[1], packet[9], &packet[usize::from(packet[0] & 15) * 4..]),
+        };
+        let header = match i32::from(kind) {
+            nix::libc::IPPROTO_TCP => usize::from(rest[12] >> 4) * 4,
+            nix::libc::IPPROTO_UDP => 8,
+            _ => return None,
+        };
+        let from_port = u16::from_be_bytes([rest[0], rest[1]]);
+        Some(Packet { is_ipv6, ttl, tos, from_port, payload: rest[header..].to_vec() })
+    }
 }
 
 /// Sends UDP datagrams with any source.

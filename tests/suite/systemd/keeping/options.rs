@@ -9,7 +9,7 @@ use super::{FdStore, listener};
 use crate::harness::{Client, Launch, has_python, port_of_nobody};
 
 /// Protocols, and keys that change what a socket is by default.
-const TAKEN_BACK: [(&str, &str); 10] = [
+const TAKEN_BACK: [(&str, &str); 13] = [
     ("tcp", "receive-buffer = 65536"),
     ("tcp", "send-buffer = 65536"),
     ("tcp", "keepalive = \"60s\"\nnodelay = false"),
@@ -18,6 +18,9 @@ const TAKEN_BACK: [(&str, &str); 10] = [
     ("udp", "reuse-port = true\ndeny-source-ports = \"none\""),
     ("udp", "kernel-filter = false"),
     ("udp", "dont-fragment = \"off\""),
+    ("udp", "dscp = \"reflect\"\nttl = 3"),
+    ("udp", "dscp = \"AF41\""),
+    ("tcp", "dscp = \"CS1\"\nttl = 255"),
     ("unix", "receive-buffer = 65536\nsocket-mode = \"0600\""),
     ("unix-datagram", "send-buffer = 65536\nsocket-mode = \"0600\"\nsocket-group = 12"),
 ];
@@ -31,6 +34,12 @@ fn options(socket: &Socket) -> Vec<String> {
         format!("keepalive {:?} {:?}", socket.keepalive().ok(), socket.tcp_keepalive_time().ok()),
         format!("nodelay {:?}", socket.tcp_nodelay().ok()),
         format!("reuse {:?} {:?}", socket.reuse_address().ok(), socket.reuse_port().ok()),
+        format!(
+            "ttl {:?}, tos {:?} {:?}",
+            socket.ttl_v4().ok(),
+            socket.tos_v4().ok(),
+            socket.recv_tos_v4().ok()
+        ),
         format!("path MTU {:?}", Discovery::of(socket)),
         format!("filter {:?}", socket_filter::program(socket).map_or(0, |program| program.len())),
     ]

@@ -21,20 +21,24 @@ const SPREADS: [(&[&str], bool, bool); 5] = [
 ];
 
 /// Keys that are set and taken back, for streams over the network, and for datagrams.
-const STREAM_KEYS: [&str; 6] = [
+const STREAM_KEYS: [&str; 8] = [
     "receive-buffer = \"256KiB\"",
     "send-buffer = \"128KiB\"",
     "keepalive = \"60s\"",
     "nodelay = false",
+    "dscp = \"reflect\"",
+    "ttl = 9",
     "idle-timeout = \"20s\"",
     "backlog = 500",
 ];
-const DATAGRAM_KEYS: [&str; 5] = [
+const DATAGRAM_KEYS: [&str; 7] = [
     "receive-buffer = \"512KiB\"",
     "send-buffer = \"256KiB\"",
     "gso = false",
     "kernel-filter = false",
     "dont-fragment = \"off\"",
+    "dscp = \"reflect\"",
+    "ttl = 9",
 ];
 
 /// A configuration.
@@ -130,7 +134,7 @@ impl Plan {
                 let keys: &[&str] = match listener.protocol {
                     "tcp" => &STREAM_KEYS,
                     "udp" => &DATAGRAM_KEYS,
-                    "unix" => &STREAM_KEYS[4..],
+                    "unix" => &STREAM_KEYS[6..],
                     _ => &DATAGRAM_KEYS[..2],
                 };
                 let key = keys[random.next(keys.len())];
