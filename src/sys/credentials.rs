@@ -30,6 +30,23 @@ pub fn peer_process(socket: &impl AsFd) -> io::Result<PeerProcess> {
     Ok(PeerProcess { pid: peer.pid().unsigned_abs(), user: peer.uid() })
 }
 
+/// The process at the other end of a unix socket with its effective user and group, as the kernel recorded them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its process id; 0 if the process is in another PID namespace.
+    pub pid: u32,
+    /// Its user id.
+    pub uid: u32,
+    /// Its group id.
+    pub gid: u32,
+}
+
+/// The peer's process, user and group.
+pub fn peer_credentials(socket: &impl AsFd) -> io::Result<Credentials> {
+    let peer = getsockopt(socket, PeerCredentials)?;
+    Ok(Credentials { pid: peer.pid().unsigned_abs(), uid: peer.uid(), gid: peer.gid() })
+}
+
 /// The peer's user.
 pub fn peer_user(socket: &impl AsFd) -> io::Result<u32> {
     Ok(getsockopt(socket, PeerCredentials)?.uid())

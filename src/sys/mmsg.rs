@@ -19,6 +19,7 @@ use socket2::{SockAddr, SockAddrStorage};
 
 use super::{
     names::{self, Destination, NAME, RawSockAddr, SourceAddr},
+    request_notes::{self, RequestNotes},
     shared::Mapping,
 };
 use answers::Answers;
@@ -266,7 +267,16 @@ impl Request<'_> {
         }
     }
 
-    /// The address of the sender, for log lines.
+    /// What the kernel noted about the datagram, where it was asked to.
+    pub fn notes(self) -> RequestNotes {
+        let header = &self.message.msg_hdr;
+        match header.msg_control.is_null() {
+            true => RequestNotes::default(),
+            false => request_notes::of_control(&self.slot.control.0[..control_length(header)]),
+        }
+    }
+
+    /// The address of the sender, for log lines and for whoami.
     pub fn source(self) -> SockAddr {
         let mut storage = SockAddrStorage::zeroed();
         // SAFETY: both types have the size of a `sockaddr_storage`, and any bytes are a valid `RawSockAddr`.

@@ -82,6 +82,17 @@ fn destination_at_start(control: &[u8]) -> Option<Destination> {
     }
 }
 
+/// The messages of control data: level and type, and the bytes. A message that says it is longer than its control data ends there.
+pub fn messages(control: &[u8]) -> impl Iterator<Item = ((i32, i32), &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let message = control.get(at..).filter(|message| message.len() >= HEADER)?;
+        let length = length(message).clamp(HEADER, message.len());
+        at += length.next_multiple_of(ALIGNMENT);
+        Some((kind(message), &message[HEADER..length]))
+    })
+}
+
 /// The range of the packet information in control data with several messages.
 #[cold]
 fn packet_info(control: &[u8]) -> Option<Range<usize>> {

@@ -1,6 +1,11 @@
 //! How the bytes of a stream connection get to and from the kernel, and the buffer that they are in meanwhile.
 
-use std::{io, net::Shutdown, ops::Range};
+use std::{
+    io,
+    net::Shutdown,
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use rustix::{
     io::Errno,
@@ -44,6 +49,9 @@ pub trait Transport {
     fn flush(&mut self) -> io::Result<bool> {
         Ok(true)
     }
+
+    /// The socket, for what it tells of itself.
+    fn socket(&self) -> BorrowedFd<'_>;
 
     /// Shuts down the sending side: the peer receives an end of file.
     ///
@@ -114,6 +122,10 @@ impl Transport for SocketTransport<'_> {
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         unless_blocked(|| self.send_kept_once(bytes))
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     fn end(&mut self) -> io::Result<()> {

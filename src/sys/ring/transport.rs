@@ -3,7 +3,7 @@
 use std::{
     io,
     ops::Range,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
 };
 
 use socket2::Socket;
@@ -131,6 +131,10 @@ impl Transport for RingTransport<'_> {
             self.ring.enter(Wait::Not)?;
         }
         Ok(!self.is_behind())
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     fn end(&mut self) -> io::Result<()> {
