@@ -94,7 +94,7 @@ _echod() {
                     return 0
                     ;;
                 --service)
-                    COMPREPLY=($(compgen -W "echo upper discard chargen qotd daytime time" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "echo upper discard chargen qotd daytime time whoami" -- "${cur}"))
                     return 0
                     ;;
                 --probe)
@@ -546,7 +546,7 @@ _echod() {
                     return 0
                     ;;
                 --service)
-                    COMPREPLY=($(compgen -W "echo discard chargen qotd daytime time" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "echo discard chargen qotd daytime time whoami" -- "${cur}"))
                     return 0
                     ;;
                 *)

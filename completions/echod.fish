@@ -35,7 +35,8 @@ discard\t''
 chargen\t''
 qotd\t''
 daytime\t''
-time\t''"
+time\t''
+whoami\t''"
 complete -c echod -n "__fish_echod_needs_command" -l probe -d 'Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69' -r -f -a "tcp://\t''
 udp://\t''
 unix:\t''
@@ -144,7 +145,8 @@ discard\t''
 chargen\t''
 qotd\t''
 daytime\t''
-time\t''"
+time\t''
+whoami\t''"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_using_subcommand status" -s c -l config -d 'The configuration of the daemon, whose table observe says where its endpoint is' -r -F
 complete -c echod -n "__fish_echod_using_subcommand status" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r

@@ -60,7 +60,7 @@ pub struct Cli {
 
     /// Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69
     ///
-    /// A check of health. The URL is that of --listen, without parameters; the service must be echo.
+    /// A check of health. The URL is that of --listen, without parameters; the service must be echo, or whoami, whose answer counts too.
     #[arg(long, value_name = "URL", help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "inetd", "daemonize", "announce", "verbose", "quiet", "log_level", "log_format"])]
     pub probe: Option<String>,
 
@@ -218,6 +218,8 @@ Environment:
   ECHOD_FDSTORE      the same, where FDSTORE is not set
   RUNTIME_DIRECTORY  what %t in the path of a unix socket stands for; else it is
                      XDG_RUNTIME_DIR, else /run for root
+  ECHOD_NODE         the node, which service whoami tells
+  ECHOD_POD          the pod, the same
 
 Signals:
   TERM, INT  answer what has arrived, then exit; a second one exits at once
@@ -239,7 +241,7 @@ Exit codes:
 `echod --print-config` prints the values that are in effect.";
 
 /// Values of `--service`.
-const SERVICES: [&str; 7] = ["echo", "upper", "discard", "chargen", "qotd", "daytime", "time"];
+const SERVICES: [&str; 8] = ["echo", "upper", "discard", "chargen", "qotd", "daytime", "time", "whoami"];
 
 /// Names of [`LogLevel::ALL`].
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -30,7 +30,6 @@ use crate::{
     stream::connection::SCRATCH,
     sys::{
         interrupt,
-        mmsg::Batch,
         shared::{Mapping, Shared},
     },
 };
@@ -98,7 +97,7 @@ fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> 
 
 /// Answers the datagrams that have arrived, and leaves the socket to the next process that is started for it.
 fn datagrams(context: &ListenerContext, listener: &Listener) -> Result<(), Failure> {
-    let mut batch = Batch::new(datagram::MOST, listener.has_many_addresses()).map_err(internal)?;
+    let mut batch = datagram::batch(context, std::iter::once(listener), datagram::MOST).map_err(internal)?;
     loop {
         match datagram::take(context, listener, &mut batch, false) {
             Ok(0) => return Ok(()),

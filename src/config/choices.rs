@@ -143,6 +143,16 @@ pub enum ServiceKind {
     Daytime,
     /// The time as 32 bits, RFC 868.
     Time,
+    /// What reached the server, as a line of JSON.
+    Whoami,
+}
+
+impl ServiceKind {
+    /// Whether the service answers with what is known of the request beside its bytes. A listener with another one does not ask the
+    /// kernel for it.
+    pub fn describes_requests(self) -> bool {
+        self == ServiceKind::Whoami
+    }
 }
 
 /// Whether routers may fragment the datagrams of a socket.

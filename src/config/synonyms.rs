@@ -105,6 +105,7 @@ pub(super) fn value(what: &str, word: &str) -> Option<&'static str> {
         ("service", "sink" | "null" | "drop") => "discard",
         ("service", "quote") => "qotd",
         ("service", "date") => "daytime",
+        ("service", "who" | "who-am-i" | "whoareyou" | "info") => "whoami",
         _ => return None,
     })
 }

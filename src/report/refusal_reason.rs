@@ -107,6 +107,9 @@ reasons! {
     /// The answer would be longer than the request.
     Amplifying [Udp UnixDatagram] = "amplifying", "the answer would be longer than the request",
         "have it send longer requests, or set `allow-amplification`";
+    /// The service whoami was asked with less than its answer.
+    Unpadded [Udp UnixDatagram] = "unpadded", "it is shorter than the answer of `whoami`",
+        "have it pad its request to 1,200 bytes";
     /// Its source got `loop-breaker` answers without a pause.
     LoopBreaker [Udp] = "loop-breaker", "its source was answered `loop-breaker` times without a pause",
         "add it to `trusted` if it is no server that answers too";

@@ -13,6 +13,7 @@ use log::warn;
 
 mod admit;
 mod answer;
+mod describe;
 
 pub use crate::sys::mmsg::MOST;
 use crate::{
@@ -48,7 +49,8 @@ pub fn batch<'l>(
     size: usize,
 ) -> io::Result<Batch> {
     let reflects = context.settings.dscp == Some(Dscp::Reflect);
-    let mut batch = Batch::new(size, reflects || sockets.clone().any(Listener::has_many_addresses))?;
+    let has_control = reflects || context.settings.service.describes_requests();
+    let mut batch = Batch::new(size, has_control || sockets.clone().any(Listener::has_many_addresses))?;
     if reflects {
         batch.reflect_tos();
     }

@@ -1,12 +1,13 @@
-//! The seven services: what a listener answers.
+//! The eight services: what a listener answers.
 //!
 //! In: an event on a connection, or a datagram, in a buffer. Out: what the caller does next ([`Next`]), or the length of the
 //! answer. The answer is made in the buffer that the request arrived in. A service has no socket and no log, and makes no
 //! allocation for a message; modes and transports are the caller's concern.
 //!
 //! Read this file for the two traits, then `echo` (the smallest), `qotd`, `daytime` and `time` (answer and close), `chargen`
-//! (streaming), `discard` and `upper`.
+//! (streaming), `discard` and `upper`. `whoami` answers with what is known of the request beside its bytes (`request`).
 
+use self::request::RequestInfo;
 use crate::config::{self, ServiceKind};
 
 mod chargen;
@@ -14,8 +15,10 @@ mod daytime;
 mod discard;
 mod echo;
 mod qotd;
+pub mod request;
 mod time;
 mod upper;
+mod whoami;
 
 /// The service that `listener` is configured for.
 pub fn new(listener: &config::Listener) -> Box<dyn Service> {
@@ -27,6 +30,7 @@ pub fn new(listener: &config::Listener) -> Box<dyn Service> {
         ServiceKind::Qotd => Box::new(qotd::Qotd::new(&listener.quote)),
         ServiceKind::Daytime => Box::new(daytime::Daytime::new()),
         ServiceKind::Time => Box::new(time::Time::new()),
+        ServiceKind::Whoami => Box::new(whoami::Whoami::new(listener)),
     }
 }
 
@@ -41,12 +45,26 @@ pub trait Service: Send + Sync {
     ///
     /// `buffer` holds at least [`LARGEST_DATAGRAM`] bytes.
     fn datagram(&self, buffer: &mut [u8], request: usize) -> Option<usize>;
+
+    /// As [`Service::datagram`], which only a service that describes requests ([`ServiceKind::describes_requests`]) is called by.
+    fn described_datagram(
+        &self,
+        buffer: &mut [u8],
+        request: usize,
+        _info: &RequestInfo<'_>,
+    ) -> Option<usize> {
+        self.datagram(buffer, request)
+    }
 }
 
 /// The state of a service for one stream connection.
 pub trait Session: Send {
     /// Returns what to do after `event`. Input and output share `buffer`, see [`SessionEvent`] and [`Next`].
     fn respond(&mut self, event: SessionEvent, buffer: &mut [u8]) -> Next;
+
+    /// Tells the session of its connection, before [`SessionEvent::Opened`]. Only the session of a service that describes requests
+    /// ([`ServiceKind::describes_requests`]) is told.
+    fn introduce(&mut self, _info: &RequestInfo<'_>) {}
 }
 
 /// An event on a connection.

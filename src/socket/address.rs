@@ -11,7 +11,10 @@ use std::{
 
 use socket2::SockAddr;
 
-use crate::{config::Protocol, report::decimal::Decimal, sys::credentials::PeerProcess};
+use crate::{
+    config::Protocol, report::decimal::Decimal, service::request::RequestAddress,
+    sys::credentials::PeerProcess,
+};
 
 /// The address of a peer, or of a bound socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +38,17 @@ impl From<&SockAddr> for Peer {
             (Some(path), _) => Peer::Path(path.into()),
             (None, Some(name)) => Peer::Abstract(name.into()),
             (None, None) => Peer::Unnamed,
+        }
+    }
+}
+
+impl<'a> From<&'a Peer> for RequestAddress<'a> {
+    fn from(peer: &'a Peer) -> RequestAddress<'a> {
+        match peer {
+            Peer::Inet(address) => RequestAddress::Inet(*address),
+            Peer::Path(path) => RequestAddress::Path(path.as_os_str().as_bytes()),
+            Peer::Abstract(name) => RequestAddress::Abstract(name),
+            Peer::Unnamed => RequestAddress::Unnamed,
         }
     }
 }

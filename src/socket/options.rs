@@ -13,7 +13,9 @@ use crate::{
     socket::address::Peer,
     sys::{
         buffer_lock::Chosen,
-        error_queue, send_buffer,
+        error_queue,
+        request_notes::{self, NotedFamily},
+        send_buffer,
         socket_filter::{self, Instruction},
     },
 };
@@ -57,6 +59,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
             send_buffer::leave_room(socket)?;
         }
     }
+    note_requests(socket, settings, place);
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
         socket.set_out_of_band_inline(true)?;
@@ -83,6 +86,22 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         }
     }
     guard(socket, settings, *address)
+}
+
+/// Has the kernel note what it knows of each datagram, where the service tells it; and no longer where an earlier one did.
+fn note_requests(socket: &Socket, settings: &config::Listener, place: &Peer) {
+    if settings.protocol.is_stream() {
+        return;
+    }
+    let family = match place {
+        Peer::Inet(SocketAddr::V4(_)) => NotedFamily::V4,
+        Peer::Inet(SocketAddr::V6(_)) => NotedFamily::V6,
+        Peer::Path(_) | Peer::Abstract(_) | Peer::Unnamed => NotedFamily::Unix,
+    };
+    let is_wanted = settings.service.describes_requests();
+    if is_wanted || request_notes::are_asked(socket, family) {
+        request_notes::ask(socket, family, is_wanted);
+    }
 }
 
 /// Leaves urgent data inline (SO_OOBINLINE) on a connection that did not inherit the option: one of a unix socket never

@@ -203,7 +203,12 @@ impl Connection {
                     self.phase = Phase::Opening;
                     return Ok(Step::HeaderRead);
                 }
-                Phase::Opening => SessionEvent::Opened,
+                Phase::Opening => {
+                    if context.settings.service.describes_requests() {
+                        self.introduce(transport, context.settings.protocol);
+                    }
+                    SessionEvent::Opened
+                }
                 Phase::Writing => {
                     if self.streaming {
                         self.ignore_input(transport, context)?;
@@ -336,6 +341,7 @@ impl Connection {
 }
 
 mod context;
+mod introduce;
 mod proxy_header;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 use std::{
     io,
     ops::Range,
+    os::fd::BorrowedFd,
     time::{Duration, Instant},
 };
 
@@ -294,6 +295,10 @@ impl Transport for DeadlineIo<'_> {
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         self.wait(Side::Send, |transport| transport.send_kept_once(bytes))
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.transport.socket()
     }
 
     fn end(&mut self) -> io::Result<()> {

@@ -7,8 +7,11 @@
 use std::net::SocketAddr;
 
 mod crc32c;
+mod told;
 mod v1;
 mod v2;
+
+pub use told::told;
 
 /// The longest header, in bytes.
 pub const LONGEST: usize = v2::LONGEST;

@@ -44,20 +44,18 @@ pub enum NotedFamily {
     Unix,
 }
 
-/// Has the kernel note what it knows of each datagram, or no longer. What it cannot note is missing later.
+/// Has the kernel note what it knows of each datagram, or no longer; but for the traffic class, which others ask for as well. What it
+/// cannot note is missing later.
 pub fn ask(socket: &impl AsFd, family: NotedFamily, on: bool) {
     let _ = setsockopt(socket, ReceiveTimestampns, &on);
-    let sock = SockRef::from(socket);
     if family == NotedFamily::Unix {
         let _ = setsockopt(socket, PassCred, &on);
         return;
     }
     // A socket of IPv6 needs both: datagrams of IPv4 are noted by the options of IPv4.
     let _ = setsockopt(socket, Ipv4RecvTtl, &on);
-    let _ = sock.set_recv_tos_v4(on);
     if family == NotedFamily::V6 {
         let _ = setsockopt(socket, Ipv6RecvHopLimit, &on);
-        let _ = sock.set_recv_tclass_v6(on);
     }
 }
 

@@ -103,7 +103,8 @@ keys! {
         value: &BUSY_POLL, default: Value(|_| None), needs: &[EVENT_LOOP], reload: Live, example: "\"50us\"",
     },
     /// What is answered: `"echo"` (RFC 862), `"upper"` (the same with ASCII letters in upper case), `"discard"` (RFC 863),
-    /// `"chargen"` (RFC 864), `"qotd"` (RFC 865), `"daytime"` (RFC 867) or `"time"` (RFC 868).
+    /// `"chargen"` (RFC 864), `"qotd"` (RFC 865), `"daytime"` (RFC 867), `"time"` (RFC 868) or `"whoami"` (what reached the server,
+    /// as a line of JSON).
     service: ServiceKind = Key {
         value: &Word, default: Value(|_| ServiceKind::Echo), needs: &[], reload: Live, example: "\"upper\"",
     },

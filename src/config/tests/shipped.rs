@@ -92,6 +92,15 @@ fn the_event_loops_serve_every_protocol() {
 }
 
 #[test]
+fn whoami_is_shown_direct_and_behind_a_proxy() {
+    let config = load_example("whoami.toml");
+    assert!(config.listeners.iter().all(|listener| listener.service == ServiceKind::Whoami));
+    let required =
+        config.listeners.iter().filter(|listener| listener.proxy_protocol == ProxyProtocol::Required);
+    assert_eq!((config.listeners.len(), required.count()), (4, 1));
+}
+
+#[test]
 fn the_small_services_are_on_their_ports() {
     let config = load_example("small-services.toml");
     let of_tcp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Tcp);

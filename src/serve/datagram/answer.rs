@@ -12,7 +12,10 @@ use log::{Level, debug, error, log_enabled, warn};
 use crate::{
     config::Payload,
     report::{close_reason::CloseReason, log_event::LogEvent, payload, refusal_reason::RefusalReason},
-    serve::context::{AnswerRoom, ListenerContext},
+    serve::{
+        context::{AnswerRoom, ListenerContext},
+        datagram::describe,
+    },
     service::Service,
     socket::{address::Peer, listener::Listener},
     sys::{
@@ -27,14 +30,21 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
         show(context, batch);
     }
     let allow_amplification = context.settings.allow_amplification;
-    let make = |buffer: &mut [u8], request: Request<'_>| {
-        reply(&*context.service, buffer, request.length(), allow_amplification).unwrap_or_else(|reason| {
-            context.refuse(reason, 1, || super::source(context, request));
-            None
-        })
+    let refuse = |reason: RefusalReason, request: Request<'_>| {
+        context.refuse(reason, 1, || super::source(context, request));
+        None
     };
+    let make = |buffer: &mut [u8], request: Request<'_>| {
+        reply(&*context.service, buffer, request.length(), allow_amplification)
+            .unwrap_or_else(|reason| refuse(reason, request))
+    };
+    let describe = |buffer: &mut [u8], request: Request<'_>| {
+        describe::reply(context, listener, buffer, request).unwrap_or_else(|reason| refuse(reason, request))
+    };
+    let describes = context.settings.service.describes_requests();
+    let mut make_all = || if describes { batch.answer(describe) } else { batch.answer(make) };
     // A panic of the service costs one datagram, not the batch.
-    while catch_unwind(AssertUnwindSafe(|| batch.answer(make))).is_err() {
+    while catch_unwind(AssertUnwindSafe(&mut make_all)).is_err() {
         context.stats.died.fetch_add(1, Relaxed);
         context.stats.errors.fetch_add(1, Relaxed);
         let name = context.settings.name.as_str();

@@ -65,7 +65,7 @@ impl Header {
         match settings.protocol {
             Protocol::Tcp => saved_syn::save(socket, reflects),
             _ => {
-                receive_tos(socket, reflects)?;
+                receive_tos(socket, reflects || settings.service.describes_requests())?;
                 self.forbid_fragments(socket, settings.dont_fragment)
             }
         }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use crate::{
     config::ProxyProtocol,
     report::refusal_reason::RefusalReason,
+    service::request::ProxyInfo,
     stream::{
         connection::{Connection, ConnectionContext, Phase},
         proxy::{self, Reading},
@@ -16,13 +17,20 @@ use crate::{
 /// The header as far as it has arrived; then the payload that arrived with it.
 pub(crate) struct ProxyHeader {
     bytes: Vec<u8>,
+    /// The header itself, once it is read, if the service tells of it.
+    kept: Option<Vec<u8>>,
     /// Whether the connection may begin without a header.
     optional: bool,
 }
 
 impl ProxyHeader {
-    pub(super) fn new(optional: bool) -> ProxyHeader {
-        ProxyHeader { bytes: Vec::new(), optional }
+    pub(super) fn new(optional: bool, is_kept: bool) -> ProxyHeader {
+        ProxyHeader { bytes: Vec::new(), kept: is_kept.then(Vec::new), optional }
+    }
+
+    /// What the header tells, if it was kept and there was one.
+    pub(super) fn told(&self) -> Option<ProxyInfo<'_>> {
+        self.kept.as_deref().filter(|header| !header.is_empty()).map(proxy::told)
     }
 
     /// Takes received bytes; an empty slice means end of file. `None` while the header is incomplete; then the client's
@@ -32,7 +40,10 @@ impl ProxyHeader {
         match proxy::read(&self.bytes) {
             Reading::Part if !arrived.is_empty() => None,
             Reading::Whole { length, source } => {
-                self.bytes.drain(..length);
+                let header = self.bytes.drain(..length);
+                if let Some(kept) = &mut self.kept {
+                    kept.extend(header);
+                }
                 Some(Ok(source))
             }
             // Not a header: no more bytes follow, or these do not fit one. They belong to the session.
@@ -68,7 +79,8 @@ impl Connection {
     pub fn awaiting_proxy_header(mut self, context: &ConnectionContext<'_>) -> Connection {
         let optional = context.settings.proxy_protocol == ProxyProtocol::Optional;
         self.phase = Phase::AwaitingProxyHeader;
-        self.proxy_header = Some(Box::new(ProxyHeader::new(optional)));
+        let is_kept = context.settings.service.describes_requests();
+        self.proxy_header = Some(Box::new(ProxyHeader::new(optional, is_kept)));
         self
     }
 

@@ -53,6 +53,13 @@ fn read_proxied(bytes: &[u8], group: u8, length: usize) -> Reading {
     }
 }
 
+/// The family of a header that was read, its addresses and its optional fields; `None` if the proxy speaks for itself.
+pub(super) fn parts(header: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&command, &group) = (header.get(SIGNATURE.len())?, header.get(SIGNATURE.len() + 1)?);
+    let (addresses, fields) = header.get(FIXED..)?.split_at_checked(addresses(group)?)?;
+    (command == PROXY).then_some((group, addresses, fields))
+}
+
 /// Length of the addresses of a family, in bytes.
 fn addresses(group: u8) -> Option<usize> {
     if group & 0x0f > 2 {

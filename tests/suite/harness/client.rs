@@ -96,10 +96,7 @@ impl Client {
 
     /// Connects; a unix datagram client first gets a name, so that it can be answered.
     pub(crate) fn try_connect(to: &Endpoint) -> io::Result<Self> {
-        let client = Self::unbound(to)?;
-        client.bind(to)?;
-        uninterrupted(|| client.socket.connect(&to.parts().0))?;
-        Ok(client)
+        Self::prepared(to, |_| ())
     }
 
     /// A client that comes from another address of this machine.
@@ -115,6 +112,15 @@ impl Client {
                 return client;
             }
         }
+    }
+
+    /// A client whose socket is prepared before it connects.
+    pub(crate) fn prepared(to: &Endpoint, prepare: impl FnOnce(&Socket)) -> io::Result<Self> {
+        let client = Self::unbound(to)?;
+        prepare(&client.socket);
+        client.bind(to)?;
+        uninterrupted(|| client.socket.connect(&to.parts().0))?;
+        Ok(client)
     }
 
     pub(crate) fn is_datagram(&self) -> bool {

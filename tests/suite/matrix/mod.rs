@@ -14,6 +14,7 @@ mod stream_limits;
 mod stream_proxy;
 mod stream_slowloris;
 mod stream_stop;
+pub(crate) mod whoami;
 
 use crate::harness::Echod;
 
@@ -143,6 +144,7 @@ macro_rules! datagram {
 macro_rules! stream_services {
     ($socket:expr, $mode:expr) => {
         tests! { service_stream, $socket, $mode, "", upper discard chargen qotd daytime time reply_survives_unread_input }
+        tests! { whoami, $socket, $mode, "", whoami whoami_behind_a_proxy }
     };
 }
 
@@ -174,6 +176,7 @@ macro_rules! datagram_services {
         tests! { service_datagram, $socket, $mode, "",
             upper discard chargen chargen_amplified qotd daytime time time_amplified
         }
+        tests! { whoami, $socket, $mode, "", whoami_datagram }
     };
 }
 

@@ -3,3 +3,4 @@
 pub(crate) mod event_loops;
 pub(crate) mod io_uring;
 pub(crate) mod strace;
+pub(crate) mod whoami;
