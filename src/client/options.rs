@@ -124,7 +124,7 @@ pub struct Selftest {
     pub timeout: Duration,
 
     /// The service of the servers; left out, a well-known port tells (7, 9, 13, 17, 19, 37), else it is echo
-    #[arg(long, value_name = "SERVICE", value_parser = ["echo", "discard", "chargen", "qotd", "daytime", "time"])]
+    #[arg(long, value_name = "SERVICE", value_parser = ["echo", "discard", "chargen", "qotd", "daytime", "time", "whoami"])]
     pub service: Option<String>,
 
     /// The server to test; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix-datagram:PATH

@@ -1,4 +1,4 @@
-//! `echod selftest`: holds a live server to the RFC of its service. Each check is one conversation, and its outcome a line of the
+//! `echod selftest`: holds a live server to the RFC of its service, or whoami to its documentation. Each check is one conversation, and its outcome a line of the
 //! Test Anything Protocol, version 14.
 //!
 //! It is polite, because what it asks may be in use: it has at most four connections at once and sends some 2 MiB in all. It trusts nobody:
@@ -12,6 +12,7 @@ mod source_port;
 mod spoken;
 mod stream_checks;
 mod tap;
+mod whoami;
 
 use std::{io, time::Duration};
 
@@ -36,25 +37,30 @@ enum Service {
     Qotd,
     Daytime,
     Time,
+    Whoami,
 }
 
 impl Service {
-    const ALL: [(Service, &'static str, u16); 6] = [
-        (Service::Echo, "echo", 7),
-        (Service::Discard, "discard", 9),
-        (Service::Chargen, "chargen", 19),
-        (Service::Qotd, "qotd", 17),
-        (Service::Daytime, "daytime", 13),
-        (Service::Time, "time", 37),
+    /// Each with its name and its well-known port, if it has one.
+    const ALL: [(Service, &'static str, Option<u16>); 7] = [
+        (Service::Echo, "echo", Some(7)),
+        (Service::Discard, "discard", Some(9)),
+        (Service::Chargen, "chargen", Some(19)),
+        (Service::Qotd, "qotd", Some(17)),
+        (Service::Daytime, "daytime", Some(13)),
+        (Service::Time, "time", Some(37)),
+        (Service::Whoami, "whoami", None),
     ];
 
     /// The one that was asked for, else that of a well-known port, else echo.
     fn of(target: &Target, asked: Option<&str>) -> Service {
         let port = match target.peer {
-            Peer::Inet(address) => address.port(),
-            _ => 0,
+            Peer::Inet(address) => Some(address.port()),
+            _ => None,
         };
-        let is_it = |name: &str, well_known: u16| asked.map_or(port == well_known, |asked| asked == name);
+        let is_it = |name: &str, well_known: Option<u16>| {
+            asked.map_or(well_known.is_some() && port == well_known, |asked| asked == name)
+        };
         let found = Self::ALL.into_iter().find(|(_, name, well_known)| is_it(name, *well_known));
         found.map_or(Service::Echo, |(service, ..)| service)
     }
@@ -88,12 +94,14 @@ impl Subject {
             Service::Qotd if is_stream => spoken::QOTD,
             Service::Daytime if is_stream => spoken::DAYTIME,
             Service::Time if is_stream => spoken::TIME,
+            Service::Whoami if is_stream => whoami::STREAM,
             Service::Echo => datagram_checks::ECHO,
             Service::Discard => datagram_checks::DISCARD,
             Service::Chargen => datagram_checks::CHARGEN,
             Service::Qotd => datagram_checks::QOTD,
             Service::Daytime => datagram_checks::DAYTIME,
             Service::Time => datagram_checks::TIME,
+            Service::Whoami => whoami::DATAGRAM,
         }
     }
 }
@@ -171,7 +179,9 @@ mod tests {
     #[test]
     fn a_well_known_port_tells_the_service() {
         for (service, name, port) in Service::ALL {
-            assert_eq!(of(&format!("tcp://127.0.0.1:{port}"), None), service);
+            if let Some(port) = port {
+                assert_eq!(of(&format!("tcp://127.0.0.1:{port}"), None), service);
+            }
             assert_eq!(of("udp://127.0.0.1:7", Some(name)), service);
             assert_eq!(service.name(), name);
         }

@@ -81,7 +81,7 @@ impl Case<'_> {
 }
 
 /// The chain of decisions, in the daemon's order: each link adds its steps.
-const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
+const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 10] = [
     way::addresses,
     guards::unanswerable,
     guards::source,
@@ -89,6 +89,7 @@ const CHAIN: [fn(&Case<'_>, &mut Vec<Decision>); 9] = [
     client::users,
     client::networks,
     guards::port,
+    guards::padding,
     limits::limits,
     guards::run,
 ];

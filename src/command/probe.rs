@@ -1,5 +1,5 @@
-//! `echod --probe URL`: sends a listener one message, as any client would, and expects it back. A health check for containers
-//! and hosts where only this program is installed.
+//! `echod --probe URL`: sends a listener one message, as any client would, and expects it back, or the line of service whoami. A
+//! health check for containers and hosts where only this program is installed.
 
 use std::{
     fmt,
@@ -27,6 +27,26 @@ use crate::{
 /// Time-out of the answer, from the first attempt to connect.
 const TIME_OUT: Duration = Duration::from_secs(2);
 
+/// Of that, what an echo of a datagram has before whoami is asked, which answers none that is so short.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a datagram is that whoami answers.
+const PADDED: usize = 1200;
+
+/// Bytes of another answer that are shown.
+const SHOWN: usize = 64;
+
+/// How an answer of whoami begins.
+const WHOAMI: &[u8] = b"{\"service\":\"whoami\",";
+
+/// What came back.
+enum Answer {
+    /// The message.
+    Echo { bytes: usize },
+    /// The line of service whoami.
+    Whoami,
+}
+
 /// Probes the listener at `url`, and returns a line to print.
 ///
 /// # Errors
@@ -50,8 +70,11 @@ pub fn probe(url: &str) -> Result<String, Failure> {
         let url = place.url(listener.protocol);
         let mut source = None;
         match ask(&place, listener.protocol, &mut source) {
-            Ok((bytes, time)) => {
+            Ok((Answer::Echo { bytes }, time)) => {
                 return Ok(format!("{url}: {bytes} bytes came back after {}\n", HumanDuration(time)));
+            }
+            Ok((Answer::Whoami, time)) => {
+                return Ok(format!("{url}: whoami answered after {}\n", HumanDuration(time)));
             }
             Err(error) => {
                 let refused = source.filter(|_| error.may_be_a_refusal()).map(|source| {
@@ -95,7 +118,7 @@ impl From<io::Error> for NoEcho {
 
 impl fmt::Display for NoEcho {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let echo = "a probe wants an echo, which no service but `echo` gives";
+        let echo = "a probe wants an echo, which no service but `echo` gives, or the answer of `whoami`";
         match self {
             Self::Failed(words) => write!(f, "{words}; `echod --check` says what would be served where"),
             Self::Reset => write!(f, "connection reset by peer; {echo}"),
@@ -114,9 +137,9 @@ impl NoEcho {
     }
 }
 
-/// Sends a message and waits for its echo; returns its length and the time it took. Sets `source` to the client as the
+/// Sends a message and waits for its answer; returns it and the time it took. Sets `source` to the client as the
 /// listener sees it, in the form that `echod explain` takes, once the listener may have been asked.
-fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(usize, Duration), NoEcho> {
+fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(Answer, Duration), NoEcho> {
     let begun = Instant::now();
     let address = place.socket_address()?;
     let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
@@ -142,10 +165,16 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
         let sent = in_time(&socket, begun, || socket.send(rest))?;
         rest = &rest[sent..];
     }
-    let mut answer = [0; 64];
-    let mut received = 0;
+    let padded = format!("{message:<PADDED$}");
+    let mut answer = [0; PADDED + 1];
+    let (mut received, mut is_padded) = (0, protocol.is_stream());
     while received < message.len() {
-        let left = TIME_OUT.saturating_sub(begun.elapsed());
+        let elapsed = begun.elapsed();
+        if !is_padded && elapsed >= PATIENCE {
+            is_padded = true;
+            in_time(&socket, begun, || socket.send(padded.as_bytes()))?;
+        }
+        let left = if is_padded { TIME_OUT } else { PATIENCE }.saturating_sub(elapsed);
         if left.is_zero() {
             return Err(NoEcho::Silent { received });
         }
@@ -156,13 +185,18 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => continue,
             Err(error) => return Err(error.into()),
         };
-        // A datagram arrives whole, or it is another one.
-        let expected = if protocol.is_stream() { received.min(message.len()) } else { message.len() };
-        if answer[..received] != message.as_bytes()[..expected] {
-            return Err(NoEcho::Other(answer[..received].to_vec()));
+        let answer = &answer[..received];
+        if answer.starts_with(WHOAMI) {
+            return Ok((Answer::Whoami, begun.elapsed()));
+        }
+        // A datagram arrives whole, or it is another one. A stream may have brought a part.
+        let is_part = |of: &[u8]| protocol.is_stream() && of.starts_with(answer);
+        let is_echo = answer == message.as_bytes() || answer == padded.as_bytes();
+        if !is_echo && !is_part(message.as_bytes()) && !is_part(WHOAMI) {
+            return Err(NoEcho::Other(answer[..received.min(SHOWN)].to_vec()));
         }
     }
-    Ok((received, begun.elapsed()))
+    Ok((Answer::Echo { bytes: message.len() }, begun.elapsed()))
 }
 
 /// Makes a call that may wait to send, with the time that is left. With a time-out the kernel does not repeat a call that it has

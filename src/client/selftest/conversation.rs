@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -76,6 +76,11 @@ impl Conversation {
             socket.set_tcp_nodelay(true)?;
         }
         Ok(socket)
+    }
+
+    /// Its own address, if it is an internet address.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
     }
 
     /// Sends `message`, and expects the same back.

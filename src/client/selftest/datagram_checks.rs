@@ -1,7 +1,7 @@
 //! What a server of datagrams is held to.
 
 use super::{
-    Check, Subject,
+    Check, Service, Subject,
     complaint::{Complaint, Trouble},
     is_udp,
     source_port::{ATTEMPTS, DatagramReply, SourcePort},
@@ -20,7 +20,7 @@ const RFC_1122: &str = "RFC 1122, 4.1.3.5 UDP Multihoming";
 type Outcome = Result<(), Complaint>;
 
 /// Of every service that answers.
-const SOURCE: Check = Check {
+pub(super) const SOURCE: Check = Check {
     claim: "the answer comes from the address and port that were asked",
     rule: RFC_1122,
     run: source,
@@ -85,6 +85,14 @@ const SAME: &str = "the data of a datagram is sent back in one datagram, unchang
 /// So much that no answer of these services is longer: a server that never sends more than it was sent answers, too.
 const REQUEST: usize = 512;
 
+/// The same of whoami.
+const DESCRIBED: usize = 1200;
+
+/// A request that is as long as any answer of the service.
+pub(super) fn padded(subject: &Subject) -> Vec<u8> {
+    pattern(if subject.service == Service::Whoami { DESCRIBED } else { REQUEST })
+}
+
 fn differing(request: &[u8], answer: &[u8]) -> Option<String> {
     if request.len() != answer.len() {
         return Some(format!("{} bytes", answer.len()));
@@ -106,7 +114,12 @@ fn echo(subject: &Subject, request: &[u8], cure: &str) -> Outcome {
 }
 
 /// The first answer of a server. Silence may be the answer of nobody.
-fn first(subject: &Subject, request: &[u8], expected: &str, cure: &str) -> Result<DatagramReply, Complaint> {
+pub(super) fn first(
+    subject: &Subject,
+    request: &[u8],
+    expected: &str,
+    cure: &str,
+) -> Result<DatagramReply, Complaint> {
     SourcePort::ask(subject, request).map_err(|trouble| match trouble {
         Trouble::Silent { waited, .. } => {
             let silent =
@@ -140,7 +153,7 @@ fn source(subject: &Subject) -> Outcome {
     let cure = "answer from the socket that received, and on a machine with several addresses from the one that was asked \
                 (IP_PKTINFO); is an address translated on the way?";
     let answer =
-        SourcePort::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong(&*expected, cure))?;
+        SourcePort::ask(subject, &padded(subject)).map_err(|trouble| trouble.wrong(&*expected, cure))?;
     let is_same = |from: std::net::SocketAddr| {
         asked.is_some_and(|asked| {
             (asked.ip().to_canonical(), asked.port()) == (from.ip().to_canonical(), from.port())
@@ -222,7 +235,7 @@ const OTHERS: &str = "an error about one datagram, such as that its sender has g
 /// A sender that has gone before it is answered: its machine says so to the server (ICMP), or the answer fails at once (unix). It
 /// is one only, since a server may take a machine that says so more often for the victim of a flood.
 fn leaves(subject: &Subject) -> Outcome {
-    let sent = SourcePort::open(subject).and_then(|port| port.send(&pattern(REQUEST)));
+    let sent = SourcePort::open(subject).and_then(|port| port.send(&padded(subject)));
     sent.map_err(|trouble| trouble.wrong("a datagram that can be sent", OTHERS))
 }
 
@@ -231,7 +244,7 @@ fn gone_echo(subject: &Subject) -> Outcome {
     echo(subject, b"after\r\n", OTHERS)
 }
 
-fn gone(subject: &Subject) -> Outcome {
+pub(super) fn gone(subject: &Subject) -> Outcome {
     leaves(subject)?;
     answered(subject).map(drop)
 }
@@ -255,11 +268,11 @@ fn silence(subject: &Subject) -> Outcome {
 const TELL: &str = "each datagram is to be answered by one";
 
 fn told(subject: &Subject) -> Outcome {
-    first(subject, &pattern(REQUEST), "an answer", TELL).map(drop)
+    first(subject, &padded(subject), "an answer", TELL).map(drop)
 }
 
-fn answered(subject: &Subject) -> Result<DatagramReply, Complaint> {
-    SourcePort::ask(subject, &pattern(REQUEST)).map_err(|trouble| trouble.wrong("an answer", TELL))
+pub(super) fn answered(subject: &Subject) -> Result<DatagramReply, Complaint> {
+    SourcePort::ask(subject, &padded(subject)).map_err(|trouble| trouble.wrong("an answer", TELL))
 }
 
 fn short(subject: &Subject) -> Outcome {
@@ -278,9 +291,9 @@ fn right_time(subject: &Subject) -> Outcome {
     judge_time(&answered(subject)?.bytes)
 }
 
-fn one_telling(subject: &Subject) -> Outcome {
+pub(super) fn one_telling(subject: &Subject) -> Outcome {
     let expected = "3 answers to 3 datagrams";
-    let requests = vec![pattern(REQUEST); 3];
+    let requests = vec![padded(subject); 3];
     let mut most = 0;
     for _ in 0..ATTEMPTS {
         let answers = exchange(subject, &requests).map_err(|trouble| trouble.wrong(expected, TELL))?;

@@ -54,6 +54,11 @@ impl SourcePort {
         Ok(Self { socket, to, patience: subject.patience })
     }
 
+    /// Its own address as far as it is known, if it is an internet address: the port, once something was sent.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()?.as_socket()
+    }
+
     /// Asks from a port of its own, again if there is silence; the answer, if there is one.
     pub(super) fn ask(subject: &Subject, request: &[u8]) -> Result<DatagramReply, Trouble> {
         let port = Self::open(subject)?;

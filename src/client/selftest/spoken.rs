@@ -40,7 +40,7 @@ pub(super) const TIME: &[Check] = &[
 ];
 
 /// The RFC wants less of a quote; of the others this is much more than any has.
-const MOST: usize = 4096;
+pub(super) const MOST: usize = 4096;
 
 /// What the server says, to the end of the stream.
 fn said(subject: &Subject, before: &[u8]) -> Result<Vec<u8>, Trouble> {
@@ -51,9 +51,9 @@ fn said(subject: &Subject, before: &[u8]) -> Result<Vec<u8>, Trouble> {
     connection.rest(MOST)
 }
 
-const SAY: &str = "the server has to send its answer at once, and to close";
+pub(super) const SAY: &str = "the server has to send its answer at once, and to close";
 
-fn first(subject: &Subject, expected: &str) -> Result<Vec<u8>, Complaint> {
+pub(super) fn first(subject: &Subject, expected: &str) -> Result<Vec<u8>, Complaint> {
     let answer = said(subject, b"").map_err(|trouble| trouble.first(expected, SAY))?;
     match answer.is_empty() {
         true => Err(Complaint::wrong(expected, "the end of the stream, and nothing before it", SAY)),
@@ -94,14 +94,14 @@ fn right_time(subject: &Subject) -> Outcome {
 }
 
 /// Bytes that were not read make a close a reset, which may take the answer along.
-fn unheard(subject: &Subject) -> Outcome {
+pub(super) fn unheard(subject: &Subject) -> Outcome {
     let cure =
         "read what has arrived before closing: else the close is a reset, which takes the answer along";
     let wrong = |trouble: Trouble| trouble.wrong("an answer, then the end of the stream", cure);
     said(subject, b"What is it that you say?\r\n").map(drop).map_err(wrong)
 }
 
-fn reset(subject: &Subject) -> Outcome {
+pub(super) fn reset(subject: &Subject) -> Outcome {
     resets(subject)?;
     again(subject).map(drop)
 }

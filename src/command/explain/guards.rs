@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     access::guard::{self, AddressScope},
-    config::{Address, Host, PortChoice, embedded::plain},
+    config::{Address, Host, Listener, PortChoice, embedded::plain},
     report::refusal_reason::RefusalReason,
 };
 
@@ -83,6 +83,22 @@ pub(super) fn port(case: &Case<'_>, steps: &mut Vec<Decision>) {
             case.step(key, Limit, text)
         }
         Some(port) => case.step(key, Pass, format_args!("port {port} is not in {ports}; {own}")),
+    });
+}
+
+/// Whether a request is answered however short it is, where the service is the one that describes it.
+pub(super) fn padding(case: &Case<'_>, steps: &mut Vec<Decision>) {
+    let Listener { protocol, service, allow_amplification, .. } = case.settings;
+    if protocol.is_stream() || !service.describes_requests() {
+        return;
+    }
+    steps.push(match allow_amplification {
+        true => case.step("allow-amplification", Pass, format_args!("{service} answers a datagram of any length")),
+        false => {
+            let reason = RefusalReason::Unpadded;
+            let text = format_args!("{service} answers a datagram that is as long as its answer, and refuses a shorter one ({reason}): pad it to 1,200 bytes");
+            case.step("service", Limit, text)
+        }
     });
 }
 

@@ -326,3 +326,22 @@ fn a_proxy_of_a_unix_listener_is_a_user() {
         launch.args(proxy.as_ref().map_or(&[], |proxy| proxy)).run().expect(code, &[word]);
     }
 }
+
+/// What is refused by its length is no matter of the client.
+#[test]
+fn a_short_request_to_whoami_is_told() {
+    let url = "udp://127.0.0.1:7?name=it&service=whoami";
+    for (more, told) in [
+        (
+            "",
+            "limit service whoami answers a datagram that is as long as its answer, and refuses a shorter one (unpadded): pad it to 1,200 bytes",
+        ),
+        ("&allow-amplification=true", "pass allow-amplification whoami answers a datagram of any length"),
+    ] {
+        let asked = Launch::new()
+            .args(&["explain", "-l", &format!("{url}{more}"), "--listener", "it", "--from", "127.0.0.1"])
+            .run();
+        asked.expect(0, &[]);
+        assert!(steps(&asked).iter().any(|step| step.starts_with(told)), "{}", asked.stdout);
+    }
+}

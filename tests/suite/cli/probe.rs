@@ -76,6 +76,33 @@ fn an_echo_of_any_protocol_and_mode_is_well() {
     }
 }
 
+/// whoami says who asks. To a datagram it does so only if it is long enough, so a probe that hears nothing sends a longer one.
+#[test]
+fn whoami_is_well_too() {
+    let own = format!("@echod-probe-whoami-{}", std::process::id());
+    let echod = Echod::with_args(&[
+        "-l",
+        "tcp://127.0.0.1:0?name=tcp&service=whoami",
+        "-l",
+        "udp://127.0.0.1:0?name=udp&service=whoami",
+        "-l",
+        "unix:it.sock?name=unix&service=whoami",
+        "-l",
+        &format!("unix-datagram:{own}?name=unix-datagram&service=whoami"),
+    ]);
+    thread::scope(|scope| {
+        for name in ["tcp", "udp", "unix", "unix-datagram"] {
+            let url = url(&echod, name);
+            scope.spawn(move || {
+                let told = probe(&url);
+                told.expect(0, &[]);
+                let time = told.stdout.strip_prefix(&format!("{url}: whoami answered after "));
+                assert!(time.is_some_and(is_time), "{}", told.stdout);
+            });
+        }
+    });
+}
+
 /// `localhost` may be [::1] first.
 #[test]
 fn one_address_of_a_name_is_enough() {

@@ -78,7 +78,7 @@ macro_rules! passed_by_the_daemon {
     )*};
 }
 
-passed_by_the_daemon! { echo discard chargen qotd daytime time }
+passed_by_the_daemon! { echo discard chargen qotd daytime time whoami }
 
 #[track_caller]
 fn daemon_passes(service: &str, mode: &str) {
