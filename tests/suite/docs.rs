@@ -5,7 +5,7 @@
 //!
 //! | language | |
 //! |---|---|
-//! | `console` | A transcript. Commands behind `$ ` are run, and what follows is what they print; those behind `# ` need root and are only shown. |
+//! | `console` | A transcript. Commands behind `$ ` are run, and what follows is what they print; those behind `# ` need root and are only shown. A command with an `&` behind it is a server, and what follows is what it logs. The files of tests/recipes are in `recipes`. |
 //! | `log` | Lines that the daemons of the page write. |
 //! | `toml` | A configuration that passes `--check`. A first line `# NAME.toml` puts it into the directory of the page. |
 //! | others | Not looked at. |
@@ -59,6 +59,7 @@ pages! {
     services: "docs/operate/services.md";
     sockets: "docs/operate/sockets.md";
     systemd: "docs/operate/systemd.md";
+    testing: "docs/operate/testing.md";
     troubleshooting: "docs/operate/troubleshooting.md";
     udp_safety: "docs/operate/udp-safety.md";
 }

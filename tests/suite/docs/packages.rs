@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use crate::harness::Launch;
 
 /// Folders of files that users are to have, each of them.
-const SHIPPED: [&str; 11] = [
+const SHIPPED: [&str; 12] = [
     "systemd",
     "man",
     "completions",
@@ -24,6 +24,7 @@ const SHIPPED: [&str; 11] = [
     "packaging/kubernetes",
     "packaging/prometheus",
     "packaging/grafana",
+    "tests/recipes",
 ];
 
 #[test]

@@ -23,12 +23,17 @@ const RUNTIME_DIRECTORY: &str = "/run/user/1000";
 /// Programs that are not run: they build, or need an engine for containers or a cluster.
 const SHOWN_ONLY: [&str; 4] = ["cargo", "kubectl", "podman", "packaging/build.sh"];
 
+/// What nginx loads to proxy connections; a package of its own in Debian (libnginx-mod-stream).
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 pub(super) struct Page {
     blocks: Vec<Block>,
 }
 
 struct Block {
     language: String,
+    /// The number of the headings above it.
+    section: usize,
     /// The number of its first line.
     line: usize,
     lines: Vec<String>,
@@ -36,7 +41,7 @@ struct Block {
 
 /// What a page shows, in its order.
 enum Step<'a> {
-    /// A command, what it prints, and the line where it stands.
+    /// A command, what it prints, and the line where it stands. One with an `&` behind it serves until the end of the page.
     Command { line: usize, command: &'a str, expected: Vec<&'a str> },
     /// What the daemons of the page have written by then.
     Log { line: usize, expected: Vec<&'a str> },
@@ -46,16 +51,17 @@ impl Page {
     pub(super) fn read(file: &Path) -> Self {
         let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut blocks: Vec<Block> = Vec::new();
-        let mut is_code = false;
+        let (mut is_code, mut section) = (false, 0);
         for (number, line) in text.lines().enumerate() {
             match line.strip_prefix("```") {
                 Some(language) if !is_code => {
                     is_code = true;
-                    blocks.push(Block { language: language.to_owned(), line: number + 2, lines: Vec::new() });
+                    let language = language.to_owned();
+                    blocks.push(Block { language, section, line: number + 2, lines: Vec::new() });
                 }
                 Some(_) => is_code = false,
                 None if is_code => blocks.last_mut().unwrap().lines.push(line.to_owned()),
-                None => {}
+                None => section += usize::from(line.starts_with("## ")),
             }
         }
         Self { blocks }
@@ -85,7 +91,12 @@ impl Page {
                 fs::write(shell.dir.path().join(name), &configuration).unwrap();
             }
         }
-        for step in steps {
+        // What needs a server that is not installed: the rest of its section.
+        let mut left_out = None;
+        for (section, step) in steps.into_iter() {
+            if left_out == Some(section) {
+                continue;
+            }
             match step {
                 Step::Command { line, command, expected } => {
                     if is_of_client(command) && cfg!(not(feature = "client")) {
@@ -95,8 +106,12 @@ impl Page {
                         skipped(format_args!(
                             "{program} is not installed, its commands in the documents are not run"
                         ));
-                    } else if let Some(daemon) = command.strip_suffix(" &") {
-                        shell.serve(daemon);
+                        left_out = command.ends_with(" &").then_some(section);
+                    } else if let Some(server) = command.strip_suffix(" &") {
+                        match server.starts_with("echod ") {
+                            true => shell.serve(server),
+                            false => shell.start_server(server),
+                        }
                         shell.wait_for(&expected, &format!("{file}:{line}"));
                     } else {
                         let printed = shell.run(command);
@@ -109,14 +124,15 @@ impl Page {
         }
     }
 
-    fn steps(&self) -> Vec<Step<'_>> {
+    /// The steps, each with the number of its section.
+    fn steps(&self) -> Vec<(usize, Step<'_>)> {
         let mut steps = Vec::new();
-        for Block { language, line, lines } in &self.blocks {
+        for Block { language, section, line, lines } in &self.blocks {
             match &**language {
-                "console" => steps.extend(commands(*line, lines)),
+                "console" => steps.extend(commands(*line, lines).into_iter().map(|step| (*section, step))),
                 "log" => {
                     let expected = lines.iter().map(|line| &**line).collect();
-                    steps.push(Step::Log { line: *line, expected });
+                    steps.push((*section, Step::Log { line: *line, expected }));
                 }
                 _ => {}
             }
@@ -160,6 +176,7 @@ impl Shell {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
         symlink(env!("CARGO_BIN_EXE_echod"), dir.path().join("bin/echod")).unwrap();
+        symlink(super::root().join("tests/recipes"), dir.path().join("recipes")).unwrap();
         let search = format!("{}/bin:{}", dir.path().display(), std::env::var("PATH").unwrap_or_default());
         let namespaces: &[&str] = match geteuid().is_root() {
             true => &["--net"],
@@ -201,6 +218,12 @@ impl Shell {
         self.say(&format!(
             "rm -f ready; mkfifo ready\n{daemon} {announce} >ready 2>>log </dev/null &\ncat ready >>log"
         ));
+    }
+
+    /// Starts another server. That it serves shows in what it writes.
+    #[track_caller]
+    fn start_server(&mut self, server: &str) {
+        self.say(&format!("{server} >>log 2>&1 </dev/null &"));
     }
 
     /// Has the shell do something, and waits until that is done.
@@ -250,6 +273,9 @@ fn is_of_client(command: &str) -> bool {
 
 fn is_there(program: &str) -> bool {
     let found = Command::new("bash").args(["-c", "command -v \"$0\"", program]).stdin(Stdio::null()).output();
+    if program == "nginx" && !Path::new(NGINX_STREAM).exists() {
+        return false;
+    }
     program == "echod" || found.is_ok_and(|output| output.status.success())
 }
 
