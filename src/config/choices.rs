@@ -37,6 +37,11 @@ pub enum Mode {
 }
 
 impl Protocol {
+    /// Whether its addresses are those of the internet.
+    pub fn has_ports(self) -> bool {
+        matches!(self, Protocol::Tcp | Protocol::Udp)
+    }
+
     /// Whether it carries streams of bytes, and not datagrams.
     pub fn is_stream(self) -> bool {
         matches!(self, Protocol::Tcp | Protocol::Unix)

@@ -33,6 +33,8 @@ pub(super) struct Tables<'a> {
     pub(super) defaults: Table<'a>,
     /// Each `[[listener]]`, and the place of its header.
     pub(super) listeners: Vec<(Place, Table<'a>)>,
+    /// Each `[[faults]]`, and the place of its header.
+    pub(super) faults: Vec<(Place, Table<'a>)>,
 }
 
 impl<'a> Document<'a> {
@@ -66,25 +68,28 @@ impl<'a> Document<'a> {
                 "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
                 "observe" => tables.observe = self.table(&name, "one table", &header(&name), &raw, to),
                 "defaults" => tables.defaults = self.table(&name, "one table", &header(&name), &raw, to),
-                "listener" => {
-                    let help = "write `[[listener]]`, one for each";
-                    let list = raw.items().unwrap_or_default();
-                    if raw.items().is_none() && self.is_whole() {
-                        to.push(raw.at.clone(), not_tables(&name, "a list of tables", help, &raw));
-                    }
-                    for item in &list {
-                        let table = self.table(&name, "a list of tables", help, item, to);
-                        tables.listeners.push((item.at.clone(), table));
-                    }
-                }
+                "listener" => tables.listeners = self.list(&name, &raw, to),
+                "faults" => tables.faults = self.list(&name, &raw, to),
                 name => {
-                    let known = ["daemon", "log", "observe", "defaults", "listener"].into_iter();
+                    let known = ["daemon", "log", "observe", "defaults", "listener", "faults"].into_iter();
                     let title = format!("unknown key {}", quoted(name));
                     to.push(key_at, Diagnostic::new(title, unknown_key::help(name, known)));
                 }
             }
         }
         tables
+    }
+
+    /// A list of tables, each with the place of its header.
+    fn list(&self, name: &str, raw: &Raw<'a>, to: &mut Diagnostics) -> Vec<(Place, Table<'a>)> {
+        let help = format!("write `[[{name}]]`, one for each");
+        let list = raw.items().unwrap_or_default();
+        if raw.items().is_none() && self.is_whole() {
+            to.push(raw.at.clone(), not_tables(name, "a list of tables", &help, raw));
+        }
+        let table =
+            |item: &Raw<'a>, to: &mut Diagnostics| self.table(name, "a list of tables", &help, item, to);
+        list.iter().map(|item| (item.at.clone(), table(item, to))).collect()
     }
 
     /// A table; an empty one, and noted, where it is something else.

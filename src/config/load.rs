@@ -22,7 +22,8 @@ use super::{
     validate::{Validated, WrittenConfig, WrittenTable, validate},
 };
 use crate::config::keys::{
-    daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog, observe::WrittenObserve,
+    daemon::WrittenDaemon, faults::WrittenFaultPlan, listener::WrittenListener, log::WrittenLog,
+    observe::WrittenObserve,
 };
 
 /// Where the settings come from. With neither a file nor a URL it is the embedded default file.
@@ -129,6 +130,9 @@ fn read(
             written.observe = WrittenObserve::read(tables.observe, to);
             written.defaults = WrittenListener::read(tables.defaults, to);
             includes.add(&mut written.defaults, to);
+        }
+        for (at, table) in tables.faults {
+            written.faults.push((at, WrittenFaultPlan::read(table, to)));
         }
         for (at, table) in tables.listeners {
             let count = table.len();

@@ -1,11 +1,11 @@
-//! What is to be served: valid, plain data. A table of keys (`listener`, `daemon`, `log`, `observe`) declares each key once: its type, its
+//! What is to be served: valid, plain data. A table of keys (`listener`, `faults`, `daemon`, `log`, `observe`) declares each key once: its type, its
 //! notation, its default, which listeners may have it, what a reload does with it, its text and an example. Reading, defaults,
 //! `--print-config`, the parameters of a URL and the pages follow from it.
 //!
 //! In: a file, URLs, files of networks. Out: a [`Config`] in which nothing can be wrong, or all that is wrong, each with its line
 //! and what to do. Read `listener`, then `keys`, then `load`, which says in which order a configuration is read.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,7 @@ mod document;
 mod dscp;
 pub mod embedded;
 mod encoding;
+mod faults;
 mod includes;
 mod keys;
 mod load;
@@ -45,6 +46,7 @@ mod values;
 mod words;
 
 pub use crate::config::keys::daemon::Daemon;
+pub use crate::config::keys::faults::FaultPlan;
 pub use crate::config::keys::listener::Listener;
 pub use crate::config::keys::log::Log;
 pub use crate::config::keys::observe::Observe;
@@ -52,6 +54,7 @@ pub use address::{Address, Host};
 pub use choices::{DontFragment, Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use dscp::Dscp;
+pub use faults::{After, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use note::Note;
@@ -74,6 +77,8 @@ pub struct Config {
     pub observe: Observe,
     /// What is served, in the order of the file; entries with `enabled = false` are not among them.
     pub listeners: Vec<Listener>,
+    /// The plans of faults on purpose, whether a listener uses them or not.
+    pub faults: Vec<Arc<FaultPlan>>,
 }
 
 /// How fast one source may come: neither, either or both.

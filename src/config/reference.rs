@@ -13,7 +13,7 @@ use super::{
 /// A key as the pages tell it.
 #[derive(Clone, Debug)]
 pub struct KeyInfo {
-    /// The header of its table: `[daemon]`, `[log]`, `[observe]` or `[[listener]]`.
+    /// The header of its table: `[daemon]`, `[log]`, `[observe]`, `[[listener]]` or `[[faults]]`.
     pub table: &'static str,
     /// The key.
     pub name: &'static str,
@@ -116,6 +116,8 @@ pub fn schema() -> serde_json::Value {
     let mut listener = table(properties("[[listener]]", &|_| true));
     listener["required"] = json!(["address"]);
     listener["allOf"] = PROTOCOLS.iter().map(|protocol| without_misfits(*protocol, &all)).collect();
+    let mut faults = table(properties("[[faults]]", &|_| true));
+    faults["required"] = json!(["name"]);
     let mut log = table(properties("[log]", &|_| true));
     log["if"] = json!({ "required": ["target"], "properties": { "target": { "const": "file" } } });
     log["then"] = json!({ "required": ["file"] });
@@ -130,6 +132,7 @@ pub fn schema() -> serde_json::Value {
             "observe": table(properties("[observe]", &|_| true)),
             "defaults": table(properties("[[listener]]", &inheritable)),
             "listener": { "type": "array", "items": listener },
+            "faults": { "type": "array", "items": faults },
         },
     })
 }

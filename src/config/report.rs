@@ -37,6 +37,9 @@ impl Config {
         for listener in &self.listeners {
             table(&mut text, "\n[[listener]]", listener, &Profile::of(listener));
         }
+        for plan in &self.faults {
+            table(&mut text, "\n[[faults]]", &**plan, &none);
+        }
         text
     }
 }
@@ -82,6 +85,9 @@ impl Listener {
         }
         if self.payload != Payload::Off {
             limits.push(format!("payload {}", self.payload));
+        }
+        if let Some(plan) = &self.faults {
+            limits.push(format!("faults {} (seed {})", plan.name, plan.seed()));
         }
         if self.optional {
             limits.push("optional".to_owned());

@@ -17,10 +17,12 @@ use super::{
     Config, Daemon, Environment, Log, LogTarget, Note,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
+    faults,
     keys::Written,
 };
 use crate::config::keys::{
-    daemon::WrittenDaemon, listener::WrittenListener, log::WrittenLog, observe::WrittenObserve,
+    daemon::WrittenDaemon, faults::WrittenFaultPlan, listener::WrittenListener, log::WrittenLog,
+    observe::WrittenObserve,
 };
 use builder::ListenerBuilder;
 pub(super) use builder::WrittenTable;
@@ -32,6 +34,8 @@ pub(super) struct WrittenConfig<'a> {
     pub(super) log: WrittenLog<'a>,
     pub(super) observe: WrittenObserve<'a>,
     pub(super) defaults: WrittenListener<'a>,
+    /// Each `[[faults]]`, and the place of its header.
+    pub(super) faults: Vec<(Place, WrittenFaultPlan<'a>)>,
     /// What became of each `[[listener]]`: there may be very many, so a table is not kept.
     builders: Vec<ListenerBuilder>,
     has_listeners: bool,
@@ -66,6 +70,11 @@ pub(super) fn validate(
     let (observe, endpoints) = endpoint::build(&written.observe, environment, to);
     builder::check_defaults(&written.defaults, to);
     let mut builders = written.builders;
+    let plans = faults::plans(&written.faults, to);
+    for builder in &mut builders {
+        let place = builder.origins.get("faults").and_then(|places| places.first());
+        faults::resolve(&mut builder.listener, place, &plans, daemon.allow_faults, to);
+    }
     give_names(&mut builders, to);
     clash::check(&builders, &endpoints, to);
     let files = (place(&written.daemon.pid_file), place(&written.log.file));
@@ -74,16 +83,17 @@ pub(super) fn validate(
     let each =
         builders.iter().flat_map(|builder| builder.notes().chain(warnings::warnings(&builder.listener)));
     let each = each.chain(ephemeral::warning(builders.iter().map(|builder| &builder.listener)));
-    let notes = each.chain(endpoint::warnings(&observe)).collect();
+    let mut notes: Vec<Note> = each.chain(endpoint::warnings(&observe)).collect();
     let (listeners, origins): (Vec<_>, Vec<_>) = builders
         .into_iter()
         .filter(|builder| !builder.listener.address.is_empty())
         .map(|builder| (builder.listener, builder.origins))
         .unzip();
+    notes.extend(faults::check(&listeners, &plans));
     if listeners.is_empty() && to.is_empty() {
         to.push_whole(nothing_to_serve(sources, written.has_listeners));
     }
-    Validated { config: Config { daemon, log, observe, listeners }, origins, notes }
+    Validated { config: Config { daemon, log, observe, listeners, faults: plans }, origins, notes }
 }
 
 /// Where a value is written.

@@ -11,7 +11,7 @@ use crate::config::{
         Word, keys,
     },
     owners::{GROUP, USER},
-    values::{DURATION, EXIT_IDLE_TIME, path},
+    values::{DURATION, EXIT_IDLE_TIME, SWITCH, path},
 };
 
 keys! {
@@ -43,6 +43,11 @@ keys! {
     /// The group to become with it. All other groups are dropped. Without `user` it leaves echod root.
     group: Option<Owner> = Key {
         value: &GROUP, default: Unset("that of `user`", |_| None), needs: &[], reload: Restart, example: "\"root\"",
+    },
+    /// Whether listeners may use a plan of `[[faults]]`, by which they misbehave on purpose. Only for a daemon that is a peer for
+    /// tests: the clients of any other would take its faults for real ones.
+    allow_faults: bool = Key {
+        value: &SWITCH, default: Value(|_| false), needs: &[], reload: Live, example: "true",
     },
     /// Whether echod locks itself in once all sockets are bound and before the first client is served. With `"on"` no program can
     /// give it more rights (no_new_privs), it reaches only the directories in use (Landlock), and it makes only the system calls of

@@ -6,8 +6,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::config::{
-    Address, DontFragment, Dscp, Fallback, Keepalive, Mode, Owner, Payload, Protocol, ProxyProtocol, Rate,
-    ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
+    Address, DontFragment, Dscp, Fallback, FaultPlan, Keepalive, Mode, Owner, Payload, Protocol,
+    ProxyProtocol, Rate, ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
         Need::{self, ClientAddresses, Modes, Protocols, Service, SocketFile},
         Profile,
@@ -15,6 +15,7 @@ use crate::config::{
     dscp::DSCP,
     embedded::plain,
     everybody,
+    faults::PLAN,
     keys::{
         Int, IntOrOff, Key,
         Preset::{Required, Unset, Value},
@@ -112,6 +113,11 @@ keys! {
     quote: String = Key {
         value: &QUOTE, default: Value(|_| "What you hear is what you said.".to_owned()), needs: &[Service(ServiceKind::Qotd)],
         reload: Live, example: "\"Nothing is said.\"",
+    },
+    /// The plan of `[[faults]]` by which the listener misbehaves on purpose, and `"off"` without one. It needs `allow-faults` in
+    /// `[daemon]`.
+    faults: Option<Arc<FaultPlan>> = Key {
+        value: &PLAN, default: Value(|_| None), needs: &[], reload: Live, example: "\"wifi\"",
     },
     /// Networks and addresses that clients may come from. The longest network that holds an address decides, and `deny` where both
     /// have the same. A client that is in neither list may not come in.

@@ -12,6 +12,7 @@ use super::{
 
 mod codec;
 pub(super) mod daemon;
+pub(super) mod faults;
 mod form;
 pub(super) mod listener;
 pub(super) mod log;
@@ -314,5 +315,6 @@ pub(super) fn all() -> impl Iterator<Item = (&'static str, &'static dyn AnyKey)>
     of("[daemon]", daemon)
         .chain(of("[log]", log))
         .chain(of("[[listener]]", crate::config::keys::listener::LISTENER.all()))
+        .chain(of("[[faults]]", crate::config::keys::faults::FAULTS.all()))
         .chain(of("[observe]", crate::config::keys::observe::OBSERVE.all()))
 }

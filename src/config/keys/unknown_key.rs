@@ -31,7 +31,7 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
         return format!("write `[{key}]` on a line of its own");
     }
     match words::nearest(key, known.clone()) {
-        Some("listener") => "did you mean `[[listener]]`?".to_owned(),
+        Some(near @ ("listener" | "faults")) => format!("did you mean `[[{near}]]`?"),
         Some(near) if is_whole_file => format!("did you mean `[{near}]`?"),
         Some(near) => format!("did you mean `{near}`?"),
         None if known.clone().count() > 8 => {
@@ -39,7 +39,8 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
                 .to_owned()
         }
         None if is_whole_file => {
-            "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`".to_owned()
+            "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`, `[[faults]]`"
+                .to_owned()
         }
         None => words::suggestion(key, known),
     }
@@ -96,7 +97,8 @@ mod tests {
         assert_eq!(whole("listeners"), "did you mean `[[listener]]`?");
         assert_eq!(whole("server"), "did you mean `[[listener]]`?");
         assert_eq!(whole("logging"), "did you mean `[log]`?");
-        assert_eq!(whole("x"), "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`");
+        let all = "use one of `[daemon]`, `[log]`, `[observe]`, `[defaults]`, `[[listener]]`, `[[faults]]`";
+        assert_eq!(whole("x"), all);
         assert_eq!(whole("mode"), "this key belongs in `[[listener]]`");
         assert_eq!(whole("port"), "did you mean `address` in `[[listener]]`?");
         let daemon = |key: &str| help(key, daemon.iter().copied());

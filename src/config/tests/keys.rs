@@ -12,6 +12,9 @@ use crate::config::{
 const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
 const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
 
+/// What a listener with `faults` needs.
+const PLAN: &str = "[daemon]\nallow-faults = true\n[[faults]]\nname = \"wifi\"\n";
+
 /// A listener, or another table, that may have `key`, without it and with `line`.
 fn hosts(table: &str, key: &dyn AnyKey, line: &str) -> Vec<(String, String)> {
     let mut hosts = Vec::new();
@@ -32,8 +35,13 @@ fn hosts(table: &str, key: &dyn AnyKey, line: &str) -> Vec<(String, String)> {
             let listener: String = others.map(|(_, line)| format!("{line}\n")).collect();
             let other = "[[listener]]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
             hosts.push(match table {
+                "[[faults]]" => {
+                    let name = if key.name() == "name" { "" } else { "name = \"wifi\"\n" };
+                    let host = format!("{other}[[faults]]\n{name}");
+                    (host.clone(), format!("{host}{line}\n"))
+                }
                 "[[listener]]" => {
-                    let host = format!("{other}[[listener]]\n{listener}");
+                    let host = format!("{PLAN}{other}[[listener]]\n{listener}");
                     (host.clone(), format!("{host}{line}\n"))
                 }
                 table => (
@@ -62,6 +70,9 @@ fn changed(old: &Config, new: &Config) -> BTreeSet<&'static str> {
     let mut keys: Vec<_> = old.daemon.changed(&new.daemon);
     keys.extend(old.log.changed(&new.log));
     keys.extend(old.observe.changed(&new.observe));
+    if let (Some(old), Some(new)) = (old.faults.last(), new.faults.last()) {
+        keys.extend(old.changed(new));
+    }
     if let (Some(old), Some(new)) = (old.listeners.last(), new.listeners.last()) {
         keys.extend(old.changed(new));
     }

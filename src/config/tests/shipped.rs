@@ -15,8 +15,8 @@ fn load_example(name: &str) -> Config {
 fn uncomment(toml: &str, marks: &[&str]) -> String {
     let lines = toml.lines().map(|line| {
         let key = marks.iter().find_map(|mark| line.strip_prefix(mark));
-        key.filter(|key| key.starts_with(|c: char| c.is_ascii_lowercase()) && key.contains(" = "))
-            .unwrap_or(line)
+        let is_key = |key: &&str| key.starts_with(|c: char| c.is_ascii_lowercase()) && key.contains(" = ");
+        key.filter(|key| is_key(key) || *key == "[[faults]]").unwrap_or(line)
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -61,6 +61,7 @@ fn every_key_is_shown() {
     assert_eq!(keys(&table["daemon"]), known("[daemon]"));
     assert_eq!(keys(&table["log"]), known("[log]"));
     assert_eq!(keys(&table["observe"]), known("[observe]"));
+    assert_eq!(keys(&table["faults"][0]), known("[[faults]]"));
     let listeners = table["listener"].as_array().unwrap().iter().chain([&table["defaults"]]);
     let of_listeners: BTreeSet<_> = listeners.flat_map(keys).collect();
     assert_eq!(of_listeners, known("[[listener]]"));

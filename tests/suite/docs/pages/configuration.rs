@@ -23,6 +23,7 @@ pub(super) fn commented() -> String {
         ("@TCP@", of(&keys, |key| place(key) == Some("tcp"))),
         ("@UDP@", of(&keys, |key| place(key) == Some("udp"))),
         ("@UNIX@", of(&keys, |key| place(key) == Some("unix"))),
+        ("@FAULTS@", of(&keys, |key| key.table == "[[faults]]")),
     ] {
         assert!(text.contains(&format!("{mark}\n")), "no {mark}");
         text = text.replace(&format!("{mark}\n"), &wanted.iter().map(|key| shown(key)).collect::<String>());
@@ -54,6 +55,8 @@ fn place(key: &KeyInfo) -> Option<&'static str> {
 /// `#key = default`, or `## key = example` where no value says the default.
 fn shown(key: &KeyInfo) -> String {
     let line = match &key.default {
+        // A table that is not there unless it is wanted.
+        Some(default) if key.table == "[[faults]]" => format!("## {} = {default}\n", key.name),
         Some(default) => format!("#{} = {default}\n", key.name),
         None => format!("## {} = {}\n", key.name, key.example),
     };
@@ -109,7 +112,7 @@ pub(super) fn manual() -> String {
         .replace("@VERSION@", version)
 }
 
-const TABLES: [(&str, &str); 4] = [
+const TABLES: [(&str, &str); 5] = [
     ("[daemon]", "The process as a whole."),
     ("[log]", "What is written about what happens, how and where."),
     ("[observe]", "The read-only HTTP endpoint of the daemon: metrics, health, status and a page."),
@@ -117,6 +120,11 @@ const TABLES: [(&str, &str); 4] = [
         "[[listener]]",
         "One or more sockets, how their clients are served, and with what. A key that is for some listeners is refused for \
          the others.",
+    ),
+    (
+        "[[faults]]",
+        "A named plan of what goes wrong on purpose, for the tests of clients. A listener calls it by its name in `faults`, if \
+         `allow-faults` in `[daemon]` allows that. Each fault is decided by the seed, the source and its running number alone.",
     ),
 ];
 
