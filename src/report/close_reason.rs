@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use crate::report::refusal_reason::RefusalReason;
+use crate::report::{fault_kind::FaultKind, refusal_reason::RefusalReason};
 
 /// Defines [`CloseReason`] and [`CloseKind`] with their words, so that no end of a connection can be without a counter.
 macro_rules! reasons {
@@ -63,6 +63,8 @@ reasons! {
     PeerReset = "peer-reset";
     /// A system call failed with this errno.
     Io(i32) = "error";
+    /// The plan of faults of the listener ended it.
+    OnPurpose(FaultKind) = "on-purpose";
     /// The service panicked.
     Panicked = "panicked";
     /// The event loop that served it failed.
@@ -74,9 +76,13 @@ reasons! {
 }
 
 impl CloseReason {
-    /// The word that scripts know it by: that of a refusal says why.
+    /// The word that scripts know it by: that of a refusal says why, and that of a fault on purpose which one.
     pub fn word(self) -> &'static str {
-        if let CloseReason::Refused(reason) = self { reason.word() } else { self.kind().word() }
+        match self {
+            CloseReason::Refused(reason) => reason.word(),
+            CloseReason::OnPurpose(fault) => fault.word(),
+            _ => self.kind().word(),
+        }
     }
 
     /// Whether a fault of the daemon ended the connection.
@@ -118,6 +124,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Refused(reason) => f.write_str(reason.line()),
             CloseReason::PeerReset => f.write_str("peer reset the connection"),
             CloseReason::Io(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
+            CloseReason::OnPurpose(fault) => write!(f, "on purpose, by {fault}"),
             CloseReason::Panicked => f.write_str("the service panicked"),
             CloseReason::LoopFailed => f.write_str("its event loop failed"),
             CloseReason::Killed(signal) => write!(f, "its process was killed by signal {signal}"),
@@ -138,7 +145,7 @@ mod tests {
             assert!(!words.contains(&kind.word()), "{} twice", kind.word());
             words.push(kind.word());
         }
-        assert_eq!(words.len(), 14);
+        assert_eq!(words.len(), 15);
     }
 
     #[test]

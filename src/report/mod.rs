@@ -10,6 +10,7 @@
 pub mod close_reason;
 pub mod decimal;
 pub mod error;
+pub mod fault_kind;
 pub mod figures;
 pub mod log_event;
 pub mod logging;

@@ -13,7 +13,7 @@ pub use endings::DURATION_BOUNDS;
 pub use totals::{Counts, Totals};
 
 use crate::{
-    report::{close_reason::CloseKind, refusal_reason::RefusalReason},
+    report::{close_reason::CloseKind, fault_kind::FaultKind, refusal_reason::RefusalReason},
     sys::shared::atomics,
 };
 
@@ -76,6 +76,10 @@ pub struct Stats {
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: AtomicU64,
     refusals: [Refusals; RefusalReason::ALL.len()],
+    /// Faults on purpose, by [`FaultKind`].
+    faults: [AtomicU64; FaultKind::ALL.len()],
+    /// Sources whose running number began anew, because the table of sources had no room for all.
+    pub faults_untracked: AtomicU64,
     /// The earliest time of the next log line about answers that could not be sent, by kind, in nanoseconds of `CLOCK_MONOTONIC`.
     unsent_next_log: [AtomicU64; 5],
     /// The number of pings sent to the process of a forking listener.
@@ -148,6 +152,16 @@ impl Stats {
     /// The number refused for `reason`.
     pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refusals[reason as usize].count.load(Relaxed)
+    }
+
+    /// Counts a fault on purpose.
+    pub fn inject(&self, fault: FaultKind) {
+        self.faults[fault as usize].fetch_add(1, Relaxed);
+    }
+
+    /// The number of faults on purpose of this kind.
+    pub fn injected(&self, fault: FaultKind) -> u64 {
+        self.faults[fault as usize].load(Relaxed)
     }
 
     /// Returns the number of refusals that the log has not reported, if it may report them now: once a minute for each reason,

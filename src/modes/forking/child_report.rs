@@ -13,7 +13,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::{
     access::sources::SourceSlot,
-    report::{close_reason::CloseReason, refusal_reason::RefusalReason},
+    report::{close_reason::CloseReason, fault_kind::FaultKind, refusal_reason::RefusalReason},
     stream::blocking::ConnectionSummary,
     sys::{credentials::PeerProcess, shared::atomics},
 };
@@ -112,6 +112,7 @@ impl ChildReport {
             CloseReason::MaxBytes => 9,
             CloseReason::DrainTimeout => 11,
             CloseReason::Refused(reason) => 10 | (reason as u64) << 32,
+            CloseReason::OnPurpose(fault) => 12 | (fault as u64) << 32,
             CloseReason::Io(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
             CloseReason::LoopFailed | CloseReason::Killed(_) | CloseReason::ChildExited => 0,
         };
@@ -140,6 +141,9 @@ impl ChildReport {
             (_, 10) => RefusalReason::ALL
                 .get((end >> 32) as usize)
                 .map_or(CloseReason::ChildExited, |reason| CloseReason::Refused(*reason)),
+            (_, 12) => FaultKind::ALL
+                .get((end >> 32) as usize)
+                .map_or(CloseReason::ChildExited, |fault| CloseReason::OnPurpose(*fault)),
             _ => CloseReason::ChildExited,
         };
         let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
-use super::{CloseKind, RefusalReason, Stats};
+use super::{CloseKind, FaultKind, RefusalReason, Stats};
 
 /// A counter of the status line.
 pub struct Counter {
@@ -112,15 +112,22 @@ pub const COUNTERS: [Counter; 19] = {
 };
 
 impl Stats {
-    /// Every counter by its name, then every reason for which something was refused.
+    /// Every counter by its name, then every reason for which something was refused, then every kind of fault on purpose.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = COUNTERS.iter().map(|counter| (counter.word, (counter.value)(self)));
-        counters.chain(self.reasons().map(|(reason, count)| (reason.word(), count)))
+        let refused = self.reasons().map(|(reason, count)| (reason.word(), count));
+        counters.chain(refused).chain(self.faults())
     }
 
     fn reasons(&self) -> impl Iterator<Item = (RefusalReason, u64)> {
         let refused = RefusalReason::ALL.map(|reason| (reason, self.refused(reason)));
         refused.into_iter().filter(|(_, count)| *count > 0)
+    }
+
+    /// The faults on purpose that have happened, under names that no counter or reason has.
+    fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let injected = FaultKind::ALL.map(|fault| (fault.counter(), self.injected(fault)));
+        injected.into_iter().filter(|(_, count)| *count > 0)
     }
 }
 
@@ -131,6 +138,7 @@ impl fmt::Display for Stats {
             let comma = if number == 0 { "" } else { ", " };
             write!(f, "{comma}{word} {}{unit}", value(self))?;
         }
-        self.reasons().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))
+        self.reasons().try_for_each(|(reason, count)| write!(f, ", {reason} {count}"))?;
+        self.faults().try_for_each(|(fault, count)| write!(f, ", {fault} {count}"))
     }
 }

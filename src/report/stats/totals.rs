@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, ops::AddAssign, sync::atomic::Orde
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloseKind, RefusalReason, Stats};
+use super::{CloseKind, FaultKind, RefusalReason, Stats};
 
 /// What happened on a listener; [`COUNTERS`](super::COUNTERS) says what each field counts. `open` is missing, since it is a state and
 /// no sum.
@@ -43,6 +43,10 @@ pub struct Totals {
     pub refused: Counts,
     /// Ended connections by the word of their [`CloseKind`]; every kind is there.
     pub ended: Counts,
+    /// Faults on purpose by the word of their [`FaultKind`]; every kind is there.
+    pub faults: Counts,
+    /// Sources whose running number began anew, because the table of sources had no room for all.
+    pub faults_untracked: u64,
     /// How many connections were open for a duration up to each of [`DURATION_BOUNDS`](super::DURATION_BOUNDS) and above the one
     /// before, and at last how many above all. A connection that was lost with the whole process of its listener is not in it.
     pub durations: Vec<u64>,
@@ -58,6 +62,7 @@ impl Stats {
     pub fn totals(&self) -> Totals {
         let (durations, sum) = self.durations();
         let refused = RefusalReason::ALL.map(|reason| (reason.word().into(), self.refused(reason)));
+        let faults = FaultKind::ALL.map(|kind| (kind.word().into(), self.injected(kind)));
         let ended = CloseKind::ALL.map(|kind| (kind.word().into(), self.ended_by(kind)));
         Totals {
             served: self.served.load(Relaxed),
@@ -75,6 +80,8 @@ impl Stats {
             undelivered: self.undelivered.load(Relaxed),
             refused: refused.into(),
             ended: ended.into(),
+            faults: faults.into(),
+            faults_untracked: self.faults_untracked.load(Relaxed),
             durations: durations.into(),
             duration_seconds_sum: sum.as_secs_f64(),
         }
@@ -100,6 +107,8 @@ impl AddAssign<&Totals> for Totals {
             undelivered,
             refused,
             ended,
+            faults,
+            faults_untracked,
             durations,
             duration_seconds_sum,
         } = other;
@@ -117,10 +126,13 @@ impl AddAssign<&Totals> for Totals {
             (&mut self.unreachable, unreachable),
             (&mut self.oversize, oversize),
             (&mut self.undelivered, undelivered),
+            (&mut self.faults_untracked, faults_untracked),
         ] {
             *sum += more;
         }
-        for (sums, more) in [(&mut self.refused, refused), (&mut self.ended, ended)] {
+        for (sums, more) in
+            [(&mut self.refused, refused), (&mut self.ended, ended), (&mut self.faults, faults)]
+        {
             for (word, count) in more {
                 *sums.entry(word.clone()).or_default() += count;
             }
@@ -160,6 +172,8 @@ mod tests {
         stats.received(21);
         stats.sent(22);
         stats.refuse(RefusalReason::Rate, 23);
+        (0..25).for_each(|_| stats.inject(FaultKind::Reorder));
+        stats.faults_untracked.fetch_add(26, Relaxed);
         (0..24).for_each(|_| stats.ended(CloseReason::PeerClosed, Duration::from_millis(250)));
         stats
     }
@@ -176,6 +190,7 @@ mod tests {
                 "idle-timeout" | "max-lifetime" | "max-bytes" => &totals["ended"][word],
                 "refused" => &totals["refused"]["rate"],
                 "rate" => &totals["refused"][word],
+                "fault-reorder" => &totals["faults"]["reorder"],
                 word => &totals[word],
             };
             assert_eq!(*total, count, "{word} in {totals}");
