@@ -23,6 +23,9 @@ pub mod modes;
 pub mod observe;
 
 pub mod serve;
+
+pub mod faults;
+
 pub mod stream;
 
 pub mod socket;

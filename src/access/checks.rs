@@ -37,11 +37,15 @@ pub struct Access {
 impl Access {
     /// The access to the listener with these `settings` and counters. Processes that share the counters share its tables.
     pub fn of(settings: &config::Listener, stats: &Shared<Stats>) -> io::Result<Access> {
-        let mut memory = TableMemory::of(stats);
+        Access::within(settings, &mut TableMemory::of(stats))
+    }
+
+    /// The same, with its tables at the start of `memory`.
+    pub fn within(settings: &config::Listener, memory: &mut TableMemory<'_>) -> io::Result<Access> {
         Ok(Access {
             rules: Rules::of(settings).map(Arc::new),
-            limits: Limits::of(settings, &mut memory)?.map(Arc::new),
-            guard: Guard::new(settings, &mut memory)?.map(Arc::new),
+            limits: Limits::of(settings, memory)?.map(Arc::new),
+            guard: Guard::new(settings, memory)?.map(Arc::new),
         })
     }
 

@@ -90,8 +90,9 @@ fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> 
     options::when_accepted(&socket);
     let mut scratch = Mapping::new(SCRATCH).map_err(internal)?;
     let Some(permit) = context.slots.try_acquire() else { return Ok(()) };
-    context
-        .serve(Accepted { socket, peer: Peer::from(&address), permit, opened: Instant::now() }, &mut scratch);
+    // It has no configuration file, so no plan of faults.
+    let (peer, faults) = (Peer::from(&address), None);
+    context.serve(Accepted { socket, peer, permit, opened: Instant::now(), faults }, &mut scratch);
     Ok(())
 }
 

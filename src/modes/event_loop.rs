@@ -29,6 +29,7 @@ use crate::{
 mod accept;
 mod accept_probe;
 mod close_log;
+mod holds;
 mod loop_connection;
 mod refused;
 mod slab;
@@ -39,6 +40,7 @@ mod wait;
 
 use accept_probe::AcceptProbe;
 use close_log::CloseLog;
+use holds::Holds;
 use loop_connection::LoopConnection;
 use refused::REFUSED;
 use slab::Slab;
@@ -54,6 +56,8 @@ const FREED: u64 = CLOSED + 2;
 const ASKED: u64 = CLOSED + 3;
 /// Close lines are due.
 const DUE: u64 = CLOSED + 4;
+/// Connections that a plan of faults holds are due.
+const HELD: u64 = CLOSED + 5;
 
 /// Connections accepted in one turn, and full batches of datagrams: then other sockets have their turn.
 const PER_TURN: usize = 16;
@@ -96,6 +100,7 @@ pub(super) fn serve_on<P: Poller>(
                 .for_each(|key| events.close_connection(key, CloseReason::LoopFailed));
         }
         events.close_log.write(context);
+        context.finish_replies();
         served
     })
 }
@@ -113,6 +118,8 @@ struct EventLoop<'a, P> {
     /// Lingering connections with their deadlines; all linger equally long, so the first is due first.
     lingering: VecDeque<(Instant, u64)>,
     limits: TimeLimits,
+    /// Only of a listener with a plan of faults.
+    holds: Option<Holds>,
     /// Becomes readable when a connection slot may be free.
     waker: Waker,
     /// Why the listening sockets are not polled, if they are not.
@@ -170,6 +177,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             ready_list: VecDeque::new(),
             lingering: VecDeque::new(),
             limits: TimeLimits::new(&context.settings),
+            holds: context.faults.is_some().then(Holds::new).transpose()?,
             waker: Waker::new()?,
             pause: None,
             busy: Vec::new(),
@@ -185,6 +193,9 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         };
         events.adopt_refused(refused);
         events.poller.add(events.close_log.as_fd(), DUE, Interest::Read)?;
+        if let Some(holds) = &events.holds {
+            events.poller.add(holds.as_fd(), HELD, Interest::Read)?;
+        }
         Ok(events)
     }
 
@@ -221,7 +232,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
     fn dispatch(&mut self, event: Readiness) -> io::Result<()> {
         match event.key {
             // An edge also reports POLLOUT, and these descriptors are always writable.
-            CLOSED | STOPPED | FREED | ASKED | DUE if !event.readable => Ok(()),
+            CLOSED | STOPPED | FREED | ASKED | DUE | HELD if !event.readable => Ok(()),
             ASKED => {
                 self.worker.acknowledge_waker();
                 Ok(())
@@ -230,6 +241,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
                 self.close_log.on_timer(self.context);
                 Ok(())
             }
+            HELD => self.advance_held(),
             CLOSED => self.close(),
             STOPPED => self.stop(),
             FREED if self.pause == Some(AcceptPause::Full) => self.watch_listeners(),
@@ -285,6 +297,14 @@ impl<'a, P: Poller> EventLoop<'a, P> {
                     entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::UntilWouldBlock);
             }
         }
+        if entry.faults.is_some() {
+            match wait {
+                Step::Readable | Step::Writable => return self.hold(key, wait),
+                Step::Linger => self.unpark(key)?,
+                _ => {}
+            }
+        }
+        let Some(entry) = self.connections.get_mut(key) else { return Ok(()) };
         let LoopConnection { socket, connection, interest, queued, .. } = entry;
         let wanted = match wait {
             // `LoopConnection::step` has gone on after the header.

@@ -36,6 +36,7 @@ pub(super) fn datagrams(context: &ListenerContext, sockets: &[&Listener]) -> io:
         while let Some(socket) = receiver.receive(&mut batch) {
             datagram::answer(context, socket, &mut batch);
         }
+        context.finish_replies();
         Ok(())
     })
 }

@@ -75,6 +75,7 @@ pub(super) fn datagrams(context: &Arc<ListenerContext>, sockets: &Arc<Vec<Listen
         io::Result::Ok(())
     })?;
     threads.finish();
+    context.finish_replies();
     Ok(())
 }
 

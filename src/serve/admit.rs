@@ -14,6 +14,7 @@ use crate::{
         sources::{SourceKey, SourceSlot},
     },
     config::{Dscp, WhenFull},
+    faults::stream::ConnectionFaults,
     report::{close_reason::CloseKind, refusal_reason::RefusalReason},
     serve::context::{Accepted, ListenerContext},
     socket::{address::Peer, listener::AcceptError, options},
@@ -55,13 +56,20 @@ impl ListenerContext {
                 }
                 self.stats.served.fetch_add(1, Relaxed);
                 self.log_open(&socket, &peer);
-                Admitted::Accepted(Accepted { socket, peer, permit, opened: Instant::now() })
+                let faults = self.faults_of(&peer);
+                Admitted::Accepted(Accepted { socket, peer, permit, opened: Instant::now(), faults })
             }
             Err(reason) => match self.refuse_client(&socket, &peer, reason) {
                 true => Admitted::Lingers(socket),
                 false => Admitted::Refused,
             },
         }
+    }
+
+    /// What the plan of the listener does to the next connection from this peer, if anything.
+    pub fn faults_of(&self, peer: &Peer) -> Option<Box<ConnectionFaults>> {
+        let awaits_header = self.awaits_header(peer).unwrap_or(false);
+        self.faults.as_ref().and_then(|faults| faults.connect(peer, awaits_header))
     }
 
     /// Decides about an accepted peer, and takes the permit if it is admitted.

@@ -15,11 +15,14 @@ use socket2::Socket;
 use crate::{
     access::{
         checks::Access,
+        memory::TableMemory,
         slots::{ConnectionSlots, Permit, PoolProcess},
         sources::SourceSlot,
     },
     config::{self, Workers},
+    faults::{self, Faults, stream::ConnectionFaults},
     report::{close_reason::CloseReason, stats::Stats},
+    serve::datagram,
     service::{self, Service},
     socket::address::Peer,
     stream::{
@@ -45,6 +48,8 @@ pub struct ListenerContext {
     pub slots: Arc<ConnectionSlots>,
     /// What clients and datagrams are checked against.
     pub access: Access,
+    /// The plan of faults on purpose, if the listener has one.
+    pub faults: Option<Arc<Faults>>,
     /// Clients that do not read their answers, where one of them could block the answers of all others.
     pub unread: Option<Arc<Unread>>,
     /// The threads of this process that block: those that accept, and those that serve. A stop interrupts them.
@@ -66,8 +71,11 @@ impl ListenerContext {
     pub fn new(settings: config::Listener, stats: Arc<Shared<Stats>>) -> io::Result<ListenerContext> {
         let (most, requests) = (settings.max_connections, settings.max_requests);
         let slots = ConnectionSlots::new(most, requests, Arc::clone(&stats))?;
-        let (access, unread) = (Access::of(&settings, &stats)?, Unread::of(&settings)?.map(Arc::new));
-        Ok(ListenerContext::of_parts(settings, stats, slots, access, unread, Startup::begun()))
+        let mut memory = TableMemory::of(&stats);
+        let access = Access::within(&settings, &mut memory)?;
+        let faults = Faults::of(&settings, &stats, &mut memory, datagram::on_unsent(&settings.name, &stats))?;
+        let unread = Unread::of(&settings)?.map(Arc::new);
+        Ok(ListenerContext::of_parts(settings, stats, slots, access, (faults, unread), Startup::begun()))
     }
 
     /// The context of the same listener in forked process `worker` of a pool, which records in `busy[worker]` what it
@@ -80,8 +88,8 @@ impl ListenerContext {
     ) -> io::Result<ListenerContext> {
         let slots = self.slots.of_worker(busy, worker)?;
         let (settings, stats) = (self.settings.clone(), Arc::clone(&self.stats));
-        let (access, unread) = (self.access.clone(), self.unread.clone());
-        Ok(ListenerContext::of_parts(settings, stats, slots, access, unread, startup))
+        let (access, others) = (self.access.clone(), (self.faults.clone(), self.unread.clone()));
+        Ok(ListenerContext::of_parts(settings, stats, slots, access, others, startup))
     }
 
     fn of_parts(
@@ -89,7 +97,7 @@ impl ListenerContext {
         stats: Arc<Shared<Stats>>,
         slots: ConnectionSlots,
         access: Access,
-        unread: Option<Arc<Unread>>,
+        (faults, unread): (Option<Arc<Faults>>, Option<Arc<Unread>>),
         startup: Startup,
     ) -> ListenerContext {
         ListenerContext {
@@ -98,6 +106,7 @@ impl ListenerContext {
             stats,
             slots: Arc::new(slots),
             access,
+            faults,
             unread,
             threads: BlockingThreads::default(),
             workers: WorkerSet::default(),
@@ -113,6 +122,11 @@ impl ListenerContext {
         if let Some(on_left) = self.on_left.as_ref().filter(|_| self.slots.is_handed_over()) {
             on_left();
         }
+    }
+
+    /// Call at the end of a worker that answers datagrams: waits for replies that a plan of faults holds.
+    pub fn finish_replies(&self) {
+        self.faults.iter().for_each(|faults| faults.finish(|| self.context().cut_at()));
     }
 
     /// Stops the listener: workers that wait for a client return, open connections are ended in order.
@@ -145,8 +159,9 @@ impl ListenerContext {
 
     /// Serves one connection in this thread until it closes. A panic of the service costs this connection only.
     pub fn serve(&self, accepted: Accepted, scratch: &mut [u8]) {
-        let Accepted { socket, peer, mut permit, opened } = accepted;
-        let summary = self.serve_unlogged(&socket, &peer, opened, scratch, |slot| permit.hold(Some(slot)));
+        let Accepted { socket, peer, mut permit, opened, faults } = accepted;
+        let summary =
+            self.serve_unlogged(&socket, &peer, opened, faults, scratch, |slot| permit.hold(Some(slot)));
         self.log_close(&peer, summary);
         // The slot is released after the descriptor is closed: a free slot has a free descriptor.
         drop(socket);
@@ -159,6 +174,7 @@ impl ListenerContext {
         socket: &Socket,
         peer: &Peer,
         opened: Instant,
+        faults: Option<Box<ConnectionFaults>>,
         scratch: &mut [u8],
         mut hold: impl FnMut(SourceSlot),
     ) -> ConnectionSummary {
@@ -169,7 +185,30 @@ impl ListenerContext {
         };
         let serve = || {
             let context = self.context();
-            blocking::serve(connection, socket, scratch, &context, opened, admit_proxied, &mut summary)
+            match faults {
+                None => {
+                    blocking::serve(
+                        connection,
+                        socket,
+                        scratch,
+                        &context,
+                        opened,
+                        admit_proxied,
+                        &mut summary,
+                    );
+                }
+                Some(faults) => {
+                    faults::blocking::serve(
+                        connection,
+                        (socket, scratch),
+                        &context,
+                        faults,
+                        opened,
+                        admit_proxied,
+                        &mut summary,
+                    );
+                }
+            }
         };
         // Buffer and summary hold plain numbers, valid in whatever state the panic left them.
         let _ = catch_unwind(AssertUnwindSafe(serve));
@@ -189,6 +228,8 @@ pub struct Accepted {
     pub permit: Permit,
     /// When it was accepted.
     pub opened: Instant,
+    /// What the plan of the listener does to it, if anything.
+    pub faults: Option<Box<ConnectionFaults>>,
 }
 
 pub use crate::serve::startup::Startup;

@@ -31,7 +31,7 @@ use crate::{
         worker_state::WorkerState,
     },
 };
-pub use answer::answer;
+pub use answer::{answer, on_unsent};
 
 /// Back-off after a receive that failed for lack of memory.
 const REST: Duration = Duration::from_millis(100);
@@ -57,6 +57,7 @@ pub fn batch<'l>(
     // All sockets of a listener have one protocol.
     if let Some(socket) = sockets.clone().next()
         && context.settings.gso
+        && context.faults.is_none()
         && size > 1
     {
         batch.join_answers(socket.as_fd());
@@ -95,7 +96,13 @@ impl<'a> DatagramReceiver<'a> {
     ) -> io::Result<DatagramReceiver<'a>> {
         Ok(DatagramReceiver {
             context,
-            listener_set: ListenerSet::new(sockets, &context.slots, worker, by_signals)?,
+            // The lock of a plan of faults must not be held in a call that waits.
+            listener_set: ListenerSet::new(
+                sockets,
+                &context.slots,
+                worker,
+                by_signals || context.faults.is_some(),
+            )?,
         })
     }
 
@@ -157,8 +164,14 @@ pub fn take(
     if reserved == 0 {
         return Ok(0);
     }
+    let faults = context.faults.as_ref();
+    // Other workers must not receive before these are numbered.
+    let locked = faults.map(|faults| faults.lock());
     let received = batch.receive(listener.as_fd(), reserved, wait);
     let admitted = if received.is_ok() { admit::admit(context, listener, batch) } else { 0 };
+    if let (Some(faults), Some(locked)) = (faults, locked.filter(|_| received.is_ok())) {
+        faults.number(&locked, batch);
+    }
     context.slots.commit(reserved, admitted);
     match &received {
         Ok(_) => _ = context.stats.served.fetch_add(admitted as u64, Relaxed),

@@ -132,6 +132,12 @@ impl Connection {
         }
     }
 
+    /// As [`Connection::finish`], and gives up what is pending.
+    pub fn close_early(&mut self, end: CloseReason) {
+        self.pending = None;
+        self.close_for(end);
+    }
+
     fn close_for(&mut self, end: CloseReason) {
         self.phase = Phase::Closing;
         self.end = end;
@@ -156,6 +162,11 @@ impl Connection {
     /// The peer of the socket: the client, or the proxy in front of it.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The address of the client: the one that a PROXY header named, or that of the peer.
+    pub fn client(&self) -> Peer {
+        self.proxied_source().map_or_else(|| self.peer.clone(), Peer::Inet)
     }
 
     /// Why the connection closes, if it is ending.

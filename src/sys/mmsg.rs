@@ -24,8 +24,10 @@ use super::{
 };
 use answers::Answers;
 pub use answers::{SendRoom, Sent};
+pub use held::HeldAnswer;
 
 mod answers;
+mod held;
 mod segments;
 
 /// Room for any UDP datagram. One byte more than the longest, so that a longer unix datagram is recognised.
@@ -54,7 +56,12 @@ pub struct Batch {
     considered: usize,
     /// One bit for each request that gets no answer.
     refused: u64,
+    /// What the caller has tagged each request with; empty unless it does.
+    tags: Vec<Tag>,
 }
+
+/// What the caller of [`Batch::tag`] tags a request with.
+pub type Tag = [u64; 2];
 
 /// What is received with a request and sent with its answer.
 #[derive(Clone, Copy)]
@@ -90,6 +97,7 @@ impl Batch {
             received: size,
             considered: 0,
             refused: 0,
+            tags: Vec::new(),
         };
         batch.point(with_control);
         Ok(batch)
@@ -204,10 +212,38 @@ impl Batch {
         &self.buffers[i * STRIDE..][..length(&self.requests[i])]
     }
 
+    /// Tags each request that is not refused, for [`Batch::answer_tagged`].
+    pub fn tag(&mut self, mut tag: impl FnMut(Request<'_>) -> Tag) {
+        let mut tags = std::mem::take(&mut self.tags);
+        tags.clear();
+        let is_refused = |i: usize| self.refused & (1 << i) != 0;
+        let tag = |(i, request)| if is_refused(i) { Tag::default() } else { tag(request) };
+        tags.extend(self.requests().enumerate().map(tag));
+        self.tags = tags;
+    }
+
+    /// The tags of the requests.
+    pub fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// As [`Batch::answer`], with the tag of each request.
+    pub fn answer_tagged(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>, Tag) -> Option<usize>) {
+        let tags = std::mem::take(&mut self.tags);
+        self.answer_each(|i, buffer, request| make(buffer, request, tags.get(i).copied().unwrap_or_default()));
+        self.tags = tags;
+    }
+
     /// Calls `make` for each request that is not refused, with a buffer that starts with the request and has room for any answer.
     /// `make` returns the length of the answer, or `None` for no answer. If `make` panics, a further call goes on with the next
     /// request.
+    #[inline(always)]
     pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>) -> Option<usize>) {
+        self.answer_each(|_, buffer, request| make(buffer, request));
+    }
+
+    #[inline(always)]
+    fn answer_each(&mut self, mut make: impl FnMut(usize, &mut [u8], Request<'_>) -> Option<usize>) {
         // Slices of one length: the compiler then checks each index once.
         let all = self.received;
         let (requests, slots) = (&mut self.requests[..all], &mut self.slots[..all]);
@@ -219,7 +255,7 @@ impl Batch {
                 continue;
             }
             if let Some(length) =
-                make(&mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
+                make(i, &mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
             {
                 self.answers.add(requests, slots, pieces, i, length.min(ROOM));
             }
@@ -242,7 +278,7 @@ pub struct Request<'a> {
     slot: &'a Slot,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     /// Its length.
     pub fn length(self) -> usize {
         length(self.message)
@@ -265,6 +301,12 @@ impl Request<'_> {
             true => None,
             false => names::destination(&self.slot.control.0[..control_length(header)]),
         }
+    }
+
+    /// The name of the unix socket that sent it, as in `sun_path`.
+    pub fn unix_name(self) -> &'a [u8] {
+        let length = (self.message.msg_hdr.msg_namelen as usize).min(NAME);
+        self.slot.name.0[..length].get(size_of::<libc::sa_family_t>()..).unwrap_or_default()
     }
 
     /// What the kernel noted about the datagram, where it was asked to.

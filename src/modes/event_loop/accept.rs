@@ -8,7 +8,7 @@ use std::{
 
 use log::warn;
 
-use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN};
+use super::{AcceptPause, EventLoop, FREED, LoopConnection, PER_TURN, holds::HeldConnection};
 use crate::{
     modes::backlog_drain,
     report::{
@@ -77,13 +77,14 @@ impl<P: Poller> EventLoop<'_, P> {
                     match admitted {
                         Admitted::Refused => {}
                         Admitted::Lingers(socket) => self.linger(socket),
-                        Admitted::Accepted(Accepted { socket, peer, permit, opened }) => self
+                        Admitted::Accepted(Accepted { socket, peer, permit, opened, faults }) => self
                             .add_connection(LoopConnection {
                                 socket,
                                 connection: self.context.connection(peer),
                                 interest: Interest::Read,
                                 queued: false,
                                 opened,
+                                faults: faults.map(HeldConnection::new),
                                 permit,
                             })?,
                     }
@@ -121,7 +122,7 @@ impl<P: Poller> EventLoop<'_, P> {
         }
         let wait = entry.step(&mut self.poller, &mut self.scratch, self.context, ReadMode::Once);
         if !matches!(wait, Step::Closed(_))
-            && let Err(error) = self.poller.add_transport(entry.socket.as_fd(), self.connections.next_key())
+            && let Err(error) = self.watch_connection(&entry)
         {
             self.refuse_client(&entry, &error);
             return Ok(());

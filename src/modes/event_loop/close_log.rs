@@ -83,8 +83,11 @@ impl<P: Poller> EventLoop<'_, P> {
     /// Closes and counts a connection, and defers its close line.
     pub(super) fn close_connection(&mut self, key: u64, end: CloseReason) {
         let Some(entry) = self.connections.remove(key) else { return };
-        let LoopConnection { socket, connection, opened, permit, .. } = entry;
+        let LoopConnection { socket, connection, opened, permit, faults, .. } = entry;
         self.limits.stop(key);
+        if let Some(holds) = &mut self.holds {
+            holds.forget(key, faults.as_deref());
+        }
         self.poller.forget(socket.as_fd());
         let (received, sent) = connection.totals();
         let (protocol, proxied_source) = (self.context.settings.protocol, connection.proxied_source());

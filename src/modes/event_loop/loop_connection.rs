@@ -9,6 +9,7 @@ use socket2::Socket;
 
 use crate::{
     access::slots::Permit,
+    modes::event_loop::holds::HeldConnection,
     report::close_reason::CloseReason,
     serve::context::ListenerContext,
     stream::connection::{Connection, ReadMode, Step},
@@ -23,6 +24,8 @@ pub(super) struct LoopConnection {
     /// Whether its key is in `ready_list`.
     pub(super) queued: bool,
     pub(super) opened: Instant,
+    /// What a plan of faults does to it, and where that stands.
+    pub(super) faults: Option<Box<HeldConnection>>,
     // Dropped last: a slot that is free has a free descriptor.
     pub(super) permit: Permit,
 }
@@ -36,6 +39,9 @@ impl LoopConnection {
         context: &ListenerContext,
         mode: ReadMode,
     ) -> Step {
+        if self.faults.is_some() {
+            return self.step_by_plan(scratch, context, mode);
+        }
         let LoopConnection { socket, connection, permit, .. } = self;
         let transport = &mut poller.transport(socket, scratch);
         // After a panic the connection is closed, and its state not used again.

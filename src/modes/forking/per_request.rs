@@ -149,13 +149,16 @@ impl<'a> ForkPerRequest<'a> {
 
     /// Serves a connection in a child.
     pub(super) fn serve(&mut self, accepted: Accepted, scratch: &mut [u8]) {
-        let (context, Accepted { socket, peer, mut permit, opened }) = (self.context, accepted);
+        let (context, Accepted { socket, peer, mut permit, opened, faults }) = (self.context, accepted);
+        // Taken by the child: the parent has it again in the next attempt to fork, if the first one fails.
+        let mut faults = Some(faults);
         let source_slot = permit.take_source_slot();
         let name = self.name;
         let forked = self.run(self.sockets, Some(socket.as_fd()), source_slot, |slot| {
             name.set();
             let hold = |source_slot| slot.hold(source_slot);
-            slot.store(context.serve_unlogged(&socket, &peer, opened, scratch, hold));
+            let faults = faults.take().flatten();
+            slot.store(context.serve_unlogged(&socket, &peer, opened, faults, scratch, hold));
         });
         // The parent drops its copy of the socket: the child alone has the connection.
         match forked {
@@ -172,9 +175,11 @@ impl<'a> ForkPerRequest<'a> {
 
     /// Answers a datagram in a child.
     pub(super) fn answer(&mut self, permit: Permit, mut answer: impl FnMut()) {
+        let context = self.context;
         // The child keeps the listening sockets: the answer leaves from the one that received the datagram.
         let forked = self.run(&[], None, None, |slot| {
             answer();
+            context.finish_replies();
             slot.store(ConnectionSummary::new(CloseReason::ServiceClosed));
         });
         if let Ok((slot, pid)) = forked {

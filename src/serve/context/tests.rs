@@ -58,7 +58,13 @@ fn a_busy_client_is_cut_when_the_time_to_drain_is_over() {
         scope.spawn(|| {
             context.threads.join(|| {
                 context.serve(
-                    Accepted { socket: OwnedFd::from(theirs).into(), peer, permit, opened: Instant::now() },
+                    Accepted {
+                        socket: OwnedFd::from(theirs).into(),
+                        peer,
+                        permit,
+                        opened: Instant::now(),
+                        faults: None,
+                    },
                     &mut [0; 64],
                 )
             });
@@ -92,7 +98,10 @@ fn a_panic_costs_one_connection() {
         let socket = Socket::from(OwnedFd::from(theirs));
         let mut permit = context.slots.acquire().unwrap();
         permit.open();
-        context.serve(Accepted { socket, peer: Peer::Unnamed, permit, opened: Instant::now() }, &mut scratch);
+        context.serve(
+            Accepted { socket, peer: Peer::Unnamed, permit, opened: Instant::now(), faults: None },
+            &mut scratch,
+        );
         let mut answer = Vec::new();
         ours.read_to_end(&mut answer).unwrap();
         (answer, [&context.stats.died, &context.stats.open].map(|count| count.load(Relaxed)))

@@ -4,14 +4,17 @@ use std::{
     io,
     os::fd::AsFd,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use log::{Level, debug, error, log_enabled, warn};
 
 use crate::{
     config::Payload,
-    report::{close_reason::CloseReason, log_event::LogEvent, payload, refusal_reason::RefusalReason},
+    faults::Faults,
+    report::{
+        close_reason::CloseReason, log_event::LogEvent, payload, refusal_reason::RefusalReason, stats::Stats,
+    },
     serve::{
         context::{AnswerRoom, ListenerContext},
         datagram::describe,
@@ -21,6 +24,7 @@ use crate::{
     sys::{
         clock,
         mmsg::{Batch, Request, SendRoom, Sent},
+        shared::Shared,
     },
 };
 
@@ -42,7 +46,17 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
         describe::reply(context, listener, buffer, request).unwrap_or_else(|reason| refuse(reason, request))
     };
     let describes = context.settings.service.describes_requests();
-    let mut make_all = || if describes { batch.answer(describe) } else { batch.answer(make) };
+    let by_plan = |faults: &Faults, batch: &mut Batch| {
+        batch.answer_tagged(|buffer, request, tag| {
+            let length = if describes { describe(buffer, request) } else { make(buffer, request) }?;
+            faults.reply(listener.as_fd(), buffer, length, request, tag)
+        });
+    };
+    let mut make_all = || match &context.faults {
+        Some(faults) => by_plan(faults, batch),
+        None if describes => batch.answer(describe),
+        None => batch.answer(make),
+    };
     // A panic of the service costs one datagram, not the batch.
     while catch_unwind(AssertUnwindSafe(&mut make_all)).is_err() {
         context.stats.died.fetch_add(1, Relaxed);
@@ -57,6 +71,7 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
     let send_room = room.as_mut().map(|room| room as &mut dyn SendRoom);
     let sent = batch.send(listener.as_fd(), super::has_error_queue(context, listener), send_room);
     context.stats.sent(sent.bytes);
+    context.faults.iter().for_each(|faults| faults.note_sent(batch));
     if sent.has_feedback {
         super::drain_error_queue(context, listener);
     }
@@ -65,15 +80,21 @@ pub fn answer(context: &ListenerContext, listener: &Listener, batch: &mut Batch)
             .refuse(RefusalReason::Unread, sent.withheld, || peer.url(context.settings.protocol).to_string());
     }
     if sent.error != 0 {
-        log_unsent(context, listener, &sent);
+        log_unsent(&context.settings.name, &context.stats, Some(listener), &sent);
     }
+}
+
+/// What to do with answers that a plan of faults has held and that could not be sent: as with others, but where they were sent from
+/// is not known any more.
+pub fn on_unsent(name: &str, stats: &Arc<Shared<Stats>>) -> Box<dyn Fn(&Sent) + Send + Sync> {
+    let (name, stats) = (name.to_owned(), Arc::clone(stats));
+    Box::new(move |sent| log_unsent(&name, &stats, None, sent))
 }
 
 /// Counts the answers that could not be sent, and logs why the last one failed, once a minute for each reason.
 #[cold]
-fn log_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
-    let (stats, &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. }) =
-        (&context.stats, sent);
+fn log_unsent(name: &str, stats: &Stats, listener: Option<&Listener>, sent: &Sent) {
+    let &Sent { dropped, forbidden, unreachable, oversize, failed, error, .. } = sent;
     stats.dropped.fetch_add(dropped, Relaxed);
     stats.forbidden.fetch_add(forbidden, Relaxed);
     stats.unreachable.fetch_add(unreachable, Relaxed);
@@ -89,11 +110,13 @@ fn log_unsent(context: &ListenerContext, listener: &Listener, sent: &Sent) {
         _ => (4, failed, ""),
     };
     if stats.may_log_unsent(kind, clock::now()) {
-        let (name, error) = (context.settings.name.as_str(), io::Error::from_raw_os_error(error));
-        let (url, s) = (listener.url(), if count == 1 { "" } else { "s" });
+        let error = io::Error::from_raw_os_error(error);
+        let (url, s) = (listener.map(Listener::url), if count == 1 { "" } else { "s" });
+        let from = url.as_ref().map(|url| format!(" from {url}")).unwrap_or_default();
         warn!(
-            event = LogEvent::AnswersUnsent, listener = name, address:% = url, count, error:% = error;
-            "listener \"{name}\": cannot send {count} answer{s} from {url}: {error}{why}"
+            event = LogEvent::AnswersUnsent, listener = name, address = url.map(|url| url.to_string()), count,
+            error:% = error;
+            "listener \"{name}\": cannot send {count} answer{s}{from}: {error}{why}"
         );
     }
 }

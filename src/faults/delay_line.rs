@@ -1,0 +1,275 @@
+//! Replies to datagrams that are sent later, by a thread of their own: no loop waits for them.
+//!
+//! A process has one line for each listener with a plan. Its thread starts with the first reply that is held, and ends with the
+//! listener. A process that may not have threads sends its replies itself before it ends ([`DelayLine::finish`]). The line is
+//! bounded: what finds no room is lost, and counted.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::numbers::Numbers;
+use crate::{
+    report::{fault_kind::FaultKind, stats::Stats},
+    sys::{
+        mmsg::{HeldAnswer, Sent},
+        shared::Shared,
+        thread,
+    },
+};
+
+/// Replies that a line holds, at most, and their bytes.
+const MOST: usize = 65_536;
+const MOST_BYTES: usize = 64 << 20;
+
+/// How long a reply waits for later ones to go first.
+const REORDERED_AT_MOST: Duration = Duration::from_millis(100);
+
+/// While a reply waits for later ones, which another process may send, the line looks so often whether they have gone.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// The stack of the thread, in bytes.
+const STACK: usize = 128 << 10;
+
+/// What is told of an answer that could not be sent.
+pub(super) type OnUnsent = Box<dyn Fn(&Sent) + Send + Sync>;
+
+/// The replies of one listener in one process.
+pub(super) struct DelayLine {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    numbers: Arc<Numbers>,
+    stats: Arc<Shared<Stats>>,
+    on_unsent: OnUnsent,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// The first one is due first.
+    due: BinaryHeap<Reverse<Held>>,
+    /// Those that wait for later replies.
+    waiting: Vec<Waiting>,
+    count: usize,
+    bytes: usize,
+    /// Numbers replies, so that those that are due at one moment keep their order.
+    order: u64,
+    /// Duplicates of the sockets that replies leave from, by the number of the socket: the listener may close its own before the
+    /// last reply has gone.
+    sockets: Vec<(RawFd, Arc<OwnedFd>)>,
+    has_thread: bool,
+    /// The listener is gone: the thread ends.
+    is_over: bool,
+    /// The thread is sending.
+    is_sending: bool,
+}
+
+struct Held {
+    due: Instant,
+    order: u64,
+    answer: HeldAnswer,
+    socket: Arc<OwnedFd>,
+}
+
+struct Waiting {
+    held: Held,
+    /// Until this number of the source in this place has gone.
+    place: u32,
+    number: u64,
+    until: Instant,
+}
+
+impl DelayLine {
+    pub(super) fn new(
+        numbers: &Arc<Numbers>,
+        stats: &Arc<Shared<Stats>>,
+        on_unsent: OnUnsent,
+    ) -> Arc<DelayLine> {
+        Arc::new(DelayLine {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            numbers: Arc::clone(numbers),
+            stats: Arc::clone(stats),
+            on_unsent,
+        })
+    }
+
+    /// Sends `answer` from `socket` in `delay` from now on, and if it is `after` a later number of the source in this place, once
+    /// that has gone. With `threaded` the thread of the line does so.
+    pub(super) fn hold(
+        self: &Arc<Self>,
+        socket: BorrowedFd<'_>,
+        answer: HeldAnswer,
+        delay: Duration,
+        after: Option<(u32, u64)>,
+        threaded: bool,
+    ) {
+        let mut queue = self.lock();
+        let size = answer.size();
+        let has_room = queue.count < MOST && queue.bytes + size <= MOST_BYTES;
+        let socket = queue.socket(socket);
+        let (true, Ok(socket)) = (has_room && (!threaded || self.has_thread(&mut queue)), socket) else {
+            self.stats.inject(FaultKind::Overflow);
+            return;
+        };
+        (queue.count, queue.bytes, queue.order) = (queue.count + 1, queue.bytes + size, queue.order + 1);
+        let due = Instant::now() + delay;
+        let held = Held { due, order: queue.order, answer, socket };
+        match after {
+            Some((place, number)) => {
+                queue.waiting.push(Waiting { held, place, number, until: due + REORDERED_AT_MOST });
+            }
+            None => queue.due.push(Reverse(held)),
+        }
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    /// Call when replies were sent that others may wait for.
+    pub(super) fn look(&self) {
+        if !self.lock().waiting.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Whether the thread runs, which is started if it does not.
+    fn has_thread(self: &Arc<Self>, queue: &mut Queue) -> bool {
+        if !queue.has_thread {
+            let line = Arc::clone(self);
+            queue.has_thread = thread::spawn(STACK, move || line.run(None)).is_ok();
+        }
+        queue.has_thread
+    }
+
+    /// Waits until every reply has gone. What is left at the end that `cut` tells is lost.
+    pub(super) fn finish(&self, cut: impl Fn() -> Option<Instant>) {
+        let mut queue = self.lock();
+        if !queue.has_thread {
+            drop(queue);
+            return self.run(Some(&cut));
+        }
+        while queue.count > 0 || queue.is_sending {
+            if cut().is_some_and(|cut| cut <= Instant::now()) {
+                return self.discard(&mut queue);
+            }
+            // The cut may be set meanwhile.
+            let wait = Duration::from_millis(10);
+            queue = self.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the thread. What it holds is lost.
+    pub(super) fn end(&self) {
+        let mut queue = self.lock();
+        queue.is_over = true;
+        self.discard(&mut queue);
+        self.changed.notify_all();
+    }
+
+    /// Sends what is due, until the line is over; with a `cut` until it is empty.
+    fn run(&self, cut: Option<&dyn Fn() -> Option<Instant>>) {
+        let mut queue = self.lock();
+        let mut batch = Vec::new();
+        while !queue.is_over {
+            let now = Instant::now();
+            if let Some(cut) = cut {
+                match cut().is_some_and(|cut| cut <= now) {
+                    true => self.discard(&mut queue),
+                    false if queue.count > 0 => {}
+                    false => return,
+                }
+            }
+            queue.release(&self.numbers, now);
+            queue.take_due(now, &mut batch);
+            if batch.is_empty() {
+                let next = queue.due.peek().map(|Reverse(held)| held.due.saturating_duration_since(now));
+                let look = (!queue.waiting.is_empty()).then_some(LOOK);
+                queue = match next.into_iter().chain(look).min() {
+                    Some(time) => {
+                        self.changed.wait_timeout(queue, time).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                    None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                };
+                continue;
+            }
+            queue.is_sending = true;
+            drop(queue);
+            for held in batch.drain(..) {
+                let sent = held.answer.send(held.socket.as_fd());
+                self.stats.sent(sent.bytes);
+                if sent.error != 0 {
+                    (self.on_unsent)(&sent);
+                }
+            }
+            queue = self.lock();
+            queue.is_sending = false;
+            self.changed.notify_all();
+        }
+    }
+
+    fn discard(&self, queue: &mut Queue) {
+        (0..queue.count).for_each(|_| self.stats.inject(FaultKind::Overflow));
+        queue.due.clear();
+        queue.waiting.clear();
+        (queue.count, queue.bytes) = (0, 0);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// A duplicate of the socket.
+    fn socket(&mut self, socket: BorrowedFd<'_>) -> io::Result<Arc<OwnedFd>> {
+        let number = socket.as_raw_fd();
+        if let Some((_, own)) = self.sockets.iter().find(|(known, _)| *known == number) {
+            return Ok(Arc::clone(own));
+        }
+        let own = Arc::new(socket.try_clone_to_owned()?);
+        self.sockets.push((number, Arc::clone(&own)));
+        Ok(own)
+    }
+
+    /// Those that have waited for later replies long enough become due.
+    fn release(&mut self, numbers: &Numbers, now: Instant) {
+        let is_ready = |waiting: &mut Waiting| {
+            waiting.until <= now || numbers.gone(waiting.place) >= waiting.number && waiting.held.due <= now
+        };
+        let ready = self.waiting.extract_if(.., is_ready).map(|waiting| Reverse(waiting.held));
+        self.due.extend(ready);
+    }
+
+    fn take_due(&mut self, now: Instant, batch: &mut Vec<Held>) {
+        while self.due.peek().is_some_and(|Reverse(held)| held.due <= now) {
+            let Some(Reverse(held)) = self.due.pop() else { break };
+            self.count -= 1;
+            self.bytes -= held.answer.size();
+            batch.push(held);
+        }
+    }
+}
+
+impl Ord for Held {
+    fn cmp(&self, other: &Held) -> std::cmp::Ordering {
+        (self.due, self.order).cmp(&(other.due, other.order))
+    }
+}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Held) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Held {
+    fn eq(&self, other: &Held) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Held {}

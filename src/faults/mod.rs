@@ -1,0 +1,157 @@
+//! Faults on purpose: a listener with a plan of `[[faults]]` misbehaves exactly as the plan says.
+//!
+//! In: replies to datagrams, before they are sent; the sockets of connections, as a [`Transport`](crate::sys::transport::Transport)
+//! that holds, cuts and spoils what passes. Out: the same, late, wrong or not at all, and a counter for each fault. A listener
+//! without a plan, and a client that no plan hits, never come here.
+//!
+//! Read `decision` first (a fault is a pure function of seed, source and running number), then `fate` (what becomes of a reply),
+//! `numbers` (the running numbers), `replies` and `delay_line` for datagrams, `stream`, `transport` and `blocking` for connections,
+//! and `preview`, which tells decisions beforehand.
+
+use std::{
+    io,
+    net::IpAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use socket2::Socket;
+
+use crate::{
+    access::memory::TableMemory,
+    config::{self, FaultPlan, Mode, Protocol, Workers, embedded::plain},
+    report::{close_reason::CloseReason, stats::Stats},
+    stream::connection::{Connection, ConnectionContext, ReadMode, Step},
+    sys::shared::Shared,
+};
+use decision::Decisions;
+use delay_line::{DelayLine, OnUnsent};
+use numbers::{Locked, Numbers};
+use stream::{ConnectionFaults, Order};
+use transport::FaultyTransport;
+
+pub mod blocking;
+mod decision;
+mod delay_line;
+mod fate;
+mod numbers;
+pub mod preview;
+mod replies;
+pub mod stream;
+mod transport;
+
+/// The plan of a listener, at work.
+pub struct Faults {
+    plan: Arc<FaultPlan>,
+    decisions: Decisions,
+    numbers: Arc<Numbers>,
+    line: Arc<DelayLine>,
+    stats: Arc<Shared<Stats>>,
+    /// Whether replies are sent late by a thread.
+    threaded: bool,
+}
+
+impl Faults {
+    /// The plan of the listener, if it has one that can hit something there. `on_unsent` is told of late replies that could not be
+    /// sent.
+    pub fn of(
+        settings: &config::Listener,
+        stats: &Arc<Shared<Stats>>,
+        memory: &mut TableMemory<'_>,
+        on_unsent: OnUnsent,
+    ) -> io::Result<Option<Arc<Faults>>> {
+        let hits = |plan: &&Arc<FaultPlan>| match settings.protocol.is_stream() {
+            true => plan.hits_streams(),
+            false => plan.hits_datagrams(),
+        };
+        let Some(plan) = settings.faults.as_ref().filter(hits) else { return Ok(None) };
+        let numbers = Arc::new(Numbers::new(memory)?);
+        Ok(Some(Arc::new(Faults {
+            decisions: Decisions::new(plan, &settings.name),
+            line: DelayLine::new(&numbers, stats, on_unsent),
+            plan: Arc::clone(plan),
+            numbers,
+            stats: Arc::clone(stats),
+            // fork(2) is safe only without threads.
+            threaded: (settings.mode, settings.workers) != (Mode::Forking, Workers::PerRequest),
+        })))
+    }
+
+    /// Whether it hits a client with this address.
+    fn hits(&self, address: IpAddr) -> bool {
+        let address = plain(address);
+        self.plan.from.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether it hits clients that have no address.
+    fn hits_nameless(&self) -> bool {
+        self.plan.from == config::everybody()
+    }
+
+    /// Keeps other workers from receiving datagrams before those of this one are numbered.
+    pub fn lock(&self) -> Locked<'_> {
+        self.numbers.lock()
+    }
+
+    /// Waits until every late reply has gone, at the end of a worker. `cut` tells until when.
+    pub fn finish(&self, cut: impl Fn() -> Option<Instant>) {
+        self.line.finish(cut);
+    }
+
+    fn count_evicted(&self, has_evicted: bool) {
+        if has_evicted {
+            self.stats.faults_untracked.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Advances a connection by one step, and does what the plan orders.
+pub fn advance(
+    connection: &mut Connection,
+    socket: &Socket,
+    scratch: &mut [u8],
+    faults: &mut ConnectionFaults,
+    context: &ConnectionContext<'_>,
+    mode: ReadMode,
+) -> Step {
+    let protocol = context.settings.protocol;
+    let step =
+        connection.advance(&mut FaultyTransport::new(socket, scratch, faults, protocol), context, mode);
+    if matches!(step, Step::Closed(_)) {
+        return step;
+    }
+    match faults.take_order() {
+        None => {
+            if step == Step::Linger {
+                faults.release();
+            }
+            step
+        }
+        Some(Order::Close(fault)) => {
+            faults.release();
+            connection.close_early(CloseReason::OnPurpose(fault));
+            connection.advance(
+                &mut FaultyTransport::new(socket, scratch, faults, protocol),
+                context,
+                ReadMode::None,
+            )
+        }
+        Some(Order::Reset(fault)) => {
+            faults.release();
+            if protocol == Protocol::Tcp {
+                // close(2) resets the connection then (SO_LINGER, socket(7)). If that fails, it closes in order.
+                let _ = socket.set_linger(Some(Duration::ZERO));
+            }
+            Step::Closed(CloseReason::OnPurpose(fault))
+        }
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        self.line.end();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,100 @@
+//! The replies to the datagrams of a batch.
+
+use std::os::fd::BorrowedFd;
+
+use super::{
+    Faults,
+    decision::SourceDecisions,
+    fate::{Change, Fate, is_in_burst},
+    numbers::Locked,
+};
+use crate::{
+    report::fault_kind::FaultKind,
+    sys::{
+        mmsg::{Batch, Tag, Request},
+        names::SourceAddr,
+    },
+};
+
+/// The bit of a tag that says that a burst of losses takes the reply.
+const IN_BURST: u64 = 1 << 63;
+
+impl Faults {
+    /// Numbers the datagrams of a batch that are answered, in the order of their arrival.
+    pub fn number(&self, locked: &Locked<'_>, batch: &mut Batch) {
+        batch.tag(|request| {
+            let Some(source) = self.source(request) else { return Tag::default() };
+            let in_burst = |number, before| is_in_burst(&self.plan, source, number, before);
+            let numbered = locked.number(source.identity(), in_burst);
+            self.count_evicted(numbered.has_evicted);
+            let burst = if numbered.in_burst { IN_BURST } else { 0 };
+            [numbered.number | burst, numbered.place.into()]
+        });
+    }
+
+    /// Decides about the reply of `length` bytes in `buffer`. Returns the length of what is sent at once, if anything is.
+    pub fn reply(
+        &self,
+        socket: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        length: usize,
+        request: Request<'_>,
+        [number, place]: Tag,
+    ) -> Option<usize> {
+        let Some(source) = self.source(request).filter(|_| number != 0) else { return Some(length) };
+        let (in_burst, number) = (number & IN_BURST != 0, number & !IN_BURST);
+        let Fate { change, delay } = Fate::new(&self.plan, source, number, in_burst);
+        let mut length = length;
+        let change = change.filter(|change| change.fits(length));
+        change.iter().for_each(|change| self.stats.inject(change.kind()));
+        match change {
+            Some(Change::Drop) => return None,
+            Some(Change::Corrupt(draw)) => flip(&mut buffer[..length], draw),
+            Some(Change::Truncate(to)) => length = to as usize,
+            Some(Change::Duplicate | Change::Reorder(_)) | None => {}
+        }
+        delay.iter().for_each(|_| self.stats.inject(FaultKind::Delay));
+        let hold = |after| {
+            let answer = request.hold(&buffer[..length]);
+            self.line.hold(socket, answer, delay.unwrap_or_default(), after, self.threaded);
+        };
+        if change == Some(Change::Duplicate) {
+            hold(None);
+        }
+        match (change, delay) {
+            (Some(Change::Reorder(by)), _) => hold(Some((place as u32, number + u64::from(by)))),
+            (_, Some(_)) => hold(None),
+            (_, None) => return Some(length),
+        }
+        None
+    }
+
+    /// Call when the replies of a batch were sent: those that wait for them may go.
+    pub fn note_sent(&self, batch: &Batch) {
+        for [number, place] in batch.tags().iter().filter(|[number, _]| *number != 0) {
+            self.numbers.note_gone(*place as u32, number & !IN_BURST);
+        }
+        self.line.look();
+    }
+
+    /// The source of a datagram that the plan hits.
+    fn source(&self, request: Request<'_>) -> Option<SourceDecisions> {
+        let of_address =
+            |address, port| self.hits(address).then(|| self.decisions.of_address(address, Some(port)));
+        match request.origin() {
+            SourceAddr::V4(address, port) => of_address(address.into(), port),
+            SourceAddr::V6(address, port) => of_address(address.into(), port),
+            SourceAddr::Unix | SourceAddr::Nameless => {
+                self.hits_nameless().then(|| self.decisions.of_name(request.unix_name()))
+            }
+        }
+    }
+}
+
+/// Flips one bit, whose place the draw decides.
+fn flip(bytes: &mut [u8], draw: u64) {
+    let bit = ((u128::from(draw) * (bytes.len() as u128 * 8)) >> 64) as usize;
+    if let Some(byte) = bytes.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
+    }
+}

@@ -1,0 +1,168 @@
+//! The transport of a connection that a plan hits: what is not due yet looks like a socket that would block.
+
+use std::{io, ops::Range, time::Instant};
+
+use rustix::net::{RecvFlags, recv};
+use socket2::Socket;
+
+use super::stream::{ConnectionFaults, Stage};
+use crate::{
+    config::{After, Protocol},
+    report::fault_kind::FaultKind,
+    sys::{
+        send_buffer,
+        transport::{SocketTransport, Transport},
+    },
+};
+
+/// A transport over a non-blocking socket.
+pub(super) struct FaultyTransport<'a> {
+    socket: &'a Socket,
+    scratch: &'a mut [u8],
+    faults: &'a mut ConnectionFaults,
+    protocol: Protocol,
+}
+
+impl<'a> FaultyTransport<'a> {
+    pub(super) fn new(
+        socket: &'a Socket,
+        scratch: &'a mut [u8],
+        faults: &'a mut ConnectionFaults,
+        protocol: Protocol,
+    ) -> Self {
+        FaultyTransport { socket, scratch, faults, protocol }
+    }
+
+    fn direct(&mut self) -> SocketTransport<'_> {
+        SocketTransport::new(self.socket, self.scratch)
+    }
+
+    /// Whether bytes may be received and answers made now.
+    fn may_move(&mut self, now: Instant) -> io::Result<bool> {
+        let may_move = self.faults.may_move(now);
+        if matches!(self.faults.stage, Stage::Resetting(_)) {
+            // Without this wait, a reset would destroy what the peer's kernel has not acknowledged. A unix socket has handed it
+            // over already.
+            let is_acknowledged = self.protocol != Protocol::Tcp || send_buffer::used(self.socket)? == 0;
+            self.faults.reset_when(is_acknowledged, now);
+        }
+        Ok(may_move)
+    }
+
+    /// On a unix socket, whether the answer to what is received next reaches the number of bytes after which the connection is reset.
+    fn is_last_read(&self, length: usize) -> bool {
+        let reset_after = self.faults.plan().and_then(|plan| plan.reset_after);
+        match reset_after {
+            Some(After::Bytes(bytes)) => self.faults.sent + length as u64 >= bytes,
+            _ => false,
+        }
+    }
+
+    /// Receives from a unix socket that is to be reset once an answer was sent: closing it is a reset only while it has unread
+    /// input (unix(7)). So the last byte is answered, and left in the socket.
+    fn receive_for_reset(&mut self) -> io::Result<Option<usize>> {
+        if self.faults.left_unread {
+            // The answer was shorter than expected.
+            let skipped = would_block(recv(self.socket, &mut self.scratch[..1], RecvFlags::empty()))?;
+            self.faults.left_unread = skipped.is_none();
+        }
+        let Some(length) = would_block(recv(self.socket, &mut *self.scratch, RecvFlags::PEEK))? else {
+            return Ok(None);
+        };
+        let is_last = length > 0 && self.is_last_read(length);
+        let take = length - usize::from(is_last);
+        if take > 0 {
+            let taken = would_block(recv(self.socket, &mut self.scratch[..take], RecvFlags::empty()))?;
+            if taken != Some(take) {
+                // Passed descriptors split what is received (unix(7)).
+                return Ok(taken);
+            }
+        }
+        self.faults.left_unread = is_last;
+        Ok(Some(length))
+    }
+}
+
+impl Transport for FaultyTransport<'_> {
+    fn receive(&mut self) -> io::Result<Option<usize>> {
+        let now = Instant::now();
+        if !self.may_move(now)? || self.faults.ignores_end {
+            return Ok(None);
+        }
+        let is_reset_by_bytes = matches!(
+            self.faults.plan().and_then(|plan| plan.reset_after),
+            Some(After::Bytes(_)) if self.protocol == Protocol::Unix
+        );
+        let received = match is_reset_by_bytes {
+            true => self.receive_for_reset()?,
+            false => self.direct().receive()?,
+        };
+        match received {
+            Some(0) if self.faults.plan().is_some_and(|plan| plan.ignore_half_close) => {
+                self.faults.ignores_end = true;
+                self.faults.inject(FaultKind::IgnoreHalfClose);
+                Ok(None)
+            }
+            Some(n) if n > 0 => {
+                self.faults.note_read(now);
+                Ok(Some(n))
+            }
+            received => Ok(received),
+        }
+    }
+
+    fn receive_now(&mut self) -> io::Result<Option<usize>> {
+        match self.may_move(Instant::now())? {
+            true => self.direct().receive_now(),
+            false => Ok(None),
+        }
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
+        self.scratch
+    }
+
+    fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
+        let now = Instant::now();
+        if !self.may_move(now)? || !self.faults.may_send(now) {
+            return Ok(None);
+        }
+        let allowed = self.faults.allowance(part.len(), now);
+        let sent = match self.faults.spoils_next() {
+            true => {
+                let spoilt = [self.scratch[part.start] ^ 1];
+                self.direct().send_kept(&spoilt)?
+            }
+            false => self.direct().send(part.start..part.start + allowed)?,
+        };
+        sent.iter().for_each(|n| self.faults.note_sent(*n, part.len() - n, now));
+        Ok(sent)
+    }
+
+    fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let now = Instant::now();
+        if !self.may_move(now)? || !self.faults.may_send(now) {
+            return Ok(None);
+        }
+        let allowed = self.faults.allowance(bytes.len(), now);
+        let sent = match (self.faults.spoils_next(), bytes.first()) {
+            (true, Some(byte)) => self.direct().send_kept(&[byte ^ 1])?,
+            _ => self.direct().send_kept(&bytes[..allowed])?,
+        };
+        sent.iter().for_each(|n| self.faults.note_sent(*n, bytes.len() - n, now));
+        Ok(sent)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.direct().end()
+    }
+}
+
+/// `None` if it would block, or was interrupted.
+fn would_block(received: rustix::io::Result<(usize, usize)>) -> io::Result<Option<usize>> {
+    match received {
+        Ok((n, _)) => Ok(Some(n)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
