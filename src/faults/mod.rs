@@ -19,7 +19,7 @@ use socket2::Socket;
 
 use crate::{
     access::memory::TableMemory,
-    config::{self, FaultPlan, Mode, Protocol, Workers, embedded::plain},
+    config::{self, Dscp, FaultPlan, Mode, Protocol, Workers, embedded::plain},
     report::{close_reason::CloseReason, stats::Stats},
     stream::connection::{Connection, ConnectionContext, ReadMode, Step},
     sys::shared::Shared,
@@ -49,6 +49,8 @@ pub struct Faults {
     stats: Arc<Shared<Stats>>,
     /// Whether replies are sent late by a thread.
     threaded: bool,
+    /// Whether replies are marked as their requests are.
+    marked: bool,
 }
 
 impl Faults {
@@ -73,6 +75,7 @@ impl Faults {
             numbers,
             stats: Arc::clone(stats),
             // fork(2) is safe only without threads.
+            marked: settings.dscp == Some(Dscp::Reflect),
             threaded: (settings.mode, settings.workers) != (Mode::Forking, Workers::PerRequest),
         })))
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     report::fault_kind::FaultKind,
     sys::{
-        mmsg::{Batch, Tag, Request},
+        mmsg::{Batch, Request, Tag},
         names::SourceAddr,
     },
 };
@@ -55,7 +55,7 @@ impl Faults {
         }
         delay.iter().for_each(|_| self.stats.inject(FaultKind::Delay));
         let hold = |after| {
-            let answer = request.hold(&buffer[..length]);
+            let answer = request.hold(&buffer[..length], self.marked);
             self.line.hold(socket, answer, delay.unwrap_or_default(), after, self.threaded);
         };
         if change == Some(Change::Duplicate) {

@@ -1,6 +1,11 @@
 //! The transport of a connection that a plan hits: what is not due yet looks like a socket that would block.
 
-use std::{io, ops::Range, time::Instant};
+use std::{
+    io,
+    ops::Range,
+    os::fd::{AsFd, BorrowedFd},
+    time::Instant,
+};
 
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
@@ -155,6 +160,10 @@ impl Transport for FaultyTransport<'_> {
 
     fn end(&mut self) -> io::Result<()> {
         self.direct().end()
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -229,9 +229,9 @@ impl Batch {
 
     /// As [`Batch::answer`], with the tag of each request.
     pub fn answer_tagged(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>, Tag) -> Option<usize>) {
-        let tags = std::mem::take(&mut self.tags);
-        self.answer_each(|i, buffer, request| make(buffer, request, tags.get(i).copied().unwrap_or_default()));
-        self.tags = tags;
+        self.answer_each(|tags, i, buffer, request| {
+            make(buffer, request, tags.get(i).copied().unwrap_or_default())
+        });
     }
 
     /// Calls `make` for each request that is not refused, with a buffer that starts with the request and has room for any answer.
@@ -239,11 +239,11 @@ impl Batch {
     /// request.
     #[inline(always)]
     pub fn answer(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>) -> Option<usize>) {
-        self.answer_each(|_, buffer, request| make(buffer, request));
+        self.answer_each(|_, _, buffer, request| make(buffer, request));
     }
 
     #[inline(always)]
-    fn answer_each(&mut self, mut make: impl FnMut(usize, &mut [u8], Request<'_>) -> Option<usize>) {
+    fn answer_each(&mut self, mut make: impl FnMut(&[Tag], usize, &mut [u8], Request<'_>) -> Option<usize>) {
         // Slices of one length: the compiler then checks each index once.
         let all = self.received;
         let (requests, slots) = (&mut self.requests[..all], &mut self.slots[..all]);
@@ -255,7 +255,7 @@ impl Batch {
                 continue;
             }
             if let Some(length) =
-                make(i, &mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
+                make(&self.tags, i, &mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
             {
                 self.answers.add(requests, slots, pieces, i, length.min(ROOM));
             }

@@ -17,15 +17,19 @@ pub struct HeldAnswer {
 }
 
 impl Request<'_> {
-    /// The answer `bytes` to this request.
-    pub fn hold(self, bytes: &[u8]) -> HeldAnswer {
+    /// The answer `bytes` to this request, `marked` as the request is or as its socket says.
+    pub fn hold(self, bytes: &[u8], marked: bool) -> HeldAnswer {
         let header = &self.message.msg_hdr;
         let name = self.slot.name.0[..(header.msg_namelen as usize).min(names::NAME)].into();
         let mut copy = *self.slot;
         let control_length = match header.msg_control.is_null() {
             true => 0,
             false => {
-                let kept = names::keep_packet_info(&mut copy.control.0[..control_length(header)]);
+                let control = &mut copy.control.0[..control_length(header)];
+                let kept = match marked {
+                    true => names::keep_packet_info_and_tos(control),
+                    false => names::keep_packet_info(control),
+                };
                 names::forget_interface(&mut copy.control.0[..kept]);
                 kept
             }
