@@ -11,6 +11,7 @@ use std::{
 
 use echod::{
     config::{self, Config, ConfigError, Environment, Inputs, Loaded},
+    service::request::RequestAddress,
     stream::proxy::{self, Reading},
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -61,7 +62,8 @@ pub fn listener_url(bytes: &[u8]) {
     }
 }
 
-/// The bytes at the beginning of a connection. What is decided stays so, however many more arrive, and it is decided in time.
+/// The bytes at the beginning of a connection. What is decided stays so, however many more arrive, and it is decided in time. The
+/// client that whoami tells is the one that rules and limits see.
 pub fn proxy_header(bytes: &[u8]) {
     let decided = proxy::read(bytes);
     // A few hundred pieces: a long header would take its square.
@@ -70,10 +72,12 @@ pub fn proxy_header(bytes: &[u8]) {
         assert!(early == Reading::Part || early == decided, "{end} bytes are {early:?}, all are {decided:?}");
     }
     match decided {
-        Reading::Whole { length, .. } => {
+        Reading::Whole { length, source } => {
             assert!(length <= bytes.len() && length <= proxy::LONGEST);
             assert_eq!(proxy::read(&bytes[..length]), decided);
             assert_eq!(proxy::read(&bytes[..length - 1]), Reading::Part);
+            let told = proxy::told(&bytes[..length]);
+            assert!(source.is_none_or(|source| told.source == RequestAddress::Inet(source)), "{told:?}");
         }
         Reading::Part => assert!(bytes.len() < proxy::LONGEST),
         Reading::Absent | Reading::Broken => {}
