@@ -101,7 +101,9 @@ impl Form {
             (Form::Keepalive, Integer(seconds)) if !is_zero_or_less(seconds) => {
                 format!("write \"{seconds}s\", a number with its unit in quotes; or \"on\" or \"off\"")
             }
-            (Form::Keepalive, _) => "write \"off\", \"on\" or an idle time such as \"60s\"".to_owned(),
+            (Form::Keepalive, _) => {
+                "write \"off\", \"on\", or for example \"60s\" or \"60s every 10s, 3 times\"".to_owned()
+            }
             (
                 Form::OptionalDuration(_) | Form::Rate | Form::SizeLimit,
                 Switch(false) | Integer("0" | "-1") | Float("inf"),

@@ -20,6 +20,7 @@ pub mod embedded;
 mod encoding;
 mod faults;
 mod includes;
+mod keepalive;
 mod keys;
 mod load;
 mod misfit;
@@ -55,6 +56,7 @@ pub use choices::{DontFragment, Fallback, Mode, Protocol, Sandbox, ServiceKind, 
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use dscp::Dscp;
 pub use faults::{After, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate};
+pub use keepalive::{Keepalive, Probes};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;
 pub use note::Note;
@@ -100,17 +102,6 @@ pub enum Payload {
     Text,
     /// As hexadecimal digits.
     Hex,
-}
-
-/// Whether silent peers are probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Keepalive {
-    /// Never.
-    Off,
-    /// After the kernel's default idle time.
-    On,
-    /// After this idle time (`TCP_KEEPIDLE`, tcp(7)), at least a second.
-    After(Duration),
 }
 
 /// A user or a group, looked up.

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    Address, Keepalive, Rate, SourcePorts, SourceRate, Workers,
+    Address, Rate, SourcePorts, SourceRate, Workers,
     diagnostic::{Diagnostic, Diagnostics},
     keys::{Ask, Codec, Form, List, Notation, Range, Raw},
     misfit::Found,
@@ -218,31 +218,6 @@ pub(super) const SIZE: Notation<u32> = Notation {
         _ => Err(ask.misfit()),
     },
     write: |size| Some(toml::Value::Integer((*size).into())),
-};
-
-/// Whether and when silent peers are probed. The kernel counts in seconds, and up to 32767 of them, tcp(7).
-pub(super) const KEEPALIVE: Notation<Keepalive> = Notation {
-    form: Form::Keepalive,
-    read: |ask| {
-        let text = match ask.found() {
-            Found::Switch(true) | Found::Text("on") => return Ok(Keepalive::On),
-            Found::Switch(false) | Found::Text("off") => return Ok(Keepalive::Off),
-            Found::Text(text) => text,
-            _ => return Err(ask.misfit()),
-        };
-        if synonyms::switch(text).is_some() && text != "0" && text != "1" {
-            return Err(ask.misfit());
-        }
-        let idle = units::read_duration(text)?;
-        match (1..=32_767).contains(&idle.as_secs()) && idle.subsec_nanos() == 0 {
-            true => Ok(Keepalive::After(idle)),
-            false => Err(Diagnostic::new(
-                format!("{} is no idle time for `keepalive`", quoted(text)),
-                "write whole seconds, from \"1s\" to \"32767s\"",
-            )),
-        }
-    },
-    write: shown,
 };
 
 /// RFC 865: shorter than 512 characters, with the line end that the service adds.

@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, Keepalive, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox,
-    ServiceKind, Trigger, WhenFull, Workers, quoted, synonyms, units,
+    Fallback, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox, ServiceKind,
+    Trigger, WhenFull, Workers, quoted, synonyms,
 };
 use crate::config::diagnostic::Diagnostic;
 
@@ -112,16 +112,6 @@ impl fmt::Display for Workers {
     }
 }
 
-impl fmt::Display for Keepalive {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => f.write_str("off"),
-            Self::On => f.write_str("on"),
-            Self::After(idle) => f.write_str(&units::write_duration(*idle)),
-        }
-    }
-}
-
 /// serde's refusal of a word, with the words that there are.
 #[derive(Debug)]
 struct Unknown(&'static [&'static str]);
@@ -154,7 +144,6 @@ mod tests {
         assert_eq!(Protocol::UnixDatagram.to_string(), "unix-datagram");
         assert_eq!(Workers::PerRequest.to_string(), "per-request");
         assert_eq!(Workers::Count(4).to_string(), "4");
-        assert_eq!(Keepalive::After(std::time::Duration::from_secs(90)).to_string(), "1m 30s");
     }
 
     #[test]

@@ -4,11 +4,11 @@
 use std::{io, net::SocketAddr};
 
 use log::warn;
-use socket2::{Domain, Socket, TcpKeepalive};
+use socket2::{Domain, Socket};
 
 use crate::{
     access::guard::{self, AddressScope},
-    config::{self, Address, Host, Keepalive, Protocol},
+    config::{self, Address, Host, Protocol},
     report::log_event::LogEvent,
     socket::address::Peer,
     sys::{
@@ -64,11 +64,7 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
     if settings.protocol == Protocol::Tcp {
         socket.set_out_of_band_inline(true)?;
         socket.set_tcp_nodelay(settings.nodelay)?;
-        match settings.keepalive {
-            Keepalive::Off | Keepalive::On => usual.free_idle_time(socket)?,
-            Keepalive::After(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?,
-        }
-        socket.set_keepalive(settings.keepalive != Keepalive::Off)?;
+        usual.probe(socket, settings.keepalive)?;
         // On a UDP socket it would let a second daemon take the port unnoticed (socket(7)).
         socket.set_reuse_address(settings.reuse_address)?;
     }

@@ -80,7 +80,7 @@ impl Form {
             Form::Limit(range) => format!("{range}, or \"off\""),
             Form::Workers => "a whole number from 1 to 1024, \"auto\" or \"per-request\"".into(),
             Form::Dscp => "a whole number from 0 to 63, a name or \"reflect\"".into(),
-            Form::Keepalive => "\"off\", \"on\" or a duration".into(),
+            Form::Keepalive => "\"off\", \"on\", or an idle time, an interval and a number".into(),
             Form::Duration(_) => "a duration".into(),
             Form::OptionalDuration(_) => "a duration, or \"off\"".into(),
             Form::Size => "a size".into(),

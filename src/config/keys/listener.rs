@@ -16,6 +16,7 @@ use crate::config::{
     embedded::plain,
     everybody,
     faults::PLAN,
+    keepalive::KEEPALIVE,
     keys::{
         Int, IntOrOff, Key,
         Preset::{Required, Unset, Value},
@@ -26,9 +27,9 @@ use crate::config::{
     loopback,
     owners::{GROUP, GROUPS, USER, USERS},
     values::{
-        Addresses, BUSY_POLL, CONNECTION_RATE, DEVICE, DURATION, FILES, KEEPALIVE, LOOP_BREAKER, MAX_BYTES,
-        NAME, NETWORKS, PERMISSIONS, PROXY_HEADER_TIMEOUT, QUOTE, REFUSAL, SIZE, SOURCE_PORTS, SOURCE_RATE,
-        SWITCH, TIME_LIMIT, WORKERS,
+        Addresses, BUSY_POLL, CONNECTION_RATE, DEVICE, DURATION, FILES, LOOP_BREAKER, MAX_BYTES, NAME,
+        NETWORKS, PERMISSIONS, PROXY_HEADER_TIMEOUT, QUOTE, REFUSAL, SIZE, SOURCE_PORTS, SOURCE_RATE, SWITCH,
+        TIME_LIMIT, WORKERS,
     },
 };
 use Protocol::{Tcp, Udp, Unix, UnixDatagram};
@@ -309,9 +310,11 @@ keys! {
     nodelay: bool = Key {
         value: &SWITCH, default: Value(|_| true), needs: &[TCP], reload: Live, example: "false",
     },
-    /// Probe silent clients: after the kernel's idle time (`"on"`), or after one in whole seconds (`TCP_KEEPIDLE`, tcp(7)).
+    /// Probe silent clients: after the kernel's idle time (`"on"`), or after one in whole seconds (`TCP_KEEPIDLE`, tcp(7)). An interval
+    /// (`TCP_KEEPINTVL`) and a number of probes (`TCP_KEEPCNT`), after which the connection ends, may follow: `"60s every 10s, 3 times"`.
     keepalive: Keepalive = Key {
-        value: &KEEPALIVE, default: Value(|_| Keepalive::Off), needs: &[TCP], reload: Live, example: "\"60s\"",
+        value: &KEEPALIVE, default: Value(|_| Keepalive::Off), needs: &[TCP], reload: Live,
+        example: "\"60s every 10s, 3 times\"",
     },
     /// The size of the socket's receive buffer (`SO_RCVBUF`, socket(7)); 0 is the kernel's choice.
     receive_buffer: u32 = Key {

@@ -5,16 +5,27 @@ use std::{io, time::Duration};
 use socket2::{Socket, TcpKeepalive};
 
 use super::header::Header;
-use crate::sys::buffer_lock::{self, Chosen};
+use crate::{
+    config::{Keepalive, Probes},
+    sys::buffer_lock::{self, Chosen},
+};
 
 /// Options of a socket before this daemon has set any.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual {
     receive: Buffer,
     send: Buffer,
-    /// TCP: how long a connection is silent before it is probed.
-    idle: Option<Duration>,
+    /// TCP: how a silent peer is probed.
+    probing: Option<Probing>,
     pub(super) header: Option<Header>,
+}
+
+/// When the kernel probes a silent peer, and when it gives that up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probing {
+    idle: Duration,
+    interval: Duration,
+    count: u32,
 }
 
 /// The size of a buffer, and whether it was set explicitly: the kernel does not auto-tune such a buffer.
@@ -31,7 +42,7 @@ impl Usual {
         Ok(Usual {
             receive: Buffer { size: socket.recv_buffer_size()?, chosen: receive },
             send: Buffer { size: socket.send_buffer_size()?, chosen: send },
-            idle: socket.tcp_keepalive_time().ok(),
+            probing: Probing::of(socket),
             header: Header::of(socket),
         })
     }
@@ -66,13 +77,43 @@ impl Usual {
         )
     }
 
-    /// Restores how long a connection is silent before it is probed.
-    pub(super) fn free_idle_time(&self, socket: &Socket) -> io::Result<()> {
-        match self.idle {
-            Some(idle) if socket.tcp_keepalive_time()? != idle => {
-                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))
+    /// Has silent peers probed as `keepalive` says. What that leaves to the kernel becomes as usual.
+    pub(super) fn probe(&self, socket: &Socket, keepalive: Keepalive) -> io::Result<()> {
+        if let (Some(usual), Some(now)) = (self.probing, Probing::of(socket)) {
+            let wanted = match keepalive {
+                Keepalive::Off | Keepalive::On => usual,
+                Keepalive::After(Probes { idle, interval, count }) => Probing {
+                    idle,
+                    interval: interval.unwrap_or(usual.interval),
+                    count: count.unwrap_or(usual.count),
+                },
+            };
+            let mut change = TcpKeepalive::new();
+            if wanted.idle != now.idle {
+                change = change.with_time(wanted.idle);
             }
-            _ => Ok(()),
+            if wanted.interval != now.interval {
+                change = change.with_interval(wanted.interval);
+            }
+            if wanted.count != now.count {
+                change = change.with_retries(wanted.count);
+            }
+            // It also switches probing on.
+            if wanted != now {
+                socket.set_tcp_keepalive(&change)?;
+            }
         }
+        socket.set_keepalive(keepalive != Keepalive::Off)
+    }
+}
+
+impl Probing {
+    /// The present one of `socket`, if that is one of TCP.
+    fn of(socket: &Socket) -> Option<Probing> {
+        Some(Probing {
+            idle: socket.tcp_keepalive_time().ok()?,
+            interval: socket.tcp_keepalive_interval().ok()?,
+            count: socket.tcp_keepalive_retries().ok()?,
+        })
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod binds;
 pub(crate) mod detach;
 pub(crate) mod host_names;
 pub(crate) mod ip_header;
+pub(crate) mod keepalive;
 pub(crate) mod life;
 pub(crate) mod log_events;
 pub(crate) mod log_lines;

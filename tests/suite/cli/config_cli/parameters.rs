@@ -29,6 +29,7 @@ const MORE: &[&str] = &[
     "proxy-protocol = \"off\"",
     "fallback = \"off\"",
     "keepalive = \"off\"",
+    "keepalive = \"60s, 3 times\"",
     "keepalive = \"on\"",
     "keepalive = false",
     "keepalive = true",

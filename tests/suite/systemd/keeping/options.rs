@@ -9,10 +9,11 @@ use super::{FdStore, listener};
 use crate::harness::{Client, Launch, has_python, port_of_nobody};
 
 /// Protocols, and keys that change what a socket is by default.
-const TAKEN_BACK: [(&str, &str); 13] = [
+const TAKEN_BACK: [(&str, &str); 14] = [
     ("tcp", "receive-buffer = 65536"),
     ("tcp", "send-buffer = 65536"),
     ("tcp", "keepalive = \"60s\"\nnodelay = false"),
+    ("tcp", "keepalive = \"60s every 10s, 3 times\""),
     ("tcp", "keepalive = \"off\"\nreuse-address = false\nreuse-port = true"),
     ("udp", "receive-buffer = 65536\nsend-buffer = \"64KiB\""),
     ("udp", "reuse-port = true\ndeny-source-ports = \"none\""),
@@ -32,6 +33,11 @@ fn options(socket: &Socket) -> Vec<String> {
         format!("receive-buffer {:?} {}", socket.recv_buffer_size(), locks.receive),
         format!("send-buffer {:?} {}", socket.send_buffer_size(), locks.send),
         format!("keepalive {:?} {:?}", socket.keepalive().ok(), socket.tcp_keepalive_time().ok()),
+        format!(
+            "probes {:?} {:?}",
+            socket.tcp_keepalive_interval().ok(),
+            socket.tcp_keepalive_retries().ok()
+        ),
         format!("nodelay {:?}", socket.tcp_nodelay().ok()),
         format!("reuse {:?} {:?}", socket.reuse_address().ok(), socket.reuse_port().ok()),
         format!(
