@@ -51,7 +51,7 @@ complete -c echod -n "__fish_echod_needs_command" -l log-format -d 'Write log li
 json\t''"
 complete -c echod -n "__fish_echod_needs_command" -l check -d 'Check everything, print what would run, and exit'
 complete -c echod -n "__fish_echod_needs_command" -l print-config -d 'Print the configuration with every value that is in effect, as TOML, and exit'
-complete -c echod -n "__fish_echod_needs_command" -l inetd -d 'Serve the client on standard input, and exit: for inetd, or a socket unit with Accept=yes'
+complete -c echod -n "__fish_echod_needs_command" -l inetd -d 'Serve the client on standard input, and exit: for inetd, a socket unit with Accept=yes, or a pair of pipes'
 complete -c echod -n "__fish_echod_needs_command" -s d -l daemonize -d 'Leave the terminal: exit once all are served, with the daemon in the background, or with what prevented that'
 complete -c echod -n "__fish_echod_needs_command" -l announce -d 'Print a line of JSON for each socket on standard output, then close it, once all are served'
 complete -c echod -n "__fish_echod_needs_command" -s v -l verbose -d 'Log one level more; may be repeated'

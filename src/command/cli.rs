@@ -50,7 +50,7 @@ pub struct Cli {
     #[arg(long, help_heading = "Instead of serving")]
     pub print_config: bool,
 
-    /// Serve the client on standard input, and exit: for inetd, or a socket unit with Accept=yes
+    /// Serve the client on standard input, and exit: for inetd, a socket unit with Accept=yes, or a pair of pipes
     #[arg(long, help_heading = "Instead of serving", conflicts_with_all = ["config", "listen", "check", "print_config", "announce"])]
     pub inetd: bool,
 

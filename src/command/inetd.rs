@@ -1,9 +1,10 @@
 //! `--inetd`: serves one connection, or the datagrams of one socket, on standard input, as inetd and a socket unit with
-//! `Accept=yes` start a server for each client. There is nothing to bind, nothing to supervise, and one thread.
+//! `Accept=yes` start a server for each client. There is nothing to bind, nothing to supervise, and one thread that serves. Where
+//! standard input is no socket, the answers go to standard output.
 
 use std::{
     io::{self, ErrorKind},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::net::UnixStream},
     sync::Arc,
     time::Instant,
 };
@@ -12,7 +13,7 @@ use nix::sys::stat::fstat;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
-    command::cli::Cli,
+    command::{cli::Cli, pipes::Pumps},
     config::{self, Environment, Inputs, LogLevel},
     report::{
         error::{Exit, Failure},
@@ -36,7 +37,7 @@ use crate::{
 
 /// Serves the client on standard input to the end.
 pub fn serve(cli: &Cli) -> Result<(), Failure> {
-    let socket = Socket::from(io::stdin().as_fd().try_clone_to_owned().map_err(unusable)?);
+    let (socket, far_end) = socket().map_err(unusable)?;
     let (domain, kind) = (socket.domain().map_err(unusable)?, socket.r#type().map_err(unusable)?);
     let stream = kind == Type::STREAM;
     if stream && socket.is_listener().map_err(unusable)? {
@@ -57,7 +58,9 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
     let mut config = config::load(&inputs, &Environment::default())?.config;
     let level = std::env::var("ECHOD_LOG").ok();
     cli.adjust(&mut config.log, level.as_deref()).map_err(|e| Failure::new(Exit::Usage, e))?;
-    if is_same_file(&io::stdin(), &io::stderr()) {
+    if is_same_file(&io::stdin(), &io::stderr())
+        || (far_end.is_some() && is_same_file(&io::stdout(), &io::stderr()))
+    {
         // inetd connects standard error to the client, too: a log line would be sent to it.
         config.log.level = LogLevel::Off;
     }
@@ -72,9 +75,26 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
         ListenerContext::new(config.listeners.remove(0), Arc::new(Shared::new().map_err(internal)?));
     let mut context = context.map_err(internal)?;
     context.drain = Some(config.daemon.drain_timeout);
-    match stream {
-        true => connection(&context, listener.into_socket()),
-        false => datagrams(&context, &listener),
+    match (stream, far_end) {
+        (true, None) => connection(&context, listener.into_socket()),
+        (true, Some(far_end)) => {
+            let pumps = Pumps::start(far_end).map_err(unusable)?;
+            connection(&context, listener.into_socket())?;
+            pumps.finish()
+        }
+        (false, _) => datagrams(&context, &listener),
+    }
+}
+
+/// The client: the socket on standard input; or where that is none, one end of a pair, and the other.
+fn socket() -> io::Result<(Socket, Option<UnixStream>)> {
+    let stdin = Socket::from(io::stdin().as_fd().try_clone_to_owned()?);
+    match stdin.r#type() {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
+            let (near, far) = UnixStream::pair()?;
+            Ok((near.into(), Some(far)))
+        }
+        _ => Ok((stdin, None)),
     }
 }
 
@@ -118,13 +138,7 @@ fn is_same_file(one: &impl AsFd, other: &impl AsFd) -> bool {
 }
 
 fn unusable(error: io::Error) -> Failure {
-    let what = match error.raw_os_error() {
-        Some(libc::ENOTSOCK) => {
-            "it is no socket; this option is for inetd, or a socket unit with `Accept=yes`".to_owned()
-        }
-        _ => error.to_string(),
-    };
-    Failure::new(Exit::Usage, format!("cannot serve standard input: {what}"))
+    Failure::new(Exit::Usage, format!("cannot serve standard input: {error}"))
 }
 
 fn internal(error: io::Error) -> Failure {

@@ -1,7 +1,7 @@
 //! One client on standard input, as inetd and socket units with `Accept=yes` have it.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::{Shutdown, TcpListener, UdpSocket},
     os::fd::OwnedFd,
     os::unix::net::UnixStream,
@@ -129,13 +129,118 @@ fn a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() {
 #[test]
 fn what_is_no_client_is_refused() {
     let run = |stdin: OwnedFd| Launch::new().args(&["--inetd"]).stdin(stdin).run();
-    let null = std::fs::File::open("/dev/null").unwrap();
-    run(null.into()).expect(64, &["cannot serve standard input: it is no socket"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     run(listener.into()).expect(64, &["it listens; start echod with `--config`"]);
     Launch::new().args(&["--inetd", "--service", "ehco"]).run().expect(64, &["ehco", "echo"]);
     Launch::new().args(&["--service", "echo"]).run().expect(64, &["--inetd"]);
     Launch::new().args(&["--inetd", "--check"]).run().expect(64, &["cannot be used with"]);
+}
+
+fn on_pipes(args: &[&str]) -> Killed {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echod"));
+    command.arg("--inetd").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Killed(command.spawn().unwrap())
+}
+
+/// Its end, and what it has logged.
+fn end(mut process: Killed) -> (Option<i32>, String) {
+    let mut log = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    (process.0.wait().unwrap().code(), log)
+}
+
+/// Far more than pipes and sockets hold, so both directions move at once; and the rest after the end of the request.
+#[test]
+fn a_client_on_pipes_is_served_to_its_end() {
+    let mut process = on_pipes(&["--service", "upper"]);
+    let (mut request, mut answer) = (process.0.stdin.take().unwrap(), process.0.stdout.take().unwrap());
+    request.write_all(b"hello").unwrap();
+    let mut first = [0; 5];
+    answer.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HELLO");
+    let sent = pattern(LONG);
+    let received = thread::scope(|scope| {
+        let sender = scope.spawn(move || request.write_all(sent).unwrap());
+        let mut received = Vec::new();
+        answer.read_to_end(&mut received).unwrap();
+        sender.join().unwrap();
+        received
+    });
+    assert!(received == pattern(LONG).to_ascii_uppercase());
+    let (code, log) = end(process);
+    assert!(code == Some(0) && log.contains("peer closed"), "{code:?} {log}");
+}
+
+#[test]
+fn files_are_echoed_and_an_empty_request_ends_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("request");
+    std::fs::write(&path, "one\ntwo\n").unwrap();
+    let run = |path: &std::path::Path, args: &[&str]| {
+        let stdin = std::fs::File::open(path).unwrap();
+        Launch::new().args(&["--inetd"]).args(args).stdin(stdin.into()).run()
+    };
+    let echoed = run(&path, &[]);
+    echoed.expect(0, &[]);
+    assert_eq!(echoed.stdout, "one\ntwo\n");
+    run("/dev/null".as_ref(), &[]).expect(0, &[]);
+    // A service that sends of its own accord does so.
+    let quoted = run("/dev/null".as_ref(), &["--service", "qotd"]);
+    quoted.expect(0, &[]);
+    assert_eq!(quoted.stdout, "What you hear is what you said.\r\n");
+    run(dir.path(), &[]).expect(66, &["cannot read standard input: Is a directory"]);
+}
+
+/// A reader that has seen enough is no fault, and an output that cannot be written is one.
+#[test]
+fn the_end_of_the_reader_is_the_end() {
+    let mut process = on_pipes(&["--service", "chargen"]);
+    let mut answer = process.0.stdout.take().unwrap();
+    answer.read_exact(&mut [0; 100_000]).unwrap();
+    drop(answer);
+    // What it would still be asked does not matter.
+    assert_eq!(end(process).0, Some(0));
+    let read_only = std::fs::File::open("/dev/null").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echod"));
+    command
+        .args(["--inetd", "--service", "qotd"])
+        .stdin(Stdio::null())
+        .stdout(read_only)
+        .stderr(Stdio::piped());
+    let (code, log) = end(Killed(command.spawn().unwrap()));
+    assert!(code == Some(74) && log.contains("cannot write to standard output"), "{code:?} {log}");
+}
+
+#[test]
+fn a_signal_ends_a_client_on_pipes() {
+    let mut process = on_pipes(&[]);
+    process.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    process.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    kill(Pid::from_raw(process.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let mut rest = Vec::new();
+    process.0.stdout.take().unwrap().read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    assert_eq!(end(process).0, Some(0));
+}
+
+/// Whoever passes pipes may have made them non-blocking.
+#[test]
+fn pipes_that_do_not_block_are_waited_for() {
+    let flags = nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK;
+    let (ours, theirs) = nix::unistd::pipe2(flags).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echod"));
+    command.arg("--inetd").stdin(ours).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Killed(command.spawn().unwrap());
+    drop(command);
+    let mut request = std::fs::File::from(theirs);
+    for text in [b"one", b"two"] {
+        request.write_all(text).unwrap();
+        let mut answer = [0; 3];
+        process.0.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, text);
+    }
+    drop(request);
+    assert_eq!(end(process).0, Some(0));
 }
 
 /// The real thing, as far as it goes without a booted system.
