@@ -23,6 +23,7 @@ use crate::{
     },
 };
 
+mod one_port;
 mod sharing;
 
 use sharing::Sharing;
@@ -121,10 +122,11 @@ pub fn merge(sites: &mut Vec<Site<'_>>) {
 /// other addresses that exist: `localhost` is an IPv6 address as well, which many a container lacks.
 pub fn bind(
     settings: &config::Listener,
-    sites: Vec<Site<'_>>,
+    mut sites: Vec<Site<'_>>,
     patience: Duration,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<Listener>, Failure> {
+    one_port::bind(settings, &mut sites);
     let (mut bound, mut named, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     for Site { place, name, found, before, spare } in sites {
         let listener =

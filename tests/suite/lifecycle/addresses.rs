@@ -11,12 +11,17 @@ use echod::{
     config::{self, Environment, Inputs},
     socket::{bind, host_names::HostNames},
 };
-use socket2::Socket;
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{
-    Client, Echod, Endpoint, Launch, Patient, eventually, has_ipv6, may_mount, netns::in_namespace,
+    Client, Echod, Endpoint, Launch, Patient, eventually, has_ipv6, may_mount,
+    netns::{in_namespace, sh},
     other_loopback, pattern, port_of_nobody,
 };
+
+/// Lets the daemon have another file of hosts.
+const HOSTS: &str =
+    "exec unshare --mount sh -ec 'mount --bind hosts /etc/hosts; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
 
 fn one(protocol: &str, address: &str, keys: &str) -> String {
     format!("[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = {address}\n{keys}\n")
@@ -125,6 +130,51 @@ fn a_list_of_addresses_and_a_host_name() {
     daemon.endpoints("it").iter().for_each(|endpoint| Client::connect(endpoint).echo(b"hello world\n"));
 }
 
+/// Also where most ports are taken in one of the families.
+#[test]
+fn any_port_of_a_host_name_is_one_port_for_both_families() {
+    if !has_ipv6() {
+        return;
+    }
+    if !may_mount("no name had addresses of both families") {
+        return;
+    }
+    // The ports that the daemon is given, and those that clients are given.
+    let choose_from = |ports: &str| format!("echo {ports} > /proc/sys/net/ipv4/ip_local_port_range");
+    in_namespace(&choose_from("50000 50007"), move || {
+        for protocol in ["tcp", "udp"] {
+            for taken in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+                let hold = |port| {
+                    let kind = if protocol == "tcp" { Type::STREAM } else { Type::DGRAM };
+                    let socket = Socket::new(Domain::for_address((taken, port).into()), kind, None).unwrap();
+                    socket.bind(&SocketAddr::from((taken, port)).into()).unwrap();
+                    socket
+                };
+                let held: Vec<_> = [0, 1, 2, 3, 5, 6, 7].map(|number| hold(50_000 + number)).into();
+                for keys in ["", "mode = \"epoll\"\nworkers = 2", "reuse-port = true", "mode = \"forking\""] {
+                    sh(&choose_from("50000 50007")).unwrap();
+                    let launch = Launch::new().config(&one(protocol, "\"both:0\"", keys)).shell(HOSTS);
+                    std::fs::write(launch.dir().join("hosts"), "::1 both\n127.0.0.1 both\n").unwrap();
+                    let daemon = launch.start();
+                    sh(&choose_from("40000 49999")).unwrap();
+                    let ports = |daemon: &Echod| -> Vec<_> {
+                        daemon.endpoints("it").iter().map(|endpoint| endpoint.inet().port()).collect()
+                    };
+                    assert_eq!(ports(&daemon), [50_004, 50_004], "{protocol} {keys}");
+                    daemon.endpoints("it").iter().for_each(|endpoint| {
+                        let client = Client::connect(endpoint);
+                        client.echo(b"hello");
+                    });
+                    daemon.reload(&one(protocol, "\"both:0\"", &format!("{keys}\nmax-requests = 9")));
+                    let client = daemon.client("it");
+                    client.echo(b"hello");
+                }
+                drop(held);
+            }
+        }
+    });
+}
+
 #[test]
 fn a_port_range_is_a_socket_for_each_port() {
     for protocol in ["tcp", "udp"] {
@@ -161,11 +211,9 @@ fn an_address_of_a_name_is_left_out_where_another_one_is_there() {
     if !may_mount("no name had an address of another machine") {
         return;
     }
-    let script =
-        "exec unshare --mount sh -ec 'mount --bind hosts /etc/hosts; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
     let launch = |name: &str| {
         let address = format!("[\"127.0.0.2:0\", \"{name}:0\"]");
-        let launch = Launch::new().config(&one("tcp", &address, "")).shell(script);
+        let launch = Launch::new().config(&one("tcp", &address, "")).shell(HOSTS);
         let hosts = "2001:db8::1 both\n127.0.0.1 both\n2001:db8::1 foreign\n";
         std::fs::write(launch.dir().join("hosts"), hosts).unwrap();
         launch
