@@ -12,6 +12,8 @@ pub(super) struct Profile {
     pub(super) abstract_only: bool,
     /// Clients may come through a proxy, which tells their address.
     pub(super) proxied: bool,
+    /// Its sockets are of MPTCP.
+    pub(super) mptcp: bool,
     /// It is `[defaults]`, not a listener.
     pub(super) is_defaults: bool,
 }
@@ -29,6 +31,8 @@ pub(super) enum Need {
     Service(ServiceKind),
     /// A unix socket that has a file.
     SocketFile,
+    /// Sockets that are not of MPTCP, which the kernel lets have fewer options.
+    NoMptcp,
     /// A `[[listener]]`, not `[defaults]`.
     Listener,
 }
@@ -42,6 +46,7 @@ impl Profile {
             service: Some(listener.service),
             abstract_only: listener.address.iter().all(|address| matches!(address, Address::Abstract(_))),
             proxied: listener.proxy_protocol != ProxyProtocol::Off,
+            mptcp: listener.mptcp,
             is_defaults: false,
         }
     }
@@ -94,6 +99,10 @@ impl Need {
                 let help = "take it out; only a socket file has permissions";
                 wrong("an abstract name".to_owned(), help.to_owned())
             }
+            (Need::NoMptcp, Profile { mptcp: true, .. }) => {
+                let help = "take one of them out; the kernel does not set it on sockets of MPTCP";
+                wrong("`mptcp`".to_owned(), help.to_owned())
+            }
             (Need::Listener, Profile { is_defaults: true, .. }) => Some(Diagnostic::new(
                 format!("`{key}` cannot have a default"),
                 "each listener has its own; move it into a `[[listener]]`",
@@ -113,6 +122,7 @@ impl Need {
                 Some(format!("mode{s} {}", list(modes.iter().map(ToString::to_string).collect())))
             }
             Need::Service(service) => Some(format!("service {service}")),
+            Need::NoMptcp => Some("sockets without `mptcp`".to_owned()),
             Need::SocketFile | Need::Listener => None,
         }
     }

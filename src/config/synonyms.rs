@@ -30,6 +30,7 @@ pub(super) fn key(word: &str) -> Option<&'static str> {
         "df" | "dont-frag" | "mtu-discover" | "pmtu-discovery" => "dont-fragment",
         "tos" | "tclass" | "traffic-class" | "ip-tos" | "qos" => "dscp",
         "hops" | "hop-limit" | "unicast-hops" | "ip-ttl" | "time-to-live" => "ttl",
+        "multipath" | "multipath-tcp" | "ipproto-mptcp" => "mptcp",
         "so-reuseport" | "reuseport" => "reuse-port",
         "so-reuseaddr" | "reuseaddr" => "reuse-address",
         "tcp-nodelay" => "nodelay",

@@ -120,6 +120,7 @@ impl ListenerPlan {
         })?;
         notes.extend(unwanted.iter().map(notes::unwanted));
         let (kept, inherited) = (HashSet::new(), HashSet::new());
+        notes.extend(notes::without_mptcp(&listeners));
         let plan = ListenerPlan { listeners, kept, inherited, left: Vec::new(), unwanted };
         let mut plan = plan.not_empty(false)?;
         notes.extend(notes::not_kept(&plan.listeners, kept_before, store.capacity()));
@@ -216,6 +217,7 @@ impl ListenerPlan {
         let stay = current.values().filter(|running| kept.contains(&running.number()));
         let stay = stay.flat_map(|running| running.sockets_to_store()).count();
         let others = !kept.is_empty();
+        notes.extend(notes::without_mptcp(&listeners));
         let plan = ListenerPlan { listeners, kept, inherited: pool.inherited, left, unwanted };
         let mut plan = plan.not_empty(others)?;
         plan.assign_store_slots(capacity.saturating_sub(stay), capacity, notes);

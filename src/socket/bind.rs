@@ -209,7 +209,7 @@ impl Listener {
     fn bind_one(settings: &config::Listener, place: &Peer, ours: Option<FileId>) -> io::Result<Listener> {
         let address = place.socket_address()?;
         let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
+        let socket = options::new_socket(Domain::from(i32::from(address.family())), kind, settings)?;
         options::before_bind(&socket, settings, place)?;
         let file = match place {
             Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings, ours)?),

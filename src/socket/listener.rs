@@ -30,6 +30,8 @@ use unit::Unit;
 pub struct Listener {
     pub(super) socket: Socket,
     pub(super) protocol: Protocol,
+    /// Whether it is one of MPTCP, whose connections inherit fewer options.
+    pub(super) is_mptcp: bool,
     pub(super) address: Peer,
     /// The address that it was to be bound to, which differs from the real one with port 0.
     pub(super) place: Option<Peer>,
@@ -69,6 +71,7 @@ impl Listener {
         Listener {
             socket,
             protocol,
+            is_mptcp: self.is_mptcp,
             address,
             place: None,
             reuseport_siblings: Vec::new(),
@@ -164,6 +167,11 @@ impl Listener {
         self.owner == SocketOwner::Activated || misfit().is_ok_and(|key| key.is_none())
     }
 
+    /// Whether its sockets are of MPTCP.
+    pub fn is_mptcp(&self) -> bool {
+        self.is_mptcp
+    }
+
     /// The kind of socket.
     pub fn protocol(&self) -> Protocol {
         self.protocol
@@ -177,7 +185,8 @@ impl Listener {
             guard::own_ports()?.insert(*address);
         }
         let (place, reuseport_siblings, owner, unit, file) = (None, Vec::new(), SocketOwner::Own, None, None);
-        Ok(Listener { socket, protocol, address, place, reuseport_siblings, owner, unit, file })
+        let is_mptcp = protocol == Protocol::Tcp && options::is_mptcp(&socket);
+        Ok(Listener { socket, protocol, is_mptcp, address, place, reuseport_siblings, owner, unit, file })
     }
 
     /// Accepts one connection. The new socket blocks, whatever this one does.
@@ -192,7 +201,7 @@ impl Listener {
 
     fn accepted(&self, accepted: io::Result<(Socket, SockAddr)>) -> Result<(Socket, Peer), AcceptError> {
         let (socket, peer) = accepted.map_err(accept_error)?;
-        if self.protocol == Protocol::Unix || self.owner == SocketOwner::Activated {
+        if self.protocol == Protocol::Unix || self.owner == SocketOwner::Activated || self.is_mptcp {
             options::when_accepted(&socket);
         }
         Ok((socket, Peer::from(&peer)))

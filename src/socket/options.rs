@@ -21,9 +21,11 @@ use crate::{
 };
 
 mod header;
+mod mptcp;
 mod usual;
 
 pub use header::reflect_dscp;
+pub use mptcp::{is_mptcp, new_socket};
 pub use usual::Usual;
 
 /// Sets the configured options on a new socket that is to be bound to `place`.
@@ -62,7 +64,8 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
     note_requests(socket, settings, place);
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
-        socket.set_out_of_band_inline(true)?;
+        // MPTCP has no urgent data.
+        mptcp::unless_mptcp(socket, socket.set_out_of_band_inline(true))?;
         socket.set_tcp_nodelay(settings.nodelay)?;
         usual.probe(socket, settings.keepalive)?;
         // On a UDP socket it would let a second daemon take the port unnoticed (socket(7)).
@@ -101,7 +104,8 @@ fn note_requests(socket: &Socket, settings: &config::Listener, place: &Peer) {
 }
 
 /// Leaves urgent data inline (SO_OOBINLINE) on a connection that did not inherit the option: one of a unix socket never
-/// does, and one of TCP does not if it was there before the option was set.
+/// does, one of TCP does not if it was there before the option was set, and one of a client without MPTCP that a socket of
+/// MPTCP accepted.
 pub fn when_accepted(socket: &Socket) {
     // Where this fails, the peer cannot send urgent data.
     let _ = socket.set_out_of_band_inline(true);
@@ -182,6 +186,9 @@ pub fn misfit(
     }
     // A link-local address includes its interface.
     let is_scoped = matches!(inet, SocketAddr::V6(address) if address.scope_id() != 0);
+    if mptcp::is_misfit(socket, settings)? {
+        return Ok(Some("mptcp"));
+    }
     let has_device = (is_scoped && settings.device.is_empty())
         || socket.device()?.unwrap_or_default() == settings.device.as_bytes();
     Ok(if has_device { None } else { Some("device") })

@@ -9,7 +9,7 @@ use crate::config::{
     Address, DontFragment, Dscp, Fallback, FaultPlan, Keepalive, Mode, Owner, Payload, Protocol,
     ProxyProtocol, Rate, ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
-        Need::{self, ClientAddresses, Modes, Protocols, Service, SocketFile},
+        Need::{self, ClientAddresses, Modes, NoMptcp, Protocols, Service, SocketFile},
         Profile,
     },
     dscp::DSCP,
@@ -66,8 +66,8 @@ keys! {
     protocol: Protocol = Key {
         value: &Word, default: Required(|_| Tcp), needs: &[], reload: Rebind, example: "\"udp\"",
     },
-    /// Where to bind: one address, or several. Those of tcp and udp are a host and a port. Port 0 is any free port, and
-    /// `127.0.0.1:7000-7009` is a socket for each port. IPv6 stands in brackets, and `[::]:7` serves IPv4 as well unless `v6-only` is
+    /// Where to bind: one address, or several. Those of tcp and udp are a host and a port. Port 0 is any free port, the same for
+    /// all addresses of a host name, and `127.0.0.1:7000-7009` is a socket for each port. IPv6 stands in brackets, and `[::]:7` serves IPv4 as well unless `v6-only` is
     /// set. A host name is looked up once for all its ports and listeners, at start and at every reload, within 5 seconds; every
     /// address of it that this machine has is bound. Those of unix sockets are a path, or `@` and a name in the abstract namespace;
     /// `%t` in a path is the runtime directory: $RUNTIME_DIRECTORY as systemd sets it, else $XDG_RUNTIME_DIR, else /run for root.
@@ -277,11 +277,11 @@ keys! {
     /// a name such as `"EF"`, `"AF41"` or `"CS1"`. `"reflect"` answers each datagram with the DSCP and the ECN bits of the request, and a
     /// connection with the DSCP of its first segment.
     dscp: Option<Dscp> = Key {
-        value: &DSCP, default: Unset("the kernel's choice", |_| None), needs: &[INET], reload: Live, example: "\"EF\"",
+        value: &DSCP, default: Unset("the kernel's choice", |_| None), needs: &[INET, NoMptcp], reload: Live, example: "\"EF\"",
     },
     /// How many routers answers may pass (`IP_TTL`, ip(7), and `IPV6_UNICAST_HOPS`, ipv6(7)); 0 is the kernel's choice.
     ttl: u8 = Key {
-        value: &Int(0, 255), default: Value(|_| 0), needs: &[INET], reload: Live, example: "5",
+        value: &Int(0, 255), default: Value(|_| 0), needs: &[INET, NoMptcp], reload: Live, example: "5",
     },
     /// Keep an IPv6 address from serving IPv4 clients too (`IPV6_V6ONLY`, ipv6(7)).
     v6_only: bool = Key {
@@ -305,6 +305,11 @@ keys! {
     /// machines. It counts when a socket is bound.
     freebind: bool = Key {
         value: &SWITCH, default: Value(|_| false), needs: &[INET], reload: Live, example: "true",
+    },
+    /// Let clients use several paths for one connection (MPTCP, RFC 8684; `IPPROTO_MPTCP`). Others are served over TCP as usual, and so are
+    /// all of them where the kernel has no MPTCP, with a warning.
+    mptcp: bool = Key {
+        value: &SWITCH, default: Value(|_| false), needs: &[TCP], reload: Rebind, example: "true",
     },
     /// Send small answers at once instead of collecting them (`TCP_NODELAY`, tcp(7)).
     nodelay: bool = Key {

@@ -136,12 +136,15 @@ fn profile(own: &WrittenListener<'_>, defaults: &WrittenListener<'_>, texts: &[(
     let none = Profile::default();
     let proxy_protocol =
         keys.proxy_protocol.known(own.proxy_protocol.as_deref(), defaults.proxy_protocol.as_deref(), &none);
+    let protocol = keys.protocol.known(own.protocol.as_deref(), defaults.protocol.as_deref(), &none);
+    let mptcp = keys.mptcp.known(own.mptcp.as_deref(), defaults.mptcp.as_deref(), &none);
     Profile {
-        protocol: keys.protocol.known(own.protocol.as_deref(), defaults.protocol.as_deref(), &none),
+        protocol,
         mode: keys.mode.known(own.mode.as_deref(), defaults.mode.as_deref(), &none),
         service: keys.service.known(own.service.as_deref(), defaults.service.as_deref(), &none),
         abstract_only: !texts.is_empty() && texts.iter().all(|(text, _)| text.starts_with('@')),
         proxied: proxy_protocol != Some(ProxyProtocol::Off),
+        mptcp: protocol == Some(Protocol::Tcp) && mptcp == Some(true),
         is_defaults: false,
     }
 }

@@ -37,6 +37,7 @@ fn overruled_keys(settings: &config::Listener, listener: &Listener) -> Vec<(&'st
     note(settings.backlog != 0 && settings.protocol.is_stream(), "backlog", "Backlog=");
     match listener.address() {
         Peer::Inet(address) => {
+            note(settings.mptcp && !listener.is_mptcp(), "mptcp", "SocketProtocol=mptcp");
             for socket in listener.sockets() {
                 let shares = address.is_ipv6() && address.ip().is_unspecified();
                 let only_v6 = || socket.only_v6().is_ok_and(|only| only);
@@ -58,6 +59,21 @@ fn overruled_keys(settings: &config::Listener, listener: &Listener) -> Vec<(&'st
         _ => {}
     }
     keys
+}
+
+/// Notes about listeners that have sockets of TCP where those of MPTCP were asked for, because the kernel makes none.
+pub(super) fn without_mptcp(
+    listeners: &[(config::Listener, Vec<Listener>)],
+) -> impl Iterator<Item = Note> + '_ {
+    let is_plain = |socket: &&Listener| socket.owner() != SocketOwner::Activated && !socket.is_mptcp();
+    listeners.iter().filter(|(settings, _)| settings.mptcp).filter_map(move |(settings, sockets)| {
+        let url = sockets.iter().find(is_plain)?.url();
+        let text = format_args!(
+            "{url} is served over TCP alone: this kernel has no MPTCP, or it is switched off (`sysctl net.mptcp.enabled=1` switches \
+             it on)"
+        );
+        Some(Note::of(&settings.name, text).at(&url).about("mptcp"))
+    })
 }
 
 /// A note if the service manager stored fewer sockets than the `room` it announced: `kept` of them came back, others were

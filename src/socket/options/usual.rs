@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use socket2::{Socket, TcpKeepalive};
 
-use super::header::Header;
+use super::{header::Header, mptcp};
 use crate::{
     config::{Keepalive, Probes},
     sys::buffer_lock::{self, Chosen},
@@ -68,13 +68,11 @@ impl Usual {
         if !receive && !send {
             return Ok(());
         }
-        buffer_lock::set(
-            socket,
-            &Chosen {
-                receive: if receive { self.receive.chosen } else { now.receive.chosen },
-                send: if send { self.send.chosen } else { now.send.chosen },
-            },
-        )
+        let chosen = Chosen {
+            receive: if receive { self.receive.chosen } else { now.receive.chosen },
+            send: if send { self.send.chosen } else { now.send.chosen },
+        };
+        mptcp::unless_mptcp(socket, buffer_lock::set(socket, &chosen))
     }
 
     /// Has silent peers probed as `keepalive` says. What that leaves to the kernel becomes as usual.

@@ -2,5 +2,6 @@
 
 pub(crate) mod event_loops;
 pub(crate) mod io_uring;
+pub(crate) mod mptcp;
 pub(crate) mod strace;
 pub(crate) mod whoami;

@@ -21,11 +21,12 @@ const SPREADS: [(&[&str], bool, bool); 5] = [
 ];
 
 /// Keys that are set and taken back, for streams over the network, and for datagrams.
-const STREAM_KEYS: [&str; 8] = [
+const STREAM_KEYS: [&str; 9] = [
     "receive-buffer = \"256KiB\"",
     "send-buffer = \"128KiB\"",
     "keepalive = \"60s\"",
     "nodelay = false",
+    "mptcp = true",
     "dscp = \"reflect\"",
     "ttl = 9",
     "idle-timeout = \"20s\"",
@@ -134,7 +135,7 @@ impl Plan {
                 let keys: &[&str] = match listener.protocol {
                     "tcp" => &STREAM_KEYS,
                     "udp" => &DATAGRAM_KEYS,
-                    "unix" => &STREAM_KEYS[6..],
+                    "unix" => &STREAM_KEYS[7..],
                     _ => &DATAGRAM_KEYS[..2],
                 };
                 let key = keys[random.next(keys.len())];
