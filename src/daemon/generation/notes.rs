@@ -72,7 +72,7 @@ pub(super) fn without_mptcp(
             "{url} is served over TCP alone: this kernel has no MPTCP, or it is switched off (`sysctl net.mptcp.enabled=1` switches \
              it on)"
         );
-        Some(Note::of(&settings.name, text).at(&url).about("mptcp"))
+        Some(Note::of(&settings.name, text).at(url).about("mptcp"))
     })
 }
 
