@@ -10,8 +10,9 @@ use toml::{
 
 use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
-    keys::{Raw, Row, Table},
+    keys::{Codec, Raw, Row, Table},
     quoted, syntax, url,
+    values::FILES,
 };
 use crate::config::keys::unknown_key;
 
@@ -24,7 +25,7 @@ pub(super) struct Document<'a> {
     wrong_lines: Vec<usize>,
 }
 
-/// What a source says.
+/// What a source says. An included file has nothing but tables of those that there may be any number of.
 #[derive(Default)]
 pub(super) struct Tables<'a> {
     pub(super) daemon: Table<'a>,
@@ -64,6 +65,15 @@ impl<'a> Document<'a> {
         let header = |name: &str| format!("write `[{name}]` on a line of its own");
         for Row { name, key_at, raw } in self.rows(tree.get_ref()) {
             match &*name {
+                "include" | "daemon" | "log" | "observe" | "defaults" if self.source.is_included => {
+                    let written = if name == "include" { "include".to_owned() } else { format!("[{name}]") };
+                    let title = format!("`{written}` stands in a file that another one includes");
+                    let help =
+                        "move it to that one; an included file has `[[listener]]` and `[[faults]]` only";
+                    to.push(key_at, Diagnostic::new(title, help));
+                }
+                // The files were read before.
+                "include" => _ = FILES.read("include", &raw, to),
                 "daemon" => tables.daemon = self.table(&name, "one table", &header(&name), &raw, to),
                 "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
                 "observe" => tables.observe = self.table(&name, "one table", &header(&name), &raw, to),
@@ -71,7 +81,8 @@ impl<'a> Document<'a> {
                 "listener" => tables.listeners = self.list(&name, &raw, to),
                 "faults" => tables.faults = self.list(&name, &raw, to),
                 name => {
-                    let known = ["daemon", "log", "observe", "defaults", "listener", "faults"].into_iter();
+                    let known = ["include", "daemon", "log", "observe", "defaults", "listener", "faults"];
+                    let known = known.into_iter();
                     let title = format!("unknown key {}", quoted(name));
                     to.push(key_at, Diagnostic::new(title, unknown_key::help(name, known)));
                 }
@@ -90,6 +101,13 @@ impl<'a> Document<'a> {
         let table =
             |item: &Raw<'a>, to: &mut Diagnostics| self.table(name, "a list of tables", &help, item, to);
         list.iter().map(|item| (item.at.clone(), table(item, to))).collect()
+    }
+
+    /// What its `include` lists.
+    pub(super) fn includes(&'a self) -> Vec<Raw<'a>> {
+        let rows = self.tree.as_ref().map(|tree| self.rows(tree.get_ref())).unwrap_or_default();
+        let include = rows.into_iter().find(|row| row.name == "include");
+        include.map(|row| row.raw.elements()).unwrap_or_default()
     }
 
     /// A table; an empty one, and noted, where it is something else.

@@ -15,6 +15,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     document::Document,
     encoding,
+    included::{self, Included},
     includes::Includes,
     keys::Sites,
     origins::Origins,
@@ -53,7 +54,7 @@ pub struct Loaded {
     pub origins: Vec<Origins>,
     /// What to look at, such as what was left out because it is optional.
     pub notes: Vec<Note>,
-    /// The files that were read.
+    /// The files that were read, and those that a reload is to look for.
     pub files: Vec<PathBuf>,
 }
 
@@ -81,38 +82,57 @@ pub enum ErrorKind {
 
 /// Reads and checks everything that `inputs` name.
 pub fn load(inputs: &Inputs, environment: &Environment) -> Result<Loaded, ConfigError> {
-    check(sources(inputs, environment)?, inputs.file.as_deref(), environment)
+    let main = match &inputs.file {
+        Some(path) => Some(open(path, environment)?),
+        None if inputs.listen.is_empty() => Some(Source::file("echod.toml (built in)", DEFAULT)),
+        None => None,
+    };
+    let urls = inputs.listen.iter().map(|url| Source::url("--listen", url)).collect();
+    check(main, urls, inputs.file.as_deref(), environment)
 }
 
 /// Reads and checks a URL alone, that of another option than `--listen`.
 pub fn load_url(option: &str, url: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
-    check(vec![Source::url(option, url)], None, environment)
+    check(None, vec![Source::url(option, url)], None, environment)
 }
 
+/// The sources are the file first, so that its `[daemon]`, `[log]` and `[defaults]` are those of the first source; then the files that
+/// it includes, and the URLs.
 fn check(
-    sources: Vec<Source>,
+    main: Option<Source>,
+    urls: Vec<Source>,
     file: Option<&Path>,
     environment: &Environment,
 ) -> Result<Loaded, ConfigError> {
     let mut diagnostics = Diagnostics::default();
-    let directory = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut includes = Includes::new(directory, environment, sources.len());
-    let validated = read(&sources, &mut includes, environment, &mut diagnostics);
-    let included = includes.paths().map(|path| directory.join(path));
-    let files: Vec<_> = file.map(Path::to_path_buf).into_iter().chain(included).collect();
+    let included = main.as_ref().zip(file).map(|(main, file)| included::read(main, file, environment));
+    let Included { sources, paths, wanted, faults } = included.unwrap_or_default();
+    faults.into_iter().for_each(|(place, wrong)| diagnostics.push(place, wrong));
+    let sources: Vec<_> = main.into_iter().chain(sources).chain(urls).collect();
+    // A path counts from the file that it is written in; in a URL, from the configuration.
+    let own = file.and_then(Path::parent).unwrap_or(Path::new(""));
+    let of_included = |number: usize| paths.get(number.checked_sub(1)?).and_then(|path| path.parent());
+    let directory = |number| of_included(number).unwrap_or(own);
+    let mut includes = Includes::new(environment, sources.len());
+    let validated = read(&sources, directory, &mut includes, environment, &mut diagnostics);
+    let named = includes.paths().map(Path::to_path_buf);
+    let files: Vec<_> =
+        file.map(Path::to_path_buf).into_iter().chain(paths.iter().cloned()).chain(named).collect();
     let sources: Arc<[Source]> = sources.into_iter().chain(includes.sources).collect();
     let Some(Validated { config, origins, mut notes }) = validated.filter(|_| diagnostics.is_empty()) else {
         return Err(ConfigError::new(&diagnostics, &sources));
     };
     notes.extend(files.iter().filter_map(|path| anybody_s(path)));
+    let files = files.into_iter().chain(wanted).collect();
     let origins = origins.into_iter().map(|places| Origins::new(places, Arc::clone(&sources))).collect();
     Ok(Loaded { config, origins, notes, files })
 }
 
 /// Reads every value, then checks what depends on several. Beside an error of the syntax only values are read: what the parser has
 /// guessed or swallowed must not be called missing, or wrong together with others.
-fn read(
+fn read<'d>(
     sources: &[Source],
+    directory: impl Fn(usize) -> &'d Path,
     includes: &mut Includes<'_>,
     environment: &Environment,
     to: &mut Diagnostics,
@@ -123,13 +143,13 @@ fn read(
     let mut written = WrittenConfig::default();
     for (number, document) in documents.iter().enumerate() {
         let tables = document.tables(to);
-        // A URL has no other table than its listener.
+        // An included file and a URL have none of these tables.
         if number == 0 {
             written.daemon = WrittenDaemon::read(tables.daemon, to);
             written.log = WrittenLog::read(tables.log, to);
             written.observe = WrittenObserve::read(tables.observe, to);
             written.defaults = WrittenListener::read(tables.defaults, to);
-            includes.add(&mut written.defaults, to);
+            includes.add(&mut written.defaults, directory(0), to);
         }
         for (at, table) in tables.faults {
             written.faults.push((at, WrittenFaultPlan::read(table, to)));
@@ -138,7 +158,7 @@ fn read(
             let count = table.len();
             let mut keys = WrittenListener::read(table, to);
             let has_all = keys.sites().len() == count;
-            includes.add(&mut keys, to);
+            includes.add(&mut keys, directory(number), to);
             if is_whole {
                 written.add(&WrittenTable { at, keys, is_whole: has_all }, environment, to);
             }
@@ -149,17 +169,6 @@ fn read(
 
 /// The file `config/echod.toml`, which is also its own manual.
 const DEFAULT: &str = include_str!("../../config/echod.toml");
-
-/// The file first, so that its `[daemon]`, `[log]` and `[defaults]` are those of the first source.
-fn sources(inputs: &Inputs, environment: &Environment) -> Result<Vec<Source>, ConfigError> {
-    let file = match &inputs.file {
-        Some(path) => Some(open(path, environment)?),
-        None if inputs.listen.is_empty() => Some(Source::file("echod.toml (built in)", DEFAULT)),
-        None => None,
-    };
-    let urls = inputs.listen.iter().map(|url| Source::url("--listen", url));
-    Ok(file.into_iter().chain(urls).collect())
-}
 
 /// A warning, if every user may write to the file.
 fn anybody_s(path: &Path) -> Option<Note> {

@@ -2,7 +2,7 @@
 //! notation, its default, which listeners may have it, what a reload does with it, its text and an example. Reading, defaults,
 //! `--print-config`, the parameters of a URL and the pages follow from it.
 //!
-//! In: a file, URLs, files of networks. Out: a [`Config`] in which nothing can be wrong, or all that is wrong, each with its line
+//! In: a file, the files that it includes, URLs, files of networks. Out: a [`Config`] in which nothing can be wrong, or all that is wrong, each with its line
 //! and what to do. Read `listener`, then `keys`, then `load`, which says in which order a configuration is read.
 
 use std::{sync::Arc, time::Duration};
@@ -19,6 +19,7 @@ mod dscp;
 pub mod embedded;
 mod encoding;
 mod faults;
+mod included;
 mod includes;
 mod keepalive;
 mod keys;
@@ -65,7 +66,7 @@ pub use origins::Origins;
 pub use ports::{PortChoice, SourcePorts};
 pub use proxy::{ProxyProtocol, loopback};
 pub use rate::{Period, Rate};
-pub use reference::{KeyInfo, reference, schema};
+pub use reference::{INCLUDE, KeyInfo, reference, schema};
 pub use scheme::listener_url;
 
 /// Everything that the daemon was asked to do.

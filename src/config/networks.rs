@@ -73,12 +73,17 @@ pub(super) fn read_list(text: &str, source: usize, diagnostics: &mut Diagnostics
 
 /// Opens a file of networks.
 pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Diagnostic> {
+    open_as(path, environment, "save it as UTF-8, one network a line")
+}
+
+/// Opens a file that a configuration names; `help` says how it is to be written.
+pub(super) fn open_as(path: &Path, environment: &Environment, help: &str) -> Result<Source, Diagnostic> {
     let name = path.display().to_string();
     let diagnostic =
         |what: &str, help: &str| Diagnostic::new(format!("cannot read {}: {what}", quoted(&name)), help);
     let bytes = text_file::read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
-            diagnostic("there is no such file", "a path counts from the configuration file")
+            diagnostic("there is no such file", "a path counts from the file that it is written in")
         }
         io::ErrorKind::PermissionDenied => diagnostic("permission denied", environment.help()),
         io::ErrorKind::IsADirectory => diagnostic("it is a directory", "name a file in it"),
@@ -86,7 +91,7 @@ pub(super) fn open(path: &Path, environment: &Environment) -> Result<Source, Dia
     })?;
     encoding::decode(bytes).map(|text| Source::file(&name, text)).map_err(|wrong| {
         let what = format!("line {}, column {}: {}", wrong.line, wrong.column, wrong.what);
-        diagnostic(&what, "save it as UTF-8, one network a line")
+        diagnostic(&what, help)
     })
 }
 

@@ -103,6 +103,12 @@ fn default_words(key: &dyn AnyKey) -> String {
     usual.clone() + &others.collect::<String>()
 }
 
+/// What `include` does, which stands in no table.
+pub const INCLUDE: &str = "Files with more listeners and plans of faults: each has `[[listener]]` and `[[faults]]`, and nothing else. A path counts from this file. In the name of \
+    a file `*` is any text and `?` any character; what such a pattern matches is read in the order of the names, without hidden files. A \
+    pattern may match nothing; a file that is named must be there. Everything else, `[defaults]` too, stands in this file and counts for all. A \
+    reload reads the files again.";
+
 /// The JSON Schema (draft 7) of a configuration file.
 pub fn schema() -> serde_json::Value {
     let all: Vec<_> = keys::all().collect();
@@ -127,6 +133,10 @@ pub fn schema() -> serde_json::Value {
         "type": "object",
         "additionalProperties": false,
         "properties": {
+            "include": {
+                "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+                "description": INCLUDE,
+            },
             "daemon": table(properties("[daemon]", &|_| true)),
             "log": log,
             "observe": table(properties("[observe]", &|_| true)),

@@ -11,6 +11,8 @@ pub(super) struct Source {
     pub(super) text: String,
     /// It is a URL, not TOML.
     pub(super) is_url: bool,
+    /// It is a file that another one includes.
+    pub(super) is_included: bool,
     /// Where each line of `text` begins, found on first use: counting from the top for each place would be quadratic.
     lines: OnceLock<Vec<usize>>,
 }
@@ -29,7 +31,18 @@ pub(super) struct Place {
 impl Source {
     /// A file.
     pub(super) fn file(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { name: name.into(), text: text.into(), is_url: false, lines: OnceLock::new() }
+        Self {
+            name: name.into(),
+            text: text.into(),
+            is_url: false,
+            is_included: false,
+            lines: OnceLock::new(),
+        }
+    }
+
+    /// The same file as one that another includes.
+    pub(super) fn included(self) -> Self {
+        Self { is_included: true, ..self }
     }
 
     /// A URL, given to the option `name`.

@@ -126,7 +126,7 @@ keys! {
         value: &NETWORKS, default: Value(|_| everybody()), needs: &[ClientAddresses], reload: Live,
         example: "[\"192.0.2.0/24\", \"2001:db8::/32\"]",
     },
-    /// Files with more networks for `allow`, one a line; `#` begins a comment. A path counts from the configuration file. A list and
+    /// Files with more networks for `allow`, one a line; `#` begins a comment. A path counts from the file that it is written in. A list and
     /// its files are one setting: a listener that has either takes neither from `[defaults]`.
     allow_include: Arc<[String]> = Key {
         value: &Quiet(FILES), default: Value(|_| [].into()), needs: &[ClientAddresses], reload: Live,

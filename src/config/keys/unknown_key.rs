@@ -18,6 +18,9 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
         let meant = if has(meant) { meant.to_owned() } else { format!("socket-{meant}") };
         return format!("did you mean `{meant}`?");
     }
+    if has("include") && ["includes", "import", "imports"].contains(&&*habit) {
+        return "did you mean `include`?".to_owned();
+    }
     if let Some(help) = elsewhere(&habit) {
         return help.to_owned();
     }
@@ -32,6 +35,7 @@ pub(in crate::config) fn help<'a>(key: &str, known: impl Iterator<Item = &'a str
     }
     match words::nearest(key, known.clone()) {
         Some(near @ ("listener" | "faults")) => format!("did you mean `[[{near}]]`?"),
+        Some("include") => "did you mean `include`?".to_owned(),
         Some(near) if is_whole_file => format!("did you mean `[{near}]`?"),
         Some(near) => format!("did you mean `{near}`?"),
         None if known.clone().count() > 8 => {
@@ -55,7 +59,8 @@ fn elsewhere(habit: &str) -> Option<&'static str> {
             "take it out; echod has no TLS, a proxy in front may have (see `proxy-protocol`)"
         }
         "include" | "includes" | "import" => {
-            "take it out; only lists of networks are read from other files, by `allow-include` and `deny-include`"
+            "files with more listeners are named by `include` at the top of the file, before the first `[table]`; lists of networks by \
+             `allow-include` and `deny-include`"
         }
         _ => return None,
     })

@@ -4,6 +4,7 @@ mod check;
 mod command_line;
 mod faults;
 mod files;
+mod include;
 mod messages;
 mod parameters;
 mod print_config;

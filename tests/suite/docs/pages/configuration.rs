@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use echod::config::{KeyInfo, reference, schema};
+use echod::config::{INCLUDE, KeyInfo, reference, schema};
 
 use super::read;
 
@@ -28,6 +28,7 @@ pub(super) fn commented() -> String {
         assert!(text.contains(&format!("{mark}\n")), "no {mark}");
         text = text.replace(&format!("{mark}\n"), &wanted.iter().map(|key| shown(key)).collect::<String>());
     }
+    text = text.replace("@INCLUDE@\n", &comment(INCLUDE));
     for key in &keys {
         text = text.replace(&format!("@{}@\n", key.name), &comment(&about(key)));
     }
@@ -98,6 +99,12 @@ fn comment(text: &str) -> String {
 /// echod.toml(5).
 pub(super) fn manual() -> String {
     let mut keys = String::new();
+    let _ = write!(
+        keys,
+        ".TP\n.B include\nA text, or a list of texts; at the top of the file, before the first table.\n{}\n",
+        roff(INCLUDE)
+    );
+    keys += ".br\nExample: \\fIinclude = [\"conf.d/*.toml\"]\\fR\n";
     for (table, about) in TABLES {
         let _ = write!(keys, ".SS {table}\n{}\n", roff(about));
         for key in reference().iter().filter(|key| key.table == table) {
@@ -165,6 +172,11 @@ fn escape(text: &str) -> String {
 /// docs/reference/configuration.md.
 pub(super) fn markdown() -> String {
     let mut text = read("tests/suite/docs/pages/templates/configuration.md.in");
+    let _ = write!(
+        text,
+        "\n## `include`\n\nA text, or a list of texts; at the top of the file, before the first table.\n\n{INCLUDE}\n\n"
+    );
+    text += "    include = [\"conf.d/*.toml\"]\n";
     for (table, about) in TABLES {
         let _ = write!(text, "\n## `{table}`\n\n{about}\n");
         for key in reference().iter().filter(|key| key.table == table) {
