@@ -110,6 +110,11 @@ impl FaultPlan {
         self.seed.unwrap_or_else(drawn_seed)
     }
 
+    /// The same plan with its seed written down, for a process that would draw another one.
+    pub fn with_seed(&self) -> FaultPlan {
+        FaultPlan { seed: Some(self.seed()), ..self.clone() }
+    }
+
     /// Whether it can do anything to the replies to datagrams.
     pub fn hits_datagrams(&self) -> bool {
         let chances = [self.drop, self.duplicate, self.corrupt];

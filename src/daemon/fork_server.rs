@@ -97,7 +97,10 @@ impl ForkServer {
         // SO_REUSEPORT siblings of earlier event loops, before a reload or a restart, are served as well.
         let owner =
             sockets.iter().flat_map(|listener| listener.sockets().map(|_| listener.owner())).collect();
-        let text = ServerSettings { log: log.clone(), listener: listener.clone(), owner };
+        let mut settings = listener.clone();
+        // The process would draw a seed of its own, and so would its successor.
+        settings.faults = settings.faults.map(|plan| Arc::new(plan.with_seed()));
+        let text = ServerSettings { log: log.clone(), listener: settings, owner };
         serde_json::to_writer(&mut orders, &text)?;
         let mut server = ForkServer {
             name: listener.name.clone(),
