@@ -39,7 +39,7 @@ mod queries;
 mod socket_pool;
 mod whole;
 
-pub use lines::{ServingLine, log_notes};
+pub use lines::{ServingLine, log_faults, log_notes};
 
 /// How long workers of the old generation may take to stop accepting: a millisecond, unless the machine is very busy.
 const TO_LEAVE: Duration = Duration::from_secs(5);

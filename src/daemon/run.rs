@@ -1,6 +1,7 @@
 //! The order of life: read, bind, start, be ready, supervise, drain, end.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Write},
     path::PathBuf,
@@ -25,8 +26,9 @@ use crate::{
     config::{self, Config, Environment, Loaded, LogTarget, Note},
     daemon::{
         event::SupervisorEvent,
-        generation::{ListenerPlan, ServingLine, load, log_notes},
+        generation::{ListenerPlan, ServingLine, load, log_faults, log_notes},
         parked::Parked,
+        running_listener::RunningListener,
         supervisor::Supervisor,
     },
     modes,
@@ -223,6 +225,7 @@ fn start(
     let running_listeners = prepared.begin(&mut [], Duration::ZERO);
     signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
     serving.iter().for_each(ServingLine::log);
+    log_faults(running_listeners.iter().map(RunningListener::settings), &HashSet::new());
     let count = running_listeners.len();
     info!(
         event = LogEvent::DaemonReady, listeners = count;

@@ -6,7 +6,7 @@
 //!
 //! Read `decision` first (a fault is a pure function of seed, source and running number), then `fate` (what becomes of a reply),
 //! `numbers` (the running numbers), `replies` and `delay_line` for datagrams, `stream`, `transport` and `blocking` for connections,
-//! and `preview`, which tells decisions beforehand.
+//! `in_force`, which says what a plan may do on a listener, and `preview`, which tells decisions beforehand.
 
 use std::{
     io,
@@ -34,6 +34,7 @@ pub mod blocking;
 mod decision;
 mod delay_line;
 mod fate;
+pub mod in_force;
 mod numbers;
 pub mod preview;
 mod replies;
@@ -62,11 +63,7 @@ impl Faults {
         memory: &mut TableMemory<'_>,
         on_unsent: OnUnsent,
     ) -> io::Result<Option<Arc<Faults>>> {
-        let hits = |plan: &&Arc<FaultPlan>| match settings.protocol.is_stream() {
-            true => plan.hits_streams(),
-            false => plan.hits_datagrams(),
-        };
-        let Some(plan) = settings.faults.as_ref().filter(hits) else { return Ok(None) };
+        let Some(plan) = in_force::plan_of(settings) else { return Ok(None) };
         let numbers = Arc::new(Numbers::new(memory)?);
         Ok(Some(Arc::new(Faults {
             decisions: Decisions::new(plan, &settings.name),

@@ -4,12 +4,12 @@ use std::fmt;
 
 /// Defines [`FaultKind`] with its words.
 macro_rules! kinds {
-    ($($(#[$about:meta])* $name:ident = $word:literal, $datagrams:literal, $streams:literal;)*) => {
+    ($(#[doc = $about:literal] $name:ident = $word:literal, $datagrams:literal, $streams:literal;)*) => {
         /// A kind of fault on purpose. Its word is the key of `[[faults]]` that asks for it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(usize)]
         pub enum FaultKind {
-            $($(#[$about])* $name,)*
+            $(#[doc = $about] $name,)*
         }
 
         impl FaultKind {
@@ -24,6 +24,11 @@ macro_rules! kinds {
             /// The name of its counter in the status line.
             pub fn counter(self) -> &'static str {
                 match self { $(FaultKind::$name => concat!("fault-", $word),)* }
+            }
+
+            /// What has happened.
+            pub fn about(self) -> &'static str {
+                match self { $(FaultKind::$name => $about.trim_ascii(),)* }
             }
 
             /// Whether it can happen on a listener of connections (`is_stream`), or of datagrams.

@@ -84,6 +84,11 @@ events! {
         "After a reload the listener still accepts by its old settings.";
     BacklogRefused = "backlog.refused", "warn", [listener, error],
         "At the stop the clients in the backlog could not be served.";
+    // Faults on purpose.
+    FaultsOn = "faults.on", "warn", [listener, plan, seed, faults],
+        "The listener misbehaves on purpose, as a plan of `[[faults]]` says; at the start and after each reload.";
+    FaultsOff = "faults.off", "info", [listener],
+        "A reload has taken the plan of faults off the listener.";
     // Sockets.
     SocketKept = "socket.kept", "info", [count],
         "Sockets were kept by the service manager over a restart.";
@@ -183,6 +188,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("error", "the error as text"),
     ("failed", "listeners that are not served because they failed"),
     ("failures", "failures in a row"),
+    ("faults", "the kinds of faults that the plan asks for, separated by `, `"),
     ("files", "paths, separated by `, `"),
     ("group", "the group id"),
     ("keys", "the keys of the configuration that decide, separated by `, `"),
@@ -196,8 +202,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("mode", "`mode` of the listener"),
     ("path", "the path of the file"),
     ("peer", "the client, as in the message"),
+    ("plan", "the name of a plan of `[[faults]]`"),
     ("reason", "why: a word for connections and refusals, otherwise text"),
     ("retry_ms", "milliseconds until the next attempt, if there is one"),
+    ("seed", "the number that all decisions of the plan are computed from"),
     ("service", "`service` of the listener"),
     ("signal", "the signal that killed the process of a client, with reason `killed`"),
     ("source", "where the last one came from"),

@@ -1,11 +1,14 @@
 //! Log lines about a generation.
 
+use std::collections::HashSet;
+
 use log::{info, warn};
 
 use crate::{
     access::guard,
     config::{self, Mode, Note, ServiceKind, Workers},
-    report::log_event::LogEvent,
+    faults::in_force,
+    report::{fault_kind::FaultKind, log_event::LogEvent},
     socket::listener::Listener,
 };
 
@@ -40,6 +43,24 @@ impl ServingLine {
             address = address.as_str(), mode:% = mode, workers:% = workers;
             "listener \"{name}\": serving {service} at {address}, mode {mode}, workers {workers}{silent}"
         );
+    }
+}
+
+/// Tells of each listener that misbehaves on purpose, and of those that `did` so before a reload and do no longer.
+pub fn log_faults<'a>(listeners: impl Iterator<Item = &'a config::Listener>, did: &HashSet<String>) {
+    for settings in listeners {
+        let name = settings.name.as_str();
+        if let Some(plan) = in_force::plan_of(settings) {
+            let kinds = in_force::kinds(plan, settings.protocol.is_stream()).map(FaultKind::word);
+            let (seed, kinds) = (plan.seed(), kinds.collect::<Vec<_>>().join(", "));
+            warn!(
+                event = LogEvent::FaultsOn, listener = name, plan = plan.name.as_str(), seed = seed,
+                faults = kinds.as_str();
+                "listener \"{name}\": faults on purpose by plan \"{}\" (seed {seed}): {kinds}", plan.name
+            );
+        } else if did.contains(name) {
+            info!(event = LogEvent::FaultsOff, listener = name; "listener \"{name}\": no faults on purpose any more");
+        }
     }
 }
 

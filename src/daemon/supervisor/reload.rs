@@ -21,6 +21,7 @@ use crate::{
         generation::{self, ListenerPlan, ServingLine},
         running_listener::RunningListener,
     },
+    faults::in_force,
     modes,
     report::{
         error::{Exit, Failure},
@@ -153,6 +154,8 @@ impl Supervisor<'_> {
         // Everything that can fail is prepared: from here on the reload cannot fail.
         log.install();
         generation::log_notes(&notes);
+        let faulty = self.served().filter(|settings| in_force::plan_of(settings).is_some());
+        let faulty = faulty.map(|settings| settings.name.clone()).collect();
         generation::retire(&config, &mut self.running_listeners, &next);
         self.parked.set(unwanted);
         let running_listeners = next.begin(&mut self.running_listeners, config.daemon.drain_timeout);
@@ -161,6 +164,7 @@ impl Supervisor<'_> {
         self.failure = None;
         self.running_listeners.extend(running_listeners);
         serving.iter().for_each(ServingLine::log);
+        generation::log_faults(self.served(), &faulty);
         #[cfg(feature = "observe")]
         self.endpoint.iter().for_each(|endpoint| endpoint.reload(&config.observe));
         self.config = config;

@@ -6,7 +6,9 @@ use log::{Level, Record, kv, logger};
 
 use super::{Supervisor, text::connections};
 use crate::{
+    config,
     daemon::running_listener::RunningListener,
+    faults::in_force,
     report::{log_event::LogEvent, stats::Stats},
 };
 
@@ -21,12 +23,21 @@ impl Supervisor<'_> {
             0 => String::new(),
             failed => format!(", {failed} failed"),
         };
-        format!("serving {serving} listener{}{failed}", if serving == 1 { "" } else { "s" })
+        let faulty = match self.served().filter(|settings| in_force::plan_of(settings).is_some()).count() {
+            0 => String::new(),
+            faulty => format!(", faults on purpose on {faulty}"),
+        };
+        format!("serving {serving} listener{}{failed}{faulty}", if serving == 1 { "" } else { "s" })
     }
 
     pub(super) fn serving(&self) -> usize {
+        self.served().count()
+    }
+
+    /// The settings of the listeners that serve.
+    pub(super) fn served(&self) -> impl Iterator<Item = &config::Listener> {
         let serves = |running: &&RunningListener| !running.has_ended() && !running.is_superseded();
-        self.running_listeners.iter().filter(serves).count()
+        self.running_listeners.iter().filter(serves).map(RunningListener::settings)
     }
 
     pub(super) fn count_failed(&self) -> usize {

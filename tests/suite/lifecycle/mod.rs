@@ -3,6 +3,7 @@
 pub(crate) mod addresses;
 pub(crate) mod binds;
 pub(crate) mod detach;
+pub(crate) mod faults_told;
 pub(crate) mod host_names;
 pub(crate) mod ip_header;
 pub(crate) mod keepalive;
