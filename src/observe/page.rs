@@ -143,7 +143,13 @@ fn of_daemon(seen: &Snapshot) -> Values {
     let mut values = Values::default();
     let unready: Vec<String> = health::unready(seen).into_iter().chain(health::ailments(seen)).collect();
     let (verdict, tone, reasons) = match (unready.as_slice(), seen.reload.successful) {
-        ([], true) => ("Ready", "good", serving(seen.listeners.len())),
+        ([], true) => match seen.listeners.iter().filter(|listener| listener.faults.is_some()).count() {
+            0 => ("Ready", "good", serving(seen.listeners.len())),
+            faulty => {
+                let serving = serving(seen.listeners.len());
+                ("Ready", "warn", format!("{serving}, faults on purpose on {}", count(faulty as u64)))
+            }
+        },
         ([], false) => ("Ready", "warn", "the last reload was refused".to_owned()),
         ([only], _) if only == "draining" => {
             ("Draining", "warn", "no client is accepted any more".to_owned())
@@ -215,7 +221,20 @@ fn of_listener(listener: &ListenerView) -> Values {
         ("out of descriptors or memory", totals.exhausted),
     ];
     values.text("faults", reasons(faults));
+    values.text("on-purpose", on_purpose(listener));
     values
+}
+
+/// What it does wrong on purpose: `Faults on purpose: wifi (seed 42): 12 drop, 3 duplicate`.
+fn on_purpose(listener: &ListenerView) -> String {
+    let counts = &listener.totals.faults;
+    let counts = reasons(counts.iter().map(|(word, number)| (word, *number)));
+    match &listener.faults {
+        Some(plan) if counts.is_empty() => format!("Faults on purpose: {plan}, none yet"),
+        Some(plan) => format!("Faults on purpose: {plan}: {counts}"),
+        None if counts.is_empty() => String::new(),
+        None => format!("No faults on purpose any more: {counts}"),
+    }
 }
 
 /// How many connections it may have, if it has connections.
@@ -254,6 +273,7 @@ fn moment(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::snapshot::FaultsView;
 
     #[test]
     fn every_place_has_its_text_and_no_text_is_a_place() {
@@ -288,6 +308,10 @@ mod tests {
         let mut seen = Snapshot::default();
         seen.reload.successful = true;
         assert_eq!(verdict(&seen), ["Ready", "good", "all 0 listeners serve"]);
+        let plan = FaultsView { plan: "wifi".into(), seed: 42 };
+        seen.listeners = vec![ListenerView { faults: Some(plan), responds: true, ..ListenerView::default() }];
+        assert_eq!(verdict(&seen), ["Ready", "warn", "the listener serves, faults on purpose on 1"]);
+        seen.listeners.clear();
         seen.reload.successful = false;
         assert_eq!(verdict(&seen), ["Ready", "warn", "the last reload was refused"]);
         seen.draining = true;
@@ -296,6 +320,18 @@ mod tests {
             vec![ListenerView { name: "a".into(), state: State::Failed, ..ListenerView::default() }];
         let told = "draining; listener &quot;a&quot; has failed; listener &quot;a&quot; does not respond";
         assert_eq!(verdict(&seen), ["Not ready", "bad", told]);
+    }
+
+    #[test]
+    fn faults_on_purpose_are_told_with_their_plan_and_counts() {
+        let mut listener = ListenerView::default();
+        assert_eq!(on_purpose(&listener), "");
+        listener.faults = Some(FaultsView { plan: "wifi".into(), seed: 42 });
+        assert_eq!(on_purpose(&listener), "Faults on purpose: wifi (seed 42), none yet");
+        listener.totals.faults = [("drop".into(), 3), ("delay".into(), 12)].into();
+        assert_eq!(on_purpose(&listener), "Faults on purpose: wifi (seed 42): 12 delay, 3 drop");
+        listener.faults = None;
+        assert_eq!(on_purpose(&listener), "No faults on purpose any more: 12 delay, 3 drop");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What there is to be seen of the daemon at one moment: plain data, which `/status` tells as JSON and the commands read again.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::explain::{ClientAnswer, ClientQuery};
@@ -72,6 +74,8 @@ pub struct ListenerView {
     pub open: u32,
     /// `max-connections`.
     pub limit: u32,
+    /// The plan of faults on purpose that is in force, if there is one.
+    pub faults: Option<FaultsView>,
     /// What has happened since the start; a reload takes nothing away.
     pub totals: Totals,
 }
@@ -83,9 +87,31 @@ impl ListenerView {
         all.into_iter().find(|protocol| protocol.to_string() == self.protocol)
     }
 
+    /// Whether it misbehaves on purpose, or did so before a reload.
+    pub fn has_faults(&self) -> bool {
+        self.faults.is_some() || self.totals.faults.values().any(|count| *count > 0)
+    }
+
     /// Whether it has connections.
     pub fn is_stream(&self) -> bool {
         self.known_protocol().is_some_and(Protocol::is_stream)
+    }
+}
+
+/// A plan of faults on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct FaultsView {
+    /// Its name.
+    pub plan: String,
+    /// The number that all of its decisions are computed from.
+    pub seed: u64,
+}
+
+/// For people: `wifi (seed 42)`.
+impl fmt::Display for FaultsView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (seed {})", self.plan, self.seed)
     }
 }
 

@@ -1,13 +1,14 @@
 //! `echod status`: the snapshot of a running daemon, for people or as JSON.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, io, time::Duration};
 
 use super::{
     fetch, health,
     options::{MetricsOptions, StatusOptions, StatusOutput},
-    snapshot::{ListenerView, Snapshot, State},
+    snapshot::{FaultsView, ListenerView, Snapshot, State},
 };
 use crate::report::{
+    colour,
     error::{Exit, Failure},
     figures,
     stats::{Counts, Totals},
@@ -26,7 +27,7 @@ pub fn run(options: &StatusOptions) -> Result<String, Failure> {
         fetch::find(daemon.config.as_deref(), daemon.address.as_deref())?.get_ok("/status", PATIENCE)?;
     match options.output {
         StatusOutput::Json => Ok(json),
-        StatusOutput::Text => Ok(text(&read(&json)?)),
+        StatusOutput::Text => Ok(text(&read(&json)?, colour::is_taken_by(&io::stdout()))),
     }
 }
 
@@ -49,8 +50,8 @@ pub(super) fn read(json: &str) -> Result<Snapshot, Failure> {
     })
 }
 
-/// The snapshot for people.
-pub fn text(seen: &Snapshot) -> String {
+/// The snapshot for people; what nobody must overlook is red if it `has_colours`.
+pub fn text(seen: &Snapshot, has_colours: bool) -> String {
     let mut text = heading(seen) + "\n";
     for trouble in health::unready(seen) {
         let _ = writeln!(text, "not ready: {trouble}");
@@ -76,11 +77,24 @@ pub fn text(seen: &Snapshot) -> String {
     };
     let refused = of("refused", |listener| words(&listener.totals.refused));
     let lost = of("lost", |listener| losses(&listener.totals));
-    let more: Vec<String> = refused.into_iter().chain(lost).collect();
+    let faults = seen.listeners.iter().filter(|listener| listener.has_faults()).map(faults);
+    let faults = faults.map(|line| if has_colours { colour::red(&line) } else { line } + "\n");
+    let more: Vec<String> = refused.into_iter().chain(lost).chain(faults).collect();
     if !more.is_empty() {
         text.push('\n');
     }
     text + &more.concat()
+}
+
+/// The line about the faults on purpose of a listener: `faults: udp wifi (seed 42): 12 drop, 3 duplicate`.
+fn faults(listener: &ListenerView) -> String {
+    let plan = listener.faults.as_ref().map_or_else(|| "no plan any more".to_owned(), FaultsView::to_string);
+    let Totals { faults, faults_untracked, .. } = &listener.totals;
+    let untracked = ("sources numbered anew".to_owned(), *faults_untracked);
+    let counts = words(faults).into_iter().chain([untracked]).filter(|(_, count)| *count > 0);
+    let counts: Vec<_> = counts.map(|(word, count)| format!("{} {word}", figures::count(count))).collect();
+    let counts = if counts.is_empty() { "none yet".to_owned() } else { counts.join(", ") };
+    format!("faults: {} {plan}: {counts}", listener.name)
 }
 
 /// The line about the daemon as a whole.
@@ -204,11 +218,31 @@ mod tests {
         };
         let seen =
             Snapshot { version: "1.2.3".into(), pid: 7, listeners: vec![listener], ..Snapshot::default() };
-        let told = text(&seen);
+        let told = text(&seen, true);
         let lines: Vec<_> = told.lines().collect();
         assert!(lines[0].starts_with("echod 1.2.3, pid 7, up 0 s, config built in"), "{told}");
         assert_eq!(lines[1], "not ready: listener \"udp\" has failed");
         assert!(lines[4].contains("1,203,411  1.00 MiB"), "{told}");
         assert_eq!(lines[6..], ["refused: udp 231 rate", "lost: udp 17 undelivered"], "{told}");
+    }
+
+    #[test]
+    fn faults_on_purpose_are_told_as_long_as_there_are_some() {
+        let mut listener = ListenerView { name: "udp".into(), ..ListenerView::default() };
+        let last = |listener: &ListenerView, has_colours| {
+            let seen = Snapshot { listeners: vec![listener.clone()], ..Snapshot::default() };
+            text(&seen, has_colours).lines().last().unwrap().to_owned()
+        };
+        assert!(!last(&listener, true).contains("faults"));
+        listener.faults = Some(FaultsView { plan: "wifi".into(), seed: 42 });
+        assert_eq!(last(&listener, false), "faults: udp wifi (seed 42): none yet");
+        listener.totals.faults.insert("drop".into(), 1200);
+        listener.totals.faults.insert("duplicate".into(), 3);
+        listener.totals.faults_untracked = 5;
+        let line = "faults: udp wifi (seed 42): 1,200 drop, 3 duplicate, 5 sources numbered anew";
+        assert_eq!(last(&listener, false), line);
+        assert_eq!(last(&listener, true), format!("\x1b[31m{line}\x1b[0m"));
+        listener.faults = None;
+        assert!(last(&listener, false).starts_with("faults: udp no plan any more: 1,200 drop"));
     }
 }

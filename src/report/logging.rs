@@ -18,6 +18,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use crate::{
     config::{Log, LogFormat, LogLevel, LogTarget},
     report::{
+        colour,
         error::Failure,
         log_event::{LogEvent, millis},
     },
@@ -129,7 +130,9 @@ fn open(log: &Log, syslog: fn() -> io::Result<sink::Datagrams>) -> Result<Prepar
             builder.format(move |out, record| sink::write_prefixed(out, record, format))
         }
         _ => match format {
-            LogFormat::Text if on_stderr && stderr::takes_colours() => builder.format(write_styled),
+            LogFormat::Text if on_stderr && colour::is_taken_by(&io::stderr()) => {
+                builder.format(write_styled)
+            }
             LogFormat::Text => builder.format(write_plain),
             LogFormat::Json => builder.format(write_json),
         },

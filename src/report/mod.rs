@@ -5,9 +5,11 @@
 //!
 //! Reading order: `stats` with `counters`, `close_reason` and `refusal_reason`, `error`, then `logging`: `text` and `json` (how a
 //! line looks), `sink`, `stderr` and `target` (where it goes), `outlet` (what happens if there is no room for it). `decimal`,
-//! `figures` and `payload` format numbers and client data, `regular_file` opens files safely.
+//! `figures` and `payload` format numbers and client data, `colour` knows which stream takes colours, `regular_file` opens files
+//! safely.
 
 pub mod close_reason;
+pub mod colour;
 pub mod decimal;
 pub mod error;
 pub mod fault_kind;

@@ -10,9 +10,10 @@ use crate::{
     access::sources::SourceKey,
     config::{self, Protocol, ProxyProtocol, Workers},
     daemon::running_listener::RunningListener,
+    faults::in_force,
     observe::{
         explain::{ClientAnswer, ClientQuery, ClientView},
-        snapshot::{LastReload, ListenerView, Snapshot, SnapshotRequest, State},
+        snapshot::{FaultsView, LastReload, ListenerView, Snapshot, SnapshotRequest, State},
     },
     report::{error::Failure, stats::Totals},
     socket::listener::Listener,
@@ -157,6 +158,8 @@ fn view(running: &RunningListener, sums: &mut HashMap<&str, (Totals, u32)>) -> L
         pid: running.process().map(id),
         open,
         limit: settings.max_connections,
+        faults: in_force::plan_of(settings)
+            .map(|plan| FaultsView { plan: plan.name.clone(), seed: plan.seed() }),
         totals,
     }
 }

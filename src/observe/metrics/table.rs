@@ -11,6 +11,7 @@ use crate::{
     },
     report::{
         close_reason::CloseKind,
+        fault_kind::FaultKind,
         refusal_reason::RefusalReason,
         stats::{Counts, Totals},
     },
@@ -59,7 +60,7 @@ const LISTENER: &[&str] = &["listener"];
 const REASON: &[&str] = &["listener", "reason"];
 
 /// All metrics, in the order of `/metrics`.
-pub const METRICS: [Metric; 32] = {
+pub const METRICS: [Metric; 35] = {
     use Kind::{Counter, Gauge, Histogram};
     use Measure::{Bytes, Seconds};
     [
@@ -295,6 +296,41 @@ pub const METRICS: [Metric; 32] = {
             LISTENER,
             "System calls that failed, and connections or datagrams lost to a fault of echod.",
             |look, to| look.each(to, |listener| listener.totals.errors),
+        ),
+        metric(
+            "echod_faults_enabled",
+            Gauge,
+            None,
+            LISTENER,
+            "Whether the listener misbehaves on purpose, by a plan of faults.",
+            |look, to| look.each(to, |listener| listener.faults.is_some().into()),
+        ),
+        metric(
+            "echod_faults_injected",
+            Counter,
+            None,
+            &["listener", "fault"],
+            "Faults on purpose, by their kind; of listeners that have a plan, or had one before a reload.",
+            |look, to| {
+                for listener in look.listeners().filter(|listener| listener.has_faults()) {
+                    let fits = |kind: &FaultKind| kind.can_happen(listener.is_stream());
+                    for kind in FaultKind::ALL.into_iter().filter(fits) {
+                        let word = kind.word();
+                        to.count(&[&listener.name, word], of(&listener.totals.faults, word));
+                    }
+                }
+            },
+        ),
+        metric(
+            "echod_faults_untracked",
+            Counter,
+            None,
+            LISTENER,
+            "Sources whose running number began anew, because the table of a plan of faults had no room for all.",
+            |look, to| {
+                let faulty = look.listeners().filter(|listener| listener.has_faults());
+                faulty.for_each(|listener| to.count(&[&listener.name], listener.totals.faults_untracked));
+            },
         ),
         metric(
             "echod_observe_requests",

@@ -12,7 +12,7 @@ use crate::{
         connections::{self, Connections, ListedConnection},
         fetch::Places,
         options::Sort,
-        snapshot::{ListenerView, Snapshot},
+        snapshot::{FaultsView, ListenerView, Snapshot},
         status,
     },
     report::{
@@ -53,6 +53,9 @@ pub(super) struct ListenerRates {
     pub(super) sent_per_second: f64,
     pub(super) refused_per_second: f64,
     pub(super) lost_per_second: f64,
+    /// The plan of faults on purpose that is in force, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) faults: Option<FaultsView>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +101,7 @@ impl Changes {
                 sent_per_second: since(|totals| totals.sent),
                 refused_per_second: since(|totals| totals.refused.values().sum()),
                 lost_per_second: since(|totals| status::losses(totals).iter().map(|(_, count)| count).sum()),
+                faults: listener.faults.clone(),
             }
         };
         let key = |connection: &ListedConnection| (connection.listener.clone(), connection.peer.clone());

@@ -27,6 +27,14 @@ pub(super) fn text(changes: &Changes, options: &TopOptions, size: Option<(usize,
         lines.push(format!("every {:?}   q quits, s sorts (by {})", options.interval, options.sort.word()));
     }
     lines.extend(changes.unready.iter().map(|trouble| format!("not ready: {trouble}")));
+    let faulty = changes
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.faults.as_ref().map(|faults| format!("{} {faults}", listener.name)));
+    let faulty: Vec<_> = faulty.collect();
+    if !faulty.is_empty() {
+        lines.push(format!("faults on purpose: {}", faulty.join(", ")));
+    }
     lines.push(String::new());
     let headings = ["LISTENER", "OPEN", "SERVED", "IN/s", "OUT/s", "REFUSED", "LOST"];
     let rows: Vec<Vec<String>> = changes

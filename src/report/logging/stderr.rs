@@ -1,7 +1,7 @@
 //! Standard error as the target of the log, and of messages before there is a log.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{Arc, OnceLock},
 };
 
@@ -47,16 +47,4 @@ pub fn print_error(text: &str) {
 fn prefixed(text: &str, level: Level) -> String {
     let lines: Vec<_> = text.lines().map(|line| format!("<{}>{line}", severity(level))).collect();
     lines.join("\n")
-}
-
-/// Whether to colour lines on standard error: on a terminal that supports it, unless the environment forbids it (no-color.org,
-/// bixense.com/clicolors).
-pub(super) fn takes_colours() -> bool {
-    let is = |key: &str, wanted: fn(&str) -> bool| {
-        std::env::var_os(key).is_some_and(|value| value.to_str().is_none_or(wanted))
-    };
-    io::stderr().is_terminal()
-        && !is("NO_COLOR", |value| !value.is_empty())
-        && !is("CLICOLOR", |value| value == "0")
-        && is("TERM", |value| value != "dumb")
 }

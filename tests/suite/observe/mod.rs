@@ -1,6 +1,7 @@
 //! The HTTP endpoint at which the daemon is observed.
 
 mod browser;
+mod faults;
 mod health;
 mod http;
 mod live;
