@@ -45,6 +45,7 @@ pages! {
     access: "docs/operate/access.md";
     container: "docs/operate/container.md";
     fleet: "docs/operate/fleet.md";
+    faults: "docs/operate/faults.md";
     first_reflector: "docs/operate/first-reflector.md";
     hardening: "docs/operate/hardening.md";
     install: "docs/operate/install.md";

@@ -102,6 +102,18 @@ fn whoami_is_shown_direct_and_behind_a_proxy() {
 }
 
 #[test]
+fn a_flaky_network_and_a_bad_peer_are_shown_beside_a_good_one() {
+    let config = load_example("faults.toml");
+    assert!(config.daemon.allow_faults);
+    let of = |listener: &Listener| listener.faults.as_ref().map(|plan| (plan.name.clone(), plan.seed));
+    let plans: Vec<_> =
+        config.listeners.iter().map(|listener| (listener.name.as_str(), of(listener))).collect();
+    let plan = |name: &str| Some((name.to_owned(), Some(42)));
+    assert_eq!(plans, [("flaky", plan("wifi")), ("bad", plan("bad-peer")), ("good", None)]);
+    assert!(config.faults[0].hits_datagrams() && config.faults[1].hits_streams());
+}
+
+#[test]
 fn the_small_services_are_on_their_ports() {
     let config = load_example("small-services.toml");
     let of_tcp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Tcp);

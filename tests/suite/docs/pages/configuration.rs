@@ -131,7 +131,7 @@ const TABLES: [(&str, &str); 5] = [
     (
         "[[faults]]",
         "A named plan of what goes wrong on purpose, for the tests of clients. A listener calls it by its name in `faults`, if \
-         `allow-faults` in `[daemon]` allows that. Each fault is decided by the seed, the source and its running number alone.",
+         `allow-faults` in `[daemon]` allows that. Each fault is decided by the seed, the source and its running number alone. A tour is in docs/operate/faults.md.",
     ),
 ];
 

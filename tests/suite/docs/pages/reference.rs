@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 use echod::report::{
+    fault_kind::FaultKind,
     log_event::{FIELDS, LogEvent},
     refusal_reason::RefusalReason,
     stats::COUNTERS,
@@ -103,6 +104,19 @@ pub(super) fn counters_and_reasons() -> String {
     );
     for reason in RefusalReason::ALL {
         let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.line(), reason.help());
+    }
+    page.push_str(
+        "\n## Faults on purpose\n\nBehind the reasons stands each kind of [fault on purpose](../operate/faults.md) that has happened, \
+         with its own count, as `fault-drop 12`. The counters of `/metrics` and `/status` have the kinds without `fault-`.\n\n\
+         | counter | what has happened | on |\n|---|---|---|\n",
+    );
+    for kind in FaultKind::ALL {
+        let on = match (kind.can_happen(false), kind.can_happen(true)) {
+            (true, true) => "both",
+            (true, false) => "datagrams",
+            _ => "streams",
+        };
+        let _ = writeln!(page, "| `{}` | {} | {on} |", kind.counter(), kind.about());
     }
     page
 }
