@@ -86,11 +86,11 @@ _echod() {
                     return 0
                     ;;
                 --listen)
-                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 -l)
-                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --service)
@@ -98,7 +98,7 @@ _echod() {
                     return 0
                     ;;
                 --probe)
-                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --log-level)
@@ -117,7 +117,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__bench)
-            opts="-d -s -W -4 -6 -o -q -h --duration --rate --connections --window --search --idle --warm-up --rounds --size --timeout --spin --remote --compare --plot --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-datagram:"
+            opts="-d -s -W -4 -6 -o -q -h --duration --rate --connections --window --search --idle --warm-up --rounds --size --timeout --spin --remote --compare --plot --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -246,11 +246,11 @@ _echod() {
                     return 0
                     ;;
                 --listen)
-                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 -l)
-                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-datagram:" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
                     return 0
                     ;;
                 --listener)
@@ -429,7 +429,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__ping)
-            opts="-c -i -s -W -w -4 -6 -o -q -h --count --interval --size --timeout --deadline --flows --connect --report-every --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-datagram:"
+            opts="-c -i -s -W -w -4 -6 -o -q -h --count --interval --size --timeout --deadline --flows --connect --report-every --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -531,7 +531,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__selftest)
-            opts="-W -h --timeout --service --help tcp:// udp:// unix: unix-datagram:"
+            opts="-W -h --timeout --service --help tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

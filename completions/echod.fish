@@ -28,6 +28,7 @@ complete -c echod -n "__fish_echod_needs_command" -s c -l config -d 'Read the li
 complete -c echod -n "__fish_echod_needs_command" -s l -l listen -d 'Serve a listener written as a URL, beside those of the file; may be repeated' -r -f -a "tcp://\t''
 udp://\t''
 unix:\t''
+unix-seqpacket:\t''
 unix-datagram:\t''"
 complete -c echod -n "__fish_echod_needs_command" -l service -d 'Service for that client; without it, echo' -r -f -a "echo\t''
 upper\t''
@@ -40,6 +41,7 @@ whoami\t''"
 complete -c echod -n "__fish_echod_needs_command" -l probe -d 'Send a message to a listener, and exit: with 0 if it has come back within 2 seconds, else with 69' -r -f -a "tcp://\t''
 udp://\t''
 unix:\t''
+unix-seqpacket:\t''
 unix-datagram:\t''"
 complete -c echod -n "__fish_echod_needs_command" -l log-level -d 'Log up to this level, whatever the file and ECHOD_LOG say' -r -f -a "off\t''
 error\t''
@@ -70,6 +72,7 @@ complete -c echod -n "__fish_echod_using_subcommand explain" -s c -l config -d '
 complete -c echod -n "__fish_echod_using_subcommand explain" -s l -l listen -d 'A listener written as a URL, beside those of the file; may be repeated' -r -f -a "tcp://\t''
 udp://\t''
 unix:\t''
+unix-seqpacket:\t''
 unix-datagram:\t''"
 complete -c echod -n "__fish_echod_using_subcommand explain" -l listener -d 'The listener, by its name' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l from -d 'The client: an address, with or without a port; for a unix socket a user of this machine' -r
@@ -177,6 +180,6 @@ complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_su
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "top" -d 'Show the listeners of a running daemon and their connections, with rates, and renew that every second'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
 complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-datagram:"
-complete -c echod -n "__fish_echod_using_subcommand bench" -f -a "tcp:// udp:// unix: unix-datagram:"
-complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-datagram:"
+complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
+complete -c echod -n "__fish_echod_using_subcommand bench" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
+complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"

@@ -1,4 +1,4 @@
-//! An echo daemon for tcp, udp, unix and unix-datagram sockets, in fifteen rooms.
+//! An echo daemon for tcp, udp, unix, unix-seqpacket and unix-datagram sockets, in fifteen rooms.
 //!
 //! ```text
 //! connection: socket -> modes -> serve -> access -> stream          <-> service -> report

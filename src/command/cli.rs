@@ -37,7 +37,7 @@ pub struct Cli {
 
     /// Serve a listener written as a URL, beside those of the file; may be repeated
     ///
-    /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH and unix-datagram:@NAME.
+    /// Forms are tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix-seqpacket:PATH and unix-datagram:PATH, or @NAME in the place of PATH.
     /// Every key of a listener may follow as a parameter: ?mode=forking&service=upper&allow=192.0.2.0/24,::1.
     #[arg(short, long, value_name = "URL", help_heading = "What to serve")]
     pub listen: Vec<String>,

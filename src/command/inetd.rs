@@ -28,18 +28,14 @@ use crate::{
         listener::{Listener, SocketOwner},
         options,
     },
-    stream::connection::SCRATCH,
-    sys::{
-        interrupt,
-        shared::{Mapping, Shared},
-    },
+    sys::{interrupt, shared::Shared},
 };
 
 /// Serves the client on standard input to the end.
 pub fn serve(cli: &Cli) -> Result<(), Failure> {
     let (socket, far_end) = socket().map_err(unusable)?;
     let (domain, kind) = (socket.domain().map_err(unusable)?, socket.r#type().map_err(unusable)?);
-    let stream = kind == Type::STREAM;
+    let stream = kind != Type::DGRAM;
     if stream && socket.is_listener().map_err(unusable)? {
         return Err(unusable(io::Error::other(
             "it listens; start echod with `--config` or `--listen` for that",
@@ -49,6 +45,7 @@ pub fn serve(cli: &Cli) -> Result<(), Failure> {
         (Domain::IPV4 | Domain::IPV6, Type::STREAM) => "tcp://127.0.0.1:0",
         (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => "udp://127.0.0.1:0",
         (Domain::UNIX, Type::STREAM) => "unix:@inetd",
+        (Domain::UNIX, Type::SEQPACKET) => "unix-seqpacket:@inetd",
         (Domain::UNIX, Type::DGRAM) => "unix-datagram:@inetd",
         _ => return Err(unusable(io::Error::other("a socket of a kind that echod does not serve"))),
     };
@@ -107,8 +104,8 @@ fn connection(context: &ListenerContext, socket: Socket) -> Result<(), Failure> 
     };
     // The process that accepted it may have made it non-blocking.
     socket.set_nonblocking(false).map_err(unusable)?;
-    options::when_accepted(&socket);
-    let mut scratch = Mapping::new(SCRATCH).map_err(internal)?;
+    options::when_accepted(&socket, context.settings.protocol);
+    let mut scratch = context.scratch().map_err(internal)?;
     let Some(permit) = context.slots.try_acquire() else { return Ok(()) };
     // It has no configuration file, so no plan of faults.
     let (peer, faults) = (Peer::from(&address), None);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::unistd::geteuid;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket};
 
 use crate::{
     config::{self, Address, Environment, Protocol},
@@ -142,8 +142,8 @@ impl NoEcho {
 fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<(Answer, Duration), NoEcho> {
     let begun = Instant::now();
     let address = place.socket_address()?;
-    let kind = if protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-    let mut socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
+    let domain = Domain::from(i32::from(address.family()));
+    let mut socket = Socket::new(domain, protocol.socket_type(), None)?;
     if protocol == Protocol::UnixDatagram {
         // To be answered it needs an address: binding to an empty one autobinds ("Autobind feature" in unix(7)).
         socket.bind(&SockAddr::unix("")?)?;
@@ -154,7 +154,7 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
             let local = socket.local_addr().ok().and_then(|local| local.as_socket());
             local.map(|local| local.ip().to_canonical().to_string())
         }
-        Protocol::Unix => Some(geteuid().to_string()),
+        Protocol::Unix | Protocol::UnixSeqpacket => Some(geteuid().to_string()),
         // Every client that can send is answered.
         Protocol::UnixDatagram => None,
     };

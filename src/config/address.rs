@@ -40,7 +40,7 @@ impl Address {
     pub(super) fn parse(text: &str, protocol: Protocol) -> Result<Self, Diagnostic> {
         match protocol {
             Protocol::Tcp | Protocol::Udp => inet::read(text),
-            Protocol::Unix | Protocol::UnixDatagram => local(text),
+            Protocol::Unix | Protocol::UnixSeqpacket | Protocol::UnixDatagram => local(text),
         }
     }
 
@@ -91,7 +91,10 @@ fn local(text: &str) -> Result<Address, Diagnostic> {
         Some("") => diagnostic("is an empty abstract name", "write a name after the `@`"),
         Some(name) => Ok(Address::Abstract(name.to_owned())),
         None if text.is_empty() => diagnostic("is no path", "write a path, or `@` and a name"),
-        None if ["unix:", "unix-datagram:", "file:"].iter().any(|start| text.starts_with(start)) => {
+        None if ["unix:", "unix-seqpacket:", "unix-datagram:", "file:"]
+            .iter()
+            .any(|start| text.starts_with(start)) =>
+        {
             let path = text.split_once(':').map_or("", |(_, path)| path.trim_start_matches("//"));
             diagnostic("begins with a protocol", &format!("write the path alone, `{path}`"))
         }

@@ -61,8 +61,8 @@ impl Profile {
         match (self.mode.unwrap_or(Mode::Epoll), self.protocol.unwrap_or(Protocol::Tcp)) {
             (Mode::Iterative, _) => Workers::Count(1),
             (mode, _) if mode.is_event_loop() => Workers::Count(1),
-            (_, Protocol::Tcp | Protocol::Unix) => Workers::PerRequest,
-            (_, Protocol::Udp | Protocol::UnixDatagram) => Workers::Auto,
+            (_, protocol) if protocol.is_stream() => Workers::PerRequest,
+            _ => Workers::Auto,
         }
     }
 }

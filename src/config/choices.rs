@@ -1,8 +1,9 @@
 //! The choices of a listener, as plain words.
 
 use serde::{Deserialize, Serialize};
+use socket2::Type;
 
-/// The kind of socket: the four server classes of Python's `socketserver`.
+/// The kind of socket: the four server classes of Python's `socketserver`, and SOCK_SEQPACKET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -12,6 +13,8 @@ pub enum Protocol {
     Udp,
     /// A stream between processes of one machine, unix(7).
     Unix,
+    /// Connections that keep records apart, between processes of one machine (SOCK_SEQPACKET, unix(7)).
+    UnixSeqpacket,
     /// Datagrams between processes of one machine, unix(7).
     UnixDatagram,
 }
@@ -42,9 +45,27 @@ impl Protocol {
         matches!(self, Protocol::Tcp | Protocol::Udp)
     }
 
-    /// Whether it carries streams of bytes, and not datagrams.
+    /// Each protocol.
+    pub const ALL: [Protocol; 5] =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixSeqpacket, Protocol::UnixDatagram];
+
+    /// Whether it has connections, and not datagrams.
     pub fn is_stream(self) -> bool {
-        matches!(self, Protocol::Tcp | Protocol::Unix)
+        matches!(self, Protocol::Tcp | Protocol::Unix | Protocol::UnixSeqpacket)
+    }
+
+    /// Whether its sockets are those of unix(7).
+    pub fn is_unix(self) -> bool {
+        matches!(self, Protocol::Unix | Protocol::UnixSeqpacket | Protocol::UnixDatagram)
+    }
+
+    /// The kind of its sockets.
+    pub fn socket_type(self) -> Type {
+        match self {
+            Protocol::Tcp | Protocol::Unix => Type::STREAM,
+            Protocol::UnixSeqpacket => Type::SEQPACKET,
+            Protocol::Udp | Protocol::UnixDatagram => Type::DGRAM,
+        }
     }
 }
 

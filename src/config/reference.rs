@@ -55,7 +55,7 @@ fn info(table: &'static str, key: &'static dyn AnyKey) -> KeyInfo {
         default: key.default_for(&Profile::default()).map(|value| value.to_string()),
         default_words: default_words(key),
         needs: (!needs.is_empty()).then(|| needs.join("; ")),
-        protocols: PROTOCOLS
+        protocols: Protocol::ALL
             .iter()
             .zip(words::all::<Protocol>())
             .filter(|(p, _)| fits(p))
@@ -70,8 +70,6 @@ fn info(table: &'static str, key: &'static dyn AnyKey) -> KeyInfo {
         has_default: key.misfit(&Profile { is_defaults: true, ..Profile::default() }).is_none(),
     }
 }
-
-const PROTOCOLS: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram];
 
 /// The default, and where it is another one: found by asking for every mode and kind of socket.
 fn default_words(key: &dyn AnyKey) -> String {
@@ -121,7 +119,7 @@ pub fn schema() -> serde_json::Value {
         |key: &dyn AnyKey| key.misfit(&Profile { is_defaults: true, ..Profile::default() }).is_none();
     let mut listener = table(properties("[[listener]]", &|_| true));
     listener["required"] = json!(["address"]);
-    listener["allOf"] = PROTOCOLS.iter().map(|protocol| without_misfits(*protocol, &all)).collect();
+    listener["allOf"] = Protocol::ALL.iter().map(|protocol| without_misfits(*protocol, &all)).collect();
     let mut faults = table(properties("[[faults]]", &|_| true));
     faults["required"] = json!(["name"]);
     let mut log = table(properties("[log]", &|_| true));

@@ -58,7 +58,7 @@ impl Protocol {
     pub fn url(self, address: &Address) -> String {
         match self {
             Self::Tcp | Self::Udp => format!("{self}://{address}"),
-            Self::Unix | Self::UnixDatagram => {
+            Self::Unix | Self::UnixSeqpacket | Self::UnixDatagram => {
                 let place = address.to_string().replace('%', "%25").replace('?', "%3F");
                 // Two slashes are taken for the beginning of a place, not for a part of it.
                 let begin = if place.starts_with("//") { "//" } else { "" };
@@ -71,7 +71,7 @@ impl Protocol {
 impl Listener {
     fn limits(&self) -> String {
         let unit = match (self.protocol, self.workers) {
-            (Protocol::Tcp | Protocol::Unix, _) => Some("connections"),
+            (protocol, _) if protocol.is_stream() => Some("connections"),
             (_, Workers::PerRequest) => Some("datagrams"),
             _ => None,
         };

@@ -3,7 +3,7 @@
 use super::{diagnostic::Diagnostic, quoted, synonyms, words};
 use crate::config::address::inet;
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// The place of the colon behind the protocol. An unknown protocol is left to the reader of the key.
 pub(super) fn end(url: &str) -> Result<usize, Diagnostic> {

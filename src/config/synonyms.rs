@@ -76,6 +76,7 @@ pub(super) fn value(what: &str, word: &str) -> Option<&'static str> {
         ) => "tcp",
         ("protocol", "dgram" | "datagram" | "udp4" | "udp6" | "quic" | "dtls") => "udp",
         ("protocol", "local" | "uds" | "unix-stream" | "file" | "socket" | "ipc") => "unix",
+        ("protocol", "seqpacket" | "unix-seq" | "unixpacket" | "unix-packet") => "unix-seqpacket",
         ("protocol", "unixgram" | "unix-dgram" | "unixdatagram") => "unix-datagram",
         ("mode", "sync" | "blocking" | "single" | "sequential" | "serial" | "one") => "iterative",
         ("mode", "thread-per-connection" | "multithreaded" | "thread-pool" | "pool") => "threading",

@@ -220,6 +220,7 @@ mod tests {
         assert_eq!(rows("unix:%t/a%3Fb"), plain("unix", "%t/a?b"));
         assert_eq!(rows("unix:///run/x"), plain("unix", "/run/x"));
         assert_eq!(rows("unix-datagram:@name"), plain("unix-datagram", "@name"));
+        assert_eq!(rows("unix-seqpacket:/run/x"), plain("unix-seqpacket", "/run/x"));
         assert_eq!(
             rows(
                 "tcp://h:7?workers=4&v6-only=true&name=12&quote=a%0A&allow=::1,10.0.0.0%2F8&allow=::2&deny="

@@ -17,10 +17,10 @@ use crate::{
         listener_set::LingerList,
     },
     socket::listener::Listener,
-    stream::connection::{LINGER, ReadMode, SCRATCH, Step},
+    stream::connection::{LINGER, ReadMode, Step},
     sys::{
         mmsg::Batch,
-        poller::{Interest, Poller, Readiness},
+        poller::{Interest, Poller, Readiness, Records},
         shared::Mapping,
         worker_state::WorkerState,
     },
@@ -73,6 +73,18 @@ pub(super) fn serve<P: Poller>(
 
 /// As [`serve`], and lingers on clients that another worker has refused and that have not read the reason yet.
 pub(super) fn serve_on<P: Poller>(
+    context: &ListenerContext,
+    sockets: &mut Vec<Listener>,
+    refused: LingerList,
+    poller: P,
+) -> io::Result<()> {
+    match context.settings.protocol {
+        Protocol::UnixSeqpacket => run(context, sockets, refused, Records(poller)),
+        _ => run(context, sockets, refused, poller),
+    }
+}
+
+fn run<P: Poller>(
     context: &ListenerContext,
     sockets: &mut Vec<Listener>,
     refused: LingerList,
@@ -172,7 +184,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             listeners,
             connections: Slab::new(),
             events: Vec::new(),
-            scratch: Mapping::new(SCRATCH)?,
+            scratch: context.scratch()?,
             batch,
             ready_list: VecDeque::new(),
             lingering: VecDeque::new(),
@@ -275,8 +287,8 @@ impl<'a, P: Poller> EventLoop<'a, P> {
             (entry.connection.totals(), entry.connection.awaits_proxy_header());
         let wait = entry.step(&mut self.poller, &mut self.scratch, self.context, mode);
         let connection = &entry.connection;
-        // The totals exclude the bytes of a PROXY header.
-        if awaiting_proxy_header || connection.totals() != before {
+        // The totals exclude the bytes of a PROXY header, and an empty record has none.
+        if P::RECORDS || awaiting_proxy_header || connection.totals() != before {
             self.limits.transferred(key);
         }
         if awaiting_proxy_header && !connection.awaits_proxy_header() {

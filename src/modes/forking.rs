@@ -32,8 +32,7 @@ use crate::{
         listener_set::LingerList,
     },
     socket::listener::Listener,
-    stream::connection::SCRATCH,
-    sys::shared::{Mapping, SharedArray},
+    sys::shared::SharedArray,
 };
 
 pub(super) mod child_report;
@@ -49,7 +48,7 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(1);
 /// Accepts a connection, gives it to a child process of its own, accepts the next (`ForkingMixIn`).
 pub(super) fn stream(context: &ListenerContext, sockets: Vec<Listener>) -> io::Result<()> {
     let mut children = ForkPerRequest::new(context, &sockets)?;
-    let mut scratch = Mapping::new(SCRATCH)?;
+    let mut scratch = context.scratch()?;
     if !context.startup.meet() {
         return Ok(());
     }

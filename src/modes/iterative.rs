@@ -6,13 +6,11 @@ use std::io;
 use crate::{
     serve::{acceptor::Acceptor, context::ListenerContext, datagram},
     socket::listener::Listener,
-    stream::connection::SCRATCH,
-    sys::shared::Mapping,
 };
 
 /// Accepts a connection, serves it in this thread, accepts the next. Other clients wait in the backlog meanwhile.
 pub(super) fn stream(context: &ListenerContext, sockets: &[Listener]) -> io::Result<()> {
-    let mut scratch = Mapping::new(SCRATCH)?;
+    let mut scratch = context.scratch()?;
     if !context.startup.meet() {
         return Ok(());
     }

@@ -16,21 +16,16 @@ use crate::{
         listener_set::LingerList,
     },
     socket::listener::Listener,
-    stream::connection::SCRATCH,
-    sys::{mmsg::Batch, shared::Mapping},
+    sys::mmsg::Batch,
 };
 
 pub(super) mod pool;
 
 /// Accepts a connection, gives it to a thread of its own, accepts the next (`ThreadingMixIn`).
 pub(super) fn stream(context: &Arc<ListenerContext>, sockets: &mut Vec<Listener>) -> io::Result<()> {
-    let threads = Threads::new(
-        context,
-        || Mapping::new(SCRATCH),
-        |context, accepted, scratch| {
-            context.serve(accepted, scratch);
-        },
-    );
+    let threads = Threads::new(context, ListenerContext::scratch, |context, accepted, scratch| {
+        context.serve(accepted, scratch);
+    });
     if !context.startup.meet() {
         return Ok(());
     }
@@ -55,7 +50,7 @@ pub(super) fn datagrams(context: &Arc<ListenerContext>, sockets: &Arc<Vec<Listen
     }
     let threads = Threads::new(
         context,
-        || Ok(()),
+        |_| Ok(()),
         |context, mut job: Job, ()| {
             datagram::answer(context, &job.sockets[job.socket], &mut job.batch);
             lock(&job.unused).push(job.batch);

@@ -139,15 +139,25 @@ fn of_tcp(listener: &str, found: &InetConnection) -> ListedConnection {
 
 fn unix(listeners: &[ListenerView], add: &mut impl FnMut(ListedConnection)) -> io::Result<()> {
     // An accepted socket has the name of its listener.
-    let served: HashMap<Vec<u8>, &str> = urls(listeners, "unix")
-        .filter_map(|(url, listener)| Some((name_of(url.strip_prefix("unix:")?), listener)))
-        .collect();
-    if served.is_empty() {
+    let of_kind = |scheme: &'static str| {
+        urls(listeners, scheme)
+            .filter_map(move |(url, listener)| {
+                Some((name_of(url.strip_prefix(scheme)?.strip_prefix(':')?), listener))
+            })
+            .collect()
+    };
+    // Abstract names of sockets of different kinds may be the same.
+    let [streams, records]: [HashMap<Vec<u8>, &str>; 2] = ["unix", "unix-seqpacket"].map(of_kind);
+    if streams.is_empty() && records.is_empty() {
         return Ok(());
     }
+    let served = |found: &UnixConnection| {
+        let served = if found.keeps_records { &records } else { &streams };
+        found.name.as_ref().and_then(|name| served.get(name).copied())
+    };
     let (mut accepted, mut others) = (Vec::new(), HashMap::new());
-    unix_diag::connections(|found| match found.name.as_ref().and_then(|name| served.get(name)) {
-        Some(listener) => accepted.push((*listener, found)),
+    unix_diag::connections(|found| match served(&found) {
+        Some(listener) => accepted.push((listener, found)),
         None => _ = others.insert(found.inode, found),
     })?;
     for (listener, found) in accepted {

@@ -83,8 +83,7 @@ pub struct ListenerView {
 impl ListenerView {
     /// Its protocol; `None` if a newer daemon has one that is not known here.
     pub fn known_protocol(&self) -> Option<Protocol> {
-        let all = [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram];
-        all.into_iter().find(|protocol| protocol.to_string() == self.protocol)
+        Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == self.protocol)
     }
 
     /// Whether it misbehaves on purpose, or did so before a reload.

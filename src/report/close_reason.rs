@@ -57,6 +57,8 @@ reasons! {
     MaxLifetime = "max-lifetime";
     /// The peer sent `max-bytes`, and they were answered.
     MaxBytes = "max-bytes";
+    /// The peer sent a record that is longer than any that is answered.
+    LongRecord = "record-too-long";
     /// Refused after accept: the PROXY header is invalid, the client that it names is refused, or the socket cannot be polled.
     Refused(RefusalReason) = "refused";
     /// The peer reset the connection.
@@ -121,6 +123,7 @@ impl fmt::Display for CloseReason {
             CloseReason::IdleTimeout => f.write_str("idle-timeout"),
             CloseReason::MaxLifetime => f.write_str("max-lifetime"),
             CloseReason::MaxBytes => f.write_str("max-bytes"),
+            CloseReason::LongRecord => f.write_str("record of more than 65,536 bytes"),
             CloseReason::Refused(reason) => f.write_str(reason.line()),
             CloseReason::PeerReset => f.write_str("peer reset the connection"),
             CloseReason::Io(errno) => write!(f, "{}", io::Error::from_raw_os_error(errno)),
@@ -145,7 +148,7 @@ mod tests {
             assert!(!words.contains(&kind.word()), "{} twice", kind.word());
             words.push(kind.word());
         }
-        assert_eq!(words.len(), 15);
+        assert_eq!(words.len(), 16);
     }
 
     #[test]

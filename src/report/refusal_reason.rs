@@ -52,24 +52,24 @@ reasons! {
     NotAllowed [Tcp Udp Unix] = "not-allowed", "its address is not in `allow`",
         "add it to `allow` to let it in";
     /// Its user is in neither `allow-users` nor `allow-groups`.
-    User [Unix] = "user", "its user is neither in `allow-users` nor in `allow-groups`",
+    User [Unix UnixSeqpacket] = "user", "its user is neither in `allow-users` nor in `allow-groups`",
         "add it to one of them to let it in";
     // By number.
     /// `max-connections` are open, and clients are not queued (`when-full`).
-    Full [Tcp Unix] = "full", "`max-connections` are open",
+    Full [Tcp Unix UnixSeqpacket] = "full", "`max-connections` are open",
         "raise `max-connections`, or let clients wait by `when-full`";
     /// Its source has `max-connections-per-source` open.
-    SourceFull [Tcp Unix] = "source-full", "its source has `max-connections-per-source` open",
+    SourceFull [Tcp Unix UnixSeqpacket] = "source-full", "its source has `max-connections-per-source` open",
         "raise `max-connections-per-source`";
     // By rate.
     /// The listener is over its `connection-rate`.
-    ConnectionRate [Tcp Unix] = "connection-rate", "more came than `connection-rate` lets in",
+    ConnectionRate [Tcp Unix UnixSeqpacket] = "connection-rate", "more came than `connection-rate` lets in",
         "raise `connection-rate`";
     /// Its source is over its `rate-per-source`.
-    Rate [Tcp Udp Unix] = "rate", "its source came over `rate-per-source`",
+    Rate [Tcp Udp Unix UnixSeqpacket] = "rate", "its source came over `rate-per-source`",
         "raise `rate-per-source`";
     /// Its source exceeded its rate within the last `cool-down`.
-    CoolDown [Tcp Udp Unix] = "cool-down", "its source was refused a short while ago and has to cool down",
+    CoolDown [Tcp Udp Unix UnixSeqpacket] = "cool-down", "its source was refused a short while ago and has to cool down",
         "raise `rate-per-source`, or shorten `cool-down`";
     // By PROXY header.
     /// It sent no PROXY header, or an invalid one.
@@ -83,7 +83,7 @@ reasons! {
         "add it to `trusted-proxies` if it is a proxy";
     // By descriptor.
     /// `select` cannot watch a descriptor with such a high number.
-    Unwatchable [Tcp Unix] = "unwatchable", "`select` cannot watch a descriptor of so high a number",
+    Unwatchable [Tcp Unix UnixSeqpacket] = "unwatchable", "`select` cannot watch a descriptor of so high a number",
         "lower `max-connections`, or use mode epoll";
     // Datagrams.
     /// Its source cannot be answered: a unix socket without a name, or port 0.

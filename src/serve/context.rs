@@ -19,7 +19,7 @@ use crate::{
         slots::{ConnectionSlots, Permit, PoolProcess},
         sources::SourceSlot,
     },
-    config::{self, Workers},
+    config::{self, Protocol, Workers},
     faults::{self, Faults, stream::ConnectionFaults},
     report::{close_reason::CloseReason, stats::Stats},
     serve::datagram,
@@ -27,11 +27,11 @@ use crate::{
     socket::address::Peer,
     stream::{
         blocking::{self, ConnectionSummary},
-        connection::{Connection, ConnectionContext},
+        connection::{Connection, ConnectionContext, LONGEST_RECORD, SCRATCH},
     },
     sys::{
         interrupt::BlockingThreads,
-        shared::{Shared, SharedArray},
+        shared::{Mapping, Shared, SharedArray},
         worker_state::{WorkerSet, WorkerState},
     },
 };
@@ -157,6 +157,14 @@ impl ListenerContext {
         ConnectionContext { settings: &self.settings, stats: &self.stats, cut: &self.cut, drain: self.drain }
     }
 
+    /// A buffer for connections, one for each worker.
+    pub fn scratch(&self) -> io::Result<Mapping> {
+        Mapping::new(match self.settings.protocol {
+            Protocol::UnixSeqpacket => LONGEST_RECORD,
+            _ => SCRATCH,
+        })
+    }
+
     /// Serves one connection in this thread until it closes. A panic of the service costs this connection only.
     pub fn serve(&self, accepted: Accepted, scratch: &mut [u8]) {
         let Accepted { socket, peer, mut permit, opened, faults } = accepted;
@@ -184,30 +192,37 @@ impl ListenerContext {
             self.admit_proxied(connection).map(|slot| slot.into_iter().for_each(&mut hold))
         };
         let serve = || {
-            let context = self.context();
-            match faults {
-                None => {
-                    blocking::serve(
-                        connection,
-                        socket,
-                        scratch,
-                        &context,
-                        opened,
-                        admit_proxied,
-                        &mut summary,
-                    );
-                }
-                Some(faults) => {
-                    faults::blocking::serve(
-                        connection,
-                        (socket, scratch),
-                        &context,
-                        faults,
-                        opened,
-                        admit_proxied,
-                        &mut summary,
-                    );
-                }
+            let (context, summary) = (self.context(), &mut summary);
+            if let Some(faults) = faults {
+                return faults::blocking::serve(
+                    connection,
+                    (socket, scratch),
+                    &context,
+                    faults,
+                    opened,
+                    admit_proxied,
+                    summary,
+                );
+            }
+            match self.settings.protocol {
+                Protocol::UnixSeqpacket => blocking::serve::<true>(
+                    connection,
+                    socket,
+                    scratch,
+                    &context,
+                    opened,
+                    admit_proxied,
+                    summary,
+                ),
+                _ => blocking::serve::<false>(
+                    connection,
+                    socket,
+                    scratch,
+                    &context,
+                    opened,
+                    admit_proxied,
+                    summary,
+                ),
             }
         };
         // Buffer and summary hold plain numbers, valid in whatever state the panic left them.

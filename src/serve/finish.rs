@@ -6,7 +6,6 @@ use log::{Level, debug, log, log_enabled};
 use socket2::Socket;
 
 use crate::{
-    config::Protocol,
     report::{
         close_reason::CloseReason,
         decimal::{Decimal, HumanDuration},
@@ -63,7 +62,7 @@ impl ListenerContext {
 
     /// The process at the other end of a unix socket, if lines of this level are logged.
     pub(super) fn process_at(&self, socket: &Socket, level: Level) -> Option<PeerProcess> {
-        let is_logged = self.settings.protocol == Protocol::Unix && level <= log::max_level();
+        let is_logged = self.settings.protocol.is_unix() && level <= log::max_level();
         is_logged.then(|| peer_process(socket).ok()).flatten()
     }
 

@@ -3,18 +3,17 @@
 
 use std::{
     collections::VecDeque,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::socket::{MsgFlags, recv},
 };
 use socket2::Socket;
 
-use crate::stream::connection::LINGER;
+use crate::{stream::connection::LINGER, sys::record};
 
 /// Clients that may linger at once, for each worker that accepts. Further ones are closed at once.
 pub const MOST: usize = 64;
@@ -108,12 +107,12 @@ impl LingerList {
 impl Refused {
     /// Discards what has arrived; false if the client has closed or sent too much.
     fn goes_on(&mut self) -> bool {
-        let mut discarded = [0; 4096];
         loop {
-            match recv(self.socket.as_raw_fd(), &mut discarded, MsgFlags::MSG_DONTWAIT) {
-                Ok(n) if n > 0 && n < self.left => self.left -= n,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return true,
+            match record::discard(&self.socket) {
+                // An empty record counts as well.
+                Ok(Some(n)) if n < self.left => self.left -= n.max(1),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return true,
                 _ => return false,
             }
         }

@@ -3,10 +3,8 @@
 use std::{net::Shutdown, os::fd::AsRawFd};
 
 use log::{Level, debug, warn};
-use nix::{
-    errno::Errno,
-    sys::socket::{MsgFlags, recv, send},
-};
+use nix::sys::socket::{MsgFlags, send};
+use rustix::io::Errno;
 use socket2::Socket;
 
 use crate::{
@@ -14,7 +12,7 @@ use crate::{
     report::{log_event::LogEvent, refusal_reason::RefusalReason},
     serve::context::ListenerContext,
     socket::address::Peer,
-    sys::{clock, credentials::peer_user},
+    sys::{clock, credentials::peer_user, record},
 };
 
 impl ListenerContext {
@@ -65,11 +63,10 @@ impl ListenerContext {
             lingers = send(socket.as_raw_fd(), message.as_bytes(), flags).is_ok();
         }
         let _ = socket.shutdown(Shutdown::Write);
-        let mut discarded = [0; 4096];
         for _ in 0..16 {
-            match recv(socket.as_raw_fd(), &mut discarded, flags) {
-                Ok(1..) => {}
-                Err(Errno::EAGAIN) => return lingers,
+            match record::discard(socket) {
+                Ok(Some(_)) => {}
+                Err(Errno::AGAIN) => return lingers,
                 _ => return false,
             }
         }

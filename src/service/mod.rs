@@ -72,7 +72,7 @@ pub trait Session: Send {
 pub enum SessionEvent {
     /// The connection was accepted; nothing has arrived yet.
     Opened,
-    /// `buffer[..n]` has arrived, n > 0.
+    /// `buffer[..n]` has arrived, n > 0 unless it is an empty record.
     Received(usize),
     /// The kernel has accepted all that [`Next::Send`] asked to send. Most sessions then return [`Next::Listen`]. A streaming
     /// session (chargen) returns [`Next::Send`] again; the caller reads and discards its input.
@@ -84,7 +84,7 @@ pub enum SessionEvent {
 pub enum Next {
     /// Wait for input.
     Listen,
-    /// Send `buffer[..n]`, n > 0.
+    /// Send `buffer[..n]`, n > 0 unless it is an empty record.
     Send(usize),
     /// Send `buffer[..n]`, then close the connection gracefully.
     SendThenClose(usize),

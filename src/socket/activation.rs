@@ -109,6 +109,7 @@ fn kind(socket: &Socket) -> Result<(Protocol, Peer), String> {
         (Domain::IPV4 | Domain::IPV6, Type::STREAM) => Protocol::Tcp,
         (Domain::IPV4 | Domain::IPV6, Type::DGRAM) => Protocol::Udp,
         (Domain::UNIX, Type::STREAM) => Protocol::Unix,
+        (Domain::UNIX, Type::SEQPACKET) => Protocol::UnixSeqpacket,
         (Domain::UNIX, Type::DGRAM) => Protocol::UnixDatagram,
         _ => return Err("it is a socket of a kind that echod does not serve".to_owned()),
     };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket};
 
 use crate::{
     config::{self, Note},
@@ -208,8 +208,8 @@ impl Listener {
 
     fn bind_one(settings: &config::Listener, place: &Peer, ours: Option<FileId>) -> io::Result<Listener> {
         let address = place.socket_address()?;
-        let kind = if settings.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-        let socket = options::new_socket(Domain::from(i32::from(address.family())), kind, settings)?;
+        let domain = Domain::from(i32::from(address.family()));
+        let socket = options::new_socket(domain, settings.protocol.socket_type(), settings)?;
         options::before_bind(&socket, settings, place)?;
         let file = match place {
             Peer::Path(path) => Some(SocketFile::bind(&socket, &address, path, settings, ours)?),

@@ -202,7 +202,7 @@ impl Listener {
     fn accepted(&self, accepted: io::Result<(Socket, SockAddr)>) -> Result<(Socket, Peer), AcceptError> {
         let (socket, peer) = accepted.map_err(accept_error)?;
         if self.protocol == Protocol::Unix || self.owner == SocketOwner::Activated || self.is_mptcp {
-            options::when_accepted(&socket);
+            options::when_accepted(&socket, self.protocol);
         }
         Ok((socket, Peer::from(&peer)))
     }
@@ -215,7 +215,7 @@ impl Listener {
         }
         // It fails only if this was done before.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
-        if self.protocol == Protocol::Unix {
+        if self.protocol.is_unix() && self.protocol.is_stream() {
             // At a TCP socket the kernel resets the clients in the backlog; here they would wait until the last copy of
             // it is closed. No client can connect any more, and accept(2) does not block (unix(7)).
             while matches!(self.accept(), Ok(_) | Err(AcceptError::Retry)) {}

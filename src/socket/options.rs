@@ -13,7 +13,7 @@ use crate::{
     socket::address::Peer,
     sys::{
         buffer_lock::Chosen,
-        error_queue,
+        error_queue, record,
         request_notes::{self, NotedFamily},
         send_buffer,
         socket_filter::{self, Instruction},
@@ -62,6 +62,9 @@ pub fn renew(socket: &Socket, settings: &config::Listener, place: &Peer, usual: 
         }
     }
     note_requests(socket, settings, place);
+    if settings.protocol == Protocol::UnixSeqpacket {
+        record::mark(socket)?;
+    }
     let Peer::Inet(address) = place else { return Ok(()) };
     if settings.protocol == Protocol::Tcp {
         // MPTCP has no urgent data.
@@ -103,12 +106,14 @@ fn note_requests(socket: &Socket, settings: &config::Listener, place: &Peer) {
     }
 }
 
-/// Leaves urgent data inline (SO_OOBINLINE) on a connection that did not inherit the option: one of a unix socket never
-/// does, one of TCP does not if it was there before the option was set, and one of a client without MPTCP that a socket of
-/// MPTCP accepted.
-pub fn when_accepted(socket: &Socket) {
-    // Where this fails, the peer cannot send urgent data.
-    let _ = socket.set_out_of_band_inline(true);
+/// Sets the options of a connection that did not inherit them, because it was there before they were set. That of urgent data
+/// (SO_OOBINLINE) no stream of unix sockets inherits, nor one of a client without MPTCP that a socket of MPTCP accepted.
+pub fn when_accepted(socket: &Socket, protocol: Protocol) {
+    // Where this fails, the peer cannot send urgent data, or an empty record may count as the end of file.
+    match protocol {
+        Protocol::UnixSeqpacket => _ = record::mark(socket),
+        _ => _ = socket.set_out_of_band_inline(true),
+    }
 }
 
 /// Begins to listen, or changes the backlog.

@@ -55,12 +55,13 @@ impl ConnectionSummary {
     }
 }
 
-/// Serves `connection` until it closes. `admit_proxied` decides on the client that a PROXY header names. `summary` is
-/// updated at every step, so that the numbers are right even after a panic.
+/// Serves `connection` until it closes; `RECORDS` says whether its socket keeps records apart. `admit_proxied` decides on
+/// the client that a PROXY header names. `summary` is updated at every step, so that the numbers are right even after a
+/// panic.
 ///
 /// The socket blocks, so [`Connection::advance`] does all the waiting: in the steady state a message costs two system
 /// calls. Only an interrupt or the linger makes the socket non-blocking; from then on this loop waits, with poll(2).
-pub fn serve(
+pub fn serve<const RECORDS: bool>(
     mut connection: Connection,
     socket: &Socket,
     scratch: &mut [u8],
@@ -70,7 +71,7 @@ pub fn serve(
     summary: &mut ConnectionSummary,
 ) {
     summary.end = interrupt::with_fd_guard(socket.as_fd(), || {
-        let mut transport = DeadlineIo::new(socket, scratch, context.settings, opened);
+        let mut transport = DeadlineIo::<RECORDS>::new(socket, scratch, context.settings, opened);
         if connection.awaits_proxy_header() {
             transport.await_header(opened + context.settings.proxy_header_timeout);
         }

@@ -1,4 +1,4 @@
-//! The state machine of one stream connection, the same in every mode.
+//! The state machine of one connection, the same in every mode.
 //!
 //! It reaches its socket only through a [`Transport`]: a message is received into the transport's buffer, answered in
 //! place and sent from there. What a non-blocking socket does not take (EAGAIN) is copied, and until that is flushed
@@ -7,6 +7,7 @@
 use std::{
     io,
     net::SocketAddr,
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -21,9 +22,12 @@ use crate::{
 
 pub use context::{ConnectionContext, ReachedLimit, ReadMode};
 
-/// Bytes received at once, at most. Sending data while the CPU's nearest caches still hold it costs half as much: with
-/// a buffer of twice the size, a long transfer took more than twice the time.
+/// Bytes of a stream that are received at once, at most. Sending data while the CPU's nearest caches still hold it costs half as
+/// much: with a buffer of twice the size, a long transfer took more than twice the time.
 pub const SCRATCH: usize = 32_768;
+
+/// The longest record (SOCK_SEQPACKET), which is that of unix datagrams as well.
+pub const LONGEST_RECORD: usize = 65_536;
 
 /// How long a connection lingers after our half-close: a close(2) too early may reset it, and lose what was sent.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -184,9 +188,9 @@ impl Connection {
         (self.received, self.sent)
     }
 
-    fn go(
+    fn go<T: Transport>(
         &mut self,
-        transport: &mut impl Transport,
+        transport: &mut T,
         context: &ConnectionContext<'_>,
         mode: ReadMode,
     ) -> io::Result<Step> {
@@ -235,7 +239,13 @@ impl Connection {
                 Phase::Reading if !may_read => return Ok(Step::Readable),
                 Phase::Reading => match transport.receive()? {
                     None => return Ok(Step::Readable),
-                    Some(0) => return Ok(Step::Closed(self.end)),
+                    Some(0) if transport.is_end() => return Ok(Step::Closed(self.end)),
+                    // The answer could only be one to the part that is here.
+                    Some(n) if T::RECORDS && n > transport.buffer().len() => {
+                        context.stats.truncated.fetch_add(1, Relaxed);
+                        self.finish(CloseReason::LongRecord);
+                        continue;
+                    }
                     Some(n) => {
                         may_read = mode.goes_on(n, transport.buffer().len());
                         SessionEvent::Received(self.arrived(n, transport, context))
@@ -254,7 +264,7 @@ impl Connection {
                 }
                 Phase::Lingering => match transport.receive()? {
                     None => return Ok(Step::Readable),
-                    Some(0) => return Ok(Step::Closed(self.end)),
+                    Some(0) if transport.is_end() => return Ok(Step::Closed(self.end)),
                     Some(_) => continue,
                 },
             };
@@ -279,14 +289,14 @@ impl Connection {
         Ok(Step::Yield)
     }
 
-    /// Counts and logs `n` received bytes, or as many as `max-bytes` still allows; returns how many.
-    pub(super) fn arrived(
+    /// Counts and logs `n` received bytes, or as many as `max-bytes` still allows; returns how many. A record stays whole.
+    pub(super) fn arrived<T: Transport>(
         &mut self,
         n: usize,
-        transport: &mut impl Transport,
+        transport: &mut T,
         context: &ConnectionContext<'_>,
     ) -> usize {
-        let left = context.most_bytes().saturating_sub(self.received);
+        let left = if T::RECORDS { u64::MAX } else { context.most_bytes().saturating_sub(self.received) };
         let n = usize::try_from(left).map_or(n, |left| n.min(left));
         let bytes = &transport.buffer()[..n];
         self.received += n as u64;
@@ -306,7 +316,8 @@ impl Connection {
         context: &ConnectionContext<'_>,
     ) -> io::Result<()> {
         let mut at = 0;
-        while at < length {
+        // An empty record is sent as well.
+        loop {
             match transport.send(at..length)? {
                 Some(n) => at += n,
                 None => {
@@ -314,6 +325,9 @@ impl Connection {
                         Some(Box::new(WriteBuffer { bytes: transport.buffer()[at..length].into(), sent: 0 }));
                     break;
                 }
+            }
+            if at >= length {
+                break;
             }
         }
         self.sent += at as u64;
@@ -328,11 +342,14 @@ impl Connection {
         context: &ConnectionContext<'_>,
     ) -> io::Result<bool> {
         let Some(pending) = &mut self.pending else { return Ok(true) };
-        while pending.sent < pending.bytes.len() {
+        loop {
             let Some(n) = transport.send_kept(&pending.bytes[pending.sent..])? else { return Ok(false) };
             pending.sent += n;
             self.sent += n as u64;
             context.stats.sent(n as u64);
+            if pending.sent >= pending.bytes.len() {
+                break;
+            }
         }
         self.pending = None;
         Ok(true)
@@ -345,6 +362,7 @@ impl Connection {
         context: &ConnectionContext<'_>,
     ) -> io::Result<()> {
         if let Some(n) = transport.receive_now()? {
+            let n = n.min(transport.buffer().len());
             self.arrived(n, transport, context);
         }
         Ok(())

@@ -23,7 +23,7 @@ use crate::{
     stream::connection::ReachedLimit,
     sys::{
         interrupt,
-        transport::{SocketTransport, Transport},
+        transport::{DirectTransport, Transport},
     },
 };
 
@@ -35,8 +35,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const CALLS: u32 = 16;
 
 /// Transport by blocking system calls, with the listener's time-outs if it has any.
-pub(super) struct DeadlineIo<'a> {
-    transport: SocketTransport<'a>,
+pub(super) struct DeadlineIo<'a, const RECORDS: bool> {
+    transport: DirectTransport<'a, RECORDS>,
     socket: &'a Socket,
     idle: Option<Duration>,
     /// The end of `max-lifetime`.
@@ -59,7 +59,7 @@ enum Side {
     Send = 1,
 }
 
-impl<'a> DeadlineIo<'a> {
+impl<'a, const RECORDS: bool> DeadlineIo<'a, RECORDS> {
     /// The transport of a connection accepted at `opened`.
     pub(super) fn new(
         socket: &'a Socket,
@@ -68,7 +68,7 @@ impl<'a> DeadlineIo<'a> {
         opened: Instant,
     ) -> Self {
         let mut deadline_io = DeadlineIo {
-            transport: SocketTransport::new(socket, scratch),
+            transport: DirectTransport::new(socket, scratch),
             socket,
             idle: settings.idle_timeout,
             end: settings.max_lifetime.map(|time| opened + time),
@@ -120,7 +120,7 @@ impl<'a> DeadlineIo<'a> {
     fn wait(
         &mut self,
         side: Side,
-        mut call: impl FnMut(&mut SocketTransport<'a>) -> Result<usize, Errno>,
+        mut call: impl FnMut(&mut DirectTransport<'a, RECORDS>) -> Result<usize, Errno>,
     ) -> io::Result<Option<usize>> {
         if self.reached.is_some() || !self.begin(side) {
             return Ok(None);
@@ -138,7 +138,7 @@ impl<'a> DeadlineIo<'a> {
         &mut self,
         side: Side,
         mut error: Errno,
-        mut call: impl FnMut(&mut SocketTransport<'a>) -> Result<usize, Errno>,
+        mut call: impl FnMut(&mut DirectTransport<'a, RECORDS>) -> Result<usize, Errno>,
     ) -> io::Result<Option<usize>> {
         let mut interrupted = false;
         let outcome = loop {
@@ -276,9 +276,15 @@ impl<'a> DeadlineIo<'a> {
     }
 }
 
-impl Transport for DeadlineIo<'_> {
+impl<const RECORDS: bool> Transport for DeadlineIo<'_, RECORDS> {
+    const RECORDS: bool = RECORDS;
+
     fn receive(&mut self) -> io::Result<Option<usize>> {
         self.wait(Side::Receive, |transport| transport.receive_once())
+    }
+
+    fn is_end(&self) -> bool {
+        self.transport.is_end()
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {

@@ -27,6 +27,7 @@ mod netlink;
 pub mod path_mtu;
 pub mod pending;
 pub mod poller;
+pub mod record;
 pub mod request_notes;
 pub mod ring;
 pub mod room;

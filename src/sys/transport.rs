@@ -1,4 +1,4 @@
-//! How the bytes of a stream connection get to and from the kernel, and the buffer that they are in meanwhile.
+//! How the bytes of a connection get to and from the kernel, and the buffer that they are in meanwhile.
 
 use std::{
     io,
@@ -13,13 +13,24 @@ use rustix::{
 };
 use socket2::Socket;
 
+use super::record;
+
 /// Moves the bytes of one connection. `None` in place of a count means that the socket would block.
 pub trait Transport {
-    /// Receives to the start of [`Transport::buffer`]; 0 is the end of file.
+    /// Whether the socket keeps records apart (SOCK_SEQPACKET): a receive returns one, and a send takes one, in full.
+    const RECORDS: bool = false;
+
+    /// Receives to the start of [`Transport::buffer`]; 0 is the end of file, or an empty record. A count greater than the length of
+    /// the buffer is that of a record, of which the rest is lost.
     ///
     /// # Errors
     /// As recv(2), without EINTR and EAGAIN.
     fn receive(&mut self) -> io::Result<Option<usize>>;
+
+    /// Whether a receive of 0 bytes was the end of file.
+    fn is_end(&self) -> bool {
+        true
+    }
 
     /// Like [`Transport::receive`], but does not wait, even on a blocking socket.
     ///
@@ -60,17 +71,25 @@ pub trait Transport {
     fn end(&mut self) -> io::Result<()>;
 }
 
+/// The transport of a stream.
+pub type SocketTransport<'a> = DirectTransport<'a, false>;
+
+/// The transport of records.
+pub type RecordTransport<'a> = DirectTransport<'a, true>;
+
 /// One system call for each receive and send. They bypass the C library, whose calls are cancellation points (pthreads(7)): in a
 /// multi-threaded process that is two locked instructions a call.
-pub struct SocketTransport<'a> {
+pub struct DirectTransport<'a, const RECORDS: bool> {
     socket: &'a Socket,
     scratch: &'a mut [u8],
+    /// Where there are records: whether the end of file was received.
+    ended: bool,
 }
 
-impl<'a> SocketTransport<'a> {
+impl<'a, const RECORDS: bool> DirectTransport<'a, RECORDS> {
     /// A transport with `scratch` as its buffer.
     pub fn new(socket: &'a Socket, scratch: &'a mut [u8]) -> Self {
-        SocketTransport { socket, scratch }
+        DirectTransport { socket, scratch, ended: false }
     }
 
     /// As [`Transport::receive`], but made once: for a socket with time-outs, of which the kernel counts the whole again when an
@@ -79,7 +98,16 @@ impl<'a> SocketTransport<'a> {
     /// # Errors
     /// As recv(2).
     pub fn receive_once(&mut self) -> Result<usize, Errno> {
-        recv(self.socket, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n)
+        self.receive_with(RecvFlags::empty())
+    }
+
+    fn receive_with(&mut self, flags: RecvFlags) -> Result<usize, Errno> {
+        if !RECORDS {
+            return recv(self.socket, &mut *self.scratch, flags).map(|(n, _)| n);
+        }
+        let received = record::receive(self.socket, self.scratch, flags)?;
+        self.ended = received.is_none();
+        Ok(received.unwrap_or(0))
     }
 
     /// As [`Transport::send`], but made once.
@@ -99,14 +127,20 @@ impl<'a> SocketTransport<'a> {
     }
 }
 
-impl Transport for SocketTransport<'_> {
+impl<const RECORDS: bool> Transport for DirectTransport<'_, RECORDS> {
+    const RECORDS: bool = RECORDS;
+
     fn receive(&mut self) -> io::Result<Option<usize>> {
         unless_blocked(|| self.receive_once())
     }
 
+    fn is_end(&self) -> bool {
+        !RECORDS || self.ended
+    }
+
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
-        match recv(self.socket, &mut *self.scratch, RecvFlags::DONTWAIT) {
-            Ok((n, _)) => Ok(Some(n)),
+        match self.receive_with(RecvFlags::DONTWAIT) {
+            Ok(n) => Ok(Some(n)),
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             Err(error) => Err(error.into()),
         }

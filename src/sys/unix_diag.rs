@@ -22,9 +22,11 @@ const UNIX_DIAG_UID: u16 = 7;
 /// The state of a connection: that of TCP.
 const ESTABLISHED: u8 = 1;
 
-/// A stream socket, as the kernel lists it. What it does not say is `None`.
+/// A connected socket, as the kernel lists it. What it does not say is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnixConnection {
+    /// Whether it keeps records apart (SOCK_SEQPACKET).
+    pub keeps_records: bool,
     /// Its inode.
     pub inode: u32,
     /// Its name, as in `sun_path`; an accepted socket has that of its listener.
@@ -50,7 +52,7 @@ pub fn first_unread(name: &[u8]) -> io::Result<Option<u32>> {
     })
 }
 
-/// Gives every connected stream socket of this network namespace to `take`.
+/// Gives every connected socket of this network namespace to `take`.
 ///
 /// # Errors
 /// If the kernel does not answer the request.
@@ -91,10 +93,12 @@ fn unread_of(message: &[u8], name: &[u8]) -> Option<u32> {
 }
 
 fn connection(message: &[u8]) -> Option<UnixConnection> {
-    if i32::from(*message.get(1)?) != libc::SOCK_STREAM || *message.get(2)? != ESTABLISHED {
+    let (kind, state) = (i32::from(*message.get(1)?), *message.get(2)?);
+    if ![libc::SOCK_STREAM, libc::SOCK_SEQPACKET].contains(&kind) || state != ESTABLISHED {
         return None;
     }
-    let mut found = UnixConnection { inode: word(message, 4)?, ..UnixConnection::default() };
+    let keeps_records = kind == libc::SOCK_SEQPACKET;
+    let mut found = UnixConnection { keeps_records, inode: word(message, 4)?, ..UnixConnection::default() };
     for (kind, value) in attributes(message.get(MESSAGE..)?) {
         match kind {
             UNIX_DIAG_NAME => found.name = Some(value.strip_suffix(b"\0").unwrap_or(value).to_vec()),

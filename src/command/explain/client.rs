@@ -45,7 +45,7 @@ impl ClientIdentity {
                         format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
                     })
             }
-            Protocol::Unix | Protocol::UnixDatagram => local(text).ok_or_else(|| {
+            Protocol::Unix | Protocol::UnixSeqpacket | Protocol::UnixDatagram => local(text).ok_or_else(|| {
                 format!("there is no user `{shown}`; to a unix socket comes a user of this machine, by name or number")
             }),
         }

@@ -32,19 +32,25 @@ use crate::config::{
         TIME_LIMIT, WORKERS,
     },
 };
-use Protocol::{Tcp, Udp, Unix, UnixDatagram};
+use Protocol::{Tcp, Udp, Unix, UnixDatagram, UnixSeqpacket};
 
 const TCP: Need = Protocols(&[Tcp], "only `tcp` has it");
 const TCP_PROXIES: Need = Protocols(&[Tcp], "a unix listener trusts whoever may connect");
-const STREAM: Need = Protocols(&[Tcp, Unix], "only `tcp` and `unix` have connections");
-const QUEUE: Need = Protocols(&[Tcp, Unix], "only `tcp` and `unix` have connections that wait");
+const STREAM: Need = Protocols(&[Tcp, Unix], "only `tcp` and `unix` carry streams");
+const CONNECTIONS: Need = Protocols(&[Tcp, Unix, UnixSeqpacket], "datagrams have no connection");
+const NO_RECORDS: Need = Protocols(
+    &[Tcp, Udp, Unix, UnixDatagram],
+    "a plan cuts streams and drops datagrams, it has nothing for records",
+);
+const QUEUE: Need = Protocols(&[Tcp, Unix, UnixSeqpacket], "datagrams have no connection that waits");
 const INET: Need = Protocols(&[Tcp, Udp], "only `tcp` and `udp` have it");
 const IPV6: Need = Protocols(&[Tcp, Udp], "only `tcp` and `udp` have IPv6");
 const UDP: Need = Protocols(&[Udp], "only `udp` has it");
 const DATAGRAMS: Need = Protocols(&[Udp, UnixDatagram], "only datagrams can be amplified");
-const SOURCES: Need = Protocols(&[Tcp, Udp, Unix], "who sends such a datagram is not known");
-const USER_KNOWN: Need = Protocols(&[Unix], "only of a `unix` connection is the user known");
-const UNIX_FILE: Need = Protocols(&[Unix, UnixDatagram], "only a unix socket file has permissions");
+const SOURCES: Need = Protocols(&[Tcp, Udp, Unix, UnixSeqpacket], "who sends such a datagram is not known");
+const USER_KNOWN: Need = Protocols(&[Unix, UnixSeqpacket], "only of a unix connection is the user known");
+const UNIX_FILE: Need =
+    Protocols(&[Unix, UnixSeqpacket, UnixDatagram], "only a unix socket file has permissions");
 const EPOLL: Need = Modes(&[Mode::Epoll]);
 const IO_URING: Need = Modes(&[Mode::IoUring]);
 const EVENT_LOOP: Need = Modes(&[Mode::Select, Mode::Poll, Mode::Epoll, Mode::IoUring]);
@@ -62,7 +68,8 @@ keys! {
     enabled: bool = Key {
         value: &Quiet(SWITCH), default: Value(|_| true), needs: &[], reload: Live, example: "false",
     },
-    /// The kind of socket: `"tcp"`, `"udp"`, `"unix"` (a stream) or `"unix-datagram"`.
+    /// The kind of socket: `"tcp"`, `"udp"`, `"unix"` (a stream), `"unix-seqpacket"` (connections that keep records apart) or
+    /// `"unix-datagram"`.
     protocol: Protocol = Key {
         value: &Word, default: Required(|_| Tcp), needs: &[], reload: Rebind, example: "\"udp\"",
     },
@@ -118,7 +125,7 @@ keys! {
     /// The plan of `[[faults]]` by which the listener misbehaves on purpose, and `"off"` without one. It needs `allow-faults` in
     /// `[daemon]`.
     faults: Option<Arc<FaultPlan>> = Key {
-        value: &PLAN, default: Value(|_| None), needs: &[], reload: Live, example: "\"wifi\"",
+        value: &PLAN, default: Value(|_| None), needs: &[NO_RECORDS], reload: Live, example: "\"wifi\"",
     },
     /// Networks and addresses that clients may come from. The longest network that holds an address decides, and `deny` where both
     /// have the same. A client that is in neither list may not come in.
@@ -158,22 +165,22 @@ keys! {
     /// What happens at `max-connections`: clients wait in the backlog (`"wait"`), are accepted and closed (`"refuse"`), or are told so
     /// first (`"message"`). With a fixed number of threads or processes they always wait for one of those.
     when_full: WhenFull = Key {
-        value: &Word, default: Value(|_| WhenFull::Wait), needs: &[STREAM], reload: Live, example: "\"refuse\"",
+        value: &Word, default: Value(|_| WhenFull::Wait), needs: &[CONNECTIONS], reload: Live, example: "\"refuse\"",
     },
     /// What a client is told with `when-full = "message"`: a line of at most 1000 bytes.
     refusal: String = Key {
-        value: &REFUSAL, default: Value(|_| "too many connections, try again later".to_owned()), needs: &[STREAM],
+        value: &REFUSAL, default: Value(|_| "too many connections, try again later".to_owned()), needs: &[CONNECTIONS],
         reload: Live, example: "\"come again later\"",
     },
     /// How many connections one source may have open; 0 and `"off"` are no limit. A source is an IPv4 address, an IPv6 network of
     /// `source-prefix` bits, or the user of a unix connection.
     max_connections_per_source: u32 = Key {
-        value: &IntOrOff(0, 1_000_000), default: Value(|_| 0), needs: &[STREAM], reload: Live, example: "10",
+        value: &IntOrOff(0, 1_000_000), default: Value(|_| 0), needs: &[CONNECTIONS], reload: Live, example: "10",
     },
     /// How fast connections may come in, for example `"50/s"` or `"50/s burst 200"`. Without a burst as many may come at once as the
     /// number says.
     connection_rate: Option<Rate> = Key {
-        value: &CONNECTION_RATE, default: Value(|_| None), needs: &[STREAM], reload: Live, example: "\"50/s burst 200\"",
+        value: &CONNECTION_RATE, default: Value(|_| None), needs: &[CONNECTIONS], reload: Live, example: "\"50/s burst 200\"",
     },
     /// How fast connections or datagrams of one source may come in; of datagrams also how many bytes: `"1000/s, 1MB/s"`.
     rate_per_source: SourceRate = Key {
@@ -195,15 +202,15 @@ keys! {
     },
     /// End a connection on which nothing has moved for so long, in either direction. RFC 862 knows no such end: the client decides.
     idle_timeout: Option<Duration> = Key {
-        value: &TIME_LIMIT, default: Value(|_| None), needs: &[STREAM], reload: Live, example: "\"10m\"",
+        value: &TIME_LIMIT, default: Value(|_| None), needs: &[CONNECTIONS], reload: Live, example: "\"10m\"",
     },
     /// End a connection that is so old, whatever it does.
     max_lifetime: Option<Duration> = Key {
-        value: &TIME_LIMIT, default: Value(|_| None), needs: &[STREAM], reload: Live, example: "\"1h\"",
+        value: &TIME_LIMIT, default: Value(|_| None), needs: &[CONNECTIONS], reload: Live, example: "\"1h\"",
     },
     /// End a connection that has sent so many bytes, once they are answered; 0 and `"off"` are no limit.
     max_bytes: u64 = Key {
-        value: &MAX_BYTES, default: Value(|_| 0), needs: &[STREAM], reload: Live, example: "\"10MB\"",
+        value: &MAX_BYTES, default: Value(|_| 0), needs: &[CONNECTIONS], reload: Live, example: "\"10MB\"",
     },
     /// Whether connections begin with a header of the PROXY protocol (version 1 or 2), in which a proxy tells the address of its
     /// client; rules, limits and the log see that address. With `"optional"` a client that sends no header is served as well.
@@ -228,7 +235,7 @@ keys! {
     /// Log at level info also the end of a connection whose client has left without a byte in either direction, as a health check or
     /// a port scan does. Otherwise its line is at level debug; it is counted as `empty` in any case.
     log_empty_connections: bool = Key {
-        value: &SWITCH, default: Value(|_| false), needs: &[STREAM], reload: Live, example: "true",
+        value: &SWITCH, default: Value(|_| false), needs: &[CONNECTIONS], reload: Live, example: "true",
     },
     /// Let a datagram's answer be longer than its request. A sender with a forged address could use that to flood a third machine.
     allow_amplification: bool = Key {

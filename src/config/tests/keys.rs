@@ -9,7 +9,7 @@ use crate::config::{
     *,
 };
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
 
 /// What a listener with `faults` needs.

@@ -88,7 +88,7 @@ fn the_event_loops_serve_every_protocol() {
         .iter()
         .map(|listener| format!("{} {} {:?}", listener.protocol, listener.mode, listener.trigger))
         .collect();
-    assert_eq!((config.listeners.len(), loops.len()), (20, 20));
+    assert_eq!((config.listeners.len(), loops.len()), (25, 25));
     assert!(config.listeners.iter().all(|listener| listener.mode.is_event_loop()));
 }
 

@@ -80,8 +80,7 @@ pub(super) fn check_families(bound: &Bound, diagnostics: &mut Diagnostics) {
 
 /// Puts the runtime directory in the place of `%t`; `None` if there is none.
 fn expand(text: &str, protocol: Protocol, environment: &Environment) -> Option<String> {
-    let local = matches!(protocol, Protocol::Unix | Protocol::UnixDatagram);
-    match text.strip_prefix("%t").filter(|rest| local && rest.starts_with('/')) {
+    match text.strip_prefix("%t").filter(|rest| protocol.is_unix() && rest.starts_with('/')) {
         None => Some(text.to_owned()),
         Some(rest) => {
             let directory = environment.runtime_directory.as_ref()?.to_str()?;

@@ -8,7 +8,7 @@ use std::{
 use super::{Supervisor, watchdog::Watchdog};
 use crate::{
     access::sources::SourceKey,
-    config::{self, Protocol, ProxyProtocol, Workers},
+    config::{self, ProxyProtocol, Workers},
     daemon::running_listener::RunningListener,
     faults::in_force,
     observe::{
@@ -166,7 +166,7 @@ fn view(running: &RunningListener, sums: &mut HashMap<&str, (Totals, u32)>) -> L
 
 /// Whether a listener may have such a client: users come to a unix socket, addresses to the others and through proxies.
 fn may_have(settings: &config::Listener, source: SourceKey) -> bool {
-    let is_local = matches!(settings.protocol, Protocol::Unix | Protocol::UnixDatagram);
+    let is_local = settings.protocol.is_unix();
     match source {
         SourceKey::User(_) => is_local,
         SourceKey::Ip(_) => !is_local || settings.proxy_protocol != ProxyProtocol::Off,

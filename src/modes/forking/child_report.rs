@@ -111,6 +111,7 @@ impl ChildReport {
             CloseReason::MaxLifetime => 8,
             CloseReason::MaxBytes => 9,
             CloseReason::DrainTimeout => 11,
+            CloseReason::LongRecord => 13,
             CloseReason::Refused(reason) => 10 | (reason as u64) << 32,
             CloseReason::OnPurpose(fault) => 12 | (fault as u64) << 32,
             CloseReason::Io(errno) => 6 | u64::from(errno.unsigned_abs()) << 32,
@@ -138,6 +139,7 @@ impl ChildReport {
             (_, 8) => CloseReason::MaxLifetime,
             (_, 9) => CloseReason::MaxBytes,
             (_, 11) => CloseReason::DrainTimeout,
+            (_, 13) => CloseReason::LongRecord,
             (_, 10) => RefusalReason::ALL
                 .get((end >> 32) as usize)
                 .map_or(CloseReason::ChildExited, |reason| CloseReason::Refused(*reason)),

@@ -68,7 +68,7 @@ impl<J: Send + 'static> Threads<J> {
     /// `work` executes a job; it gets what `prepare` made when its thread was started.
     pub(super) fn new<T>(
         context: &Arc<ListenerContext>,
-        prepare: fn() -> io::Result<T>,
+        prepare: fn(&ListenerContext) -> io::Result<T>,
         work: impl Fn(&ListenerContext, J, &mut T) + Send + Sync + 'static,
     ) -> Threads<J>
     where
@@ -80,7 +80,7 @@ impl<J: Send + 'static> Threads<J> {
         let (context, work, shared) = (Arc::clone(context), Arc::new(work), Arc::clone(&pool));
         let start = move || {
             has_room()?;
-            let mut own = prepare()?;
+            let mut own = prepare(&context)?;
             let (context, work, shared) = (Arc::clone(&context), Arc::clone(&work), Arc::clone(&shared));
             let body = move || {
                 name_task(&context.settings.name, CLIENT);

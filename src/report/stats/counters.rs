@@ -75,7 +75,7 @@ pub const COUNTERS: [Counter; 19] = {
         count(
             "truncated",
             |stats| stats.truncated.load(Relaxed),
-            "datagrams longer than 65,536 bytes (unix only), dropped",
+            "datagrams and records longer than 65,536 bytes (unix only): a datagram is dropped, a connection that keeps records apart ends",
         ),
         count(
             "dropped",

@@ -14,7 +14,7 @@ impl Connection {
         let socket = transport.socket();
         // Of a connection that the peer has reset, the kernel tells nothing any more.
         let local = socket2::SockRef::from(&socket).local_addr().ok();
-        let is_unix = protocol == Protocol::Unix;
+        let is_unix = protocol.is_unix();
         self.session.introduce(&RequestInfo {
             peer: RequestAddress::from(&self.peer),
             local: local.as_ref().map(RequestAddress::from).unwrap_or_default(),

@@ -12,16 +12,21 @@ use super::transport::{SocketTransport, Transport};
 
 mod epoll;
 mod poll;
+mod records;
 mod select;
 
 pub use epoll::Epoll;
 pub use poll::Poll;
+pub use records::Records;
 pub use select::{LIMIT as SELECT_LIMIT, Select};
 
 /// A readiness mechanism, as an event loop uses it.
 pub trait Poller {
     /// Edge-triggered: an event is reported once per change, so a descriptor must be drained before the next wait.
     const EDGE: bool = false;
+
+    /// Whether its transports keep records apart, see [`Transport::RECORDS`].
+    const RECORDS: bool = false;
 
     /// Whether the mechanism can watch `fd`.
     ///

@@ -10,10 +10,11 @@ use echod::{
 
 use crate::docs::house::{code, name, sources};
 
-const PROTOCOLS: [(Protocol, &str); 4] = [
+const PROTOCOLS: [(Protocol, &str); 5] = [
     (Protocol::Tcp, "tcp"),
     (Protocol::Udp, "udp"),
     (Protocol::Unix, "unix"),
+    (Protocol::UnixSeqpacket, "unix-seqpacket"),
     (Protocol::UnixDatagram, "unix-datagram"),
 ];
 
@@ -45,10 +46,10 @@ fn a_reason_applies_to_the_listeners_that_have_its_key() {
 
 /// Which protocols pass through each place that refuses. What is missing here is checked for all, and held by its key.
 const PLACES: [(&str, &[&str]); 6] = [
-    ("src/serve/admit.rs", &["tcp", "unix"]),
+    ("src/serve/admit.rs", &["tcp", "unix", "unix-seqpacket"]),
     ("src/serve/admit_proxied.rs", &["tcp", "unix"]),
-    ("src/stream/", &["tcp", "unix"]),
-    ("src/modes/event_loop/accept.rs", &["tcp", "unix"]),
+    ("src/stream/", &["tcp", "unix", "unix-seqpacket"]),
+    ("src/modes/event_loop/accept.rs", &["tcp", "unix", "unix-seqpacket"]),
     ("src/serve/datagram/", &["udp", "unix-datagram"]),
     ("src/access/guard", &["udp"]),
 ];

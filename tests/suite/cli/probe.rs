@@ -21,6 +21,7 @@ pub(crate) fn url(echod: &Echod, name: &str) -> String {
         Endpoint::Tcp(address) => format!("tcp://{address}"),
         Endpoint::Udp(address) => format!("udp://{address}"),
         Endpoint::Unix(path) => format!("unix:{}", path.display()).replace('\0', "@"),
+        Endpoint::UnixSeqpacket(path) => format!("unix-seqpacket:{}", path.display()).replace('\0', "@"),
         Endpoint::UnixDatagram(path) => format!("unix-datagram:{}", path.display()).replace('\0', "@"),
     }
 }
@@ -62,6 +63,7 @@ fn an_echo_of_any_protocol_and_mode_is_well() {
             ("tcp", "tcp", "127.0.0.1:0"),
             ("udp", "udp", &format!("{}:0", other_loopback())),
             ("unix", "unix", "it.sock"),
+            ("unix-seqpacket", "unix-seqpacket", "seqpacket.sock"),
             ("unix-datagram", "unix-datagram", "datagram.sock"),
             ("abstract", "unix", &own),
             ("abstract-datagram", "unix-datagram", &datagram),
@@ -70,7 +72,8 @@ fn an_echo_of_any_protocol_and_mode_is_well() {
             format!("[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\nmode = \"{mode}\"\n")
         });
         let echod = Echod::start(&listeners.concat());
-        for name in ["tcp", "udp", "unix", "unix-datagram", "abstract", "abstract-datagram"] {
+        for name in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram", "abstract", "abstract-datagram"]
+        {
             comes_back(&url(&echod, name));
         }
     }
@@ -166,10 +169,12 @@ fn silence_is_told() {
         "-l",
         "unix:it.sock?name=unix&service=discard",
         "-l",
+        "unix-seqpacket:records.sock?name=unix-seqpacket&service=discard",
+        "-l",
         "unix-datagram:datagram.sock?name=unix-datagram&service=discard",
     ]);
     thread::scope(|scope| {
-        for name in ["tcp", "udp", "unix", "unix-datagram"] {
+        for name in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
             let url = url(&echod, name);
             scope.spawn(move || does_not(&url, &["no answer within 2s; a probe wants an echo"]));
         }

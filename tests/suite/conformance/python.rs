@@ -17,6 +17,7 @@ fn a_python_client_is_served_by_every_class() {
         Endpoint::Tcp(address) => ["tcp".to_owned(), address.to_string()],
         Endpoint::Udp(address) => ["udp".to_owned(), address.to_string()],
         Endpoint::Unix(path) => ["unix".to_owned(), path.display().to_string()],
+        Endpoint::UnixSeqpacket(path) => ["unix-seqpacket".to_owned(), path.display().to_string()],
         Endpoint::UnixDatagram(path) => ["unix-datagram".to_owned(), path.display().to_string()],
     });
     let ran = Command::new("python3").arg(CLIENT).args(places).current_dir("/").output();

@@ -191,13 +191,17 @@ fn bash_completes_urls() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines, ["tcp:// -o nospace", "unix: unix-datagram: -o nospace", "warn "]);
+    assert_eq!(lines, ["tcp:// -o nospace", "unix: unix-seqpacket: unix-datagram: -o nospace", "warn "]);
     if cfg!(feature = "client") {
         let script = script.replace("ask echod --listen t", "ask echod selftest u");
         let output =
             Command::new("bash").args(["-c", &script]).arg(&file).stdin(Stdio::null()).output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(told.lines().next(), Some("udp:// unix: unix-datagram: -o nospace"), "{told}");
+        assert_eq!(
+            told.lines().next(),
+            Some("udp:// unix: unix-seqpacket: unix-datagram: -o nospace"),
+            "{told}"
+        );
     }
 }
 
@@ -232,7 +236,7 @@ fn quiet(checker: &mut Command, file: &Path) {
 }
 
 /// What a URL may begin with, for shells to offer.
-const URLS: [&str; 4] = ["tcp://", "udp://", "unix:", "unix-datagram:"];
+const URLS: [&str; 5] = ["tcp://", "udp://", "unix:", "unix-seqpacket:", "unix-datagram:"];
 
 fn is_url(option: &clap::Arg) -> bool {
     option.get_value_names().is_some_and(|names| names[..] == ["URL"])

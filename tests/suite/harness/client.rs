@@ -1,13 +1,15 @@
-//! A client of any of the four protocols, with a deadline on everything it does.
+//! A client of any of the five protocols, with a deadline on everything it does.
 
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr},
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{LazyLock, Mutex},
     time::Duration,
 };
 
+use echod::sys::record;
+use rustix::net::RecvFlags;
 use serde_json::Value;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -20,12 +22,16 @@ use super::{
 /// Room for the longest datagram there is, and more.
 const LONGEST: usize = 256 * 1024;
 
+/// The longest record that is answered.
+pub(crate) const LONGEST_RECORD: usize = 65_536;
+
 /// Where a socket of the daemon can be reached.
 #[derive(Clone, Debug)]
 pub(crate) enum Endpoint {
     Tcp(SocketAddr),
     Udp(SocketAddr),
     Unix(PathBuf),
+    UnixSeqpacket(PathBuf),
     UnixDatagram(PathBuf),
 }
 
@@ -33,6 +39,8 @@ pub(crate) enum Endpoint {
 pub(crate) struct Client {
     pub(crate) socket: Socket,
     datagram: bool,
+    /// What is left of the last record, for a client that reads records as a stream.
+    record: Option<Mutex<Vec<u8>>>,
     /// Where an unconnected client sends to.
     to: Option<SockAddr>,
 }
@@ -50,6 +58,7 @@ impl Endpoint {
             "tcp" => Self::Tcp(reachable(address.parse().unwrap())),
             "udp" => Self::Udp(reachable(address.parse().unwrap())),
             "unix" => Self::Unix(path()),
+            "unix-seqpacket" => Self::UnixSeqpacket(path()),
             "unix-datagram" => Self::UnixDatagram(path()),
             other => panic!("unknown protocol {other}"),
         }
@@ -83,6 +92,7 @@ impl Endpoint {
             Self::Tcp(address) => ((*address).into(), Type::STREAM),
             Self::Udp(address) => ((*address).into(), Type::DGRAM),
             Self::Unix(path) => (SockAddr::unix(path).unwrap(), Type::STREAM),
+            Self::UnixSeqpacket(path) => (SockAddr::unix(path).unwrap(), Type::SEQPACKET),
             Self::UnixDatagram(path) => (SockAddr::unix(path).unwrap(), Type::DGRAM),
         }
     }
@@ -150,7 +160,11 @@ impl Client {
         let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { socket, datagram: kind == Type::DGRAM, to: None })
+        let record = (kind == Type::SEQPACKET).then(Mutex::default);
+        if record.is_some() {
+            record::mark(&socket)?;
+        }
+        Ok(Self { socket, datagram: kind == Type::DGRAM, record, to: None })
     }
 
     fn bind(&self, to: &Endpoint) -> io::Result<()> {
@@ -161,13 +175,26 @@ impl Client {
         }
     }
 
-    /// Sends all of it: to a stream, or as one datagram.
+    /// Sends all of it: to a stream, in records as long as may be, or as one datagram.
     #[track_caller]
     pub(crate) fn send(&self, bytes: &[u8]) {
         if self.datagram {
             assert_eq!(self.try_send(bytes).unwrap(), bytes.len());
+        } else if self.record.is_some() {
+            bytes
+                .chunks(LONGEST_RECORD)
+                .for_each(|record| assert_eq!(self.try_send(record).unwrap(), record.len()));
         } else {
             (&self.socket).write_all(bytes).unwrap();
+        }
+    }
+
+    /// Sends until the daemon takes no more, or ends the connection.
+    pub(crate) fn send_to_the_end(&self, mut bytes: &[u8]) {
+        while let Ok(n) = self.try_send(bytes)
+            && n > 0
+        {
+            bytes = &bytes[n..];
         }
     }
 
@@ -175,7 +202,16 @@ impl Client {
     pub(crate) fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         uninterrupted(|| match &self.to {
             Some(to) => self.socket.send_to(bytes, to),
-            None => self.socket.send(bytes),
+            None => self.send_once(bytes),
+        })
+    }
+
+    /// Sends what one call takes, of records one.
+    fn send_once(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.send(if self.record.is_some() {
+            &bytes[..bytes.len().min(LONGEST_RECORD)]
+        } else {
+            bytes
         })
     }
 
@@ -197,6 +233,13 @@ impl Client {
     /// Receives `expected` bytes of a stream, or one datagram of any length.
     #[track_caller]
     pub(crate) fn receive(&self, expected: usize) -> Vec<u8> {
+        if let Some(record) = &self.record {
+            let mut record = record.lock().unwrap();
+            while record.len() < expected {
+                record.extend(self.next_record().expect("more records"));
+            }
+            return record.drain(..expected).collect();
+        }
         let mut buffer = vec![0; if self.datagram { LONGEST } else { expected }];
         if self.datagram {
             let length = self.read(&mut buffer).unwrap();
@@ -205,6 +248,37 @@ impl Client {
             (&self.socket).read_exact(&mut buffer).unwrap();
         }
         buffer
+    }
+
+    /// Receives a record, which may be empty; `None` is the end of file.
+    #[track_caller]
+    pub(crate) fn next_record(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; LONGEST];
+        let receive =
+            || record::receive(&self.socket, &mut buffer, RecvFlags::empty()).map_err(io::Error::from);
+        let length = uninterrupted(receive).unwrap()?;
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// Sends one record.
+    #[track_caller]
+    pub(crate) fn send_record(&self, record: &[u8]) {
+        assert_eq!(uninterrupted(|| self.socket.send(record)).unwrap(), record.len());
+    }
+
+    /// Sends records of these lengths, as many as fit without anybody reading, and returns the lengths of those.
+    pub(crate) fn flood_records(&self, lengths: impl Iterator<Item = usize>) -> Vec<usize> {
+        let quiet = Duration::from_millis(100);
+        self.socket.set_write_timeout(Some(quiet)).unwrap();
+        let fits = |length: &usize| match within(quiet, || self.socket.send(pattern(*length))) {
+            Ok(sent) => sent == *length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => panic!("cannot send a record of {length} bytes: {error}"),
+        };
+        let sent = lengths.take_while(fits).collect();
+        self.socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        sent
     }
 
     /// Receives once.
@@ -229,6 +303,13 @@ impl Client {
     /// Everything up to the end of file.
     #[track_caller]
     pub(crate) fn rest(&self) -> Vec<u8> {
+        if let Some(record) = &self.record {
+            let mut rest = std::mem::take(&mut *record.lock().unwrap());
+            while let Some(more) = self.next_record() {
+                rest.extend(more);
+            }
+            return rest;
+        }
         let mut rest = Vec::new();
         (&self.socket).read_to_end(&mut rest).unwrap();
         rest
@@ -273,7 +354,7 @@ impl Client {
         self.socket.set_write_timeout(Some(quiet)).unwrap();
         let mut written = 0;
         while written < pattern.len() {
-            match within(quiet, || (&self.socket).write(&pattern[written..])) {
+            match within(quiet, || self.send_once(&pattern[written..])) {
                 Ok(length) => written += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => panic!("cannot write after {written} bytes: {error}"),

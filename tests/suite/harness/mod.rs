@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use client::{Client, Endpoint, LONG, MIB, pattern};
+pub(crate) use client::{Client, Endpoint, LONG, LONGEST_RECORD, MIB, pattern};
 pub(crate) use daemon::{Echod, events_in};
 #[cfg(any(feature = "client", feature = "observe"))]
 pub(crate) use launch::BINARY;
@@ -99,6 +99,7 @@ macro_rules! for_each_protocol {
             #[test] fn tcp() { super::$name("tcp") }
             #[test] fn udp() { super::$name("udp") }
             #[test] fn unix() { super::$name("unix") }
+            #[test] fn unix_seqpacket() { super::$name("unix-seqpacket") }
             #[test] fn unix_datagram() { super::$name("unix-datagram") }
         }
     )*};
@@ -122,6 +123,7 @@ macro_rules! for_each_stream {
         mod $name {
             #[test] fn tcp() { super::$name("tcp") }
             #[test] fn unix() { super::$name("unix") }
+            #[test] fn unix_seqpacket() { super::$name("unix-seqpacket") }
         }
     )*};
 }

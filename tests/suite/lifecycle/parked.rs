@@ -12,7 +12,7 @@ use crate::{
     systemd::activation::{Unit, can_pass, named},
 };
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// What is served besides, so that there is always something to serve.
 const OTHER: &str = "[[listener]]\nname = \"other\"\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";

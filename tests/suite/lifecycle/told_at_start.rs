@@ -70,7 +70,7 @@ fn a_sandbox_with_a_shared_directory_is_told() {
 #[test]
 fn a_socket_file_of_the_right_owner_is_not_given_away() {
     let keys = format!("socket-user = \"{}\"\nsocket-group = \"{}\"", geteuid(), getegid());
-    for protocol in ["unix", "unix-datagram"] {
+    for protocol in ["unix", "unix-seqpacket", "unix-datagram"] {
         let Some(launch) = io_uring::denied(libc::SYS_fchownat) else { return };
         let daemon = launch.config(&listener("it", protocol, &keys)).start();
         daemon.client("it").echo(b"hello");

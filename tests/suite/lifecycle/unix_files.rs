@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Echod, Launch, skipped};
 
-const KINDS: [&str; 2] = ["unix", "unix-datagram"];
+const KINDS: [&str; 3] = ["unix", "unix-seqpacket", "unix-datagram"];
 
 fn toml(protocol: &str, keys: &str) -> String {
     format!("[[listener]]\nname = \"it\"\nprotocol = \"{protocol}\"\naddress = \"it.sock\"\n{keys}\n")

@@ -6,6 +6,7 @@
 mod concurrent;
 mod counts;
 mod datagram;
+mod record;
 mod service_datagram;
 mod service_stream;
 mod stream;
@@ -112,9 +113,30 @@ macro_rules! tests {
 /// The list of behaviours that streams have, in one mode.
 macro_rules! stream {
     ($socket:expr, $mode:expr, $workers:expr) => {
+        connections! { $socket, $mode, $workers }
+        tests! { stream, $socket, $mode, $workers, urgent_bytes_stay_in_their_place }
+    };
+}
+
+/// Those of records.
+macro_rules! records {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        connections! { $socket, $mode, $workers }
+        mod record {
+            tests! { record, $socket, $mode, $workers,
+                boundaries_are_kept one_byte_storm longest_comes_back_whole empty_records half_close slow_reader
+                too_long stop_in_mid_stream max_bytes
+            }
+        }
+    };
+}
+
+/// Those of all connections. A client that reads records without regard to their boundaries has a stream.
+macro_rules! connections {
+    ($socket:expr, $mode:expr, $workers:expr) => {
         tests! { stream, $socket, $mode, $workers,
             round_trip all_256_values one_byte_writes both_directions_at_once half_close slow_reader hundred_clients
-            reset_in_mid_write max_connections urgent_bytes_stay_in_their_place
+            reset_in_mid_write max_connections
         }
         tests! { stream_stop, $socket, $mode, $workers,
             drain_with_bytes_in_flight drain_serves_who_has_just_come second_term_cuts term_while_idle term_with_idle_clients
@@ -144,29 +166,44 @@ macro_rules! datagram {
 macro_rules! stream_services {
     ($socket:expr, $mode:expr) => {
         tests! { service_stream, $socket, $mode, "", upper discard chargen qotd daytime time reply_survives_unread_input }
-        tests! { whoami, $socket, $mode, "", whoami whoami_behind_a_proxy }
+        tests! { whoami, $socket, $mode, "", whoami }
     };
 }
 
 /// What ends a connection that neither side has ended, what may come before it begins, and what is counted in the end.
 macro_rules! stream_limits {
     ($socket:expr, $mode:expr, $workers:expr) => {
-        tests! { stream_limits, $socket, $mode, $workers,
-            idle_timeout idle_timeout_of_a_client_that_does_not_read idle_timeout_spares_the_active max_lifetime
-            max_lifetime_of_a_silent_client max_lifetime_of_a_talk max_bytes a_limited_client_is_told_the_end
-        }
+        limits! { $socket, $mode, $workers }
+        tests! { stream_limits, $socket, $mode, $workers, max_bytes }
         mod proxy {
+            tests! { whoami, $socket, $mode, $workers, whoami_behind_a_proxy }
             tests! { stream_proxy, $socket, $mode, $workers,
                 required in_pieces broken slow optional optional_and_silent with_limits stopped
             }
+        }
+        mod slowloris {
+            tests! { stream_slowloris, $socket, $mode, $workers, max_lifetime proxy_header_timeout }
+        }
+    };
+}
+
+macro_rules! limits {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        tests! { stream_limits, $socket, $mode, $workers,
+            idle_timeout idle_timeout_of_a_client_that_does_not_read idle_timeout_spares_the_active max_lifetime
+            max_lifetime_of_a_silent_client max_lifetime_of_a_talk a_limited_client_is_told_the_end
         }
         tests! { counts, $socket, $mode, $workers,
             counters_grow_by_exactly_what_was_served a_thousand_empty_connections_leave_no_line
             empty_connections_are_logged_on_request
         }
-        mod slowloris {
-            tests! { stream_slowloris, $socket, $mode, $workers, max_lifetime proxy_header_timeout }
-        }
+    };
+}
+
+macro_rules! record_limits {
+    ($socket:expr, $mode:expr, $workers:expr) => {
+        limits! { $socket, $mode, $workers }
+        tests! { record, $socket, $mode, $workers, idle_timeout_spares_empty_records }
     };
 }
 
@@ -181,63 +218,63 @@ macro_rules! datagram_services {
 }
 
 macro_rules! stream_modes {
-    ($($protocol:ident $socket:expr;)*) => {$(
+    ($($protocol:ident $stream:ident $stream_limits:ident $socket:expr;)*) => {$(
         mod $protocol {
             mod iterative {
-                stream!($socket, "iterative", "");
+                $stream!($socket, "iterative", "");
                 stream_services!($socket, "iterative");
-                stream_limits!($socket, "iterative", "");
+                $stream_limits!($socket, "iterative", "");
             }
             mod threading {
-                stream!($socket, "threading", "");
+                $stream!($socket, "threading", "");
                 concurrent!($socket, "threading", "");
                 stream_services!($socket, "threading");
-                stream_limits!($socket, "threading", "");
-                mod workers_1 { stream!($socket, "threading", "1"); }
-                mod workers_2 { stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
+                $stream_limits!($socket, "threading", "");
+                mod workers_1 { $stream!($socket, "threading", "1"); }
+                mod workers_2 { $stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
             }
             mod forking {
-                stream!($socket, "forking", "");
+                $stream!($socket, "forking", "");
                 concurrent!($socket, "forking", "");
                 stream_services!($socket, "forking");
-                stream_limits!($socket, "forking", "");
-                mod workers_1 { stream!($socket, "forking", "1"); }
-                mod workers_2 { stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); stream_limits!($socket, "forking", "2"); }
+                $stream_limits!($socket, "forking", "");
+                mod workers_1 { $stream!($socket, "forking", "1"); }
+                mod workers_2 { $stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); $stream_limits!($socket, "forking", "2"); }
             }
             mod select {
-                stream!($socket, "select", "");
+                $stream!($socket, "select", "");
                 concurrent!($socket, "select", "");
                 stream_services!($socket, "select");
-                stream_limits!($socket, "select", "");
-                mod workers_2 { stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
+                $stream_limits!($socket, "select", "");
+                mod workers_2 { $stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
             }
             mod poll {
-                stream!($socket, "poll", "");
+                $stream!($socket, "poll", "");
                 concurrent!($socket, "poll", "");
                 stream_services!($socket, "poll");
-                stream_limits!($socket, "poll", "");
-                mod workers_2 { stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
+                $stream_limits!($socket, "poll", "");
+                mod workers_2 { $stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
             }
             mod epoll {
-                stream!($socket, "epoll", "");
+                $stream!($socket, "epoll", "");
                 concurrent!($socket, "epoll", "");
                 stream_services!($socket, "epoll");
-                stream_limits!($socket, "epoll", "");
-                mod workers_2 { stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
+                $stream_limits!($socket, "epoll", "");
+                mod workers_2 { $stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
             }
             mod edge {
-                stream!($socket, "edge", "");
+                $stream!($socket, "edge", "");
                 concurrent!($socket, "edge", "");
                 stream_services!($socket, "edge");
-                stream_limits!($socket, "edge", "");
-                mod workers_2 { stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
+                $stream_limits!($socket, "edge", "");
+                mod workers_2 { $stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
             }
             mod io_uring {
-                stream!($socket, "io-uring", "");
+                $stream!($socket, "io-uring", "");
                 concurrent!($socket, "io-uring", "");
                 stream_services!($socket, "io-uring");
-                stream_limits!($socket, "io-uring", "");
-                mod workers_2 { stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
+                $stream_limits!($socket, "io-uring", "");
+                mod workers_2 { $stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
             }
         }
     )*};
@@ -294,8 +331,9 @@ macro_rules! datagram_modes {
 }
 
 stream_modes! {
-    tcp ("tcp", "127.0.0.1:0");
-    unix ("unix", "it.sock");
+    tcp stream stream_limits ("tcp", "127.0.0.1:0");
+    unix stream stream_limits ("unix", "it.sock");
+    unix_seqpacket records record_limits ("unix-seqpacket", "it.sock");
 }
 datagram_modes! {
     udp ("udp", "127.0.0.1:0");

@@ -1,6 +1,6 @@
 //! A client that never lets the service rest: it neither stops sending nor closes, and reads all that comes.
 
-use std::{io::Write, thread};
+use std::thread;
 
 use super::Combination;
 use crate::harness::{Client, Echod, it};
@@ -29,7 +29,7 @@ pub(super) fn cut_by_drain_timeout(combination: Combination) {
 fn keep_busy(client: &Client, then: impl FnOnce()) {
     let block = vec![b'x'; 256 * 1024];
     thread::scope(|scope| {
-        (0..2).for_each(|_| _ = scope.spawn(|| while (&client.socket).write_all(&block).is_ok() {}));
+        (0..2).for_each(|_| _ = scope.spawn(|| while client.try_send(&block).is_ok() {}));
         scope.spawn(|| {
             let mut buffer = vec![0; 65_536];
             while client.read(&mut buffer).is_ok_and(|length| length > 0) {}

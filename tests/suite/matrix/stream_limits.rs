@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use echod::report::close_reason::CloseKind;
 
 use super::Combination;
-use crate::harness::{Client, Echod, LONG, pattern};
+use crate::harness::{Echod, LONG, pattern};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -105,7 +105,7 @@ pub(super) fn max_bytes(combination: Combination) {
     let more = pattern(200_000);
     let answer = std::thread::scope(|scope| {
         // It may be told the end before it has sent all.
-        scope.spawn(|| client.flood_all(more));
+        scope.spawn(|| client.send_to_the_end(more));
         client.rest()
     });
     assert!(answer == more[..100_000], "{} bytes came back", answer.len());
@@ -134,15 +134,4 @@ fn expect_ended(daemon: &Echod, limit: &str, count: usize) {
     daemon.wait_lines(count, |line| line.contains("closed after") && line.ends_with(limit));
     let kind = CloseKind::ALL.into_iter().find(|kind| kind.word() == limit).unwrap();
     assert_eq!(daemon.ended_by(kind), count as u64);
-}
-
-impl Client {
-    /// Writes all of it, as far as the peer takes it.
-    fn flood_all(&self, mut bytes: &[u8]) {
-        while let Ok(n) = self.try_send(bytes)
-            && n > 0
-        {
-            bytes = &bytes[n..];
-        }
-    }
 }

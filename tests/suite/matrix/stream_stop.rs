@@ -1,9 +1,6 @@
 //! How a stream listener ends.
 
-use std::{
-    io::{ErrorKind, Write},
-    thread,
-};
+use std::{io::ErrorKind, thread};
 
 use nix::sys::signal::Signal;
 
@@ -89,7 +86,7 @@ pub(super) fn drain_serves_who_waits_side_by_side(combination: Combination) {
     waiting.iter().for_each(|client| client.send(b"waiting"));
     thread::scope(|scope| {
         // It ends with the connection.
-        scope.spawn(|| (&holder.socket).write_all(pattern(LONG)));
+        scope.spawn(|| holder.send_to_the_end(pattern(LONG)));
         daemon.signal(Signal::SIGTERM);
         let answers = waiting.iter().map(Client::rest).collect::<Vec<_>>();
         assert!(answers.iter().all(|answer| answer == b"waiting"), "{answers:?}");

@@ -111,7 +111,7 @@ fn assert_told(told: &Value, combination: Combination, daemon: &Echod, client: &
             let end = |ip: String, port: u16| json!({"address": ip, "port": port});
             (end(own.ip().to_string(), own.port()), end(asked.ip().to_string(), asked.port()))
         }
-        Endpoint::Unix(_) | Endpoint::UnixDatagram(_) => {
+        Endpoint::Unix(_) | Endpoint::UnixSeqpacket(_) | Endpoint::UnixDatagram(_) => {
             let name = own.as_abstract_namespace().map(|name| format!("@{}", String::from_utf8_lossy(name)));
             // The configuration has the path from its own directory.
             (
@@ -124,7 +124,7 @@ fn assert_told(told: &Value, combination: Combination, daemon: &Echod, client: &
     assert_eq!(told["protocol"], combination.protocol);
     assert_eq!((&told["peer"], &told["local"]), (&peer, &local), "{told}");
     let process = json!({"pid": std::process::id(), "uid": geteuid().as_raw(), "gid": getegid().as_raw()});
-    let is_unix = matches!(combination.protocol, "unix" | "unix-datagram");
+    let is_unix = combination.protocol.starts_with("unix");
     assert_eq!(told["process"], if is_unix { process } else { Value::Null }, "{told}");
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(told["server"], json!({"hostname": hostname.trim_end()}));

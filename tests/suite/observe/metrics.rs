@@ -39,8 +39,8 @@ fn of(series: &Series, name: &str, listener: &str) -> f64 {
 fn every_series_is_there_at_0_before_the_first_client() {
     let daemon = observed(&one_of_each());
     let series = series(&daemon);
-    for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
-        let is_stream = ["tcp", "unix"].contains(&protocol);
+    for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
+        let is_stream = ["tcp", "unix", "unix-seqpacket"].contains(&protocol);
         let served = if is_stream { "echod_connections_total" } else { "echod_datagrams_total" };
         for name in ["echod_received_bytes_total", "echod_sent_bytes_total", "echod_open_connections", served]
         {
@@ -63,8 +63,7 @@ fn every_series_is_there_at_0_before_the_first_client() {
 }
 
 fn fitting(protocol: &str) -> echod::config::Protocol {
-    use echod::config::Protocol::{Tcp, Udp, Unix, UnixDatagram};
-    [Tcp, Udp, Unix, UnixDatagram].into_iter().find(|known| known.to_string() == protocol).unwrap()
+    echod::config::Protocol::ALL.into_iter().find(|known| known.to_string() == protocol).unwrap()
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn bytes_and_clients_are_counted_exactly_in_every_mode_and_protocol() {
     const ECHOES: usize = 20;
     let mut cells = Vec::new();
     for mode in ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"] {
-        for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
+        for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
             if has_mode(mode) {
                 cells.push((format!("{mode}-{protocol}"), protocol, mode));
             }
@@ -89,7 +88,7 @@ fn bytes_and_clients_are_counted_exactly_in_every_mode_and_protocol() {
         }
     }
     for (name, protocol, _) in &cells {
-        let is_stream = ["tcp", "unix"].contains(protocol);
+        let is_stream = ["tcp", "unix", "unix-seqpacket"].contains(protocol);
         let bytes = (CLIENTS * ECHOES * 64) as f64;
         let served = if is_stream { CLIENTS } else { CLIENTS * ECHOES } as f64;
         let total = if is_stream { "echod_connections_total" } else { "echod_datagrams_total" };
@@ -159,7 +158,7 @@ fn clients_add_no_series() {
     let daemon = observed(&one_of_each());
     let names = |daemon: &Echod| series(daemon).into_keys().collect::<BTreeSet<_>>();
     let before = names(&daemon);
-    for name in ["tcp", "udp", "unix", "unix-datagram"] {
+    for name in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
         for _ in 0..20 {
             daemon.client(name).echo(b"hello");
         }
@@ -204,7 +203,7 @@ fn promtool_finds_nothing_to_say() {
         assert!(said.status.success() && text.trim().is_empty(), "{when}: {text}");
     };
     check(&daemon, "fresh");
-    for name in ["tcp", "udp", "unix", "unix-datagram"] {
+    for name in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
         daemon.client(name).echo(b"hello");
     }
     check(&daemon, "after traffic");

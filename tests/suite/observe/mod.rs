@@ -35,7 +35,9 @@ pub(crate) fn observed(listeners: &str) -> Echod {
 
 /// A listener of each protocol.
 pub(crate) fn one_of_each() -> String {
-    ["tcp", "udp", "unix", "unix-datagram"].map(|protocol| listener(protocol, protocol, "")).concat()
+    ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"]
+        .map(|protocol| listener(protocol, protocol, ""))
+        .concat()
 }
 
 /// The socket file of the endpoint.

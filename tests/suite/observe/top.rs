@@ -95,9 +95,11 @@ fn whoever_may_ask_sees_what_ss_sees() {
 
 #[test]
 fn a_unix_client_and_one_that_does_not_read_are_told() {
-    let daemon = observed(&(listener("unix", "unix", "") + &listener("it", "tcp", "")));
-    let local = daemon.client("unix");
-    local.echo(b"hello");
+    let local = ["unix", "unix-seqpacket"];
+    let listeners = local.map(|protocol| listener(protocol, protocol, "")).concat();
+    let daemon = observed(&(listeners + &listener("it", "tcp", "")));
+    let clients = local.map(|protocol| daemon.client(protocol));
+    clients.iter().for_each(|client| client.echo(b"hello"));
     let deaf = daemon.client("it");
     deaf.flood(pattern(LONG));
     eventually("both of them", || {
@@ -105,9 +107,10 @@ fn a_unix_client_and_one_that_does_not_read_are_told() {
         let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
         let listed = seen["connections"]["listed"].as_array().unwrap();
         let of = |name: &str| listed.iter().find(|it| it["listener"] == name).cloned().unwrap_or_default();
-        (of("unix")["open"] == true && of("it")["not-reading"] == true).then_some(())
+        let are_open = local.iter().all(|name| of(name)["open"] == true);
+        (are_open && of("it")["not-reading"] == true).then_some(())
     });
-    drop((local, deaf));
+    drop((clients, deaf));
 }
 
 #[test]

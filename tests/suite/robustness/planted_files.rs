@@ -209,7 +209,7 @@ fn a_socket_file_has_its_mode_whatever_the_umask() {
 /// A program binds its socket and listens a moment later; another daemon that starts in this moment must not take it for stale.
 #[test]
 fn a_socket_that_does_not_listen_yet_is_left_alone() {
-    for protocol in ["unix", "unix-datagram"] {
+    for protocol in ["unix", "unix-seqpacket", "unix-datagram"] {
         let launch = Launch::new().config(&listener("it", protocol, ""));
         let path = launch.dir().join("it.sock");
         let fresh = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -226,7 +226,7 @@ fn a_socket_that_does_not_listen_yet_is_left_alone() {
 /// Any user may lock a directory that he may read.
 #[test]
 fn a_lock_on_the_directory_prevents_no_start() {
-    for protocol in ["unix", "unix-datagram"] {
+    for protocol in ["unix", "unix-seqpacket", "unix-datagram"] {
         let launch = Launch::new().config(&listener("it", protocol, ""));
         let path = launch.dir().join("it.sock");
         drop(std::os::unix::net::UnixDatagram::bind(&path).unwrap());

@@ -76,7 +76,7 @@ fn start() -> (Echod, Vec<Target>) {
     let mut toml = "[log]\nlevel = \"info\"\n[daemon]\ndrain-timeout = \"60s\"\n".to_owned();
     let mut names = Vec::new();
     for (number, (mode, keys)) in MODES.into_iter().enumerate() {
-        for protocol in ["tcp", "unix", "udp", "unix-datagram"] {
+        for protocol in ["tcp", "unix", "unix-seqpacket", "udp", "unix-datagram"] {
             let required = number % 2 == 0;
             let name = format!("{protocol}-{mode}");
             let address = if protocol.starts_with("unix") { &*format!("{name}.s") } else { "127.0.0.1:0" };
@@ -88,7 +88,7 @@ fn start() -> (Echod, Vec<Target>) {
             toml += &format!(
                 "[[listener]]\nname = \"{name}\"\nprotocol = \"{protocol}\"\naddress = \"{address}\"\n{keys}\n{more}"
             );
-            names.push((name, required));
+            names.push((name, required && protocol != "unix-seqpacket"));
         }
     }
     let daemon = Echod::start(&toml);

@@ -34,9 +34,13 @@ fn a_killed_child_costs_one_connection() {
 
 #[test]
 fn a_killed_worker_of_a_pool_is_replaced() {
-    for (protocol, address) in
-        [("tcp", "127.0.0.1:0"), ("unix", "it.sock"), ("udp", "127.0.0.1:0"), ("unix-datagram", "it.sock")]
-    {
+    for (protocol, address) in [
+        ("tcp", "127.0.0.1:0"),
+        ("unix", "it.sock"),
+        ("unix-seqpacket", "it.sock"),
+        ("udp", "127.0.0.1:0"),
+        ("unix-datagram", "it.sock"),
+    ] {
         for signal in DEADLY {
             let daemon = forking(protocol, address, "workers = 2");
             daemon.client("it").echo(b"before");
@@ -78,6 +82,7 @@ fn a_killed_owner_of_a_listener_is_started_again() {
         ("tcp", "127.0.0.1:0", ""),
         ("tcp", "127.0.0.1:0", "workers = 2"),
         ("unix", "it.sock", ""),
+        ("unix-seqpacket", "it.sock", ""),
         ("udp", "127.0.0.1:0", ""),
         ("udp", "127.0.0.1:0", "workers = \"per-request\""),
         ("unix-datagram", "it.sock", ""),

@@ -3,5 +3,6 @@
 pub(crate) mod event_loops;
 pub(crate) mod io_uring;
 pub(crate) mod mptcp;
+mod records;
 pub(crate) mod strace;
 pub(crate) mod whoami;

@@ -36,11 +36,12 @@ impl Unit {
             "tcp6" => (Domain::IPV6, Type::STREAM, inet("[::1]:0")),
             "udp" => (Domain::IPV4, Type::DGRAM, inet("127.0.0.1:0")),
             "unix" => (Domain::UNIX, Type::STREAM, SockAddr::unix(&path).unwrap()),
+            "unix-seqpacket" => (Domain::UNIX, Type::SEQPACKET, SockAddr::unix(&path).unwrap()),
             _ => (Domain::UNIX, Type::DGRAM, SockAddr::unix(&path).unwrap()),
         };
         let socket = Socket::new(domain, kind, None).unwrap();
         socket.bind(&address).unwrap();
-        if kind == Type::STREAM {
+        if kind != Type::DGRAM {
             socket.listen(1024).unwrap();
         }
         let bound = socket.local_addr().unwrap();
@@ -48,6 +49,7 @@ impl Unit {
             "tcp" | "tcp6" => Endpoint::Tcp(bound.as_socket().unwrap()),
             "udp" => Endpoint::Udp(bound.as_socket().unwrap()),
             "unix" => Endpoint::Unix(path),
+            "unix-seqpacket" => Endpoint::UnixSeqpacket(path),
             _ => Endpoint::UnixDatagram(path),
         };
         Self { socket, endpoint, dir }
@@ -57,7 +59,9 @@ impl Unit {
     pub(crate) fn address(&self) -> String {
         match &self.endpoint {
             Endpoint::Tcp(address) | Endpoint::Udp(address) => address.to_string(),
-            Endpoint::Unix(path) | Endpoint::UnixDatagram(path) => path.display().to_string(),
+            Endpoint::Unix(path) | Endpoint::UnixSeqpacket(path) | Endpoint::UnixDatagram(path) => {
+                path.display().to_string()
+            }
         }
     }
 }

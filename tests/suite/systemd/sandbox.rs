@@ -14,7 +14,7 @@ use crate::{
 };
 
 const MODES: [&str; 7] = ["iterative", "threading", "forking", "select", "poll", "epoll", "io-uring"];
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 const ON: &str = "[daemon]\nsandbox = \"on\"\n";
 
@@ -61,7 +61,7 @@ fn every_mode_serves_in_it_and_everyone_is_in_it() {
         assert_all_are_in(&daemon);
         assert_eq!(daemon.state("tcp")["open"], 1, "SIGUSR1 is heeded");
         daemon.read_again();
-        daemon.wait_log(|line| line.contains("reloaded: serving 4 listeners"));
+        daemon.wait_log(|line| line.contains("reloaded: serving 5 listeners"));
         clients.iter().for_each(|client| client.echo(b"hello again"));
         drop(clients);
         daemon.stop();

@@ -93,6 +93,10 @@ fn keys_must_fit_their_listener() {
         ("unix", "@x", "socket-group = 0"),
         ("tcp", "127.0.0.1:7", "allow-amplification = true"),
         ("unix-datagram", "@x", "gso = true"),
+        ("unix-seqpacket", "/x", "nodelay = true"),
+        ("unix-seqpacket", "/x", "proxy-protocol = \"off\""),
+        ("unix-seqpacket", "@x", "allow = \"::1\""),
+        ("unix-seqpacket", "@x", "socket-mode = \"0600\""),
         ("unix", "@x", "allow-amplification = false"),
         ("tcp", "127.0.0.1:7", "quote = \"x\""),
     ] {
@@ -130,6 +134,7 @@ fn addresses_must_not_clash() {
         (("tcp", "[fe80::1%eth0]:7", ""), ("tcp", "[::]:7", "")),
         (("unix", "/x", ""), ("unix", "/x", "")),
         (("unix", "/x", ""), ("unix-datagram", "/x", "")),
+        (("unix", "/x", ""), ("unix-seqpacket", "/x", "")),
         (("unix", "x", ""), ("unix", "./x", "")),
         (("unix", "/dev/x", ""), ("unix", "/dev/../dev/./x", "")),
         (("unix", "@x", ""), ("unix", "@x", "")),
@@ -149,6 +154,7 @@ fn addresses_must_not_clash() {
         (("tcp", "0.0.0.0:7", ""), ("tcp", "[::1]:7", "")),
         (("udp", "127.0.0.1:7", "device = \"lo\""), ("udp", "127.0.0.1:7", "device = \"eth0\"")),
         (("unix", "@x", ""), ("unix-datagram", "@x", "")),
+        (("unix", "@x", ""), ("unix-seqpacket", "@x", "")),
     ] {
         assert_eq!(good(&two(a, b)).config.listeners.len(), 2 - usize::from(a.2.starts_with("enabled")));
     }

@@ -48,7 +48,7 @@ fn place(key: &KeyInfo) -> Option<&'static str> {
     Some(match key.protocols[..] {
         ["tcp"] => "tcp",
         ["udp"] | ["udp", "unix-datagram"] => "udp",
-        ["unix"] | ["unix", "unix-datagram"] => "unix",
+        ["unix", "unix-seqpacket"] | ["unix", "unix-seqpacket", "unix-datagram"] => "unix",
         _ => "[defaults]",
     })
 }

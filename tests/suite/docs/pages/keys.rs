@@ -14,7 +14,7 @@ pub(crate) fn listeners_with(key: &str, example: &str) -> Vec<String> {
     let other = listener("tcp", "name = \"other\"\n");
     let mut found = Vec::new();
     for companion in companions {
-        for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
+        for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
             let listener = listener(protocol, &format!("{companion}\n{example}\n"));
             found.push(other.clone() + &without_double(&listener, key));
         }

@@ -216,8 +216,11 @@ fn another_protocol_takes_over_the_path() {
         old.echo(b"hello");
         daemon.reload(&toml("unix-datagram"));
         Client::connect(&Endpoint::UnixDatagram(path.clone())).echo(b"a datagram");
-        // It need not be waited for.
-        drop(old);
+        daemon.reload(&toml("unix-seqpacket"));
+        let records = Client::connect(&Endpoint::UnixSeqpacket(path.clone()));
+        records.echo(b"a record");
+        // They need not be waited for.
+        drop((old, records));
         daemon.reload(&toml("unix"));
         Client::connect(&Endpoint::Unix(path.clone())).echo(b"a stream again");
         daemon.stop();

@@ -13,7 +13,7 @@ use crate::harness::{
 /// new ones.
 #[test]
 fn a_changed_listener_keeps_its_socket_and_its_clients() {
-    for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
+    for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
         let toml = |(mode, workers): (&str, &str), service: &str| {
             // Iterative has one place, which the old client keeps in its generation only.
             "[daemon]\ndrain-timeout = \"60s\"\n".to_string()
@@ -21,7 +21,7 @@ fn a_changed_listener_keeps_its_socket_and_its_clients() {
         };
         let mut daemon = Echod::start(&toml(modes()[0], "echo"));
         let endpoint = daemon.endpoint("it");
-        let stream = matches!(protocol, "tcp" | "unix");
+        let stream = matches!(protocol, "tcp" | "unix" | "unix-seqpacket");
         let mut old = Vec::new();
         for (round, mode) in modes().into_iter().enumerate().skip(1) {
             let client = Client::connect(&endpoint);

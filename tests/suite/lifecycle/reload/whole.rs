@@ -123,7 +123,7 @@ fn an_interface_that_was_made_anew_is_served() {
 /// Cleaners of directories remove old files.
 #[test]
 fn a_socket_file_that_was_removed_is_made_anew() {
-    for protocol in ["unix", "unix-datagram"] {
+    for protocol in ["unix", "unix-seqpacket", "unix-datagram"] {
         for (mode, workers) in modes() {
             let keys = format!("mode = \"{mode}\"\n{workers}");
             let toml = listener("it", protocol, &keys);

@@ -19,7 +19,7 @@ fn start(toml: &str, descriptors: usize) -> Result<Echod, Finished> {
 /// them every client is served, whichever worker it is for.
 #[test]
 fn ready_is_said_when_every_worker_serves() {
-    for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
+    for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
         let has_many = |keys: &str| keys.contains("workers = 3");
         for (_, keys) in modes().filter(|(_, keys)| protocol == "tcp" || has_many(keys)) {
             let toml = listener("it", protocol, &keys);

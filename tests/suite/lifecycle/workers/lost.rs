@@ -12,7 +12,7 @@ use crate::{
     stream::strace::Strace,
 };
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// Every event loop, with the call that it waits by.
 pub(super) const LOOPS: [(&str, &str, &str); 5] = [

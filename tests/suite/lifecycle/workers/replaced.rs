@@ -3,7 +3,7 @@
 use super::{can_have, end_of_descriptors, limit_descriptors, modes};
 use crate::harness::{Client, Echod, Launch, Manager, eventually, is_locked_in, it, listener};
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// At every number of descriptors that are free the reload is done, or refused with the listener as it was.
 #[test]

@@ -11,7 +11,7 @@ use crate::{
 /// A wait that fails for want of memory is no end, neither of a connection nor of the loop.
 #[test]
 fn a_wait_that_fails_for_a_moment_is_tried_again() {
-    for protocol in ["tcp", "udp", "unix", "unix-datagram"] {
+    for protocol in ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"] {
         for (keys, call) in loops(2) {
             for error in ["ENOMEM", "EAGAIN"] {
                 let mut daemon = Echod::start(&listener("it", protocol, &keys));

@@ -29,9 +29,13 @@ impl FdStore {
 /// Another address is another socket: the old one is closed before anybody could wait in it for nothing.
 #[test]
 fn an_address_that_is_gone_is_closed() {
-    for (protocol, old) in
-        [("tcp", "127.0.0.1:0"), ("udp", "127.0.0.1:0"), ("unix", ""), ("unix-datagram", "")]
-    {
+    for (protocol, old) in [
+        ("tcp", "127.0.0.1:0"),
+        ("udp", "127.0.0.1:0"),
+        ("unix", ""),
+        ("unix-seqpacket", ""),
+        ("unix-datagram", ""),
+    ] {
         let Some(mut store) = FdStore::new() else { return };
         let (old, new) = match protocol {
             "tcp" | "udp" => (old.to_owned(), format!("{}:0", other_loopback())),
@@ -163,7 +167,7 @@ fn what_can_be_changed_is_changed() {
 /// Owner and permissions of a socket file are those of now; where another file stands in its place it is another socket.
 #[test]
 fn a_file_is_found_again_or_made_anew() {
-    for protocol in ["unix", "unix-datagram"] {
+    for protocol in ["unix", "unix-seqpacket", "unix-datagram"] {
         let Some(mut store) = FdStore::new() else { return };
         let mode = |store: &FdStore| fs::metadata(store.file()).unwrap().permissions().mode() & 0o777;
         let endpoint = store.before(&store.listener(protocol, ""));

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{harness::Endpoint, lifecycle::reload::modes, robustness::storm::Random};
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// The addresses that a port may have, and whether IPv4 and IPv6 clients of this machine reach it there.
 const SPREADS: [(&[&str], bool, bool); 5] = [
@@ -83,6 +83,7 @@ impl Target {
         match self.protocol {
             "tcp" => Endpoint::Tcp((ip, self.number).into()),
             "udp" => Endpoint::Udp((ip, self.number).into()),
+            "unix-seqpacket" => Endpoint::UnixSeqpacket(dir.join(format!("{}.s", self.number))),
             "unix" => Endpoint::Unix(dir.join(format!("{}.s", self.number))),
             _ => Endpoint::UnixDatagram(dir.join(format!("{}.s", self.number))),
         }
@@ -135,7 +136,7 @@ impl Plan {
                 let keys: &[&str] = match listener.protocol {
                     "tcp" => &STREAM_KEYS,
                     "udp" => &DATAGRAM_KEYS,
-                    "unix" => &STREAM_KEYS[7..],
+                    "unix" | "unix-seqpacket" => &STREAM_KEYS[7..],
                     _ => &DATAGRAM_KEYS[..2],
                 };
                 let key = keys[random.next(keys.len())];
