@@ -127,7 +127,7 @@ pub struct Selftest {
     #[arg(long, value_name = "SERVICE", value_parser = ["echo", "discard", "chargen", "qotd", "daytime", "time", "whoami"])]
     pub service: Option<String>,
 
-    /// The server to test; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH or unix-datagram:PATH
+    /// The server to test; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix-seqpacket:PATH or unix-datagram:PATH
     #[arg(value_name = "URL", required = true)]
     pub targets: Vec<String>,
 }
@@ -192,7 +192,7 @@ pub struct Common {
     #[arg(short, long, help_heading = "Report")]
     pub quiet: bool,
 
-    /// The server; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix:@NAME, unix-datagram:PATH or unix-datagram:@NAME
+    /// The server; tcp://HOST:PORT, udp://HOST:PORT, unix:PATH, unix-seqpacket:PATH or unix-datagram:PATH, with @NAME for an abstract PATH
     #[arg(value_name = "URL")]
     pub targets: Vec<String>,
 }

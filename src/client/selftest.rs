@@ -8,6 +8,7 @@ mod complaint;
 mod conversation;
 mod datagram_checks;
 mod ready;
+mod record_checks;
 mod source_port;
 mod spoken;
 mod stream_checks;
@@ -88,6 +89,7 @@ impl Subject {
     fn checks(&self) -> &'static [Check] {
         let is_stream = self.target.protocol.is_stream();
         match self.service {
+            Service::Echo if self.target.protocol == Protocol::UnixSeqpacket => record_checks::ECHO,
             Service::Echo if is_stream => stream_checks::ECHO,
             Service::Discard if is_stream => stream_checks::DISCARD,
             Service::Chargen if is_stream => stream_checks::CHARGEN,

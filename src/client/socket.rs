@@ -130,8 +130,8 @@ pub fn open(target: &Target, common: &Common, flow: Option<u16>) -> Result<Probe
 fn open_once(target: &Target, common: &Common, flow: Option<u16>) -> Result<ProbeSocket, OpenError> {
     let failed = |step: &str, error: io::Error| OpenError::Local(refused(target, step, &error));
     let address = target.peer.socket_address().map_err(OpenError::Unreachable)?;
-    let kind = if target.protocol.is_stream() { Type::STREAM } else { Type::DGRAM };
-    let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)
+    let domain = Domain::from(i32::from(address.family()));
+    let socket = Socket::new(domain, target.protocol.socket_type(), None)
         .map_err(|error| failed("have a socket", error))?;
     socket.set_nonblocking(true).map_err(|error| failed("have a socket that does not block", error))?;
     let mut has_stamps = false;

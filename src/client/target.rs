@@ -6,6 +6,7 @@ use crate::{
     config::{self, Address, Environment, Host, Protocol},
     report::error::{Exit, Failure},
     socket::{address::Peer, resolve::error_text},
+    stream::connection::LONGEST_RECORD,
 };
 
 /// The longest datagram over IPv4: 65,535 bytes without the headers of IP and UDP.
@@ -66,6 +67,7 @@ impl Target {
     /// The longest message that it can be sent; what buffers of a unix socket hold is for the kernel to say.
     pub fn longest(&self) -> usize {
         match &self.peer {
+            _ if self.protocol == Protocol::UnixSeqpacket => LONGEST_RECORD,
             _ if self.protocol.is_stream() => LONGEST_MESSAGE,
             Peer::Inet(address) if address.ip().to_canonical().is_ipv4() => LONGEST_V4,
             Peer::Inet(_) => LONGEST_V6,

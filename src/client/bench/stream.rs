@@ -1,4 +1,4 @@
-//! A connection: answers come in the order of the sends, in pieces of any size.
+//! A connection: answers come in the order of the sends, in pieces of any size or, where it keeps records apart, as they were sent.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags, recv, send},
 };
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use super::{
     channel::{Channel, LoopState, sequence},
@@ -47,6 +47,8 @@ pub(super) struct Stream {
     /// The planned moments of those that wait for room.
     waiting: VecDeque<u64>,
     is_over: bool,
+    /// Whether each message is a record of its own, and its answer is to be one (SOCK_SEQPACKET).
+    keeps_records: bool,
     again: Again,
 }
 
@@ -181,6 +183,7 @@ impl Channel for Stream {
 
     fn new(socket: Socket, channel: u64, _: usize) -> Self {
         let segments = tcp_info::retransmits(&socket).unwrap_or_default();
+        let keeps_records = socket.r#type().is_ok_and(|kind| kind == Type::SEQPACKET);
         Self {
             socket,
             channel,
@@ -192,6 +195,7 @@ impl Channel for Stream {
             written: None,
             waiting: VecDeque::new(),
             is_over: false,
+            keeps_records,
             again: Again { segments, ..Again::default() },
         }
     }
@@ -206,7 +210,10 @@ impl Channel for Stream {
             state.tally.fates.unsent += u64::from(count);
             return;
         }
-        let at_once = (state.outgoing.len() / state.probes.size()).max(1) as u32;
+        let at_once = match self.keeps_records {
+            true => 1,
+            false => (state.outgoing.len() / state.probes.size()).max(1) as u32,
+        };
         let mut left = count;
         while left > 0 && !self.is_blocked() && !self.is_over {
             let part = left.min(at_once);
@@ -234,9 +241,11 @@ impl Channel for Stream {
             match received {
                 Ok((length, _)) if length > 0 => {
                     state.now = clock::now();
+                    self.is_wrong |= self.keeps_records && length != state.probes.size();
                     answered += self.take(&incoming[..length], state);
                     state.incoming = incoming;
-                    if length < room {
+                    // A stream is empty then; a record may be followed by the next.
+                    if length < room && (!self.keeps_records || self.sent.is_empty()) {
                         break;
                     }
                 }

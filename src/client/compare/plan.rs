@@ -50,7 +50,7 @@ impl Plan {
             [] => Protocol::Tcp,
             [url] => protocol(url).ok_or_else(|| {
                 usage(format!(
-                    "cannot compare at {}: --compare starts its own servers; give no URL for tcp, or one of tcp:// udp:// unix: unix-datagram:",
+                    "cannot compare at {}: --compare starts its own servers; give no URL for tcp, or one of tcp:// udp:// unix: unix-seqpacket: unix-datagram:",
                     url.escape_debug()
                 ))
             })?,
@@ -130,9 +130,7 @@ fn most(mode: Mode) -> Option<u32> {
 /// The protocol that a URL without a place names.
 fn protocol(url: &str) -> Option<Protocol> {
     let scheme = url.strip_suffix("://").or_else(|| url.strip_suffix(':')).unwrap_or(url);
-    [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixDatagram]
-        .into_iter()
-        .find(|protocol| protocol.to_string() == scheme)
+    Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == scheme)
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ fn check(target: &Target, options: &Ping) -> Result<(), Failure> {
     let longest = target.longest();
     match size {
         0 if is_stream => Err(usage(format!(
-            "cannot send 0 bytes to {url}: a stream has no empty messages; use -s 1 or more"
+            "cannot send 0 bytes to {url}: a connection has no empty messages; use -s 1 or more"
         ))),
         size if *size > longest => Err(usage(format!(
             "cannot send {size} bytes to {url}: the most that fits is {longest}; use a smaller -s"

@@ -24,6 +24,7 @@ use crate::{
         socket::{OpenError, open},
         target::Target,
     },
+    config::Protocol,
     report::error::Failure,
     socket::resolve::error_text,
     sys::{clock, stamps, tcp_info},
@@ -57,6 +58,8 @@ pub(super) struct StreamWire {
     inbox: Vec<u8>,
     wrong_in_a_row: u32,
     retransmits: u32,
+    /// Whether each probe is a record of its own, and its answer is to be one.
+    keeps_records: bool,
     /// Attempts that failed, one after the other.
     failures: u32,
     /// Before that, no other attempt is made.
@@ -87,6 +90,7 @@ impl StreamWire {
             inbox: Vec::new(),
             wrong_in_a_row: 0,
             retransmits: 0,
+            keeps_records: target.protocol == Protocol::UnixSeqpacket,
             failures: 0,
             not_before: 0,
             last_error: None,
@@ -164,7 +168,9 @@ impl StreamWire {
         let Link::Up { socket } = &self.link else { return };
         while self.written < self.out.len() {
             let mut socket = socket;
-            match socket.write(&self.out[self.written..]) {
+            let at_once = if self.keeps_records { books.probes.size() } else { usize::MAX };
+            let waiting = &self.out[self.written..];
+            match socket.write(&waiting[..at_once.min(waiting.len())]) {
                 Ok(length) => self.written += length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -184,6 +190,9 @@ impl StreamWire {
             let mut socket = socket;
             match socket.read(&mut chunk) {
                 Ok(0) => return self.has_broken("by the server", books),
+                Ok(length) if self.keeps_records && length != books.probes.size() => {
+                    return self.has_broken("a record came back with another length", books);
+                }
                 Ok(length) => {
                     all += length;
                     self.inbox.extend_from_slice(&chunk[..length]);

@@ -19,6 +19,8 @@ pub(super) enum Trouble {
     Reset { received: usize },
     /// Another byte came than was sent; none was due if there is no `sent`.
     Differs { at: usize, sent: Option<u8>, came: u8 },
+    /// A record came back with another length.
+    Length { number: usize, sent: usize, came: usize },
     /// More came than may be said.
     Endless { most: usize },
     /// It goes on, but too slowly.
@@ -76,6 +78,9 @@ impl fmt::Display for Trouble {
             }
             Self::Differs { at, sent: None, came } => {
                 write!(f, "more than the {at} bytes that were due, beginning with 0x{came:02x}")
+            }
+            Self::Length { number, sent, came } => {
+                write!(f, "record {} was sent with {sent} bytes and came back with {came}", number + 1)
             }
             Self::Endless { most } => write!(f, "more than {most} bytes"),
             Self::Slow { whole } => write!(f, "no end within {whole:?}"),

@@ -1,16 +1,17 @@
 //! A connection to the server. It sends and reads at once, so that neither side waits for the other, and every step has a deadline.
 
 use std::{
+    cell::RefCell,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr},
     time::{Duration, Instant},
 };
 
 use rustix::event::PollFlags;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, Socket};
 
 use super::{Subject, complaint::Trouble, ready::ready};
-use crate::config::Protocol;
+use crate::{config::Protocol, stream::connection::LONGEST_RECORD};
 
 /// A whole conversation may take so many times as long as one step: a server may be slow, but not for ever.
 const STEPS: u32 = 30;
@@ -34,6 +35,8 @@ pub(super) struct Conversation {
     patience: Duration,
     quiet: Duration,
     limit: Instant,
+    /// Where records are kept apart: what is left of the last one, of which a read takes a part.
+    record: Option<RefCell<Vec<u8>>>,
 }
 
 impl Conversation {
@@ -47,7 +50,7 @@ impl Conversation {
         let socket = Self::socket(subject, room).map_err(Trouble::Failed)?;
         let address = subject.target.peer.socket_address().map_err(Trouble::Failed)?;
         let connected = match subject.target.protocol {
-            Protocol::Unix => {
+            Protocol::Unix | Protocol::UnixSeqpacket => {
                 // It waits while the queue of connections is full.
                 let limited = socket.set_write_timeout(Some(patience));
                 // With a time-out the kernel does not go on with a call that a stop of this process interrupted (signal(7)).
@@ -63,12 +66,20 @@ impl Conversation {
         };
         connected.map_err(Trouble::Nobody)?;
         socket.set_nonblocking(true).map_err(Trouble::Failed)?;
-        Ok(Self { socket, patience, quiet: subject.quiet(), limit: Instant::now() + patience * STEPS })
+        let record = (subject.target.protocol == Protocol::UnixSeqpacket).then(RefCell::default);
+        Ok(Self {
+            socket,
+            patience,
+            quiet: subject.quiet(),
+            limit: Instant::now() + patience * STEPS,
+            record,
+        })
     }
 
     fn socket(subject: &Subject, room: Option<usize>) -> io::Result<Socket> {
         let address = subject.target.peer.socket_address()?;
-        let socket = Socket::new(Domain::from(i32::from(address.family())), Type::STREAM, None)?;
+        let kind = subject.target.protocol.socket_type();
+        let socket = Socket::new(Domain::from(i32::from(address.family())), kind, None)?;
         if let Some(room) = room {
             socket.set_recv_buffer_size(room)?;
         }
@@ -134,6 +145,28 @@ impl Conversation {
                 }
             }
         }
+    }
+
+    /// Sends records, and expects each back as it was, in order.
+    pub(super) fn echo_records(&self, records: &[Vec<u8>]) -> Result<(), Trouble> {
+        for record in records {
+            if self.wait(PollFlags::OUT, self.patience)?.is_empty() {
+                return Err(Trouble::Unread { waited: self.patience, sent: 0 });
+            }
+            self.write(record, 0)?;
+        }
+        let mut buffer = vec![0; LONGEST_RECORD + 1];
+        for (number, record) in records.iter().enumerate() {
+            let came = self.next(&mut buffer, 0)?;
+            if came == 0 {
+                return Err(Trouble::Closed { received: records[..number].iter().map(Vec::len).sum() });
+            }
+            if came != record.len() {
+                return Err(Trouble::Length { number, sent: record.len(), came });
+            }
+            differs(record, &buffer[..came], 0)?;
+        }
+        Ok(())
     }
 
     /// Sends all of it, whatever comes.
@@ -225,6 +258,11 @@ impl Conversation {
     /// What the socket is ready for before that time is over.
     fn wait(&self, wanted: PollFlags, patience: Duration) -> Result<PollFlags, Trouble> {
         let now = Instant::now();
+        if wanted.contains(PollFlags::IN)
+            && self.record.as_ref().is_some_and(|record| !record.borrow().is_empty())
+        {
+            return Ok(PollFlags::IN);
+        }
         if now >= self.limit {
             return Err(Trouble::Slow { whole: self.patience * STEPS });
         }
@@ -232,6 +270,9 @@ impl Conversation {
     }
 
     fn read(&self, to: &mut [u8], received: usize) -> Result<Option<usize>, Trouble> {
+        if let Some(record) = &self.record {
+            return self.read_of_record(&mut record.borrow_mut(), to, received);
+        }
         match (&self.socket).read(to) {
             Ok(n) => Ok(Some(n)),
             Err(error) if is_later(&error) => Ok(None),
@@ -239,8 +280,32 @@ impl Conversation {
         }
     }
 
+    /// A stream of records: what does not fit is kept for the next read.
+    fn read_of_record(
+        &self,
+        record: &mut Vec<u8>,
+        to: &mut [u8],
+        received: usize,
+    ) -> Result<Option<usize>, Trouble> {
+        if record.is_empty() {
+            record.resize(LONGEST_RECORD + 1, 0);
+            match (&self.socket).read(record) {
+                Ok(n) => record.truncate(n),
+                Err(error) => {
+                    record.clear();
+                    return if is_later(&error) { Ok(None) } else { Err(Trouble::of(error, received)) };
+                }
+            }
+        }
+        let n = record.len().min(to.len());
+        to[..n].copy_from_slice(&record[..n]);
+        record.drain(..n);
+        Ok(Some(n))
+    }
+
     fn write(&self, bytes: &[u8], received: usize) -> Result<usize, Trouble> {
-        match (&self.socket).write(bytes) {
+        let most = if self.record.is_some() { LONGEST_RECORD } else { usize::MAX };
+        match (&self.socket).write(&bytes[..bytes.len().min(most)]) {
             Ok(n) => Ok(n),
             Err(error) if is_later(&error) => Ok(0),
             Err(error) => Err(Trouble::of(error, received)),

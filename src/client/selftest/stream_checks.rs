@@ -10,7 +10,7 @@ const RFC_862: &str = "RFC 862, TCP Based Echo Service";
 const RFC_863: &str = "RFC 863, TCP Based Discard Service";
 const RFC_864: &str = "RFC 864, TCP Based Character Generator Service";
 
-type Outcome = Result<(), Complaint>;
+pub(super) type Outcome = Result<(), Complaint>;
 
 pub(super) const ECHO: &[Check] = &[
     Check { claim: "a line comes back as it was sent", rule: RFC_862, run: line },
@@ -64,14 +64,14 @@ fn echo(subject: &Subject, message: &[u8], manner: &Manner, cure: &str) -> Outco
     connection.echo(message, manner).map_err(|trouble| trouble.wrong(&*expected, cure))
 }
 
-fn line(subject: &Subject) -> Outcome {
+pub(super) fn line(subject: &Subject) -> Outcome {
     let expected = "the line that was sent";
     let cure = "is it an echo server? `--service` names another service";
     let connection = Conversation::open(subject).map_err(|trouble| trouble.first(expected, cure))?;
     connection.echo(b"echod selftest: hello\r\n", &PLAIN).map_err(|trouble| trouble.first(expected, cure))
 }
 
-fn binary(subject: &Subject) -> Outcome {
+pub(super) fn binary(subject: &Subject) -> Outcome {
     let every: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
     echo(subject, &every, &PLAIN, "no byte has a meaning: neither NUL, nor line ends, nor those of telnet")
 }
@@ -91,13 +91,13 @@ fn pipelined(subject: &Subject) -> Outcome {
     echo(subject, messages.as_bytes(), &Manner { pieces: &[16], ..PLAIN }, SAME)
 }
 
-fn large(subject: &Subject) -> Outcome {
+pub(super) fn large(subject: &Subject) -> Outcome {
     echo(subject, &pattern(256 * 1024), &PLAIN, SAME)
 }
 
 /// The server has to stop reading when it cannot write, and to go on later: if it drops what it cannot write, or waits for the
 /// client to read only, this shows.
-fn read_late(subject: &Subject) -> Outcome {
+pub(super) fn read_late(subject: &Subject) -> Outcome {
     let message = pattern(1 << 20);
     let cure = "what cannot be written yet must be kept, and reading must stop meanwhile and go on later";
     let wrong = |trouble: Trouble| trouble.wrong("the 1048576 bytes that were sent", cure);
@@ -105,12 +105,12 @@ fn read_late(subject: &Subject) -> Outcome {
     connection.echo(&message, &Manner { reads_late: true, ..PLAIN }).map_err(wrong)
 }
 
-fn half_close(subject: &Subject) -> Outcome {
+pub(super) fn half_close(subject: &Subject) -> Outcome {
     let cure = "the end of the client's side is no reason to drop what is still owed: send it, then close";
     echo(subject, &pattern(100_000), &Manner { ends: true, ..PLAIN }, cure)
 }
 
-fn several(subject: &Subject) -> Outcome {
+pub(super) fn several(subject: &Subject) -> Outcome {
     let message = |n: usize| format!("connection {n} of 4\r\n").into_bytes();
     let cure = "a connection has a state and a buffer of its own; is a limit of connections below 4?";
     let wrong =
@@ -132,7 +132,7 @@ fn several(subject: &Subject) -> Outcome {
 
 const OTHERS: &str = "an error of one connection ends that connection alone";
 
-fn reset_echo(subject: &Subject) -> Outcome {
+pub(super) fn reset_echo(subject: &Subject) -> Outcome {
     let wrong = |trouble: Trouble| trouble.wrong("an echo on the connections before and after it", OTHERS);
     let before = Conversation::open(subject).map_err(wrong)?;
     before.echo(b"before\r\n", &PLAIN).map_err(wrong)?;

@@ -98,7 +98,7 @@ fn a_comparison_is_a_table_and_a_picture() {
 
 #[test]
 fn datagrams_and_unix_sockets_are_compared_too() {
-    for url in ["udp://", "unix:", "unix-datagram:"] {
+    for url in ["udp://", "unix:", "unix-seqpacket:", "unix-datagram:"] {
         let finished = compare(&[url, "-o", "csv", "--compare", "epoll,epoll-edge"]);
         assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
         let [headings, level, edge] = finished.stdout.lines().collect::<Vec<_>>()[..] else {

@@ -79,6 +79,7 @@ fn this_daemon_answers_every_probe() {
         ("udp", "127.0.0.1:0"),
         ("udp", "[::1]:0"),
         ("unix", "it.sock"),
+        ("unix-seqpacket", "r.sock"),
         ("unix-datagram", "d.sock"),
     ];
     for (protocol, address) in places {

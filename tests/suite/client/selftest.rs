@@ -13,7 +13,7 @@ use crate::{
     harness::{Echod, Finished, Launch, has_mode, listener, port_of_nobody},
 };
 
-const PROTOCOLS: [&str; 4] = ["tcp", "udp", "unix", "unix-datagram"];
+const PROTOCOLS: [&str; 5] = ["tcp", "udp", "unix", "unix-seqpacket", "unix-datagram"];
 
 /// So long a step may take where an answer is due: more than it ever needs.
 const PATIENT: &str = "10s";
