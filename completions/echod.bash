@@ -22,6 +22,9 @@ _echod() {
             echod,explain)
                 cmd="echod__subcmd__explain"
                 ;;
+            echod,faults)
+                cmd="echod__subcmd__faults"
+                ;;
             echod,help)
                 cmd="echod__subcmd__help"
                 ;;
@@ -40,11 +43,32 @@ _echod() {
             echod,top)
                 cmd="echod__subcmd__top"
                 ;;
+            echod__subcmd__faults,help)
+                cmd="echod__subcmd__faults__subcmd__help"
+                ;;
+            echod__subcmd__faults,list)
+                cmd="echod__subcmd__faults__subcmd__list"
+                ;;
+            echod__subcmd__faults,preview)
+                cmd="echod__subcmd__faults__subcmd__preview"
+                ;;
+            echod__subcmd__faults__subcmd__help,help)
+                cmd="echod__subcmd__faults__subcmd__help__subcmd__help"
+                ;;
+            echod__subcmd__faults__subcmd__help,list)
+                cmd="echod__subcmd__faults__subcmd__help__subcmd__list"
+                ;;
+            echod__subcmd__faults__subcmd__help,preview)
+                cmd="echod__subcmd__faults__subcmd__help__subcmd__preview"
+                ;;
             echod__subcmd__help,bench)
                 cmd="echod__subcmd__help__subcmd__bench"
                 ;;
             echod__subcmd__help,explain)
                 cmd="echod__subcmd__help__subcmd__explain"
+                ;;
+            echod__subcmd__help,faults)
+                cmd="echod__subcmd__help__subcmd__faults"
                 ;;
             echod__subcmd__help,help)
                 cmd="echod__subcmd__help__subcmd__help"
@@ -71,7 +95,7 @@ _echod() {
 
     case "${cmd}" in
         echod)
-            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain ping bench selftest status top metrics help"
+            opts="-c -l -d -v -q -h -V --config --listen --check --print-config --inetd --service --probe --daemonize --announce --verbose --quiet --log-level --log-format --help --version explain faults ping bench selftest status top metrics help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -276,8 +300,146 @@ _echod() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        echod__subcmd__faults)
+            opts="-h --help preview list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__help)
+            opts="preview list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__help__subcmd__preview)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__list)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__faults__subcmd__preview)
+            opts="-c -l -o -h --config --listen --plan --listener --from --count --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listen)
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
+                    return 0
+                    ;;
+                -l)
+                    COMPREPLY=($(compgen -W "tcp:// udp:// unix: unix-seqpacket: unix-datagram:" -- "${cur}"))
+                    return 0
+                    ;;
+                --plan)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listener)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         echod__subcmd__help)
-            opts="explain ping bench selftest status top metrics help"
+            opts="explain faults ping bench selftest status top metrics help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -305,6 +467,20 @@ _echod() {
             return 0
             ;;
         echod__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        echod__subcmd__help__subcmd__faults)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

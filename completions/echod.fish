@@ -61,6 +61,7 @@ complete -c echod -n "__fish_echod_needs_command" -s q -l quiet -d 'Log one leve
 complete -c echod -n "__fish_echod_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c echod -n "__fish_echod_needs_command" -s V -l version -d 'Print version'
 complete -c echod -n "__fish_echod_needs_command" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_needs_command" -f -a "faults" -d 'What is asked about faults on purpose'
 complete -c echod -n "__fish_echod_needs_command" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
 complete -c echod -n "__fish_echod_needs_command" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
 complete -c echod -n "__fish_echod_needs_command" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
@@ -80,6 +81,27 @@ complete -c echod -n "__fish_echod_using_subcommand explain" -l proxy -d 'The pr
 complete -c echod -n "__fish_echod_using_subcommand explain" -l address -d 'The endpoint of the daemon, if not that of the configuration: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand explain" -l live -d 'Ask the running daemon too: what the client has open, what its rates leave, and whether it is refused now'
 complete -c echod -n "__fish_echod_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand faults; and not __fish_seen_subcommand_from preview list help" -s h -l help -d 'Print help'
+complete -c echod -n "__fish_echod_using_subcommand faults; and not __fish_seen_subcommand_from preview list help" -f -a "preview" -d 'Print what a plan decides about the first datagrams or connections of a source'
+complete -c echod -n "__fish_echod_using_subcommand faults; and not __fish_seen_subcommand_from preview list help" -f -a "list" -d 'Print what each key of a plan does'
+complete -c echod -n "__fish_echod_using_subcommand faults; and not __fish_seen_subcommand_from preview list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -s c -l config -d 'Read the plan and the listeners from a TOML file' -r -F
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -s l -l listen -d 'A listener written as a URL, beside those of the file; may be repeated' -r -f -a "tcp://\t''
+udp://\t''
+unix:\t''
+unix-seqpacket:\t''
+unix-datagram:\t''"
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -l plan -d 'The plan, by its name; it may be left out if there is one only' -r
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -l listener -d 'The listener, by its name; it may be left out if one only uses the plan' -r
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -l from -d 'Where the datagrams or connections come from: an address with its port, or the name of a unix socket' -r
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -l count -d 'How many decisions are printed' -r
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -s o -l output -d 'Text for people, or JSON for programs' -r -f -a "text\t'For people'
+json\t'For programs'"
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from preview" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from help" -f -a "preview" -d 'Print what a plan decides about the first datagrams or connections of a source'
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from help" -f -a "list" -d 'Print what each key of a plan does'
+complete -c echod -n "__fish_echod_using_subcommand faults; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand ping" -s c -l count -d 'Send so many probes, then stop; without it, until Ctrl-C' -r
 complete -c echod -n "__fish_echod_using_subcommand ping" -s i -l interval -d 'Time between probes; a number without unit is in seconds' -r
 complete -c echod -n "__fish_echod_using_subcommand ping" -s s -l size -d 'Bytes of a probe' -r
@@ -172,14 +194,15 @@ complete -c echod -n "__fish_echod_using_subcommand metrics" -s c -l config -d '
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l address -d 'The endpoint itself: 127.0.0.1:9862, or the path of its socket file' -r
 complete -c echod -n "__fish_echod_using_subcommand metrics" -l list -d 'List every metric: its name, type, labels, and what it says'
 complete -c echod -n "__fish_echod_using_subcommand metrics" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "status" -d 'Show what a running daemon serves, and what has happened since its start'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "top" -d 'Show the listeners of a running daemon and their connections, with rates, and renew that every second'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
-complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain ping bench selftest status top metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "explain" -d 'Explain decision by decision whether a listener admits a client'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "faults" -d 'Tell beforehand what a plan of faults will do, or what plans can do'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "ping" -d 'Send a probe a second to an echo server, this one or any other, and tell how long each took'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "bench" -d 'Measure how fast servers answer, and how much they can do'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "selftest" -d 'Hold a live server, this one or any other, to the RFC of its service'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "status" -d 'Show what a running daemon serves, and what has happened since its start'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "top" -d 'Show the listeners of a running daemon and their connections, with rates, and renew that every second'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "metrics" -d 'Print the metrics of a running daemon, or the list of them'
+complete -c echod -n "__fish_echod_using_subcommand help; and not __fish_seen_subcommand_from explain faults ping bench selftest status top metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c echod -n "__fish_echod_using_subcommand ping" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand bench" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
 complete -c echod -n "__fish_echod_using_subcommand selftest" -f -a "tcp:// udp:// unix: unix-seqpacket: unix-datagram:"

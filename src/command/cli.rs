@@ -18,7 +18,7 @@ use crate::observe;
 mod advice;
 mod question;
 
-pub use question::Explain;
+pub use question::{Explain, FaultsCommand, FaultsQuestion, Preview, PreviewOutput};
 
 /// A standalone echo daemon: tcp, udp and unix sockets, each with its own concurrency mode and service.
 ///
@@ -98,6 +98,9 @@ pub enum Command {
     /// The exit code is 0 if it is admitted, as far as the limits allow, and 77 if it is refused.
     Explain(Explain),
 
+    /// Tell beforehand what a plan of faults will do, or what plans can do
+    Faults(FaultsQuestion),
+
     /// Send a probe a second to an echo server, this one or any other, and tell how long each took
     ///
     /// Every byte of an answer is checked. The summary at the end is in the words of ping(8).
@@ -148,8 +151,8 @@ impl Cli {
             .try_get_matches_from_mut(&arguments)
             .map_err(|error| advice::add(error, advice::Context::of(&arguments)))?;
         if let Some((name, _)) = matches.subcommand() {
-            // `explain` reads the same inputs, wherever they stand.
-            let shared = if name == "explain" { &["config", "listen"][..] } else { &[] };
+            // `explain` and `faults` read the same inputs, wherever they stand.
+            let shared = if matches!(name, "explain" | "faults") { &["config", "listen"][..] } else { &[] };
             let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
             let mut options = command.get_arguments().map(|option| option.get_id().as_str());
             let option = options.find(|id| !shared.contains(id) && given(id)).map(|id| id.replace('_', "-"));
@@ -165,9 +168,16 @@ impl Cli {
     /// The inputs of the configuration.
     pub fn inputs(&self) -> Inputs {
         let mut inputs = Inputs { file: self.config.clone(), listen: self.listen.clone() };
-        if let Some(Command::Explain(question)) = &self.command {
-            inputs.file = question.config.clone().or(inputs.file);
-            inputs.listen.extend(question.listen.iter().cloned());
+        let own = match &self.command {
+            Some(Command::Explain(question)) => Some((&question.config, &question.listen)),
+            Some(Command::Faults(FaultsQuestion { command: FaultsCommand::Preview(preview) })) => {
+                Some((&preview.config, &preview.listen))
+            }
+            _ => None,
+        };
+        if let Some((config, listen)) = own {
+            inputs.file = config.clone().or(inputs.file);
+            inputs.listen.extend(listen.iter().cloned());
         }
         inputs
     }

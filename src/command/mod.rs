@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod explain;
+pub mod faults;
 pub mod inetd;
 mod pipes;
 pub mod probe;

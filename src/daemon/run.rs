@@ -20,8 +20,8 @@ use crate::observe::{endpoint::Endpoint, metrics, status, top};
 use crate::{
     access::guard,
     command::{
-        cli::{self, Cli, Command},
-        explain, inetd, probe,
+        cli::{self, Cli, Command, FaultsCommand, FaultsQuestion},
+        explain, faults, inetd, probe,
     },
     config::{self, Config, Environment, Loaded, LogTarget, Note},
     daemon::{
@@ -62,6 +62,13 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             let answer = explain::explain(&loaded, &question)?;
             print(&answer.text)?;
             return answer.refusal.map_or(Ok(()), Err);
+        }
+        Some(Command::Faults(FaultsQuestion { command: FaultsCommand::List })) => {
+            return print(&faults::list());
+        }
+        Some(Command::Faults(FaultsQuestion { command: FaultsCommand::Preview(preview) })) => {
+            let loaded = load(cli, &Environment::from_process())?;
+            return print(&faults::preview(&loaded.config, preview)?);
         }
         #[cfg(feature = "client")]
         Some(Command::Ping(options)) => return ping::run(options),

@@ -17,7 +17,7 @@ use socket2::Socket;
 
 use super::{
     advance,
-    stream::{ConnectionFaults, Wait},
+    stream::{ConnectionFaults, SocketWait},
 };
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
@@ -81,7 +81,7 @@ pub fn serve(
             Step::Readable => false,
             Step::Writable => true,
         };
-        let is_parked = faults.wait(wants_to_write) == Wait::Parked;
+        let is_parked = faults.wait(wants_to_write) == SocketWait::Parked;
         let flags = match (is_parked, wants_to_write) {
             // Errors and hang-ups are always reported; they may wait for the plan as well.
             (true, _) => None,

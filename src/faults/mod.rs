@@ -27,7 +27,7 @@ use crate::{
 use decision::Decisions;
 use delay_line::{DelayLine, OnUnsent};
 use numbers::{Locked, Numbers};
-use stream::{ConnectionFaults, Order};
+use stream::{ConnectionFaults, EndOrder};
 use transport::FaultyTransport;
 
 pub mod blocking;
@@ -127,7 +127,7 @@ pub fn advance(
             }
             step
         }
-        Some(Order::Close(fault)) => {
+        Some(EndOrder::Close(fault)) => {
             faults.release();
             connection.close_early(CloseReason::OnPurpose(fault));
             connection.advance(
@@ -136,7 +136,7 @@ pub fn advance(
                 ReadMode::None,
             )
         }
-        Some(Order::Reset(fault)) => {
+        Some(EndOrder::Reset(fault)) => {
             faults.release();
             if protocol == Protocol::Tcp {
                 // close(2) resets the connection then (SO_LINGER, socket(7)). If that fails, it closes in order.

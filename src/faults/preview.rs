@@ -12,7 +12,7 @@ use crate::config::{FaultPlan, embedded::plain, everybody};
 
 /// Where datagrams or connections come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum FaultSource {
     /// An address, and for datagrams a port.
     Address(IpAddr, Option<u16>),
     /// A unix socket, by its `sun_path`.
@@ -22,7 +22,7 @@ pub enum Source {
 /// What the plan decides about one datagram or one connection.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Decision {
+pub struct Foretold {
     /// The running number, from 1 on.
     pub number: u64,
     /// The fault, if there is one: `drop`, `corrupt`, `truncate`, `duplicate`, `reorder` or `reset-now`.
@@ -41,25 +41,25 @@ pub fn preview(
     plan: &FaultPlan,
     listener: &str,
     is_stream: bool,
-    source: &Source,
+    source: &FaultSource,
     count: u64,
-) -> Option<Vec<Decision>> {
+) -> Option<Vec<Foretold>> {
     let decisions = Decisions::new(plan, listener);
     let of_source = match source {
-        Source::Address(ip, _) if !plan.from.iter().any(|network| network.contains(&plain(*ip))) => {
+        FaultSource::Address(ip, _) if !plan.from.iter().any(|network| network.contains(&plain(*ip))) => {
             return None;
         }
-        Source::Name(_) if plan.from != everybody() => return None,
-        Source::Address(ip, _) if is_stream => decisions.of_address(*ip, None),
-        Source::Name(_) if is_stream => decisions.of_name(b""),
-        Source::Address(ip, port) => decisions.of_address(*ip, *port),
-        Source::Name(name) => decisions.of_name(name),
+        FaultSource::Name(_) if plan.from != everybody() => return None,
+        FaultSource::Address(ip, _) if is_stream => decisions.of_address(*ip, None),
+        FaultSource::Name(_) if is_stream => decisions.of_name(b""),
+        FaultSource::Address(ip, port) => decisions.of_address(*ip, *port),
+        FaultSource::Name(name) => decisions.of_name(name),
     };
     let decide = if is_stream { connections } else { datagrams };
     Some(decide(plan, of_source, count))
 }
 
-fn datagrams(plan: &FaultPlan, source: SourceDecisions, count: u64) -> Vec<Decision> {
+fn datagrams(plan: &FaultPlan, source: SourceDecisions, count: u64) -> Vec<Foretold> {
     let mut burst = false;
     let decide = |number| {
         burst = is_in_burst(plan, source, number, burst);
@@ -69,18 +69,18 @@ fn datagrams(plan: &FaultPlan, source: SourceDecisions, count: u64) -> Vec<Decis
             _ => None,
         };
         let fault = change.map(|change| change.kind().word());
-        Decision { number, fault, by, delay_ns: delay.map(nanoseconds) }
+        Foretold { number, fault, by, delay_ns: delay.map(nanoseconds) }
     };
     (1..=count).map(decide).collect()
 }
 
-fn connections(plan: &FaultPlan, source: SourceDecisions, count: u64) -> Vec<Decision> {
+fn connections(plan: &FaultPlan, source: SourceDecisions, count: u64) -> Vec<Foretold> {
     let decide = |number| {
         let connection = source.within(number);
         let is_reset = plan.reset_now.hits(connection.draw(0, Question::ResetNow));
         let delay = plan.delay.filter(|_| !is_reset);
         let delay = delay.map(|delay| late(delay, connection.draw(1, Question::Delay)));
-        Decision {
+        Foretold {
             number,
             fault: is_reset.then_some("reset-now"),
             by: None,
@@ -95,7 +95,7 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// A line: `3 reorder by 3, delay 21.342 ms`, or `4 ok`.
-impl fmt::Display for Decision {
+impl fmt::Display for Foretold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.number)?;
         match (self.fault, self.by) {

@@ -59,7 +59,8 @@ impl Faults {
             self.line.hold(socket, answer, delay.unwrap_or_default(), after, self.threaded);
         };
         if change == Some(Change::Duplicate) {
-            hold(None);
+            // The second one must not overtake the first, which leaves with its batch.
+            hold(delay.is_none().then_some((place as u32, number)));
         }
         match (change, delay) {
             (Some(Change::Reorder(by)), _) => hold(Some((place as u32, number + u64::from(by)))),
@@ -85,7 +86,10 @@ impl Faults {
             SourceAddr::V4(address, port) => of_address(address.into(), port),
             SourceAddr::V6(address, port) => of_address(address.into(), port),
             SourceAddr::Unix | SourceAddr::Nameless => {
-                self.hits_nameless().then(|| self.decisions.of_name(request.unix_name()))
+                let name = request.unix_name();
+                // The kernel adds a zero to a path (unix(7)).
+                let path = name.strip_suffix(b"\0").filter(|_| name[0] != 0);
+                self.hits_nameless().then(|| self.decisions.of_name(path.unwrap_or(name)))
             }
         }
     }

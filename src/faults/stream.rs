@@ -66,14 +66,14 @@ pub(super) enum Stage {
     /// The connection is to be reset, once the peer's kernel has acknowledged everything.
     Resetting(FaultKind),
     /// An order was given.
-    Ordered(Order),
+    Ordered(EndOrder),
     /// The order was taken.
     Over,
 }
 
 /// What the driver of the connection is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum EndOrder {
     /// Close it in order, without what is pending.
     Close(FaultKind),
     /// Reset it.
@@ -82,7 +82,7 @@ pub enum Order {
 
 /// Whether a driver must leave a connection alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub enum SocketWait {
     /// It need not: its socket decides.
     Ready,
     /// Whatever its socket is ready for, until it is due or something else happens, such as a limit.
@@ -147,7 +147,7 @@ impl ConnectionFaults {
         let plan = Arc::clone(&self.faults.plan);
         if plan.reset_now.hits(decisions.draw(0, Question::ResetNow)) {
             self.inject(FaultKind::ResetNow);
-            self.stage = Stage::Ordered(Order::Reset(FaultKind::ResetNow));
+            self.stage = Stage::Ordered(EndOrder::Reset(FaultKind::ResetNow));
         } else if let Some(time) = plan.accept_delay {
             self.inject(FaultKind::AcceptDelay);
             self.hold = Hold::Until(self.opened + time);
@@ -163,7 +163,7 @@ impl ConnectionFaults {
     }
 
     /// Takes the order that the plan gives, once.
-    pub fn take_order(&mut self) -> Option<Order> {
+    pub fn take_order(&mut self) -> Option<EndOrder> {
         let Stage::Ordered(order) = self.stage else { return None };
         self.stage = Stage::Over;
         Some(order)
@@ -176,7 +176,7 @@ impl ConnectionFaults {
     }
 
     /// Whether the connection is to be left alone now, which wants to read or to write.
-    pub fn wait(&self, wants_to_write: bool) -> Wait {
+    pub fn wait(&self, wants_to_write: bool) -> SocketWait {
         let now = Instant::now();
         let is_held = match self.hold {
             Hold::No => self.ignores_end && !wants_to_write,
@@ -184,7 +184,7 @@ impl ConnectionFaults {
             Hold::ForEver => true,
         };
         let is_send_held = wants_to_write && self.send_hold.is_some_and(|end| end > now);
-        if is_held || is_send_held { Wait::Parked } else { Wait::Ready }
+        if is_held || is_send_held { SocketWait::Parked } else { SocketWait::Ready }
     }
 
     /// When the connection is to be advanced, whatever its socket is ready for.
@@ -250,7 +250,7 @@ impl ConnectionFaults {
             self.inject(FaultKind::StallAfter);
         } else if close.is_some_and(is_reached) {
             self.inject(FaultKind::CloseAfter);
-            self.stage = Stage::Ordered(Order::Close(FaultKind::CloseAfter));
+            self.stage = Stage::Ordered(EndOrder::Close(FaultKind::CloseAfter));
         } else if reset.is_some_and(is_reached) {
             self.inject(FaultKind::ResetAfter);
             self.stage = Stage::Resetting(FaultKind::ResetAfter);
@@ -263,7 +263,7 @@ impl ConnectionFaults {
     pub(super) fn reset_when(&mut self, is_acknowledged: bool, now: Instant) {
         let Stage::Resetting(fault) = self.stage else { return };
         match is_acknowledged {
-            true => self.stage = Stage::Ordered(Order::Reset(fault)),
+            true => self.stage = Stage::Ordered(EndOrder::Reset(fault)),
             false => self.hold = Hold::Until(now + ACKNOWLEDGED),
         }
     }

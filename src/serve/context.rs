@@ -22,7 +22,7 @@ use crate::{
     config::{self, Protocol, Workers},
     faults::{self, Faults, stream::ConnectionFaults},
     report::{close_reason::CloseReason, stats::Stats},
-    serve::datagram,
+    serve::unsent,
     service::{self, Service},
     socket::address::Peer,
     stream::{
@@ -73,7 +73,7 @@ impl ListenerContext {
         let slots = ConnectionSlots::new(most, requests, Arc::clone(&stats))?;
         let mut memory = TableMemory::of(&stats);
         let access = Access::within(&settings, &mut memory)?;
-        let faults = Faults::of(&settings, &stats, &mut memory, datagram::on_unsent(&settings.name, &stats))?;
+        let faults = Faults::of(&settings, &stats, &mut memory, unsent::on_unsent(&settings.name, &stats))?;
         let unread = Unread::of(&settings)?.map(Arc::new);
         Ok(ListenerContext::of_parts(settings, stats, slots, access, (faults, unread), Startup::begun()))
     }

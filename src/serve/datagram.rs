@@ -31,7 +31,7 @@ use crate::{
         worker_state::WorkerState,
     },
 };
-pub use answer::{answer, on_unsent};
+pub use answer::answer;
 
 /// Back-off after a receive that failed for lack of memory.
 const REST: Duration = Duration::from_millis(100);

@@ -23,3 +23,4 @@ mod refuse;
 mod shortage;
 mod startup;
 mod unread;
+pub mod unsent;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::{
     After, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate, everybody,
-    faults::{
+    fault_values::notations::{
         AFTER, BYTE_NUMBER, BYTE_RATE, CHANCE, CHUNK, DELAY, DROP_BURST, HOLD, REORDER, SEED, STALL, TRUNCATE,
     },
     keys::{

@@ -18,7 +18,7 @@ use super::{EventLoop, LoopConnection};
 use crate::{
     faults::{
         self,
-        stream::{ConnectionFaults, Wait},
+        stream::{ConnectionFaults, SocketWait},
     },
     report::close_reason::CloseReason,
     serve::context::ListenerContext,
@@ -153,7 +153,7 @@ impl<P: Poller> EventLoop<'_, P> {
             return Ok(());
         };
         let wanted = if wait == Step::Writable { Interest::Write } else { Interest::Read };
-        let parks = held.faults.wait(wanted == Interest::Write) == Wait::Parked;
+        let parks = held.faults.wait(wanted == Interest::Write) == SocketWait::Parked;
         if let Some(holds) = &mut self.holds {
             holds.set(key, held);
         }

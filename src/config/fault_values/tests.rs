@@ -1,5 +1,5 @@
-use super::*;
-use crate::config::keys::Codec;
+use super::{notations::*, *};
+use crate::config::{diagnostic::Diagnostic, keys::Codec};
 
 fn shown<T: fmt::Display>(read: Result<T, Diagnostic>) -> String {
     read.map_or_else(|wrong| format!("{}; {}", wrong.title, wrong.help), |value| value.to_string())

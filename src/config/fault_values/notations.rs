@@ -1,14 +1,12 @@
 //! Reading the values of `[[faults]]`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{
-    After, CERTAIN, Chance, Chunk, Delay, Diagnostic, DropBurst, FaultPlan, Reorder, Stall, Truncate, quoted,
-    units,
-};
 use crate::config::{
+    diagnostic::Diagnostic,
+    fault_values::{After, CERTAIN, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate},
     keys::{Form, Notation},
-    synonyms,
+    quoted, units,
 };
 
 /// A reply that is held longer is a mistake of the unit.
@@ -91,19 +89,6 @@ pub(in crate::config) const SEED: Notation<Option<u64>> = Notation {
         number.map(Some).ok_or_else(|| ask.misfit())
     },
     write: |seed| seed.and_then(|seed| i64::try_from(seed).ok()).map(toml::Value::Integer),
-};
-
-/// The name of a plan, which is looked up once the whole file is read.
-pub(in crate::config) const PLAN: Notation<Option<Arc<FaultPlan>>> = Notation {
-    form: Form::Text("wifi"),
-    read: |ask| match ask.text()? {
-        "off" => Ok(None),
-        text if synonyms::means_off(text) || text.is_empty() => {
-            Err(Diagnostic::new(format!("{} is not the name of a plan", quoted(text)), "write \"off\""))
-        }
-        text => Ok(Some(Arc::new(FaultPlan::named(text)))),
-    },
-    write: |plan| Some(plan.as_ref().map_or_else(|| "off".into(), |plan| plan.name.clone().into())),
 };
 
 fn wrong(text: &str, what: &str, help: &str) -> Diagnostic {

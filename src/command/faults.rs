@@ -1,0 +1,168 @@
+//! `echod faults`: what a plan decides, before anything has happened, and what plans can do.
+
+use std::{fmt::Write, net::IpAddr, net::SocketAddr, sync::Arc};
+
+use serde_json::json;
+
+use crate::{
+    command::cli::{Preview, PreviewOutput},
+    config::{Config, FaultPlan, KeyInfo, Listener, reference},
+    faults::preview::{self, FaultSource},
+    report::error::{Exit, Failure},
+};
+
+/// The width of a line of text.
+const LINE: usize = 78;
+
+/// What each key of a plan does.
+pub fn list() -> String {
+    let mut text =
+        "Keys of [[faults]], a plan that listeners name in `faults` (`man echod.toml` says more):\n"
+            .to_owned();
+    for key in reference().iter().filter(|key| key.table == "[[faults]]") {
+        let KeyInfo { name, example, text: about, .. } = key;
+        // A String takes whatever is written.
+        let _ = write!(text, "\n{name} = {example}\n{}", wrapped(about));
+    }
+    text
+}
+
+/// Indented lines.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from("   ");
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > LINE {
+            lines += &(std::mem::replace(&mut line, "   ".to_owned()) + "\n");
+        }
+        line += " ";
+        line += word;
+    }
+    lines + &line + "\n"
+}
+
+/// The decisions that are asked for.
+///
+/// # Errors
+/// There is no such plan or listener, or the source is malformed.
+pub fn preview(config: &Config, asked: &Preview) -> Result<String, Failure> {
+    let plan = plan(config, asked.plan.as_deref())?;
+    let listener = listener(config, plan, asked.listener.as_deref())?;
+    let is_stream = listener.protocol.is_stream();
+    let (source, from) = source(asked.from.as_deref(), listener)?;
+    let decisions = preview::preview(plan, &listener.name, is_stream, &source, asked.count);
+    let what = if is_stream { "connections" } else { "datagrams" };
+    let (name, seed) = (&plan.name, plan.seed());
+    match (asked.output, decisions) {
+        (PreviewOutput::Json, decisions) => {
+            let told = json!({
+                "plan": name, "seed": seed, "listener": listener.name, "from": from, "hits": decisions.is_some(),
+                "decisions": decisions.unwrap_or_default(),
+            });
+            Ok(told.to_string() + "\n")
+        }
+        (PreviewOutput::Text, None) => Ok(format!(
+            "plan \"{name}\" does not hit {from}: that is in no network of its `from`; its {what} are served as usual\n"
+        )),
+        (PreviewOutput::Text, Some(decisions)) => {
+            let drawn = if plan.seed.is_none() { ", drawn for this run: give the plan a `seed`" } else { "" };
+            let mut text = format!(
+                "plan \"{name}\" (seed {seed}{drawn}) on listener \"{}\", {what} from {from}:\n",
+                listener.name
+            );
+            decisions.iter().for_each(|decision| _ = writeln!(text, "{decision}"));
+            Ok(text)
+        }
+    }
+}
+
+fn unknown(text: String) -> Failure {
+    Failure::new(Exit::Usage, text)
+}
+
+fn plan<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c FaultPlan, Failure> {
+    let names = || config.faults.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, &config.faults[..]) {
+        (_, []) => Err(unknown("there is no plan of faults in the configuration; add a `[[faults]]`".into())),
+        (None, [plan]) => Ok(plan),
+        (None, _) => {
+            Err(unknown(format!("there are several plans of faults: name one with --plan ({})", names())))
+        }
+        (Some(name), plans) => {
+            let found: Option<&Arc<FaultPlan>> = plans.iter().find(|plan| plan.name == name);
+            found.map(|plan| &**plan).ok_or_else(|| {
+                unknown(format!(
+                    "there is no plan of faults \"{}\"; there is {}",
+                    name.escape_debug(),
+                    names()
+                ))
+            })
+        }
+    }
+}
+
+/// The listener that is asked about, else the only one that uses the plan.
+fn listener<'c>(config: &'c Config, plan: &FaultPlan, name: Option<&str>) -> Result<&'c Listener, Failure> {
+    if let Some(name) = name {
+        let found = config.listeners.iter().find(|listener| listener.name == name);
+        return found.ok_or_else(|| {
+            let all: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+            unknown(format!("there is no listener \"{}\"; there is {}", name.escape_debug(), all.join(", ")))
+        });
+    }
+    let uses = |listener: &&Listener| listener.faults.as_ref().is_some_and(|used| used.name == plan.name);
+    let users: Vec<_> = config.listeners.iter().filter(uses).collect();
+    match users[..] {
+        [listener] => Ok(listener),
+        [] => Err(unknown(format!(
+            "no listener uses the plan of faults \"{}\": name one with --listener",
+            plan.name
+        ))),
+        _ => {
+            let names: Vec<_> = users.iter().map(|listener| listener.name.as_str()).collect();
+            Err(unknown(format!(
+                "several listeners use the plan of faults \"{}\": name one with --listener ({})",
+                plan.name,
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// The source as asked for, and as it is shown.
+fn source(from: Option<&str>, listener: &Listener) -> Result<(FaultSource, String), Failure> {
+    let (is_stream, has_ports) = (listener.protocol.is_stream(), listener.protocol.has_ports());
+    let Some(from) = from else {
+        return match (is_stream, has_ports) {
+            (true, false) => Ok((FaultSource::Name(Vec::new()), "any client".to_owned())),
+            (_, true) => Err(unknown("say with --from which address they come from".into())),
+            (false, false) => {
+                Err(unknown("say with --from the name of the unix socket that sends them".into()))
+            }
+        };
+    };
+    let socket = from.parse::<SocketAddr>().ok();
+    let ip = socket
+        .map(|socket| socket.ip())
+        .or_else(|| from.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok());
+    match (ip, socket) {
+        (Some(ip), _) if is_stream => Ok((FaultSource::Address(ip, None), ip.to_string())),
+        (Some(_), Some(socket)) => {
+            Ok((FaultSource::Address(socket.ip(), Some(socket.port())), socket.to_string()))
+        }
+        (Some(_), None) => Err(unknown(format!(
+            "cannot use `--from {from}`: datagrams are numbered by address and port; add the port"
+        ))),
+        (None, _) if has_ports => Err(unknown(format!(
+            "cannot use `--from {}`: it is no address; write for example 192.0.2.7:4000",
+            from.escape_debug()
+        ))),
+        (None, _) => {
+            let name = match from.strip_prefix('@') {
+                Some(name) => [b"\0", name.as_bytes()].concat(),
+                None => from.as_bytes().to_vec(),
+            };
+            Ok((FaultSource::Name(name), from.to_owned()))
+        }
+    }
+}
