@@ -150,7 +150,7 @@ impl Books {
             return (sequence, Wrong::Length(bytes.len()));
         }
         let Some(known) = sequence else { return (None, Wrong::Bytes(None)) };
-        self.probes.write(known, 0, &mut self.scratch);
+        self.probes.write(known, self.probes.sent(bytes).unwrap_or_default(), &mut self.scratch);
         let differs = |at: &usize| bytes[*at] != self.scratch[*at];
         (sequence, Wrong::Bytes((HEADER..size).find(differs)))
     }
