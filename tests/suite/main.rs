@@ -11,6 +11,7 @@ mod client;
 mod conformance;
 mod datagram;
 mod docs;
+mod faults;
 mod harness;
 mod lifecycle;
 mod matrix;

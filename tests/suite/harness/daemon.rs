@@ -8,7 +8,7 @@ use std::{
     process::{Child, ExitStatus},
 };
 
-use echod::report::{log_event::LogEvent, refusal_reason::RefusalReason};
+use echod::report::{fault_kind::FaultKind, log_event::LogEvent, refusal_reason::RefusalReason};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -293,7 +293,7 @@ pub(crate) fn events_in(log: &str, event: LogEvent) -> Vec<Value> {
     values.filter(|value| value["event"] == event.word()).collect()
 }
 
-/// The numbers of a state line. A reason for refusals that is not in it has none.
+/// The numbers of a state line. A reason for refusals or a fault on purpose that is not in it has none.
 #[derive(Debug)]
 pub(crate) struct State(BTreeMap<String, u64>);
 
@@ -302,7 +302,8 @@ impl Index<&str> for State {
 
     #[track_caller]
     fn index(&self, key: &str) -> &u64 {
-        let is_reason = RefusalReason::ALL.iter().any(|reason| reason.word() == key);
+        let is_reason = RefusalReason::ALL.iter().any(|reason| reason.word() == key)
+            || FaultKind::ALL.iter().any(|fault| fault.counter() == key);
         self.0.get(key).or(is_reason.then_some(&0)).unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 }
