@@ -218,63 +218,115 @@ macro_rules! datagram_services {
 }
 
 macro_rules! stream_modes {
-    ($($protocol:ident $stream:ident $stream_limits:ident $socket:expr;)*) => {$(
+    ($($protocol:ident $socket:expr;)*) => {$(
         mod $protocol {
             mod iterative {
-                $stream!($socket, "iterative", "");
+                stream!($socket, "iterative", "");
                 stream_services!($socket, "iterative");
-                $stream_limits!($socket, "iterative", "");
+                stream_limits!($socket, "iterative", "");
             }
             mod threading {
-                $stream!($socket, "threading", "");
+                stream!($socket, "threading", "");
                 concurrent!($socket, "threading", "");
                 stream_services!($socket, "threading");
-                $stream_limits!($socket, "threading", "");
-                mod workers_1 { $stream!($socket, "threading", "1"); }
-                mod workers_2 { $stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
+                stream_limits!($socket, "threading", "");
+                mod workers_1 { stream!($socket, "threading", "1"); }
+                mod workers_2 { stream!($socket, "threading", "2"); concurrent!($socket, "threading", "2"); }
             }
             mod forking {
-                $stream!($socket, "forking", "");
+                stream!($socket, "forking", "");
                 concurrent!($socket, "forking", "");
                 stream_services!($socket, "forking");
-                $stream_limits!($socket, "forking", "");
-                mod workers_1 { $stream!($socket, "forking", "1"); }
-                mod workers_2 { $stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); $stream_limits!($socket, "forking", "2"); }
+                stream_limits!($socket, "forking", "");
+                mod workers_1 { stream!($socket, "forking", "1"); }
+                mod workers_2 { stream!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); stream_limits!($socket, "forking", "2"); }
             }
             mod select {
-                $stream!($socket, "select", "");
+                stream!($socket, "select", "");
                 concurrent!($socket, "select", "");
                 stream_services!($socket, "select");
-                $stream_limits!($socket, "select", "");
-                mod workers_2 { $stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
+                stream_limits!($socket, "select", "");
+                mod workers_2 { stream!($socket, "select", "2"); concurrent!($socket, "select", "2"); }
             }
             mod poll {
-                $stream!($socket, "poll", "");
+                stream!($socket, "poll", "");
                 concurrent!($socket, "poll", "");
                 stream_services!($socket, "poll");
-                $stream_limits!($socket, "poll", "");
-                mod workers_2 { $stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
+                stream_limits!($socket, "poll", "");
+                mod workers_2 { stream!($socket, "poll", "2"); concurrent!($socket, "poll", "2"); }
             }
             mod epoll {
-                $stream!($socket, "epoll", "");
+                stream!($socket, "epoll", "");
                 concurrent!($socket, "epoll", "");
                 stream_services!($socket, "epoll");
-                $stream_limits!($socket, "epoll", "");
-                mod workers_2 { $stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
+                stream_limits!($socket, "epoll", "");
+                mod workers_2 { stream!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
             }
             mod edge {
-                $stream!($socket, "edge", "");
+                stream!($socket, "edge", "");
                 concurrent!($socket, "edge", "");
                 stream_services!($socket, "edge");
-                $stream_limits!($socket, "edge", "");
-                mod workers_2 { $stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
+                stream_limits!($socket, "edge", "");
+                mod workers_2 { stream!($socket, "edge", "2"); concurrent!($socket, "edge", "2"); }
             }
             mod io_uring {
-                $stream!($socket, "io-uring", "");
+                stream!($socket, "io-uring", "");
                 concurrent!($socket, "io-uring", "");
                 stream_services!($socket, "io-uring");
-                $stream_limits!($socket, "io-uring", "");
-                mod workers_2 { $stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
+                stream_limits!($socket, "io-uring", "");
+                mod workers_2 { stream!($socket, "io-uring", "2"); concurrent!($socket, "io-uring", "2"); }
+            }
+        }
+    )*};
+}
+
+/// Records are carried by the same connections as the bytes of a stream, so each mode is tried once; those in which workers share
+/// sockets in different ways also with two workers, and one of each kind with all services.
+macro_rules! record_modes {
+    ($($protocol:ident $socket:expr;)*) => {$(
+        mod $protocol {
+            mod iterative {
+                records!($socket, "iterative", "");
+                record_limits!($socket, "iterative", "");
+            }
+            mod threading {
+                records!($socket, "threading", "");
+                concurrent!($socket, "threading", "");
+                stream_services!($socket, "threading");
+                record_limits!($socket, "threading", "");
+            }
+            mod forking {
+                records!($socket, "forking", "");
+                concurrent!($socket, "forking", "");
+                record_limits!($socket, "forking", "");
+                mod workers_2 { records!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); }
+            }
+            mod select {
+                records!($socket, "select", "");
+                concurrent!($socket, "select", "");
+                record_limits!($socket, "select", "");
+            }
+            mod poll {
+                records!($socket, "poll", "");
+                concurrent!($socket, "poll", "");
+                record_limits!($socket, "poll", "");
+            }
+            mod epoll {
+                records!($socket, "epoll", "");
+                concurrent!($socket, "epoll", "");
+                stream_services!($socket, "epoll");
+                record_limits!($socket, "epoll", "");
+                mod workers_2 { records!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
+            }
+            mod edge {
+                records!($socket, "edge", "");
+                concurrent!($socket, "edge", "");
+                record_limits!($socket, "edge", "");
+            }
+            mod io_uring {
+                records!($socket, "io-uring", "");
+                concurrent!($socket, "io-uring", "");
+                record_limits!($socket, "io-uring", "");
             }
         }
     )*};
@@ -331,9 +383,11 @@ macro_rules! datagram_modes {
 }
 
 stream_modes! {
-    tcp stream stream_limits ("tcp", "127.0.0.1:0");
-    unix stream stream_limits ("unix", "it.sock");
-    unix_seqpacket records record_limits ("unix-seqpacket", "it.sock");
+    tcp ("tcp", "127.0.0.1:0");
+    unix ("unix", "it.sock");
+}
+record_modes! {
+    unix_seqpacket ("unix-seqpacket", "it.sock");
 }
 datagram_modes! {
     udp ("udp", "127.0.0.1:0");
