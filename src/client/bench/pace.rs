@@ -44,13 +44,16 @@ impl Plan {
         })
     }
 
-    /// Leaves out what was due more than `backlog` before `now`, and returns how many that is.
+    /// Leaves out what was due more than `backlog` before `now`, and returns how many that is. The latest one that is due stays,
+    /// however late: a wait that was too long must not leave a short run without any.
     pub(super) fn skip(&mut self, now: u64, backlog: u64) -> u64 {
         let Some(late) = now.checked_sub(backlog + self.moment(self.next)).filter(|late| *late > 0) else {
             return 0;
         };
         let passed = u128::from(late) * u128::from(self.rate) / 1_000_000_000 + 1;
-        let skipped = (self.total - self.next).min(passed as u64);
+        let due = u128::from(now - self.start) * u128::from(self.rate) / 1_000_000_000 + 1;
+        let due = u64::try_from(due).map_or(self.total, |due| due.min(self.total));
+        let skipped = due.saturating_sub(self.next + 1).min(passed as u64);
         self.next += skipped;
         skipped
     }
@@ -95,6 +98,8 @@ mod tests {
         assert_eq!((plan.skip(10_000_000, 10_000_000), plan.next), (0, 0));
         assert_eq!((plan.skip(15_500_000, 10_000_000), plan.next), (6, 6));
         assert_eq!(plan.due(15_500_000), Some((6, 6_000_000)));
-        assert_eq!((plan.skip(90_000_000_000, 10_000_000), plan.due(u64::MAX)), (993, None));
+        assert_eq!((plan.skip(90_000_000_000, 10_000_000), plan.next), (992, 999));
+        assert_eq!(plan.skip(90_000_000_000, 10_000_000), 0, "the latest one is sent");
+        assert_eq!((plan.due(u64::MAX), plan.due(u64::MAX)), (Some((999, 999_000_000)), None));
     }
 }
