@@ -280,48 +280,41 @@ macro_rules! stream_modes {
     )*};
 }
 
-/// Records are carried by the same connections as the bytes of a stream, so each mode is tried once; those in which workers share
-/// sockets in different ways also with two workers, and one of each kind with all services.
+/// Records are carried by the same connections as the bytes of a stream, so each mode is tried once; limits in one mode of each kind,
+/// services in one.
 macro_rules! record_modes {
     ($($protocol:ident $socket:expr;)*) => {$(
         mod $protocol {
             mod iterative {
                 records!($socket, "iterative", "");
-                record_limits!($socket, "iterative", "");
             }
             mod threading {
                 records!($socket, "threading", "");
                 concurrent!($socket, "threading", "");
-                stream_services!($socket, "threading");
                 record_limits!($socket, "threading", "");
             }
             mod forking {
                 records!($socket, "forking", "");
                 concurrent!($socket, "forking", "");
                 record_limits!($socket, "forking", "");
-                mod workers_2 { records!($socket, "forking", "2"); concurrent!($socket, "forking", "2"); }
             }
             mod select {
                 records!($socket, "select", "");
                 concurrent!($socket, "select", "");
-                record_limits!($socket, "select", "");
             }
             mod poll {
                 records!($socket, "poll", "");
                 concurrent!($socket, "poll", "");
-                record_limits!($socket, "poll", "");
             }
             mod epoll {
                 records!($socket, "epoll", "");
                 concurrent!($socket, "epoll", "");
                 stream_services!($socket, "epoll");
                 record_limits!($socket, "epoll", "");
-                mod workers_2 { records!($socket, "epoll", "2"); concurrent!($socket, "epoll", "2"); }
             }
             mod edge {
                 records!($socket, "edge", "");
                 concurrent!($socket, "edge", "");
-                record_limits!($socket, "edge", "");
             }
             mod io_uring {
                 records!($socket, "io-uring", "");

@@ -69,14 +69,20 @@ fn every_key_means_in_a_url_what_it_means_in_a_file() {
             .map(|(printed, file)| (file, printed))
             .unwrap_or_else(|| panic!("`{example}` is refused"));
         let written: Table = file.parse().unwrap();
+        let mut tried = Vec::new();
         for form in [Form::Commas, Form::Repeated, Form::Encoded] {
             let urls: Vec<_> =
                 written["listener"].as_array().unwrap().iter().map(|one| url(one, form)).collect();
+            // Of most keys the forms are the same.
+            if tried.contains(&urls) {
+                continue;
+            }
             let launch =
                 urls.iter().fold(with_networks(Launch::new()), |launch, url| launch.args(&["-l", url]));
             let launch = launch.args(&["--print-config"]).run();
             launch.expect(0, &[]);
             assert_eq!(listeners(&launch.stdout), printed, "`{example}` as {urls:?}");
+            tried.push(urls);
         }
     }
 }
