@@ -131,12 +131,12 @@ fn listener<'c>(config: &'c Config, plan: &FaultPlan, name: Option<&str>) -> Res
 
 /// The source as asked for, and as it is shown.
 fn source(from: Option<&str>, listener: &Listener) -> Result<(FaultSource, String), Failure> {
-    let (is_stream, has_ports) = (listener.protocol.is_stream(), listener.protocol.has_ports());
+    let (is_stream, is_unix) = (listener.protocol.is_stream(), listener.protocol.is_unix());
     let Some(from) = from else {
-        return match (is_stream, has_ports) {
-            (true, false) => Ok((FaultSource::Name(Vec::new()), "any client".to_owned())),
-            (_, true) => Err(unknown("say with --from which address they come from".into())),
-            (false, false) => {
+        return match (is_stream, is_unix) {
+            (true, true) => Ok((FaultSource::Name(Vec::new()), "any client".to_owned())),
+            (_, false) => Err(unknown("say with --from which address they come from".into())),
+            (false, true) => {
                 Err(unknown("say with --from the name of the unix socket that sends them".into()))
             }
         };
@@ -153,7 +153,7 @@ fn source(from: Option<&str>, listener: &Listener) -> Result<(FaultSource, Strin
         (Some(_), None) => Err(unknown(format!(
             "cannot use `--from {from}`: datagrams are numbered by address and port; add the port"
         ))),
-        (None, _) if has_ports => Err(unknown(format!(
+        (None, _) if !is_unix => Err(unknown(format!(
             "cannot use `--from {}`: it is no address; write for example 192.0.2.7:4000",
             from.escape_debug()
         ))),

@@ -40,11 +40,6 @@ pub enum Mode {
 }
 
 impl Protocol {
-    /// Whether its addresses are those of the internet.
-    pub fn has_ports(self) -> bool {
-        matches!(self, Protocol::Tcp | Protocol::Udp)
-    }
-
     /// Each protocol.
     pub const ALL: [Protocol; 5] =
         [Protocol::Tcp, Protocol::Udp, Protocol::Unix, Protocol::UnixSeqpacket, Protocol::UnixDatagram];

@@ -1,14 +1,14 @@
 //! Plans of faults and the listeners that name them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use crate::config::{
-    Address, FaultPlan, Host, Listener, Note, ProxyProtocol,
+    FaultPlan, Listener, Note, ProxyProtocol,
     applicability::Profile,
     diagnostic::{Diagnostic, Diagnostics, Place},
     everybody,
     keys::{Written, faults::WrittenFaultPlan},
-    quoted, words,
+    proxy, quoted, words,
 };
 
 /// The plans of a file, each with the place of its name.
@@ -114,7 +114,7 @@ fn about_listener(listener: &Listener) -> Vec<Note> {
     if !hits {
         note(format!("the plan of faults \"{name}\" has nothing for {kind}"));
     }
-    if !listener.protocol.has_ports()
+    if listener.protocol.is_unix()
         && listener.proxy_protocol == ProxyProtocol::Off
         && plan.from != everybody()
     {
@@ -122,15 +122,10 @@ fn about_listener(listener: &Listener) -> Vec<Note> {
             "the plan of faults \"{name}\" hits nobody here: clients of a unix socket are in no network of `from`"
         ));
     }
-    let is_public = |address: &Address| match address {
-        Address::Inet { host: Host::Ip(ip), .. } => !is_local(*ip),
-        Address::Inet { .. } => true,
-        _ => false,
-    };
     if !is_stream
         && !plan.duplicate.is_never()
         && listener.allow == everybody()
-        && listener.address.iter().any(is_public)
+        && !listener.address.iter().all(proxy::is_local)
     {
         note(format!(
             "the plan of faults \"{name}\" sends replies twice, and a sender's address is easily forged; name in `allow` which \
@@ -145,8 +140,4 @@ fn about_listener(listener: &Listener) -> Vec<Note> {
         ));
     }
     notes
-}
-
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback()
 }
