@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 
 use super::{help, target::Families, variant::Variant};
+use crate::config::Dscp;
 
 // No doc comment: it would stand in the help in place of the command's.
 #[allow(missing_docs)]
@@ -278,38 +279,10 @@ fn source(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// The code points that have names (RFC 2474, RFC 2597, RFC 3246, RFC 5865, RFC 8622).
-const DSCP_NAMES: [(&str, u8); 25] = [
-    ("DF", 0),
-    ("CS0", 0),
-    ("LE", 1),
-    ("CS1", 8),
-    ("AF11", 10),
-    ("AF12", 12),
-    ("AF13", 14),
-    ("CS2", 16),
-    ("AF21", 18),
-    ("AF22", 20),
-    ("AF23", 22),
-    ("CS3", 24),
-    ("AF31", 26),
-    ("AF32", 28),
-    ("AF33", 30),
-    ("CS4", 32),
-    ("AF41", 34),
-    ("AF42", 36),
-    ("AF43", 38),
-    ("CS5", 40),
-    ("VA", 44),
-    ("VOICE-ADMIT", 44),
-    ("EF", 46),
-    ("CS6", 48),
-    ("CS7", 56),
-];
-
 fn dscp(text: &str) -> Result<u8, String> {
-    let named = DSCP_NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value);
-    let value = named.or_else(|| text.parse().ok()).filter(|value| *value < 64);
+    // A short form of VOICE-ADMIT.
+    let name = if text.eq_ignore_ascii_case("VA") { "VOICE-ADMIT" } else { text };
+    let value = Dscp::named(name).or_else(|| text.parse().ok()).filter(|value| *value < 64);
     value.ok_or_else(|| {
         format!("`{}` is no DSCP; write 0 to 63, or a name such as EF, AF41 or CS6", text.escape_debug())
     })

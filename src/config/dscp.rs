@@ -63,12 +63,11 @@ pub(super) const DSCP: Notation<Option<Dscp>> = Notation {
         )),
         (Found::Text("reflect"), _) => Ok(Some(Dscp::Reflect)),
         (Found::Text(text), None) => {
-            let named = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
             let unknown = || {
                 let help = ask.form.help(ask.key, ask.found());
                 Diagnostic::new(format!("unknown DSCP {}", quoted(text)), help)
             };
-            named.map(|(_, value)| Some(Dscp::Value(*value))).ok_or_else(unknown)
+            Dscp::named(text).map(|value| Some(Dscp::Value(value))).ok_or_else(unknown)
         }
         _ => Err(ask.misfit()),
     },
@@ -79,6 +78,13 @@ pub(super) const DSCP: Notation<Option<Dscp>> = Notation {
         })
     },
 };
+
+impl Dscp {
+    /// The value with this name, in whatever case.
+    pub fn named(text: &str) -> Option<u8> {
+        NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, value)| *value)
+    }
+}
 
 /// The name of a value, if it has one.
 fn name(value: u8) -> Option<&'static str> {
