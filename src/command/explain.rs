@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-mod client;
+pub(super) mod client;
 mod guards;
 mod limits;
 #[cfg(feature = "observe")]

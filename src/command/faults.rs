@@ -1,11 +1,14 @@
 //! `echod faults`: what a plan decides, before anything has happened, and what plans can do.
 
-use std::{fmt::Write, net::IpAddr, net::SocketAddr, sync::Arc};
+use std::{fmt::Write, net::SocketAddr, sync::Arc};
 
 use serde_json::json;
 
 use crate::{
-    command::cli::{Preview, PreviewOutput},
+    command::{
+        cli::{Preview, PreviewOutput},
+        explain::client::inet,
+    },
     config::{Config, FaultPlan, KeyInfo, Listener, reference},
     faults::preview::{self, FaultSource},
     report::error::{Exit, Failure},
@@ -141,23 +144,19 @@ fn source(from: Option<&str>, listener: &Listener) -> Result<(FaultSource, Strin
             }
         };
     };
-    let socket = from.parse::<SocketAddr>().ok();
-    let ip = socket
-        .map(|socket| socket.ip())
-        .or_else(|| from.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok());
-    match (ip, socket) {
-        (Some(ip), _) if is_stream => Ok((FaultSource::Address(ip, None), ip.to_string())),
-        (Some(_), Some(socket)) => {
-            Ok((FaultSource::Address(socket.ip(), Some(socket.port())), socket.to_string()))
+    match inet(from) {
+        Some((ip, _)) if is_stream => Ok((FaultSource::Address(ip, None), ip.to_string())),
+        Some((ip, Some(port))) => {
+            Ok((FaultSource::Address(ip, Some(port)), SocketAddr::new(ip, port).to_string()))
         }
-        (Some(_), None) => Err(unknown(format!(
+        Some((_, None)) => Err(unknown(format!(
             "cannot use `--from {from}`: datagrams are numbered by address and port; add the port"
         ))),
-        (None, _) if !is_unix => Err(unknown(format!(
+        None if !is_unix => Err(unknown(format!(
             "cannot use `--from {}`: it is no address; write for example 192.0.2.7:4000",
             from.escape_debug()
         ))),
-        (None, _) => {
+        None => {
             let name = match from.strip_prefix('@') {
                 Some(name) => [b"\0", name.as_bytes()].concat(),
                 None => from.as_bytes().to_vec(),

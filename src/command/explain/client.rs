@@ -32,24 +32,30 @@ pub enum ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// Parses `192.0.2.7`, `192.0.2.7:4711` or `[2001:db8::1]:4711`, or for a unix socket a user.
+    /// Parses an address with or without a port, or for a unix socket a user.
     pub(super) fn read(text: &str, protocol: Protocol) -> Result<ClientIdentity, String> {
         let shown = text.escape_debug();
         match protocol {
             Protocol::Tcp | Protocol::Udp => {
-                let bare = text.trim_start_matches('[').trim_end_matches(']').parse();
-                let whole = || text.parse::<SocketAddr>();
-                bare.map(|ip| ClientIdentity::Inet(ip, None))
-                    .or_else(|_| whole().map(|address| ClientIdentity::Inet(address.ip(), Some(address.port()))))
-                    .map_err(|_| {
-                        format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
-                    })
+                let (ip, port) = inet(text).ok_or_else(|| {
+                    format!("`{shown}` is no address; write for example `192.0.2.7`, or `[2001:db8::1]:4711`")
+                })?;
+                Ok(ClientIdentity::Inet(ip, port))
             }
             Protocol::Unix | Protocol::UnixSeqpacket | Protocol::UnixDatagram => local(text).ok_or_else(|| {
                 format!("there is no user `{shown}`; to a unix socket comes a user of this machine, by name or number")
             }),
         }
     }
+}
+
+/// An address, and a port if one is given: `192.0.2.7`, `192.0.2.7:4711` or `[2001:db8::1]:4711`.
+pub(in crate::command) fn inet(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Some((ip, None));
+    }
+    let address = text.parse::<SocketAddr>().ok()?;
+    Some((address.ip(), Some(address.port())))
 }
 
 fn local(text: &str) -> Option<ClientIdentity> {
