@@ -5,7 +5,6 @@ use std::{
     collections::BTreeSet,
     io,
     os::fd::{AsFd, BorrowedFd},
-    panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
@@ -16,13 +15,9 @@ use nix::sys::{
 
 use super::{EventLoop, LoopConnection};
 use crate::{
-    faults::{
-        self,
-        stream::{ConnectionFaults, SocketWait},
-    },
+    faults::stream::{ConnectionFaults, SocketWait},
     report::close_reason::CloseReason,
-    serve::context::ListenerContext,
-    stream::connection::{ReadMode, Step},
+    stream::connection::Step,
     sys::poller::{Interest, Poller, Readiness},
 };
 
@@ -39,7 +34,7 @@ pub(super) struct Holds {
 
 /// What the loop knows of a connection that a plan hits.
 pub(super) struct HeldConnection {
-    faults: Box<ConnectionFaults>,
+    pub(super) faults: Box<ConnectionFaults>,
     /// Its time in [`Holds`].
     due: Option<Instant>,
     /// Whether its socket is not polled.
@@ -105,34 +100,6 @@ impl AsFd for Holds {
 impl HeldConnection {
     pub(super) fn new(faults: Box<ConnectionFaults>) -> Box<HeldConnection> {
         Box::new(HeldConnection { faults, due: None, parked: false })
-    }
-}
-
-impl LoopConnection {
-    /// As [`LoopConnection::step`], of a connection that a plan hits. System calls carry its bytes, whatever the poller.
-    pub(super) fn step_by_plan(
-        &mut self,
-        scratch: &mut [u8],
-        context: &ListenerContext,
-        mode: ReadMode,
-    ) -> Step {
-        let LoopConnection { socket, connection, permit, faults, .. } = self;
-        let Some(held) = faults else { return Step::Yield };
-        let shared = context.context();
-        let mut advance =
-            || match faults::advance(connection, socket, scratch, &mut held.faults, &shared, mode) {
-                Step::HeaderRead => match context.admit_proxied(connection) {
-                    Ok(slot) => {
-                        slot.into_iter().for_each(|slot| permit.hold(Some(slot)));
-                        held.faults.decide(&connection.client());
-                        let mode = ReadMode::UntilWouldBlock;
-                        faults::advance(connection, socket, scratch, &mut held.faults, &shared, mode)
-                    }
-                    Err(reason) => Step::Closed(CloseReason::Refused(reason)),
-                },
-                step => step,
-            };
-        catch_unwind(AssertUnwindSafe(&mut advance)).unwrap_or(Step::Closed(CloseReason::Panicked))
     }
 }
 

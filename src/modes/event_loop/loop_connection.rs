@@ -9,6 +9,7 @@ use socket2::Socket;
 
 use crate::{
     access::slots::Permit,
+    faults,
     modes::event_loop::holds::HeldConnection,
     report::close_reason::CloseReason,
     serve::context::ListenerContext,
@@ -39,23 +40,37 @@ impl LoopConnection {
         context: &ListenerContext,
         mode: ReadMode,
     ) -> Step {
-        if self.faults.is_some() {
-            return self.step_by_plan(scratch, context, mode);
-        }
-        let LoopConnection { socket, connection, permit, .. } = self;
-        let transport = &mut poller.transport(socket, scratch);
         // After a panic the connection is closed, and its state not used again.
-        let step = || match connection.advance(transport, &context.context(), mode) {
-            Step::HeaderRead => match context.admit_proxied(connection) {
+        let step = || match self.advance(poller, scratch, context, mode) {
+            Step::HeaderRead => match context.admit_proxied(&self.connection) {
                 Ok(source_slot) => {
-                    source_slot.into_iter().for_each(|source_slot| permit.hold(Some(source_slot)));
+                    source_slot.into_iter().for_each(|source_slot| self.permit.hold(Some(source_slot)));
+                    if let Some(held) = &mut self.faults {
+                        held.faults.decide(&self.connection.client());
+                    }
                     // The header may have consumed the only event: read on until EAGAIN.
-                    connection.advance(transport, &context.context(), ReadMode::UntilWouldBlock)
+                    self.advance(poller, scratch, context, ReadMode::UntilWouldBlock)
                 }
                 Err(reason) => Step::Closed(CloseReason::Refused(reason)),
             },
             wait => wait,
         };
         catch_unwind(AssertUnwindSafe(step)).unwrap_or(Step::Closed(CloseReason::Panicked))
+    }
+
+    /// The poller carries the bytes of a connection, but system calls those of one that a plan hits.
+    fn advance<P: Poller>(
+        &mut self,
+        poller: &mut P,
+        scratch: &mut [u8],
+        context: &ListenerContext,
+        mode: ReadMode,
+    ) -> Step {
+        let LoopConnection { socket, connection, faults, .. } = self;
+        let context = context.context();
+        match faults {
+            None => connection.advance(&mut poller.transport(socket, scratch), &context, mode),
+            Some(held) => faults::advance(connection, socket, scratch, &mut held.faults, &context, mode),
+        }
     }
 }
