@@ -46,6 +46,8 @@ pub(super) struct DelayLine {
     numbers: Arc<Numbers>,
     stats: Arc<Shared<Stats>>,
     on_unsent: OnUnsent,
+    /// Whether the process may have a thread for it.
+    may_have_thread: bool,
 }
 
 #[derive(Default)]
@@ -88,6 +90,7 @@ impl DelayLine {
         numbers: &Arc<Numbers>,
         stats: &Arc<Shared<Stats>>,
         on_unsent: OnUnsent,
+        may_have_thread: bool,
     ) -> Arc<DelayLine> {
         Arc::new(DelayLine {
             queue: Mutex::default(),
@@ -95,24 +98,24 @@ impl DelayLine {
             numbers: Arc::clone(numbers),
             stats: Arc::clone(stats),
             on_unsent,
+            may_have_thread,
         })
     }
 
     /// Sends `answer` from `socket` in `delay` from now on, and if it is `after` a later number of the source in this place, once
-    /// that has gone. With `threaded` the thread of the line does so.
+    /// that has gone.
     pub(super) fn hold(
         self: &Arc<Self>,
         socket: BorrowedFd<'_>,
         answer: HeldAnswer,
         delay: Duration,
         after: Option<(u32, u64)>,
-        threaded: bool,
     ) {
         let mut queue = self.lock();
         let size = answer.size();
         let has_room = queue.count < MOST && queue.bytes + size <= MOST_BYTES;
         let socket = queue.socket(socket);
-        let (true, Ok(socket)) = (has_room && (!threaded || self.has_thread(&mut queue)), socket) else {
+        let (true, Ok(socket)) = (has_room && self.has_sender(&mut queue), socket) else {
             self.stats.inject(FaultKind::Overflow);
             return;
         };
@@ -136,8 +139,11 @@ impl DelayLine {
         }
     }
 
-    /// Whether the thread runs, which is started if it does not.
-    fn has_thread(self: &Arc<Self>, queue: &mut Queue) -> bool {
+    /// Whether something will send the replies: the thread, which is started if it does not run, or else [`DelayLine::finish`].
+    fn has_sender(self: &Arc<Self>, queue: &mut Queue) -> bool {
+        if !self.may_have_thread {
+            return true;
+        }
         if !queue.has_thread {
             let line = Arc::clone(self);
             queue.has_thread = thread::spawn(STACK, move || line.run(None)).is_ok();

@@ -48,8 +48,6 @@ pub struct Faults {
     numbers: Arc<Numbers>,
     line: Arc<DelayLine>,
     stats: Arc<Shared<Stats>>,
-    /// Whether replies are sent late by a thread.
-    threaded: bool,
     /// Whether replies are marked as their requests are.
     marked: bool,
 }
@@ -65,15 +63,15 @@ impl Faults {
     ) -> io::Result<Option<Arc<Faults>>> {
         let Some(plan) = in_force::plan_of(settings) else { return Ok(None) };
         let numbers = Arc::new(Numbers::new(memory)?);
+        // fork(2) is safe only without threads.
+        let may_have_thread = (settings.mode, settings.workers) != (Mode::Forking, Workers::PerRequest);
         Ok(Some(Arc::new(Faults {
             decisions: Decisions::new(plan, &settings.name),
-            line: DelayLine::new(&numbers, stats, on_unsent),
+            line: DelayLine::new(&numbers, stats, on_unsent, may_have_thread),
             plan: Arc::clone(plan),
             numbers,
             stats: Arc::clone(stats),
-            // fork(2) is safe only without threads.
             marked: settings.dscp == Some(Dscp::Reflect),
-            threaded: (settings.mode, settings.workers) != (Mode::Forking, Workers::PerRequest),
         })))
     }
 

@@ -56,7 +56,7 @@ impl Faults {
         delay.iter().for_each(|_| self.stats.inject(FaultKind::Delay));
         let hold = |after| {
             let answer = request.hold(&buffer[..length], self.marked);
-            self.line.hold(socket, answer, delay.unwrap_or_default(), after, self.threaded);
+            self.line.hold(socket, answer, delay.unwrap_or_default(), after);
         };
         if change == Some(Change::Duplicate) {
             // The second one must not overtake the first, which leaves with its batch.
