@@ -15,10 +15,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use super::{
-    advance,
-    stream::{ConnectionFaults, SocketWait},
-};
+use super::{advance, stream::ConnectionFaults};
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
     stream::{
@@ -81,13 +78,12 @@ pub fn serve(
             Step::Readable => false,
             Step::Writable => true,
         };
-        let is_parked = faults.wait(wants_to_write) == SocketWait::Parked;
-        let flags = match (is_parked, wants_to_write) {
-            // Errors and hang-ups are always reported; they may wait for the plan as well.
-            (true, _) => None,
-            (false, true) => Some(PollFlags::POLLOUT),
-            (false, false) => Some(PollFlags::POLLIN),
-        };
+        // Errors and hang-ups are always reported; while the connection is parked they wait for the plan as well.
+        let flags = (!faults.is_parked(wants_to_write)).then_some(if wants_to_write {
+            PollFlags::POLLOUT
+        } else {
+            PollFlags::POLLIN
+        });
         let due = faults.due().into_iter().chain(limits.next()).chain(context.cut_at()).min();
         signals.wait(socket, flags, due);
         let now = Instant::now();

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How often a connection that is to be reset looks whether the peer's kernel has acknowledged everything.
-pub(super) const ACKNOWLEDGED: Duration = Duration::from_millis(1);
+const ACKNOWLEDGED: Duration = Duration::from_millis(1);
 
 /// What a rate allows at once after a pause, as a time of it.
 const BURST: Duration = Duration::from_millis(20);
@@ -44,7 +44,6 @@ pub struct ConnectionFaults {
     next_piece: Option<Instant>,
     pub(super) stage: Stage,
     has_stalled: bool,
-    is_spoilt: bool,
     /// The peer has ended its side, and the plan ignores that.
     pub(super) ignores_end: bool,
     /// A byte was answered and left in the socket, so that closing it is a reset (unix).
@@ -78,15 +77,6 @@ pub enum EndOrder {
     Close(FaultKind),
     /// Reset it.
     Reset(FaultKind),
-}
-
-/// Whether a driver must leave a connection alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketWait {
-    /// It need not: its socket decides.
-    Ready,
-    /// Whatever its socket is ready for, until it is due or something else happens, such as a limit.
-    Parked,
 }
 
 impl Faults {
@@ -134,7 +124,6 @@ impl ConnectionFaults {
             next_piece: None,
             stage: Stage::Open,
             has_stalled: false,
-            is_spoilt: false,
             ignores_end: false,
             left_unread: false,
         }
@@ -175,8 +164,9 @@ impl ConnectionFaults {
         (self.hold, self.send_hold, self.stage) = (Hold::No, None, Stage::Over);
     }
 
-    /// Whether the connection is to be left alone now, which wants to read or to write.
-    pub fn wait(&self, wants_to_write: bool) -> SocketWait {
+    /// Whether the connection, which wants to read or to write, is to be left alone whatever its socket is ready for: until it is
+    /// due, or something else happens, such as a limit.
+    pub fn is_parked(&self, wants_to_write: bool) -> bool {
         let now = Instant::now();
         let is_held = match self.hold {
             Hold::No => self.ignores_end && !wants_to_write,
@@ -184,7 +174,7 @@ impl ConnectionFaults {
             Hold::ForEver => true,
         };
         let is_send_held = wants_to_write && self.send_hold.is_some_and(|end| end > now);
-        if is_held || is_send_held { SocketWait::Parked } else { SocketWait::Ready }
+        is_held || is_send_held
     }
 
     /// When the connection is to be advanced, whatever its socket is ready for.
@@ -231,9 +221,9 @@ impl ConnectionFaults {
         self.hold == Hold::No && matches!(self.stage, Stage::Open | Stage::Over)
     }
 
-    /// Whether bytes may be sent besides.
-    pub(super) fn may_send(&mut self, now: Instant) -> bool {
-        self.may_move(now) && self.send_hold.is_none()
+    /// Whether bytes that may move may be sent as well.
+    pub(super) fn may_send(&self) -> bool {
+        self.send_hold.is_none()
     }
 
     /// Begins what the bytes sent so far, or the time, call for.
@@ -287,9 +277,10 @@ impl ConnectionFaults {
         let stall = plan.stall_after.filter(|_| !self.has_stalled).map(|stall| stall.after);
         let marks = [stall, plan.close_after, plan.reset_after].into_iter().flatten().filter_map(to_mark);
         // The byte to spoil is sent alone.
-        let spoilt = plan.corrupt_at.filter(|_| !self.is_spoilt).map(|number| match number - 1 {
-            at if at > self.sent => at - self.sent,
-            _ => 1,
+        let spoilt = plan.corrupt_at.and_then(|number| match number.checked_sub(self.sent)? {
+            0 => None,
+            1 => Some(1),
+            left => Some(left - 1),
         });
         let chunk = plan.chunk.map(|chunk| u64::from(chunk.bytes));
         let rate = plan.rate.map(|rate| self.affordable(rate, now));
@@ -307,8 +298,7 @@ impl ConnectionFaults {
 
     /// Whether the next byte that is sent is to be spoilt.
     pub(super) fn spoils_next(&self) -> bool {
-        let at = self.plan().and_then(|plan| plan.corrupt_at).filter(|_| !self.is_spoilt);
-        at.is_some_and(|number| number - 1 == self.sent)
+        self.plan().and_then(|plan| plan.corrupt_at).is_some_and(|number| number == self.sent + 1)
     }
 
     /// Call after `n` bytes were sent, of an answer of which `left` bytes are left.
@@ -316,7 +306,6 @@ impl ConnectionFaults {
         let Some(plan) = self.plan() else { return };
         let (chunk, rate) = (plan.chunk, plan.rate);
         if self.spoils_next() && n > 0 {
-            self.is_spoilt = true;
             self.inject(FaultKind::CorruptAt);
         }
         self.sent += n as u64;

@@ -86,6 +86,26 @@ impl<'a> FaultyTransport<'a> {
         self.faults.left_unread = is_last;
         Ok(Some(length))
     }
+
+    /// Sends what the plan allows of an answer of `length` bytes: its `first` byte spoilt, or with `send` as many bytes of it.
+    fn send_by_plan(
+        &mut self,
+        length: usize,
+        first: Option<u8>,
+        send: impl FnOnce(&mut SocketTransport<'_>, usize) -> io::Result<Option<usize>>,
+    ) -> io::Result<Option<usize>> {
+        let now = Instant::now();
+        if !self.may_move(now)? || !self.faults.may_send() {
+            return Ok(None);
+        }
+        let allowed = self.faults.allowance(length, now);
+        let sent = match first.filter(|_| self.faults.spoils_next()) {
+            Some(byte) => self.direct().send_kept(&[byte ^ 1])?,
+            None => send(&mut self.direct(), allowed)?,
+        };
+        sent.iter().for_each(|n| self.faults.note_sent(*n, length - n, now));
+        Ok(sent)
+    }
 }
 
 impl Transport for FaultyTransport<'_> {
@@ -128,34 +148,14 @@ impl Transport for FaultyTransport<'_> {
     }
 
     fn send(&mut self, part: Range<usize>) -> io::Result<Option<usize>> {
-        let now = Instant::now();
-        if !self.may_move(now)? || !self.faults.may_send(now) {
-            return Ok(None);
-        }
-        let allowed = self.faults.allowance(part.len(), now);
-        let sent = match self.faults.spoils_next() {
-            true => {
-                let spoilt = [self.scratch[part.start] ^ 1];
-                self.direct().send_kept(&spoilt)?
-            }
-            false => self.direct().send(part.start..part.start + allowed)?,
-        };
-        sent.iter().for_each(|n| self.faults.note_sent(*n, part.len() - n, now));
-        Ok(sent)
+        let first = self.scratch.get(part.start).copied();
+        self.send_by_plan(part.len(), first, |transport, n| transport.send(part.start..part.start + n))
     }
 
     fn send_kept(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
-        let now = Instant::now();
-        if !self.may_move(now)? || !self.faults.may_send(now) {
-            return Ok(None);
-        }
-        let allowed = self.faults.allowance(bytes.len(), now);
-        let sent = match (self.faults.spoils_next(), bytes.first()) {
-            (true, Some(byte)) => self.direct().send_kept(&[byte ^ 1])?,
-            _ => self.direct().send_kept(&bytes[..allowed])?,
-        };
-        sent.iter().for_each(|n| self.faults.note_sent(*n, bytes.len() - n, now));
-        Ok(sent)
+        self.send_by_plan(bytes.len(), bytes.first().copied(), |transport, n| {
+            transport.send_kept(&bytes[..n])
+        })
     }
 
     fn end(&mut self) -> io::Result<()> {

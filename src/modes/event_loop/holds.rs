@@ -15,7 +15,7 @@ use nix::sys::{
 
 use super::{EventLoop, LoopConnection};
 use crate::{
-    faults::stream::{ConnectionFaults, SocketWait},
+    faults::stream::ConnectionFaults,
     report::close_reason::CloseReason,
     stream::connection::Step,
     sys::poller::{Interest, Poller, Readiness},
@@ -120,7 +120,7 @@ impl<P: Poller> EventLoop<'_, P> {
             return Ok(());
         };
         let wanted = if wait == Step::Writable { Interest::Write } else { Interest::Read };
-        let parks = held.faults.wait(wanted == Interest::Write) == SocketWait::Parked;
+        let parks = held.faults.is_parked(wanted == Interest::Write);
         if let Some(holds) = &mut self.holds {
             holds.set(key, held);
         }
