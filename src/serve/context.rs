@@ -204,26 +204,11 @@ impl ListenerContext {
                     summary,
                 );
             }
-            match self.settings.protocol {
-                Protocol::UnixSeqpacket => blocking::serve::<true>(
-                    connection,
-                    socket,
-                    scratch,
-                    &context,
-                    opened,
-                    admit_proxied,
-                    summary,
-                ),
-                _ => blocking::serve::<false>(
-                    connection,
-                    socket,
-                    scratch,
-                    &context,
-                    opened,
-                    admit_proxied,
-                    summary,
-                ),
-            }
+            let driver = match self.settings.protocol {
+                Protocol::UnixSeqpacket => blocking::serve::<true>,
+                _ => blocking::serve::<false>,
+            };
+            driver(connection, socket, scratch, &context, opened, admit_proxied, summary);
         };
         // Buffer and summary hold plain numbers, valid in whatever state the panic left them.
         let _ = catch_unwind(AssertUnwindSafe(serve));
