@@ -82,34 +82,46 @@ fn destination_at_start(control: &[u8]) -> Option<Destination> {
     }
 }
 
-/// The messages of control data: level and type, and the bytes. A message that says it is longer than its control data ends there.
+/// The messages of control data: level and type, and the bytes.
 pub fn messages(control: &[u8]) -> impl Iterator<Item = ((i32, i32), &[u8])> {
+    ranges(control).map(|range| {
+        let message = &control[range];
+        (kind(message), &message[HEADER..])
+    })
+}
+
+/// The ranges of the messages in control data. A message that says it is longer than its control data ends there.
+fn ranges(control: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let message = control.get(at..).filter(|message| message.len() >= HEADER)?;
-        let length = length(message).clamp(HEADER, message.len());
-        at += length.next_multiple_of(ALIGNMENT);
-        Some((kind(message), &message[HEADER..length]))
+        let range = at..at + length(message).clamp(HEADER, message.len());
+        at += range.len().next_multiple_of(ALIGNMENT);
+        Some(range)
     })
 }
 
 /// The range of the packet information in control data with several messages.
 #[cold]
 fn packet_info(control: &[u8]) -> Option<Range<usize>> {
-    let mut at = 0;
-    while let Some(message) = control.get(at..).filter(|message| message.len() >= HEADER) {
-        let length = length(message).clamp(HEADER, message.len());
-        if destination_at_start(&message[..length]).is_some() {
-            return Some(at..at + length);
-        }
-        at += length.next_multiple_of(ALIGNMENT);
-    }
-    None
+    ranges(control).find(|range| destination_at_start(&control[range.clone()]).is_some())
+}
+
+/// Makes the control data of a request that of its answer, and returns the new length. The answer keeps the type of service if
+/// it `reflects_tos`.
+#[inline(always)]
+pub fn turn_around(control: &mut [u8], reflects_tos: bool) -> usize {
+    let kept = match reflects_tos {
+        true => keep_packet_info_and_tos(control),
+        false => keep_packet_info(control),
+    };
+    forget_interface(&mut control[..kept]);
+    kept
 }
 
 /// Removes everything but the packet information from control data, and returns the new length. Other messages, which the creator
 /// of an inherited socket enabled, cannot be sent.
-pub fn keep_packet_info(control: &mut [u8]) -> usize {
+fn keep_packet_info(control: &mut [u8]) -> usize {
     if destination_at_start(control).is_some() && length(control).next_multiple_of(ALIGNMENT) >= control.len()
     {
         return control.len();
@@ -123,7 +135,7 @@ pub fn keep_packet_info(control: &mut [u8]) -> usize {
 /// As [`keep_packet_info`], and keeps the type of service (`IP_TOS`) or the traffic class (`IPV6_TCLASS`) behind it, as the kernel
 /// orders them.
 #[inline(never)]
-pub fn keep_packet_info_and_tos(control: &mut [u8]) -> usize {
+fn keep_packet_info_and_tos(control: &mut [u8]) -> usize {
     let (mut at, mut kept) = (0, 0);
     while control.len() - at >= HEADER {
         let rest = control.len() - at;
@@ -150,7 +162,7 @@ fn is_tos(message: &[u8]) -> bool {
 /// sources would then block the answers to all other clients. Only a link-local address needs its interface.
 ///
 /// An IPv4 answer leaves from the destination of the request if the kernel reported no local address.
-pub fn forget_interface(control: &mut [u8]) {
+fn forget_interface(control: &mut [u8]) {
     let at = match destination_at_start(control) {
         Some(Destination { local: Some(local), .. }) if !local.is_link_local() => HEADER,
         Some(Destination { address: IpAddr::V4(address), local: None }) => {

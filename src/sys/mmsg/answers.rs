@@ -112,12 +112,7 @@ impl Answers {
         let (request, slot) = (&mut requests[i].msg_hdr, &mut slots[i]);
         if !request.msg_control.is_null() {
             let control = &mut slot.control.0[..control_length(request)];
-            let kept = match self.reflects_tos {
-                true => names::keep_packet_info_and_tos(control),
-                false => names::keep_packet_info(control),
-            };
-            names::forget_interface(&mut slot.control.0[..kept]);
-            request.msg_controllen = kept as _;
+            request.msg_controllen = names::turn_around(control, self.reflects_tos) as _;
         }
         pieces[i].iov_len = length;
         self.bytes += length as u64;

@@ -24,15 +24,7 @@ impl Request<'_> {
         let mut copy = *self.slot;
         let control_length = match header.msg_control.is_null() {
             true => 0,
-            false => {
-                let control = &mut copy.control.0[..control_length(header)];
-                let kept = match marked {
-                    true => names::keep_packet_info_and_tos(control),
-                    false => names::keep_packet_info(control),
-                };
-                names::forget_interface(&mut copy.control.0[..kept]);
-                kept
-            }
+            false => names::turn_around(&mut copy.control.0[..control_length(header)], marked),
         };
         // In words, because control data must be aligned (cmsg(3)).
         let words = copy.control.0[..control_length.next_multiple_of(8)].chunks_exact(8);
