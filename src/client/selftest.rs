@@ -1,5 +1,5 @@
-//! `echod selftest`: holds a live server to the RFC of its service, or whoami to its documentation. Each check is one conversation, and its outcome a line of the
-//! Test Anything Protocol, version 14.
+//! `echod selftest`: holds a live server to the RFC of its service, or whoami to its documentation. Each check is one
+//! conversation, and its outcome a line of the Test Anything Protocol, version 14.
 //!
 //! It is polite, because what it asks may be in use: it has at most four connections at once and sends some 2 MiB in all. It trusts nobody:
 //! every step has a deadline, and no answer is kept beyond what it may be long.
