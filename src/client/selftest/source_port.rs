@@ -59,16 +59,20 @@ impl SourcePort {
         self.socket.local_addr().ok()?.as_socket()
     }
 
-    /// Asks from a port of its own, again if there is silence; the answer, if there is one.
+    /// As [`SourcePort::ask_again`], from a port of its own.
     pub(super) fn ask(subject: &Subject, request: &[u8]) -> Result<DatagramReply, Trouble> {
-        let port = Self::open(subject)?;
+        Self::open(subject)?.ask_again(request)
+    }
+
+    /// Asks, again if there is silence; the answer, if there is one.
+    pub(super) fn ask_again(&self, request: &[u8]) -> Result<DatagramReply, Trouble> {
         for _ in 0..ATTEMPTS {
-            port.send(request)?;
-            if let Some(answer) = port.receive(subject.patience)? {
+            self.send(request)?;
+            if let Some(answer) = self.receive(self.patience)? {
                 return Ok(answer);
             }
         }
-        Err(Trouble::Silent { waited: subject.patience * ATTEMPTS as u32, received: 0 })
+        Err(Trouble::Silent { waited: self.patience * ATTEMPTS as u32, received: 0 })
     }
 
     pub(super) fn send(&self, bytes: &[u8]) -> Result<(), Trouble> {

@@ -9,7 +9,7 @@ use super::{
     complaint::{Complaint, Trouble},
     conversation::Conversation,
     datagram_checks::{self, SOURCE, answered, gone, one_telling, padded},
-    source_port::{ATTEMPTS, SourcePort},
+    source_port::SourcePort,
     spoken::{MOST, SAY, first, reset, unheard},
 };
 
@@ -86,19 +86,13 @@ fn datagram(subject: &Subject) -> Outcome {
 fn own_port(subject: &Subject) -> Outcome {
     let wrong = |trouble: Trouble| trouble.wrong(LINE, IS_IT);
     let port = SourcePort::open(subject).map_err(wrong)?;
-    let request = padded(subject);
-    for _ in 0..ATTEMPTS {
-        port.send(&request).map_err(wrong)?;
-        let Some(answer) = port.receive(subject.patience).map_err(wrong)? else { continue };
-        let told = judge(&answer.bytes)?;
-        let Some(own) = port.local() else { return own_process(&told) };
-        let seen = &told["peer"]["port"];
-        return match seen.as_u64() == Some(own.port().into()) {
-            true => Ok(()),
-            false => Err(Complaint::wrong(format!("port {}", own.port()), seen.to_string(), BETWEEN)),
-        };
+    let told = judge(&port.ask_again(&padded(subject)).map_err(wrong)?.bytes)?;
+    let Some(own) = port.local() else { return own_process(&told) };
+    let seen = &told["peer"]["port"];
+    match seen.as_u64() == Some(own.port().into()) {
+        true => Ok(()),
+        false => Err(Complaint::wrong(format!("port {}", own.port()), seen.to_string(), BETWEEN)),
     }
-    Err(Complaint::wrong(LINE, "nothing", IS_IT))
 }
 
 /// A server that answers a short request with a long line can be made to flood others.
