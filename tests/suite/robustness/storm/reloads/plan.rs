@@ -42,6 +42,9 @@ const DATAGRAM_KEYS: [&str; 7] = [
     "ttl = 9",
 ];
 
+/// Keys that the sockets of MPTCP cannot have: a file with both is refused.
+const NOT_BESIDE_MPTCP: [&str; 2] = ["dscp", "ttl"];
+
 /// A configuration.
 #[derive(Clone)]
 pub(super) struct Plan {
@@ -141,6 +144,7 @@ impl Plan {
                 };
                 let key = keys[random.next(keys.len())];
                 if !listener.keys.remove(key) {
+                    listener.keys.retain(|other| fit(key, other) && fit(other, key));
                     listener.keys.insert(key);
                 }
             }
@@ -222,4 +226,8 @@ impl Site {
             false => SPREADS[spread].0.iter().map(|ip| format!("{ip}:{}", self.number)).collect(),
         }
     }
+}
+
+fn fit(key: &str, other: &str) -> bool {
+    !(key.starts_with("mptcp") && NOT_BESIDE_MPTCP.iter().any(|name| other.starts_with(name)))
 }
