@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{Read, Seek, SeekFrom},
     ops::Index,
     path::{Path, PathBuf},
     process::{Child, ExitStatus},
@@ -156,7 +157,15 @@ impl Echod {
     }
 
     pub(crate) fn log_bytes(&self) -> Vec<u8> {
-        fs::read(log_path(self.dir.path())).unwrap()
+        self.log_from(0)
+    }
+
+    fn log_from(&self, place: u64) -> Vec<u8> {
+        let mut file = fs::File::open(log_path(self.dir.path())).unwrap();
+        file.seek(SeekFrom::Start(place)).unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
     }
 
     /// Waits for a whole line in the log.
@@ -226,14 +235,16 @@ impl Echod {
             let fields = state.as_object()?.iter();
             Some(State(fields.filter_map(|(key, value)| Some((key.clone(), value.as_u64()?))).collect()))
         };
-        let states = || {
-            let log = self.log();
-            let whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            whole.filter_map(|line| of_json(line).or_else(|| of_text(line))).collect::<Vec<_>>()
+        // What is told from here on; the whole log of a long test would be read again for each of thousands of questions.
+        let before = fs::metadata(log_path(self.dir.path())).unwrap().len();
+        let told = || {
+            let log = self.log_from(before);
+            let log = String::from_utf8_lossy(&log);
+            let mut whole = log.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            whole.find_map(|line| if line.starts_with('{') { of_json(line) } else { of_text(line) })
         };
-        let before = states().len();
         self.signal(Signal::SIGUSR1);
-        self.or_log(poll(|| states().into_iter().nth(before)), "a state line")
+        self.or_log(poll(told), "a state line")
     }
 
     /// Waits until the state of a listener is as `wanted`.

@@ -49,12 +49,15 @@ pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
 /// As [`eventually`], for those who have something to do before they panic.
 pub(crate) fn poll<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
     loop {
         let answer = probe();
         if answer.is_some() || Instant::now() > deadline {
             return answer;
         }
-        thread::sleep(Duration::from_millis(3));
+        thread::sleep(pause);
+        // What takes long is asked for less often, and leaves the processors to the daemons.
+        pause = (pause * 2).min(Duration::from_millis(16));
     }
 }
 

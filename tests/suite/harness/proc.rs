@@ -51,6 +51,13 @@ pub(crate) fn status(pid: i32, key: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
+/// The memory of a process that it wrote itself, shared or not, in KiB; `None` when the process is gone. Pages of files are not
+/// its own: the kernel takes them from it and gives them back at any time.
+pub(crate) fn own_memory(pid: i32) -> Option<u64> {
+    let kib = |key| status(pid, key)?.trim_end_matches(" kB").parse::<u64>().ok();
+    Some(kib("RssAnon")? + kib("RssShmem")?)
+}
+
 /// Whether a process has ended and was not waited for.
 pub(crate) fn is_zombie(pid: i32) -> bool {
     status(pid, "State").is_some_and(|state| state.starts_with('Z'))

@@ -204,10 +204,9 @@ fn a_flood_of_forged_sources_is_borne() {
     });
 }
 
-/// The resident memory of all processes in KiB.
+/// The memory of all processes in KiB.
 fn memory(daemon: &Echod) -> u64 {
-    let resident = |pid| proc::status(pid, "VmRSS")?.trim_end_matches(" kB").parse::<u64>().ok();
-    daemon.group().into_iter().filter_map(resident).sum()
+    daemon.group().into_iter().filter_map(proc::own_memory).sum()
 }
 
 fn udp(address: &str, keys: &str) -> String {

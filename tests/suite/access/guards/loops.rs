@@ -74,7 +74,7 @@ fn two_daemons_with_the_same_port_never_begin() {
 fn d10_two_daemons_end_within_a_run_for_each_datagram() {
     in_namespace(TWO, || {
         for (mode, breaker, circulating) in
-            [("epoll", 65_536, 1), ("epoll", 1000, 5), ("threading", 1000, 100), ("forking", 1000, 100)]
+            [("epoll", 65_536, 1), ("epoll", 1000, 5), ("threading", 1000, 20), ("forking", 1000, 20)]
         {
             let keys = format!("mode = \"{mode}\"\nloop-breaker = {breaker}");
             let daemon = Echod::start(&listener("it", "192.0.2.1:4001", &keys));

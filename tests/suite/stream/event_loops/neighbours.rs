@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{STREAMS, it};
-use crate::harness::{Client, Echod, Endpoint, LONG, MIB, eventually, pattern, proc};
+use crate::harness::{Client, Endpoint, LONG, MIB, eventually, pattern, proc};
 
 in_every_mode! { e05_an_endless_sender_does_not_stop_others e06_stale_events_touch_nobody e07_who_never_reads_is_not_read
 e09_a_reset_in_mid_write_is_counted_once }
@@ -109,11 +109,11 @@ fn e07_who_never_reads_is_not_read(mode: &'static str) {
         assert!(warm.receive(written) == pattern(written));
         drop(warm);
         daemon.wait_state("it", |state| state["open"] == 1);
-        let before = resident(&daemon);
+        let before = proc::own_memory(daemon.pid()).unwrap();
         let silent = daemon.client("it");
         let written = silent.flood(pattern(LONG));
         assert!(written < LONG, "its sender never blocked");
-        let grown = resident(&daemon).saturating_sub(before);
+        let grown = proc::own_memory(daemon.pid()).unwrap().saturating_sub(before);
         assert!(grown < 1024, "{grown} KiB more for a connection that does not read");
         let half_closed = daemon.client("it");
         let unread = half_closed.flood(pattern(LONG));
@@ -130,12 +130,6 @@ fn e07_who_never_reads_is_not_read(mode: &'static str) {
         assert!(half_closed.rest() == pattern(unread));
         idle.echo(b"still here");
     }
-}
-
-/// Resident memory in KiB.
-fn resident(daemon: &Echod) -> u64 {
-    let text = proc::status(daemon.pid(), "VmRSS").unwrap();
-    text.trim_end_matches(" kB").parse().unwrap()
 }
 
 fn e09_a_reset_in_mid_write_is_counted_once(mode: &'static str) {
