@@ -120,18 +120,20 @@ fn a_passed_socket_is_taken_as_it_is() {
         return;
     }
     with_mptcp(|| {
-        for (protocol, key, warned) in [
-            (Some(Protocol::MPTCP), "", false),
-            (Some(Protocol::MPTCP), "mptcp = true", false),
-            (None, "mptcp = true", true),
+        // A port for each: what a connection leaves behind may keep it for a while.
+        for (port, protocol, key, warned) in [
+            (7001, Some(Protocol::MPTCP), "", false),
+            (7002, Some(Protocol::MPTCP), "mptcp = true", false),
+            (7003, None, "mptcp = true", true),
         ] {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
             let socket = Socket::new(Domain::IPV4, Type::STREAM, protocol).unwrap();
-            socket.bind(&SocketAddr::from(([127, 0, 0, 1], 7001)).into()).unwrap();
+            socket.bind(&address.into()).unwrap();
             socket.listen(9).unwrap();
             let before = accepted();
             let mut daemon =
-                Launch::new().config(&toml("epoll", "127.0.0.1:7001", key)).pass("it", &socket).start();
-            echo(&client(([127, 0, 0, 1], 7001).into()));
+                Launch::new().config(&toml("epoll", &address.to_string(), key)).pass("it", &socket).start();
+            echo(&client(address));
             assert_eq!(accepted() - before, u64::from(protocol.is_some()), "{key}");
             assert_eq!(daemon.log().contains("SocketProtocol=mptcp"), warned, "{}", daemon.log());
             daemon.stop();
