@@ -29,7 +29,7 @@ check "the service is started" restarts_after "$(asked)" start
 check "all files are as they were packed" silent dpkg -V echod
 check "permissions" equal "$(permissions)" ""
 check "there are files" [ "$(dpkg -L echod | wc -l)" -gt 40 ]
-check "the configuration is a conffile" equal "$(dpkg-query -W -f '${Conffiles}' echod | awk '{print $1}')" $CONFIG
+check "what is in /etc is a conffile" equal "$(dpkg-query -W -f '${Conffiles}' echod | awk '{print $1}' | sort | xargs)" "/etc/echod/conf.d/README $CONFIG"
 check "it depends on what it needs" matches "$(dpkg-query -W -f '${Depends}' echod)" '^libc6 \(>= 2\.3[0-6]\), libgcc-s1, procps, systemd \|'
 installed
 serves

@@ -17,7 +17,7 @@ check "rpm -i" without_complaint rpm -i --nodeps --force-debian "$(package 1)"
 check "the service is started" restarts_after "$(asked)" start
 check "all files are as they were packed" silent rpm -V --nodeps echod
 check "its folders are its own" equal "$(rpm -qf --qf '%{NAME}\n' /etc/echod /usr/share/doc/echod /usr/share/licenses/echod | sort -u)" echod
-check "the configuration is kept by upgrades" equal "$(rpm -q --qf '[%{FILENAMES} %{FILEFLAGS:fflags}\n]' echod | grep ' .*c')" "$CONFIG cn"
+check "what is in /etc is kept by upgrades" equal "$(rpm -q --qf '[%{FILENAMES} %{FILEFLAGS:fflags}\n]' echod | grep ' .*c' | sort | xargs)" "/etc/echod/conf.d/README cn $CONFIG cn"
 check "it depends on what its unit runs" matches "$(rpm -q --requires echod)" '^/usr/bin/kill$'
 check "both licences are marked as such" equal "$(rpm -q --licensefiles echod | wc -l)" 2
 installed
