@@ -11,6 +11,7 @@
 
 pub mod accept;
 pub mod alarm;
+pub mod bpf;
 pub mod buffer_lock;
 pub mod clock;
 pub mod code;
@@ -23,7 +24,9 @@ pub mod interrupt;
 pub mod local_time;
 pub mod mmsg;
 pub mod names;
+pub mod netfilter;
 mod netlink;
+pub mod netns_cookie;
 pub mod path_mtu;
 pub mod pending;
 pub mod poller;
@@ -31,6 +34,7 @@ pub mod record;
 pub mod request_notes;
 pub mod ring;
 pub mod room;
+pub mod rtnetlink;
 pub mod saved_syn;
 pub mod send_buffer;
 pub mod shared;

@@ -1,6 +1,7 @@
-//! Dumps of the kernel's lists of sockets (netlink(7), sock_diag(7)): a request, messages until the end, attributes in them.
+//! Dumps of the kernel's lists (netlink(7)): a request, messages until the end, attributes in them.
 
 use std::{
+    ffi::c_int,
     io::{self, ErrorKind, Read, Write},
     ops::ControlFlow,
     time::Duration,
@@ -22,23 +23,31 @@ const NLMSG_DONE: u16 = 3;
 /// The kernel answers at once, unless it is out of memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks for a list of sockets and gives each message of it, without its header, to `take`, until that breaks.
+/// Asks for a list of sockets (sock_diag(7)) as [`list`] does.
+pub(super) fn dump<T>(request: &[u8], take: impl FnMut(&[u8]) -> ControlFlow<T>) -> io::Result<Option<T>> {
+    list(libc::NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request, take)
+}
+
+/// Asks the part of the kernel with this `protocol` for the list of this `kind`, and gives each message of it, without its header, to
+/// `take`, until that breaks.
 ///
 /// # Errors
 /// The kernel does not answer, or has no such list.
-pub(super) fn dump<T>(
+pub(super) fn list<T>(
+    protocol: c_int,
+    kind: u16,
     request: &[u8],
     mut take: impl FnMut(&[u8]) -> ControlFlow<T>,
 ) -> io::Result<Option<T>> {
     let kernel = Socket::new(
         Domain::from(libc::AF_NETLINK),
         Type::from(libc::SOCK_RAW),
-        Some(Protocol::from(libc::NETLINK_SOCK_DIAG)),
+        Some(Protocol::from(protocol)),
     )?;
     kernel.set_read_timeout(Some(PATIENCE))?;
     let mut whole = vec![0; HEADER];
     whole[..4].copy_from_slice(&((HEADER + request.len()) as u32).to_ne_bytes());
-    whole[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    whole[4..6].copy_from_slice(&kind.to_ne_bytes());
     whole[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
     whole.extend_from_slice(request);
     (&kernel).write_all(&whole)?;

@@ -1,0 +1,271 @@
+//! The network interfaces and their addresses (rtnetlink(7)), and word of their changes. It needs no capability.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::ControlFlow,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+    },
+};
+
+use super::netlink::{attributes, list, word};
+
+const RTM_GETLINK: u16 = 18;
+const RTM_GETADDR: u16 = 22;
+const RTM_GETNETCONF: u16 = 82;
+
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+const NETCONFA_IFINDEX: u16 = 1;
+const NETCONFA_RP_FILTER: u16 = 3;
+/// The number that stands for all interfaces.
+const ALL: i32 = -1;
+
+/// The flags of an attribute's type that say how its value is encoded.
+const TYPE: u16 = 0x3fff;
+
+/// An address with one of these flags is not in use: its uniqueness is not known, or it is not unique.
+const UNUSED: u32 = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
+
+/// Groups of messages: interfaces, addresses of both families, and settings of IPv4.
+const GROUPS: u32 = 1 | 0x10 | 0x100 | 1 << 23;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What its packets look like: `ARPHRD_ETHER` and the like.
+    pub hardware: u16,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// Whether it is a port of another interface, such as a bridge.
+    pub has_master: bool,
+    /// What it is made by, such as `veth`; empty for a physical one.
+    pub kind: String,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The number of the interface.
+    pub interface: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// An address of the network that is reached by the interface, and how many bits of it are that network's.
+    pub network: (IpAddr, u8),
+    /// The broadcast address.
+    pub broadcast: Option<Ipv4Addr>,
+    /// Whether it is in use.
+    pub is_used: bool,
+}
+
+/// All interfaces of the network namespace.
+pub fn interfaces() -> io::Result<Vec<Interface>> {
+    let mut all = Vec::new();
+    // `ifinfomsg`: family, type, index, flags, change.
+    list(libc::NETLINK_ROUTE, RTM_GETLINK, &[0; 16], |message| {
+        all.extend(interface(message));
+        ControlFlow::<()>::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// All addresses of the network namespace.
+pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
+    let mut all = Vec::new();
+    // `ifaddrmsg`: family, prefix length, flags, scope, index.
+    list(libc::NETLINK_ROUTE, RTM_GETADDR, &[0; 8], |message| {
+        all.extend(address(message));
+        ControlFlow::<()>::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// Whether the kernel drops IPv4 packets of an interface by their source (`rp_filter`): a list of interfaces with their settings.
+/// 0 is off; the higher of that for all and that of an interface counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReversePathFilters(Vec<(i32, i32)>);
+
+impl ReversePathFilters {
+    /// Reads them.
+    pub fn read() -> io::Result<ReversePathFilters> {
+        let mut all = Vec::new();
+        // `netconfmsg`: the family, with three bytes up to the next word.
+        list(libc::NETLINK_ROUTE, RTM_GETNETCONF, &[libc::AF_INET as u8, 0, 0, 0], |message| {
+            all.extend(filter(message));
+            ControlFlow::<()>::Continue(())
+        })?;
+        Ok(ReversePathFilters(all))
+    }
+
+    /// Whether packets of this interface are looked at. An unknown interface counts as one where they are.
+    pub fn looks_at(&self, interface: u32) -> bool {
+        let of = |wanted: i32| self.0.iter().find(|(index, _)| *index == wanted).map(|(_, filter)| *filter);
+        let both = of(ALL).zip(i32::try_from(interface).ok().and_then(of));
+        both.is_none_or(|(all, own)| all.max(own) != 0)
+    }
+}
+
+fn interface(message: &[u8]) -> Option<Interface> {
+    let hardware = u16::from_ne_bytes(message.get(2..4)?.try_into().ok()?);
+    let (index, flags) = (word(message, 4)?, word(message, 8)?);
+    let mut found = Interface {
+        index,
+        name: String::new(),
+        hardware,
+        is_up: flags & libc::IFF_UP as u32 != 0,
+        has_master: false,
+        kind: String::new(),
+    };
+    for (kind, value) in attributes(message.get(16..)?) {
+        match kind & TYPE {
+            IFLA_IFNAME => found.name = text(value),
+            IFLA_MASTER => found.has_master = word(value, 0)? != 0,
+            IFLA_LINKINFO => {
+                let kind = attributes(value).find(|(kind, _)| kind & TYPE == IFLA_INFO_KIND);
+                found.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn address(message: &[u8]) -> Option<InterfaceAddress> {
+    let (family, prefix, interface) = (*message.first()?, *message.get(1)?, word(message, 4)?);
+    let mut flags = u32::from(*message.get(2)?);
+    let (mut own, mut peer, mut broadcast) = (None, None, None);
+    for (kind, value) in attributes(message.get(8..)?) {
+        match kind & TYPE {
+            IFA_LOCAL => own = ip(family, value),
+            IFA_ADDRESS => peer = ip(family, value),
+            IFA_BROADCAST => broadcast = ip(family, value),
+            IFA_FLAGS => flags = word(value, 0)?,
+            _ => {}
+        }
+    }
+    let (address, network) = (own.or(peer)?, peer.or(own)?);
+    let broadcast = match broadcast {
+        Some(IpAddr::V4(v4)) => Some(v4),
+        _ => None,
+    };
+    Some(InterfaceAddress {
+        interface,
+        address,
+        network: (network, prefix),
+        broadcast,
+        is_used: flags & UNUSED == 0,
+    })
+}
+
+fn filter(message: &[u8]) -> Option<(i32, i32)> {
+    let (mut index, mut filter) = (None, None);
+    for (kind, value) in attributes(message.get(4..)?) {
+        match kind & TYPE {
+            NETCONFA_IFINDEX => index = word(value, 0).map(u32::cast_signed),
+            NETCONFA_RP_FILTER => filter = word(value, 0).map(u32::cast_signed),
+            _ => {}
+        }
+    }
+    index.zip(filter)
+}
+
+fn ip(family: u8, value: &[u8]) -> Option<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?).into()),
+        libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// A text that ends with a zero.
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}
+
+/// Waits for changes of interfaces and addresses.
+#[derive(Debug)]
+pub struct Monitor(OwnedFd);
+
+impl Monitor {
+    /// A monitor that knows of all changes from now on.
+    pub fn new() -> io::Result<Monitor> {
+        let protocol = SockProtocol::NetlinkRoute;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        Ok(Monitor(fd))
+    }
+
+    /// Waits until something has changed, and takes all that the kernel has to tell of it until now.
+    ///
+    /// # Errors
+    /// The socket has failed.
+    pub fn wait(&self) -> io::Result<()> {
+        self.take(MsgFlags::empty())?;
+        loop {
+            match self.take(MsgFlags::MSG_DONTWAIT) {
+                Ok(()) => {}
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn take(&self, flags: MsgFlags) -> nix::Result<()> {
+        loop {
+            match recv(self.0.as_raw_fd(), &mut [0; 64], flags) {
+                // More has changed than the buffer holds: the lists say what.
+                Ok(_) | Err(Errno::ENOBUFS) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_there_with_its_address() {
+        let lo = interfaces().unwrap().into_iter().find(|interface| interface.name == "lo").unwrap();
+        assert_eq!((lo.index, lo.hardware, lo.kind.as_str(), lo.has_master), (1, 772, "", false));
+        let addresses = addresses().unwrap();
+        let own: Vec<_> = addresses.iter().filter(|address| address.interface == lo.index).collect();
+        let local = own.iter().find(|own| own.address == Ipv4Addr::LOCALHOST).unwrap();
+        assert_eq!((local.network.1, local.broadcast, local.is_used), (8, None, true));
+        let filters = ReversePathFilters::read().unwrap();
+        assert!(filters.0.iter().any(|(index, _)| *index == ALL), "{filters:?}");
+        assert!(filters.looks_at(i32::MAX as u32), "an unknown interface is taken for a strict one");
+    }
+
+    #[test]
+    fn the_stricter_setting_counts() {
+        let filters = ReversePathFilters(vec![(ALL, 0), (1, 0), (2, 1)]);
+        assert_eq!([1, 2].map(|index| filters.looks_at(index)), [false, true]);
+        let filters = ReversePathFilters(vec![(ALL, 2), (1, 0)]);
+        assert!(filters.looks_at(1));
+    }
+
+    #[test]
+    fn a_broken_message_is_no_interface() {
+        assert_eq!((interface(&[0; 10]), address(&[2, 8]), filter(&[])), (None, None, None));
+    }
+}
