@@ -29,6 +29,8 @@ pub mod faults;
 
 pub mod stream;
 
+pub mod offload;
+
 pub mod socket;
 
 pub mod access;

@@ -8,7 +8,10 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     rc::Rc,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use ipnet::IpNet;
@@ -22,11 +25,13 @@ use crate::{
 
 mod filter;
 mod interfaces;
+mod kernel;
 mod peers;
 mod ports;
 mod source;
 mod table;
 
+pub use kernel::{KernelPeers, KernelRun};
 pub use ports::{OwnPorts, adopt_own_ports, is_source_of_clients, own_ports};
 pub use source::{Class, PlainAddress};
 
@@ -47,6 +52,8 @@ pub struct Guard {
     peers: Peers,
     /// The bucket of throttled answers: when it is full again, in nanoseconds.
     throttle: SharedArray<AtomicU64>,
+    /// The peers that the kernel answers itself, if it does (`offload`).
+    kernel: OnceLock<Box<dyn KernelPeers>>,
 }
 
 /// The kind of address that a socket is bound to.
@@ -90,6 +97,7 @@ impl Guard {
             own: own_ports()?,
             peers: Peers::new(memory)?,
             throttle: memory.array(1)?,
+            kernel: OnceLock::new(),
         }))
     }
 
@@ -158,13 +166,25 @@ impl Guard {
 
     /// Records that an answer to this address and port was met by an ICMP port unreachable.
     pub fn on_port_unreachable(&self, address: IpAddr, port: u16) {
-        self.peers.on_port_unreachable(plain(address), port, clock::now());
+        self.peers.on_port_unreachable(plain(address), port, clock::now(), self.kernel());
+    }
+
+    /// Has the peers in mind that the kernel answers itself. Only the first call counts.
+    pub fn set_kernel_peers(&self, peers: Box<dyn KernelPeers>) {
+        let _ = self.kernel.set(peers);
+    }
+
+    fn kernel(&self) -> Option<&dyn KernelPeers> {
+        self.kernel.get().map(|peers| &**peers)
     }
 
     /// What is remembered of a peer at the time `now`, in nanoseconds. Without a port only what concerns its whole address.
     pub fn look(&self, address: IpAddr, port: Option<u16>, now: u64) -> PeerState {
         let address = plain(address);
-        PeerState { trusted: self.trusts(address), ..self.peers.look(address, port, now, self.breaker) }
+        PeerState {
+            trusted: self.trusts(address),
+            ..self.peers.look(address, port, now, self.breaker, self.kernel())
+        }
     }
 
     /// The list is short, and mostly empty.
@@ -255,6 +275,11 @@ pub fn is_broadcast(address: IpAddr) -> bool {
 /// Whether `deny-source-ports` contains `port`.
 pub fn is_denied_port(choices: &SourcePorts, port: u16) -> bool {
     PortSet::new(choices).contains(port)
+}
+
+/// The ports that `listener` does not answer, or seldom, but for those of the daemon: 64 in each number.
+pub fn unanswered_ports(listener: &config::Listener) -> Vec<u64> {
+    ports::unanswered(&listener.deny_source_ports)
 }
 
 /// Whether answers to `port` are throttled.

@@ -114,6 +114,18 @@ pub enum Fallback {
     Epoll,
 }
 
+/// Whether the kernel answers datagrams itself, where it is sure of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Offload {
+    /// The socket answers everything.
+    Off,
+    /// Where the kernel can, and may.
+    Auto,
+    /// The daemon does not start without.
+    On,
+}
+
 /// Whether the daemon locks itself in once all is bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

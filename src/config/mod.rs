@@ -54,7 +54,9 @@ pub use crate::config::keys::listener::Listener;
 pub use crate::config::keys::log::Log;
 pub use crate::config::keys::observe::Observe;
 pub use address::{Address, Host};
-pub use choices::{DontFragment, Fallback, Mode, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers};
+pub use choices::{
+    DontFragment, Fallback, Mode, Offload, Protocol, Sandbox, ServiceKind, Trigger, WhenFull, Workers,
+};
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use dscp::Dscp;
 pub use fault_values::{After, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate};

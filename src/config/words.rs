@@ -9,8 +9,8 @@ use serde::{
 };
 
 use super::{
-    Fallback, LogFormat, LogLevel, LogTarget, Mode, Payload, Protocol, ProxyProtocol, Sandbox, ServiceKind,
-    Trigger, WhenFull, Workers, quoted, synonyms,
+    Fallback, LogFormat, LogLevel, LogTarget, Mode, Offload, Payload, Protocol, ProxyProtocol, Sandbox,
+    ServiceKind, Trigger, WhenFull, Workers, quoted, synonyms,
 };
 use crate::config::diagnostic::Diagnostic;
 
@@ -90,6 +90,7 @@ macro_rules! display_as_word {
 display_as_word!(
     WhenFull,
     Fallback,
+    Offload,
     Protocol,
     Mode,
     Trigger,

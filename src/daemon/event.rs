@@ -1,6 +1,9 @@
 //! Events that threads send to the supervisor.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 #[cfg(feature = "observe")]
 use crate::observe::snapshot::SnapshotRequest;
@@ -16,6 +19,8 @@ pub enum SupervisorEvent {
     Ended(usize, io::Result<()>),
     /// The configuration was read for the reload with this number, and its host names were looked up.
     Read(usize, Box<Result<(Loaded, HostNames), Failure>>),
+    /// Interfaces or addresses of the machine have changed. To be reset before looking: while it is set, no other such event comes.
+    NetworkChanged(Arc<AtomicBool>),
     /// Somebody looks at the daemon.
     #[cfg(feature = "observe")]
     Observed(SnapshotRequest),

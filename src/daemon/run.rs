@@ -6,7 +6,12 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     rc::Rc,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
+    },
+    thread,
     time::Duration,
 };
 
@@ -32,6 +37,7 @@ use crate::{
         supervisor::Supervisor,
     },
     modes,
+    offload::{self, KernelEcho},
     process::{
         daemonize::{Detached, Report, detach},
         notify::Manager,
@@ -49,7 +55,7 @@ use crate::{
         activation::Passed, fd_store::FdStore, host_names::HostNames, name_clashes::check_names,
         resolve::resolve,
     },
-    sys::{code, room, worker_state},
+    sys::{code, room, rtnetlink::Monitor, worker_state},
 };
 
 /// Executes the command line, until it is done or a signal ends it.
@@ -97,6 +103,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     let Loaded { mut config, mut notes, files, .. } = load(cli, &Environment::from_process())?;
     if cli.check {
         check_hosts(&config, &mut notes)?;
+        notes.extend(offload::notes(&config));
     }
     if cli.check || cli.print_config {
         // A closed standard error is no reason to fail.
@@ -211,8 +218,10 @@ fn start(
         return Err(Failure::new(Exit::Unavailable, text));
     }
     log_notes(&notes);
+    // What needs privileges is made now, and answers nothing yet.
+    let offload = KernelEcho::open(&config)?;
     privileges::give_up(&config, plan.public().as_deref(), plan.inet(), &plan.files())?;
-    let sandbox = ActiveSandbox::enter(&config, files);
+    let sandbox = ActiveSandbox::enter(&config, files, offload.is_open());
     let (events, inbox) = mpsc::channel();
     #[cfg(feature = "observe")]
     let endpoint = {
@@ -229,7 +238,8 @@ fn start(
     let (serving, announced) = (plan.serving_lines(), announcements(&plan));
     let mut number = 0;
     let prepared = plan.prepare(&config.log, &mut number, &events)?;
-    let running_listeners = prepared.begin(&mut [], Duration::ZERO);
+    let mut running_listeners = prepared.begin(&mut [], Duration::ZERO);
+    offload_first(&offload, &mut running_listeners, &events)?;
     signals::forward(events.clone(), SupervisorEvent::Signal).map_err(internal)?;
     serving.iter().for_each(ServingLine::log);
     log_faults(running_listeners.iter().map(RunningListener::settings), &HashSet::new());
@@ -255,7 +265,7 @@ fn start(
         cli,
         config,
         sandbox,
-        (running_listeners, parked),
+        (running_listeners, parked, offload),
         number,
         (events, inbox),
         to_manager,
@@ -264,6 +274,43 @@ fn start(
     let supervisor = supervisor.with_endpoint(endpoint);
     supervisor.run()
 }
+
+/// Has the kernel echo for the listeners that ask, and follows the network from then on.
+fn offload_first(
+    offload: &KernelEcho,
+    running_listeners: &mut [RunningListener],
+    events: &mpsc::Sender<SupervisorEvent>,
+) -> Result<(), Failure> {
+    if !offload.is_open() {
+        return running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload));
+    }
+    // From before the first look on, so that no change is missed.
+    let monitor = Monitor::new().map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot follow the network interfaces: {error}"))
+    })?;
+    running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload))?;
+    offload.sync();
+    for running in &*running_listeners {
+        KernelEcho::holds(running.settings(), running.offloaded_on().as_deref())?;
+    }
+    let (events, is_told) = (events.clone(), Arc::<AtomicBool>::default());
+    let follow = move || {
+        // A send fails only once the supervisor has ended; without its socket the thread has nothing to wait for.
+        while monitor.wait().is_ok() {
+            let tell = || events.send(SupervisorEvent::NetworkChanged(Arc::clone(&is_told)));
+            if !is_told.swap(true, SeqCst) && tell().is_err() {
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("offload".into()).stack_size(STACK).spawn(follow);
+    thread.map(|_| ()).map_err(|error| {
+        Failure::new(Exit::Unavailable, format!("cannot follow the network interfaces: {error}"))
+    })
+}
+
+/// Stack of the thread that waits for changes of the network, in bytes.
+const STACK: usize = 64 << 10;
 
 /// A bound socket in the output of `--announce`.
 #[derive(Serialize)]

@@ -14,6 +14,7 @@ use crate::{
     access::checks::Access,
     config::{self, Mode, Protocol},
     daemon::fork_server::ForkServer,
+    offload::Slot,
     report::{close_reason::CloseKind, stats::Stats},
     serve::context::ListenerContext,
     socket::{
@@ -27,6 +28,7 @@ use crate::{
 
 mod checks;
 mod handover;
+mod kernel;
 mod last_clients;
 mod start;
 
@@ -56,6 +58,8 @@ pub struct RunningListener {
     last: Option<LastClients>,
     /// How many datagrams the kernel had dropped at its sockets when that was last read.
     drops: Cell<u32>,
+    /// While the kernel echoes for it.
+    kernel: Option<Slot>,
 }
 
 enum How {
@@ -73,6 +77,7 @@ impl RunningListener {
             SocketOwner::Stored => handover == Handover::NextDaemon,
             SocketOwner::Activated => handover != Handover::None,
         };
+        self.leave_kernel();
         self.last = None;
         self.leaves = !self.superseded && self.sockets().iter().all(is_left);
         if !self.leaves {
@@ -94,6 +99,7 @@ impl RunningListener {
 
     /// Leaves the sockets to another generation: existing connections are served on, no new ones are accepted.
     pub fn hand_over(&mut self) {
+        self.leave_kernel();
         self.superseded = true;
         self.count_undelivered();
         match &mut self.how {
@@ -123,6 +129,7 @@ impl RunningListener {
 
     /// Stops a listener that is no longer configured. Connections that are left after `patience` are cut.
     pub fn retire(&mut self, patience: Duration) {
+        self.leave_kernel();
         self.superseded = true;
         let end = Instant::now() + patience;
         match &self.how {
@@ -253,6 +260,7 @@ impl RunningListener {
 
     /// Marks it as ended.
     pub fn end(&mut self) {
+        self.leave_kernel();
         self.ended = true;
         self.last = None;
         if !self.leaves {
@@ -286,9 +294,10 @@ impl RunningListener {
         &self.settings.name
     }
 
-    /// Counts the datagrams that the kernel has dropped since the last call, before they could be received. The kernel
-    /// counts them, so reading on demand suffices.
+    /// Counts what the kernel has counted since the last call: datagrams that it has dropped before they could be received, and
+    /// those that it has answered itself. Reading on demand suffices.
     pub fn count_undelivered(&self) {
+        self.count_offloaded();
         let before = self.drops.get();
         self.skip_undelivered();
         // The kernel's counter is no longer than this, and may have wrapped.

@@ -6,6 +6,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
+        atomic::Ordering::SeqCst,
         mpsc::{Receiver, Sender},
     },
     time::{Duration, Instant},
@@ -24,6 +25,7 @@ use crate::{
         parked::Parked,
         running_listener::{Handover, RunningListener},
     },
+    offload::KernelEcho,
     process::{notify::Manager, sandbox::ActiveSandbox},
     report::{
         error::{Exit, Failure},
@@ -61,6 +63,8 @@ pub struct Supervisor<'a> {
     running_listeners: Vec<RunningListener>,
     /// Passed sockets that no listener wants at the moment.
     parked: Parked,
+    /// The echo in the kernel.
+    offload: KernelEcho,
     /// Number of the listener that was started last.
     number: usize,
     events: Sender<SupervisorEvent>,
@@ -93,7 +97,7 @@ impl<'a> Supervisor<'a> {
         cli: &'a Cli,
         config: Config,
         sandbox: ActiveSandbox,
-        (running_listeners, parked): (Vec<RunningListener>, Parked),
+        (running_listeners, parked, offload): (Vec<RunningListener>, Parked, KernelEcho),
         number: usize,
         (events, inbox): (Sender<SupervisorEvent>, Receiver<SupervisorEvent>),
         (manager, store): (Rc<Manager>, FdStore),
@@ -107,6 +111,7 @@ impl<'a> Supervisor<'a> {
             sandbox,
             running_listeners,
             parked,
+            offload,
             number,
             events,
             inbox,
@@ -163,6 +168,10 @@ impl<'a> Supervisor<'a> {
                 }
                 Some(SupervisorEvent::Read(number, read)) => self.resume_reload(number, *read),
                 Some(SupervisorEvent::Ended(number, ended)) => self.ended(number, ended),
+                Some(SupervisorEvent::NetworkChanged(is_told)) => {
+                    is_told.store(false, SeqCst);
+                    self.offload.sync();
+                }
                 #[cfg(feature = "observe")]
                 Some(SupervisorEvent::Observed(ask)) => self.observed(ask),
                 // From now on `logging::due` says when to write the queued lines.

@@ -42,12 +42,12 @@ pub struct ActiveSandbox {
 
 impl ActiveSandbox {
     /// Enters the sandbox if `config` asks for it, and logs which layers are in effect. `files` are those that the configuration
-    /// was read from. To be called while the process has one thread.
-    pub fn enter(config: &Config, files: &[PathBuf]) -> ActiveSandbox {
+    /// was read from; with `offload` the kernel echoes for listeners. To be called while the process has one thread.
+    pub fn enter(config: &Config, files: &[PathBuf], offload: bool) -> ActiveSandbox {
         if config.daemon.sandbox == config::Sandbox::Off {
             return ActiveSandbox::default();
         }
-        let needs = SyscallNeeds::of(config);
+        let needs = SyscallNeeds { offload, ..SyscallNeeds::of(config) };
         let no_new_privs = nix::sys::prctl::set_no_new_privs().map_err(|error| error.desc().to_owned());
         let rules = landlock::restrict(config, files, needs);
         // The filter comes last: it denies the system calls that set up the other layers.
@@ -138,7 +138,7 @@ impl SyscallNeeds {
     /// The needs of all listeners' modes.
     fn of(config: &Config) -> SyscallNeeds {
         let is_used = |mode| config.listeners.iter().any(|listener| listener.mode == mode);
-        SyscallNeeds { forking: is_used(Mode::Forking), io_uring: is_used(Mode::IoUring) }
+        SyscallNeeds { forking: is_used(Mode::Forking), io_uring: is_used(Mode::IoUring), offload: false }
     }
 
     fn include(self, mode: Mode) -> bool {

@@ -89,6 +89,14 @@ events! {
         "The listener misbehaves on purpose, as a plan of `[[faults]]` says; at the start and after each reload.";
     FaultsOff = "faults.off", "info", [listener],
         "A reload has taken the plan of faults off the listener.";
+    OffloadChanged = "offload.changed", "info", [listener, interfaces],
+        "The kernel echoes for the listener on these interfaces from now on, or on none.";
+    OffloadUnavailable = "offload.unavailable", "info, warn", [listener, reason],
+        "The kernel does not echo for a listener that asks for it; a warning if the listener insists and a reload finds it out.";
+    OffloadBypasses = "offload.bypasses", "warn", [listener, reason],
+        "The kernel echoes for a listener that insists, past the rules of the packet filter.";
+    OffloadFailed = "offload.failed", "warn", [interface, error],
+        "The kernel cannot echo any more, or not on an interface.";
     // Sockets.
     SocketKept = "socket.kept", "info", [count],
         "Sockets were kept by the service manager over a restart.";
@@ -191,6 +199,8 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("faults", "the kinds of faults that the plan asks for, separated by `, `"),
     ("files", "paths, separated by `, `"),
     ("group", "the group id"),
+    ("interface", "the network interface"),
+    ("interfaces", "the network interfaces, separated by `, `"),
     ("keys", "the keys of the configuration that decide, separated by `, `"),
     ("layers", "layers of the sandbox that are in effect"),
     ("limit", "the limit in effect"),

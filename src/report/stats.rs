@@ -10,6 +10,7 @@ use std::{
 
 pub use counters::{COUNTERS, Counter};
 pub use endings::DURATION_BOUNDS;
+pub use offloaded::{HANDED_ON, Offloaded};
 pub use totals::{Counts, Totals};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
 
 mod counters;
 mod endings;
+mod offloaded;
 mod totals;
 
 /// The number of byte counters, so that threads on different cores rarely write to the same cache line.
@@ -75,6 +77,10 @@ pub struct Stats {
     pub oversize: AtomicU64,
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: AtomicU64,
+    /// Datagrams that the kernel has answered itself; they are in `served` too.
+    pub offloaded: AtomicU64,
+    /// Datagrams that the echo in the kernel has left to the socket, by [`HANDED_ON`].
+    handed_on: [AtomicU64; HANDED_ON.len()],
     refusals: [Refusals; RefusalReason::ALL.len()],
     /// Faults on purpose, by [`FaultKind`].
     faults: [AtomicU64; FaultKind::ALL.len()],
@@ -233,7 +239,7 @@ mod tests {
         let stats = Shared::<Stats>::new().unwrap();
         let none = "open 0, served 0, received 0 bytes, sent 0 bytes, errors 0, resets 0, idle-timeout 0, \
                     max-lifetime 0, max-bytes 0, empty 0, died 0, exhausted 0, truncated 0, dropped 0, \
-                    forbidden 0, unreachable 0, oversize 0, undelivered 0, refused 0";
+                    forbidden 0, unreachable 0, oversize 0, undelivered 0, offloaded 0, refused 0";
         assert_eq!(stats.to_string(), none);
         stats.refuse(RefusalReason::Denied, 2);
         stats.refuse(RefusalReason::LoopBreaker, 1);

@@ -14,7 +14,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::table::{CounterEntry, CounterTable, REPLACEABLE};
+use super::{
+    kernel::KernelPeers,
+    table::{CounterEntry, CounterTable, REPLACEABLE},
+};
 use crate::{
     access::{
         memory::{KeyedHash, TableMemory},
@@ -99,11 +102,25 @@ impl Peers {
         }
     }
 
-    /// Counts a port unreachable from `address` about `port`. True if they are silenced from now on.
-    pub(super) fn on_port_unreachable(&self, address: IpAddr, port: u16, now: u64) -> bool {
+    /// Counts a port unreachable from `address` about `port`. True if they are silenced from now on, in the `kernel` too.
+    pub(super) fn on_port_unreachable(
+        &self,
+        address: IpAddr,
+        port: u16,
+        now: u64,
+        kernel: Option<&dyn KernelPeers>,
+    ) -> bool {
         let (millis, key) = (millis(now), self.key(address, Some(port)));
+        let entry = self.answered.get(key);
+        if entry.is_some_and(|entry| entry.number == SILENT && entry.age(millis) < SILENCE) {
+            return false;
+        }
         let was_answered = |entry: CounterEntry| entry.number != SILENT && entry.age(millis) <= ANSWERED;
-        if !self.answered.get(key).is_some_and(was_answered) {
+        let by_the_kernel = || {
+            let run = kernel.and_then(|kernel| kernel.run(address, port));
+            run.is_some_and(|run| now.saturating_sub(run.last) <= u64::from(ANSWERED) * MILLI)
+        };
+        if !entry.is_some_and(was_answered) && !by_the_kernel() {
             return false;
         }
         if self.count(key, millis, WINDOW) < ENOUGH {
@@ -111,16 +128,26 @@ impl Peers {
         }
         let silent = CounterEntry { changed_at: millis, number: SILENT };
         self.answered.change(key, millis, |_| silent);
+        let until = now + u64::from(SILENCE) * MILLI;
+        kernel.inspect(|kernel| kernel.silence(address, Some(port), until));
         let whole = self.key(address, None);
         if self.count(whole, millis, SILENCE) >= PORTS {
             self.answered.change(whole, millis, |_| silent);
             self.addresses_until[0].store(now / MILLI + u64::from(SILENCE), Relaxed);
+            kernel.inspect(|kernel| kernel.silence(address, None, until));
         }
         true
     }
 
     /// What is remembered of a peer. Looking changes nothing.
-    pub(super) fn look(&self, address: IpAddr, port: Option<u16>, now: u64, breaker: u32) -> PeerState {
+    pub(super) fn look(
+        &self,
+        address: IpAddr,
+        port: Option<u16>,
+        now: u64,
+        breaker: u32,
+        kernel: Option<&dyn KernelPeers>,
+    ) -> PeerState {
         let entry = |port| self.answered.get(self.key(address, port));
         let silent = |entry: &CounterEntry| {
             let age = entry.age(millis(now));
@@ -133,9 +160,15 @@ impl Peers {
             let runs = entry.number < REPLACEABLE && entry.age(millis(now)) < PAUSE;
             if runs { entry.number } else { 0 }
         };
-        let run = port
-            .filter(|_| breaker > 0)
-            .map(|_| Level { now: of_port.map_or(0, run).into(), of: breaker.into() });
+        let by_the_kernel = |port| {
+            let run = kernel.and_then(|kernel| kernel.run(address, port));
+            run.filter(|run| now.saturating_sub(run.last) < u64::from(PAUSE) * MILLI)
+                .map_or(0, |run| run.answers)
+        };
+        let run = port.filter(|_| breaker > 0).map(|port| Level {
+            now: u64::from(of_port.map_or(0, run)).max(by_the_kernel(port)),
+            of: breaker.into(),
+        });
         PeerState { victim, run, trusted: false }
     }
 

@@ -80,6 +80,18 @@ impl fmt::Display for PortSet {
     }
 }
 
+/// The ports that a listener with these `choices` does not answer, or seldom: 64 in each number.
+pub(super) fn unanswered(choices: &SourcePorts) -> Vec<u64> {
+    let set = PortSet::new(choices);
+    let mut words = vec![0; 1024];
+    let throttled = THROTTLED.into_iter().filter(|_| choices.0.contains(&PortChoice::Reflectors));
+    let denied = set.ranges.iter().flat_map(|&(first, last)| first..=last);
+    for port in denied.chain(throttled) {
+        words[usize::from(port / 64)] |= 1 << (port % 64);
+    }
+    words
+}
+
 /// Whether both honest clients and services that answer use `port`. Most clients have a higher one.
 pub(super) fn is_throttled(port: u16) -> bool {
     port <= THROTTLED[THROTTLED.len() - 1] && THROTTLED.contains(&port)
@@ -127,6 +139,14 @@ impl OwnPorts {
                 group[usize::from(address.port() / 64)].fetch_or(1 << (address.port() % 64), Relaxed);
             }
         }
+    }
+
+    /// 64 ports of either address family, from `word * 64` on.
+    pub fn word(&self, word: usize) -> u64 {
+        [&self.v4, &self.v6]
+            .iter()
+            .filter_map(|group| group.get(word))
+            .fold(0, |all, ports| all | ports.load(Relaxed))
     }
 
     /// Whether a listener has this port in this address family.

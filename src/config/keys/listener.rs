@@ -6,7 +6,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 use crate::config::{
-    Address, DontFragment, Dscp, Fallback, FaultPlan, Keepalive, Mode, Owner, Payload, Protocol,
+    Address, DontFragment, Dscp, Fallback, FaultPlan, Keepalive, Mode, Offload, Owner, Payload, Protocol,
     ProxyProtocol, Rate, ServiceKind, SourcePorts, SourceRate, Trigger, WhenFull, Workers,
     applicability::{
         Need::{self, ClientAddresses, Modes, NoMptcp, Protocols, Service, SocketFile},
@@ -267,6 +267,13 @@ keys! {
     /// and it is counted as undelivered, not by its reason.
     kernel_filter: bool = Key {
         value: &SWITCH, default: Value(|_| true), needs: &[UDP], reload: Live, example: "false",
+    },
+    /// Let the kernel answer datagrams itself, without the socket and without waking a process: where it can (`"auto"`, and the log
+    /// says why not), or else echod does not start (`"on"`). It needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN at the start, and bypasses
+    /// the packet filter, so that `"auto"` does without where that has rules. What the kernel is not sure of reaches the socket.
+    offload: Offload = Key {
+        value: &Word, default: Value(|_| Offload::Off), needs: &[UDP, Service(ServiceKind::Echo)], reload: Live,
+        example: "\"auto\"",
     },
     /// Send answers that follow each other to one peer as one, for the kernel or the interface to cut apart (generic segmentation
     /// offload, `UDP_SEGMENT`, udp(7)). The peer sees no difference; a capture on this machine may show them in one piece.

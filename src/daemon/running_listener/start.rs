@@ -47,7 +47,7 @@ impl RunningListener {
         };
         let (stats, how) = started().map_err(|error| cannot_serve(&settings, &error))?;
         let (log, ended, failed, superseded, leaves, cut) = (log.clone(), false, false, false, false, None);
-        let (last, drops) = (None, Cell::new(0));
+        let (last, drops, kernel) = (None, Cell::new(0), None);
         let running = RunningListener {
             number,
             settings,
@@ -62,6 +62,7 @@ impl RunningListener {
             cut,
             last,
             drops,
+            kernel,
         };
         running.skip_undelivered();
         Ok(running)

@@ -160,6 +160,7 @@ fn view(running: &RunningListener, sums: &mut HashMap<&str, (Totals, u32)>) -> L
         limit: settings.max_connections,
         faults: in_force::plan_of(settings)
             .map(|plan| FaultsView { plan: plan.name.clone(), seed: plan.seed() }),
+        offload: running.offloaded_on(),
         totals,
     }
 }

@@ -140,6 +140,7 @@ impl Supervisor<'_> {
         modes::resolve_fallbacks(&mut config, &mut notes)?;
         self.sandbox.admits_modes(&config, true)?;
         self.sandbox.admits_files(&config, |settings, path| self.has_bound(settings, path))?;
+        self.offload.admits(&config)?;
         let later = self.config.for_the_next_start(&config);
         if !later.is_empty() {
             let keys: Vec<_> = later.iter().map(|key| format!("`{key}`")).collect();
@@ -163,6 +164,7 @@ impl Supervisor<'_> {
         self.forget(|s| s.has_failed() || (s.has_ended() && !s.is_superseded()));
         self.failure = None;
         self.running_listeners.extend(running_listeners);
+        self.enter_kernel();
         serving.iter().for_each(ServingLine::log);
         generation::log_faults(self.served(), &faulty);
         #[cfg(feature = "observe")]
@@ -171,6 +173,18 @@ impl Supervisor<'_> {
         self.sync_fd_store();
         self.reap_and_restart();
         Ok(())
+    }
+
+    /// Has the kernel echo for the new listeners that ask. What is served before and meanwhile, the sockets serve.
+    fn enter_kernel(&mut self) {
+        self.offload.check();
+        for running in &mut self.running_listeners {
+            if let Err(failure) = running.enter_kernel(&self.offload) {
+                let (name, why) = (running.name(), failure.plain());
+                warn!(event = LogEvent::OffloadUnavailable, listener = name, reason = why; "{why}");
+            }
+        }
+        self.offload.sync();
     }
 
     /// Whether a socket exists for this listener and path, so that none must be bound.

@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn needs(forking: bool) -> SyscallNeeds {
-        SyscallNeeds { forking, io_uring: false }
+        SyscallNeeds { forking, io_uring: false, offload: false }
     }
 
     #[test]

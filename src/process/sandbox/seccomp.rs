@@ -12,11 +12,15 @@ use seccompiler::{
 
 mod table;
 
+use crate::sys::bpf;
+
 /// The system calls that only some modes need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SyscallNeeds {
     pub(super) forking: bool,
     pub(super) io_uring: bool,
+    /// The maps and the program of the echo in the kernel are there, and are used.
+    pub(super) offload: bool,
 }
 
 /// The allowed calls. A call with rules is allowed if its arguments match one of them.
@@ -29,14 +33,18 @@ pub(super) fn restrict(needs: SyscallNeeds) -> Result<usize, String> {
     })?;
     let allowed = allowed(needs).map_err(|error| error.to_string())?;
     let count = allowed.len();
-    for filter in filters(allowed, architecture).map_err(|error| error.to_string())? {
+    for filter in filters(allowed, needs, architecture).map_err(|error| error.to_string())? {
         apply_filter_all_threads(&filter).map_err(|error| reason(&error))?;
     }
     Ok(count)
 }
 
 /// The filters, in the order in which to apply them.
-fn filters(mut allowed: SyscallRules, architecture: TargetArch) -> Result<[BpfProgram; 3], BackendError> {
+fn filters(
+    mut allowed: SyscallRules,
+    needs: SyscallNeeds,
+    architecture: TargetArch,
+) -> Result<[BpfProgram; 3], BackendError> {
     let build = |rules, otherwise, then| -> Result<BpfProgram, BackendError> {
         SeccompFilter::new(rules, otherwise, then, architecture)?.try_into()
     };
@@ -44,10 +52,15 @@ fn filters(mut allowed: SyscallRules, architecture: TargetArch) -> Result<[BpfPr
     // Of several filters the strictest result counts, and of two errno results that of the filter added last. So the last filter
     // must allow clone3(2).
     allowed.insert(table::CLONE3, Vec::new());
+    let mut hostile = plain(table::HOSTILE);
+    if needs.offload {
+        // The last filter looks at its command.
+        hostile.remove(&table::BPF);
+    }
     // The filter that denies everything else comes last: it also denies adding another filter.
     Ok([
         // A process that makes one of these calls is no longer running echod's code.
-        build(plain(table::HOSTILE), SeccompAction::Allow, SeccompAction::KillProcess)?,
+        build(hostile, SeccompAction::Allow, SeccompAction::KillProcess)?,
         // The flags of clone3(2) are in memory, which a filter cannot read. The C library falls back to clone(2) on ENOSYS.
         build(plain(&[table::CLONE3]), SeccompAction::Allow, errno(libc::ENOSYS))?,
         build(allowed, errno(libc::EPERM), SeccompAction::Allow)?,
@@ -66,6 +79,9 @@ fn allowed(needs: SyscallNeeds) -> Result<SyscallRules, BackendError> {
     }
     if needs.io_uring {
         rules.extend(plain(table::IO_URING));
+    }
+    if needs.offload {
+        rules.insert(table::BPF, is_one_of(0, &bpf::AFTER_START.map(|command| command as u64))?);
     }
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6].map(|group| group as u64);
     let mut sockets = is_one_of(0, &families)?;
@@ -122,14 +138,14 @@ mod tests {
 
     #[test]
     fn no_call_is_both_needed_and_hostile() {
-        let all = allowed(SyscallNeeds { forking: true, io_uring: true }).unwrap();
+        let all = allowed(SyscallNeeds { forking: true, io_uring: true, offload: false }).unwrap();
         assert!(table::HOSTILE.iter().all(|call| !all.contains_key(call)));
         assert!(!all.contains_key(&table::CLONE3));
     }
 
     #[test]
     fn modes_add_their_calls_only() {
-        let calls = |forking, io_uring| allowed(SyscallNeeds { forking, io_uring }).unwrap();
+        let calls = |forking, io_uring| allowed(SyscallNeeds { forking, io_uring, offload: false }).unwrap();
         let (none, forking, io_uring) = (calls(false, false), calls(true, false), calls(false, true));
         assert!(!none.contains_key(&libc::SYS_execve) && forking.contains_key(&libc::SYS_execve));
         assert!(
@@ -140,11 +156,11 @@ mod tests {
     }
 
     /// Runs `test` on a thread of its own, which no other test shares.
-    fn in_a_sandbox(test: impl FnOnce() + Send + 'static) {
+    fn in_a_sandbox(offload: bool, test: impl FnOnce() + Send + 'static) {
         let test = move || {
             let architecture = std::env::consts::ARCH.try_into().unwrap();
-            let allowed = allowed(SyscallNeeds { forking: false, io_uring: false }).unwrap();
-            for filter in filters(allowed, architecture).unwrap() {
+            let needs = SyscallNeeds { forking: false, io_uring: false, offload };
+            for filter in filters(allowed(needs).unwrap(), needs, architecture).unwrap() {
                 seccompiler::apply_filter(&filter).unwrap();
             }
             test();
@@ -154,7 +170,7 @@ mod tests {
 
     #[test]
     fn other_calls_are_denied() {
-        in_a_sandbox(|| {
+        in_a_sandbox(false, || {
             let socket = |group: i32| Socket::new(group.into(), Type::DGRAM, None).map(|_| ());
             for group in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
                 socket(group).unwrap();
@@ -170,12 +186,25 @@ mod tests {
         });
     }
 
+    #[test]
+    fn only_what_the_echo_in_the_kernel_needs_of_bpf_is_allowed() {
+        let Ok(map) = bpf::Map::create(bpf::MapKind::Hash, "echod_test", 4, 4, 1) else {
+            return eprintln!("SKIPPED: bpf(2) cannot be used here");
+        };
+        in_a_sandbox(true, move || {
+            map.update(&[1; 4], &[2; 4]).unwrap();
+            assert!(map.delete(&[1; 4]).unwrap());
+            let another = bpf::Map::create(bpf::MapKind::Hash, "echod_test", 4, 4, 1).unwrap_err();
+            assert_eq!(another.raw_os_error(), Some(libc::EPERM));
+        });
+    }
+
     /// Runs this test once more in a child process, which the call kills.
     #[test]
     fn a_hostile_call_kills_the_process() {
         const CHILD: &str = "ECHOD_TEST_HOSTILE";
         if std::env::var_os(CHILD).is_some() {
-            return in_a_sandbox(|| _ = nix::unistd::chroot("/"));
+            return in_a_sandbox(false, || _ = nix::unistd::chroot("/"));
         }
         let own = std::env::current_exe().unwrap();
         let name = "process::sandbox::seccomp::tests::a_hostile_call_kills_the_process";
@@ -186,7 +215,7 @@ mod tests {
     /// Every call of an echo is allowed without checking its arguments.
     #[test]
     fn hot_calls_have_no_rules() {
-        let all = allowed(SyscallNeeds { forking: true, io_uring: true }).unwrap();
+        let all = allowed(SyscallNeeds { forking: true, io_uring: true, offload: false }).unwrap();
         let hot = [
             libc::SYS_read,
             libc::SYS_write,

@@ -15,7 +15,7 @@ pub struct Counter {
 }
 
 /// All counters, in the order of the status line. The reference of counters is generated from them.
-pub const COUNTERS: [Counter; 19] = {
+pub const COUNTERS: [Counter; 20] = {
     const fn count(word: &'static str, value: fn(&Stats) -> u64, about: &'static str) -> Counter {
         Counter { word, about, unit: "", value }
     }
@@ -102,6 +102,11 @@ pub const COUNTERS: [Counter; 19] = {
             |stats| stats.undelivered.load(Relaxed),
             "udp: datagrams that the kernel dropped before echod saw them: refused by the socket filter, a full \
              receive buffer, or a wrong checksum; the kernel does not keep these apart",
+        ),
+        count(
+            "offloaded",
+            |stats| stats.offloaded.load(Relaxed),
+            "udp: datagrams that the kernel has answered itself (`offload`); they are counted as served, too",
         ),
         count(
             "refused",

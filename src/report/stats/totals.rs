@@ -39,6 +39,10 @@ pub struct Totals {
     pub oversize: u64,
     /// Datagrams that the kernel dropped before they were received.
     pub undelivered: u64,
+    /// Datagrams that the kernel has answered itself; they are in `served` too.
+    pub offloaded: u64,
+    /// Datagrams that the echo in the kernel has left to the socket, by the words of [`HANDED_ON`](super::HANDED_ON).
+    pub handed_on: Counts,
     /// Refused connections and datagrams by the word of their [`RefusalReason`]; every reason is there.
     pub refused: Counts,
     /// Ended connections by the word of their [`CloseKind`]; every kind is there.
@@ -78,6 +82,8 @@ impl Stats {
             unreachable: self.unreachable.load(Relaxed),
             oversize: self.oversize.load(Relaxed),
             undelivered: self.undelivered.load(Relaxed),
+            offloaded: self.offloaded.load(Relaxed),
+            handed_on: self.handed_on().map(|(word, count)| (word.into(), count)).collect(),
             refused: refused.into(),
             ended: ended.into(),
             faults: faults.into(),
@@ -105,6 +111,8 @@ impl AddAssign<&Totals> for Totals {
             unreachable,
             oversize,
             undelivered,
+            offloaded,
+            handed_on,
             refused,
             ended,
             faults,
@@ -127,12 +135,16 @@ impl AddAssign<&Totals> for Totals {
             (&mut self.oversize, oversize),
             (&mut self.undelivered, undelivered),
             (&mut self.faults_untracked, faults_untracked),
+            (&mut self.offloaded, offloaded),
         ] {
             *sum += more;
         }
-        for (sums, more) in
-            [(&mut self.refused, refused), (&mut self.ended, ended), (&mut self.faults, faults)]
-        {
+        for (sums, more) in [
+            (&mut self.refused, refused),
+            (&mut self.ended, ended),
+            (&mut self.faults, faults),
+            (&mut self.handed_on, handed_on),
+        ] {
             for (word, count) in more {
                 *sums.entry(word.clone()).or_default() += count;
             }
@@ -166,6 +178,7 @@ mod tests {
             &stats.unreachable,
             &stats.oversize,
             &stats.undelivered,
+            &stats.offloaded,
         ];
         (1_u64..).zip(counters).for_each(|(number, counter)| _ = counter.fetch_add(number, Relaxed));
         stats.died.fetch_add(20, Relaxed);

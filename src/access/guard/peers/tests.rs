@@ -75,7 +75,7 @@ fn a_flood_does_not_hide_a_loop() {
 #[test]
 fn three_port_unreachables_in_a_second_silence_for_a_minute() {
     let peers = peers();
-    let on_port_unreachable = |now| peers.on_port_unreachable(PEER.0, PEER.1, now);
+    let on_port_unreachable = |now| peers.on_port_unreachable(PEER.0, PEER.1, now, None);
     ask(&peers, START, 0).unwrap();
     assert_eq!([0, 1, 2].map(|n| on_port_unreachable(START + n)), [false, false, true]);
     assert_eq!(ask(&peers, START + 3, 0), Err(RefusalReason::Victim));
@@ -90,7 +90,7 @@ fn slow_port_unreachables_do_not_silence() {
     let peers = peers();
     for second in 0..20 {
         ask(&peers, START + second * SECOND, 0).unwrap();
-        assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + second * SECOND + 1));
+        assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + second * SECOND + 1, None));
     }
 }
 
@@ -98,9 +98,9 @@ fn slow_port_unreachables_do_not_silence() {
 #[test]
 fn a_peer_that_was_not_answered_is_not_believed() {
     let peers = peers();
-    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + n, None)));
     ask(&peers, START, 0).unwrap();
-    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + 6 * SECOND + n)));
+    (0..10).for_each(|n| assert!(!peers.on_port_unreachable(PEER.0, PEER.1, START + 6 * SECOND + n, None)));
     ask(&peers, START + 7 * SECOND, 0).unwrap();
 }
 
@@ -111,7 +111,7 @@ fn ten_ports_silence_the_address() {
     for port in 1..=10 {
         assert_eq!(peers.answer(PEER.0, 999, START, 0), Ok(()), "before port {port}");
         peers.answer(PEER.0, port, START, 0).unwrap();
-        (0..3).for_each(|n| _ = peers.on_port_unreachable(PEER.0, port, START + n));
+        (0..3).for_each(|n| _ = peers.on_port_unreachable(PEER.0, port, START + n, None));
     }
     assert_eq!(peers.answer(PEER.0, 999, START + 5, 0), Err(RefusalReason::Victim));
     assert_eq!(peers.answer(other, 999, START + 5, 0), Ok(()));
@@ -122,7 +122,7 @@ fn ten_ports_silence_the_address() {
 fn a_look_tells_of_runs_and_victims_and_changes_nothing() {
     let peers = peers();
     let (address, port) = PEER;
-    let look = |port, now| peers.look(address, port, now, 100);
+    let look = |port, now| peers.look(address, port, now, 100, None);
     let run = |now| Some(Level { now, of: 100 });
     assert_eq!(look(Some(port), START), PeerState { run: run(0), ..PeerState::default() });
     (0..7).for_each(|_| ask(&peers, START, 100).unwrap());
@@ -130,8 +130,8 @@ fn a_look_tells_of_runs_and_victims_and_changes_nothing() {
     assert_eq!(look(Some(port), START + SECOND).run, run(0), "a pause ends a run");
     assert_eq!(look(Some(port + 1), START).run, run(0));
     assert_eq!(look(None, START).run, None, "runs are counted by port");
-    assert_eq!(peers.look(address, Some(port), START, 0).run, None, "there is no breaker");
-    (0..ENOUGH).for_each(|_| _ = peers.on_port_unreachable(address, port, START));
+    assert_eq!(peers.look(address, Some(port), START, 0, None).run, None, "there is no breaker");
+    (0..ENOUGH).for_each(|_| _ = peers.on_port_unreachable(address, port, START, None));
     assert_eq!(
         look(Some(port), START + 18 * SECOND),
         PeerState { victim: Some(42.0), run: run(0), trusted: false }
@@ -145,9 +145,40 @@ fn a_look_tells_of_an_address_that_is_a_victim_as_a_whole() {
     let peers = peers();
     for port in 0..PORTS as u16 {
         peers.answer(PEER.0, port, START, 0).unwrap();
-        (0..ENOUGH).for_each(|_| _ = peers.on_port_unreachable(PEER.0, port, START));
+        (0..ENOUGH).for_each(|_| _ = peers.on_port_unreachable(PEER.0, port, START, None));
     }
-    let victim = |port, seconds| peers.look(PEER.0, port, START + seconds * SECOND, 0).victim;
+    let victim = |port, seconds| peers.look(PEER.0, port, START + seconds * SECOND, 0, None).victim;
     assert_eq!((victim(None, 0), victim(Some(40_000), 20)), (Some(60.0), Some(40.0)));
     assert_eq!(victim(None, 60), None);
+}
+
+/// Has answered one peer a moment ago, and keeps what it is told.
+#[derive(Debug)]
+struct OtherTable(std::sync::Mutex<Vec<(IpAddr, Option<u16>, u64)>>);
+
+impl KernelPeers for OtherTable {
+    fn run(&self, address: IpAddr, port: u16) -> Option<super::super::KernelRun> {
+        let run = super::super::KernelRun { answers: 7, last: START };
+        (address == PEER.0 && port != 99).then_some(run)
+    }
+
+    fn silence(&self, address: IpAddr, port: Option<u16>, until: u64) {
+        self.0.lock().unwrap().push((address, port, until));
+    }
+}
+
+#[test]
+fn what_the_kernel_has_answered_counts_as_answered_and_is_silenced_there_too() {
+    let (peers, kernel) = (peers(), OtherTable(std::sync::Mutex::default()));
+    let told = |port, now| peers.on_port_unreachable(PEER.0, port, now, Some(&kernel));
+    assert_eq!([0, 1, 2, 3].map(|n| told(PEER.1, START + n)), [false, false, true, false]);
+    let until = START + 2 + 60 * SECOND;
+    assert_eq!(*kernel.0.lock().unwrap(), [(PEER.0, Some(PEER.1), until)]);
+    assert_eq!(peers.answer(PEER.0, PEER.1, START + 3, 0), Err(RefusalReason::Victim));
+    assert!((0..9).all(|n| !told(99, START + n)), "nobody has answered this port");
+    assert!((0..9).all(|n| !told(98, START + 6 * SECOND + n)), "that is too long ago");
+    let run = |port| peers.look(PEER.0, Some(port), START + 1, 100, Some(&kernel)).run.unwrap().now;
+    assert_eq!((run(98), run(99)), (7, 0));
+    (200..209).for_each(|port| (0..3).for_each(|n| _ = told(port, START + n)));
+    assert_eq!(kernel.0.lock().unwrap().last(), Some(&(PEER.0, None, START + 2 + 60 * SECOND)));
 }

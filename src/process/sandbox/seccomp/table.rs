@@ -1,7 +1,7 @@
 //! The lists of system calls, by the numbers of the architecture; empty on an architecture without a filter.
 
 pub(super) use numbers::{
-    ALWAYS, ARCHITECTURE, CLONE, CLONE3, FORKING, HOSTILE, IO_URING, IOCTL, PRCTL, PRLIMIT, SOCKET,
+    ALWAYS, ARCHITECTURE, BPF, CLONE, CLONE3, FORKING, HOSTILE, IO_URING, IOCTL, PRCTL, PRLIMIT, SOCKET,
 };
 
 /// The flags of clone(2) that make a namespace.
@@ -43,6 +43,7 @@ mod numbers {
     pub(in super::super) const IOCTL: i64 = libc::SYS_ioctl;
     pub(in super::super) const PRCTL: i64 = libc::SYS_prctl;
     pub(in super::super) const PRLIMIT: i64 = libc::SYS_prlimit64;
+    pub(in super::super) const BPF: i64 = libc::SYS_bpf;
 
     /// Calls that every mode, the supervisor, a reload and the C library need.
     pub(in super::super) const ALWAYS: &[i64] = &[
@@ -281,6 +282,7 @@ mod numbers {
     pub(in super::super) const IOCTL: i64 = -1;
     pub(in super::super) const PRCTL: i64 = -1;
     pub(in super::super) const PRLIMIT: i64 = -1;
+    pub(in super::super) const BPF: i64 = -1;
     pub(in super::super) const ALWAYS: &[i64] = &[];
     pub(in super::super) const ARCHITECTURE: &[i64] = &[];
     pub(in super::super) const FORKING: &[i64] = &[];

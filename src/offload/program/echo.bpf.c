@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+//
+// The echo in the kernel: a program for the ingress of a network interface (TCX, Linux 6.6). It answers a datagram in place and sends
+// it back where it came from, if it is sure that the listener would answer the same. Everything else it passes on, to the socket of
+// the listener, whose guards, counters and log decide. There is one exception: an answer that the loop breaker withholds is dropped,
+// or the socket would send it.
+//
+// It needs no header and no library, so that clang alone can translate it:
+//
+//     clang -O2 -target bpf -mcpu=v3 -c echo.bpf.c
+//
+// The UDP checksum stays as it is: the sum does not change when addresses and ports change places, and if the sender left its
+// completion to a device, the kernel's note about that stays right too.
+//
+// Lengths are compared with that of the packet, and only constant offsets are read: the verifier refuses variable ones without
+// CAP_PERFMON.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static __attribute__((always_inline)) inline
+
+// What a program sees of a packet: the beginning of `struct __sk_buff`.
+struct packet {
+    u32 length, kind, mark, queue, protocol, vlan_present, vlan_tag, vlan_protocol, priority, ingress, interface, index;
+    u32 control[5], hash, class, data, end, napi, family, remote4, local4, remote6[4], local6[4], remote_port, local_port, meta;
+    u64 keys, stamp;
+    u32 wire_length, segments;
+};
+
+struct ethernet {
+    u8 to[6], from[6];
+    u16 protocol;
+};
+
+struct ip4 {
+    u8 version, class;
+    u16 length, id, fragment;
+    u8 hops, protocol;
+    u16 sum;
+    u32 from, to;
+};
+
+struct ip6 {
+    u32 version;
+    u16 length;
+    u8 next, hops;
+    u32 from[4], to[4];
+};
+
+struct udp {
+    u16 from, to, length, sum;
+};
+
+// All numbers of addresses and ports are in network byte order. An IPv4 address is ::ffff:a.b.c.d.
+struct place {
+    u32 interface, address[4];
+    u16 port, zero;
+};
+
+struct destination {
+    u32 listener, flags;
+};
+
+struct listener {
+    u32 flags, breaker;
+    // When the last of the addresses that are silenced as a whole may be answered again.
+    u64 silent_until;
+};
+
+struct network {
+    u32 length, space, address[4];
+};
+
+struct peer {
+    u32 address[4];
+    u16 port, zero;
+    u32 listener;
+};
+
+struct run {
+    u64 answers, last, silent_until;
+};
+
+enum { SENT, BYTES, ODD, SOURCE, PORT, RULES, VICTIM, WITHHELD, COUNTERS };
+
+struct counters {
+    u64 of[COUNTERS];
+};
+
+// Only their addresses count: the loader makes the maps, and src/offload/maps.rs says of what kind and size.
+struct map { int none; };
+struct map places SECTION("maps");    // place -> destination; with interface and port 0: addresses that no client may have
+struct map listeners SECTION("maps"); // listener -> struct listener
+struct map ports SECTION("maps");     // listener * 1024 + port / 64 -> 64 ports that are not answered
+struct map networks SECTION("maps");  // network -> whether its sources may come in
+struct map peers SECTION("maps");     // peer -> run
+struct map counts SECTION("maps");    // listener * SHARDS + processor -> counters
+
+static void *(*lookup)(void *map, const void *key) = (void *)1;
+static long (*update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u32 (*processor)(void) = (void *)8;
+static long (*redirect)(u32 interface, u64 flags) = (void *)23;
+static u64 (*lately)(void) = (void *)160;
+
+enum { PASS = -1, DROP = 2 };
+// Of a destination: it is on the loopback interface; only sources of the interface's own networks are answered; peers are remembered.
+enum { LOOPBACK = 1, ON_LINK = 2, REMEMBERS = 4 };
+// Of a listener: some peers are trusted.
+enum { TRUSTS = 1 };
+// Spaces of `networks`, below the number of the listener, and above them all the networks of an interface.
+enum { IPV6 = 1, TRUSTED = 2, SPACES = 4 };
+#define INTERFACE 0x80000000u
+#define SHARDS 16
+#define NO_REPLACE 1
+#define SECOND 1000000000ull
+// On the loopback interface an answer keeps this mark until it is received, and no socket sends it: what comes with it is the answer
+// of another echo, and would never end.
+#define ECHOED 0x65636f21u
+
+#define SWAP16(x) __builtin_bswap16(x)
+#define SWAP32(x) __builtin_bswap32(x)
+
+INLINE int counted(u32 listener, u32 what, u64 number, int verdict) {
+    u32 shard = listener * SHARDS + (processor() & (SHARDS - 1));
+    struct counters *counters = lookup(&counts, &shard);
+    if (counters) __sync_fetch_and_add(&counters->of[what], number);
+    return verdict;
+}
+
+INLINE u16 folded(u32 sum) {
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (sum & 0xffff) + (sum >> 16);
+}
+
+INLINE void copied(u32 *to, const u32 *from) {
+    to[0] = from[0], to[1] = from[1], to[2] = from[2], to[3] = from[3];
+}
+
+SECTION("tc") int echo(struct packet *packet) {
+    void *data = (void *)(long)packet->data, *end = (void *)(long)packet->end;
+    struct ethernet *frame = data;
+    struct ip4 *v4 = (void *)(frame + 1);
+    struct ip6 *v6 = (void *)(frame + 1);
+    struct udp *udp;
+    struct place place = {.interface = packet->interface};
+    struct peer peer = {};
+    u32 length, header, is_v4, class;
+
+    // Only what was sent to this machine alone, without a VLAN tag.
+    if (packet->kind || packet->vlan_present || (void *)(frame + 1) > end) return PASS;
+    if (frame->protocol == SWAP16(0x0800)) {
+        udp = (void *)(v4 + 1), is_v4 = 1, header = 34;
+        // No options, no fragment.
+        if ((void *)(udp + 1) > end || v4->version != 0x45 || v4->protocol != 17 || v4->fragment & SWAP16(0x3fff)) return PASS;
+        place.address[2] = peer.address[2] = SWAP32(0xffff), place.address[3] = v4->to, peer.address[3] = v4->from;
+        length = SWAP16(v4->length) - 20, class = v4->class;
+    } else if (frame->protocol == SWAP16(0x86dd)) {
+        udp = (void *)(v6 + 1), is_v4 = 0, header = 54;
+        if ((void *)(udp + 1) > end || v6->next != 17) return PASS;
+        copied(place.address, v6->to), copied(peer.address, v6->from);
+        length = SWAP16(v6->length), class = v6->version & SWAP32(0x0ff00000);
+    } else {
+        return PASS;
+    }
+    place.port = udp->to;
+    struct destination *destination = lookup(&places, &place);
+    if (!destination) return PASS;
+    u32 id = destination->listener, flags = destination->flags, is_loopback = flags & LOOPBACK;
+    struct listener *listener = lookup(&listeners, &id);
+    if (!listener) return PASS;
+
+    // Whole and plain. The socket answers in a class of its own; so one with a class goes there.
+    if (length != SWAP16(udp->length) || length < 8 || packet->length < header + length || !udp->sum || class ||
+        frame->from[0] & 1)
+        return counted(id, ODD, 1, PASS);
+    if (is_v4) {
+        u16 *words = (void *)v4;
+        u32 sum = 0;
+#pragma unroll
+        for (int i = 0; i < 10; i++) sum += words[i];
+        if (folded(sum) != 0xffff) return counted(id, ODD, 1, PASS);
+    }
+
+    // An address that a client can have, and that the kernel would let in.
+    u32 *from = peer.address, first = SWAP32(is_v4 ? from[3] : from[0]) >> 24;
+    if (is_v4) {
+        u32 last = SWAP32(from[3]) & 0xff;
+        if (first == 0 || first >= 224 || (first == 127) != is_loopback || (is_loopback && (last == 0 || last == 255)))
+            return counted(id, SOURCE, 1, PASS);
+    } else {
+        // Also no IPv4 address in an IPv6 one.
+        u32 low = !(from[0] | from[1]), is_self = low && !from[2] && from[3] == SWAP32(1);
+        if (first == 0xff || is_self != is_loopback || (low && !is_self && (!from[2] || from[2] == SWAP32(0xffff))))
+            return counted(id, SOURCE, 1, PASS);
+    }
+    u32 segments = packet->segments ? packet->segments : 1;
+    if (is_loopback) {
+        if (packet->mark == ECHOED) return counted(id, WITHHELD, segments, DROP);
+    } else {
+        struct place own = {};
+        copied(own.address, from);
+        if (lookup(&places, &own)) return counted(id, SOURCE, 1, PASS);
+    }
+
+    u32 port = SWAP16(udp->from), slot = id * 1024 + (port >> 6);
+    u64 *denied = lookup(&ports, &slot);
+    if (!denied || !port || *denied >> (port & 63) & 1) return counted(id, PORT, 1, PASS);
+
+    struct network network = {.length = 160, .space = id * SPACES + (is_v4 ? 0 : IPV6)};
+    copied(network.address, from);
+    u32 *verdict = lookup(&networks, &network);
+    if (!verdict || !*verdict) return counted(id, RULES, 1, PASS);
+    if (is_v4 && flags & ON_LINK) {
+        network.space = INTERFACE | packet->interface;
+        if (!lookup(&networks, &network)) return counted(id, SOURCE, 1, PASS);
+    }
+
+    u32 remembers = flags & REMEMBERS;
+    if (remembers && listener->flags & TRUSTS) {
+        network.space = id * SPACES + TRUSTED + (is_v4 ? 0 : IPV6);
+        if (lookup(&networks, &network)) remembers = 0;
+    }
+    if (remembers) {
+        u64 now = lately();
+        peer.listener = id;
+        if (listener->silent_until > now) {
+            struct run *whole = lookup(&peers, &peer);
+            if (whole && whole->silent_until > now) return counted(id, VICTIM, 1, PASS);
+        }
+        peer.port = udp->from;
+        struct run *run = lookup(&peers, &peer), fresh = {.answers = segments, .last = now};
+        if (!run) {
+            // Without room to remember it the socket does.
+            if (update(&peers, &peer, &fresh, NO_REPLACE)) return counted(id, ODD, 1, PASS);
+        } else {
+            if (run->silent_until > now) return counted(id, VICTIM, 1, PASS);
+            if (now - run->last >= SECOND && run->last < now) run->answers = 0;
+            run->last = now;
+            u32 breaker = listener->breaker;
+            if (__sync_fetch_and_add(&run->answers, segments) + segments >= breaker && breaker) {
+                run->answers = 0;
+                return counted(id, WITHHELD, segments, DROP);
+            }
+        }
+    }
+
+    if (is_v4) {
+        u32 address = v4->from;
+        v4->from = v4->to, v4->to = address;
+        u16 before = *(u16 *)&v4->hops;
+        v4->hops = 64;
+        v4->sum = ~folded((u16)~v4->sum + (u16)~before + *(u16 *)&v4->hops);
+    } else {
+        copied(v6->from, place.address), copied(v6->to, from);
+        v6->hops = 64;
+    }
+    u16 from_port = udp->from;
+    udp->from = udp->to, udp->to = from_port;
+    u8 station[6];
+    __builtin_memcpy(station, frame->to, 6);
+    __builtin_memcpy(frame->to, frame->from, 6);
+    __builtin_memcpy(frame->from, station, 6);
+    if (is_loopback) packet->mark = ECHOED;
+    counted(id, BYTES, length - 8, 0);
+    counted(id, SENT, segments, 0);
+    return redirect(packet->interface, 0);
+}
+
+char licence[] SECTION("license") = "Dual MIT/GPL";

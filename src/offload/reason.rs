@@ -1,0 +1,30 @@
+//! Why the kernel does not echo for a listener.
+
+use crate::{
+    config,
+    report::error::{Exit, Failure},
+};
+
+/// Why the kernel does not echo, what helps, and the exit code if it had to.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    exit: Exit,
+    /// What is in the way.
+    pub(super) text: String,
+    cure: String,
+}
+
+impl Reason {
+    pub(super) fn new(exit: Exit, text: impl Into<String>, cure: impl Into<String>) -> Reason {
+        Reason { exit, text: text.into(), cure: cure.into() }
+    }
+
+    /// As the failure of a listener that insists.
+    pub(super) fn failure(&self, listener: &config::Listener) -> Failure {
+        let (name, Reason { exit, text, cure }) = (&listener.name, self);
+        let text = format!(
+            "listener \"{name}\": the kernel cannot echo for it: {text}; {cure}, or do without by `offload = \"auto\"`"
+        );
+        Failure::new(*exit, text)
+    }
+}

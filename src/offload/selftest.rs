@@ -1,0 +1,198 @@
+//! The self-test: the kernel runs the program with a frame of each kind, and verdict and bytes must be those that are expected. It
+//! runs before any interface has the program, and at each reload. A kernel whose program does otherwise is not asked to echo.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
+
+use super::maps::{self, LOOPBACK, Maps, SLOTS};
+use crate::sys::bpf::Program;
+
+/// The loopback interface, which has this number in every network namespace.
+const LO: u32 = 1;
+/// The listener of the test.
+pub(super) const SLOT: u32 = SLOTS - 1;
+/// No socket has port 0, so no real datagram can be answered by mistake.
+const PORT: u16 = 0;
+const DENIED: u16 = 4000;
+const CLIENT: u16 = 40_000;
+
+/// The verdicts: the next program or the stack, and away by the interface.
+const PASS: i32 = -1;
+const REDIRECT: i32 = 7;
+
+/// What is changed in a frame that would be answered: bytes at an offset. An IPv4 header gets its checksum afterwards.
+type Change = (&'static str, usize, &'static [u8]);
+
+/// Where the headers begin, and the port that a client sent from.
+const IP: usize = 14;
+const UDP4: usize = IP + 20;
+const UDP6: usize = IP + 40;
+
+/// What is not answered over IPv4, and over IPv6.
+const PASSED4: [Change; 10] = [
+    ("an option", IP, &[0x46]),
+    ("a class", IP + 1, &[0x10]),
+    ("a length", IP + 3, &[0x20]),
+    ("a fragment", IP + 6, &[0x20]),
+    ("another protocol", IP + 9, &[6]),
+    ("a foreign source", IP + 12, &[192]),
+    ("a broadcast source", IP + 15, &[255]),
+    ("another destination", IP + 19, &[9]),
+    ("a denied port", UDP4, &DENIED.to_be_bytes()),
+    ("no checksum", UDP4 + 6, &[0, 0]),
+];
+const PASSED6: [Change; 6] = [
+    ("a class", IP, &[0x61]),
+    ("an extension header", IP + 6, &[0]),
+    ("a foreign source", IP + 8, &[0x20]),
+    ("a denied port", UDP6, &DENIED.to_be_bytes()),
+    ("another destination port", UDP6 + 2, &[1]),
+    ("no checksum", UDP6 + 6, &[0, 0]),
+];
+
+/// Runs the test. It leaves nothing in the maps but what it has counted.
+///
+/// # Errors
+/// Says what the kernel does otherwise.
+pub(super) fn run(maps: &Maps, program: &Program) -> Result<(), String> {
+    let result = prepare(maps)
+        .map_err(|error| format!("its maps cannot be filled: {error}"))
+        .and_then(|()| check(program));
+    let cleared = clear(maps).map_err(|error| format!("its maps cannot be cleared: {error}"));
+    result.and(cleared)
+}
+
+fn addresses() -> [IpAddr; 2] {
+    [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+}
+
+fn prepare(maps: &Maps) -> io::Result<()> {
+    maps.set_listener(SLOT, 0, 0)?;
+    maps.set_ports(SLOT, u32::from(DENIED / 64), 1 << (DENIED % 64))?;
+    for address in addresses() {
+        let everybody = IpNet::new_assert(address, 0);
+        maps.networks.update(&maps::listed(SLOT, &everybody), &1_u32.to_ne_bytes())?;
+        maps.places.update(&maps::place(LO, address, PORT), &maps::destination(SLOT, LOOPBACK))?;
+    }
+    Ok(())
+}
+
+fn clear(maps: &Maps) -> io::Result<()> {
+    for address in addresses() {
+        maps.places.delete(&maps::place(LO, address, PORT))?;
+        maps.networks.delete(&maps::listed(SLOT, &IpNet::new_assert(address, 0)))?;
+    }
+    maps.set_ports(SLOT, u32::from(DENIED / 64), 0)
+}
+
+fn check(program: &Program) -> Result<(), String> {
+    for (frame, answer) in [(frame4([64, 64]), answer4()), (frame6(7), answer6())] {
+        expect(program, "a datagram", &frame, (REDIRECT, &answer))?;
+    }
+    for (base, changes) in [(frame4([64, 64]), &PASSED4[..]), (frame6(7), &PASSED6)] {
+        for (what, at, bytes) in changes {
+            let mut frame = base.clone();
+            frame[*at..at + bytes.len()].copy_from_slice(bytes);
+            if base.len() == frame4([0, 0]).len() {
+                seal(&mut frame);
+            }
+            expect(program, what, &frame, (PASS, &frame))?;
+        }
+    }
+    let mut broken = frame4([64, 64]);
+    broken[IP + 10] ^= 1;
+    expect(program, "a wrong checksum of the header", &broken, (PASS, &broken))
+}
+
+fn expect(program: &Program, what: &str, frame: &[u8], expected: (i32, &[u8])) -> Result<(), String> {
+    let (verdict, after) =
+        program.test_run(frame, LO, 0).map_err(|error| format!("it cannot be tried: {error}"))?;
+    if (verdict, after.as_slice()) == expected {
+        return Ok(());
+    }
+    let expected = expected.0;
+    Err(format!("it treats {what} otherwise than it should: verdict {verdict} instead of {expected}"))
+}
+
+/// An IPv4 datagram from 127.0.0.2 with so many hops to go, and the checksum of its header.
+fn frame4(hops: [u8; 2]) -> Vec<u8> {
+    let ends = [[127, 0, 0, 2], [127, 0, 0, 1]];
+    let mut frame = ipv4(hops[0], ends);
+    frame.extend(datagram(CLIENT, PORT));
+    seal(&mut frame);
+    frame
+}
+
+fn answer4() -> Vec<u8> {
+    let mut frame = ipv4(64, [[127, 0, 0, 1], [127, 0, 0, 2]]);
+    frame.extend(datagram(PORT, CLIENT));
+    seal(&mut frame);
+    frame
+}
+
+fn ipv4(hops: u8, ends: [[u8; 4]; 2]) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.extend([8, 0, 0x45, 0, 0, 31, 0, 7, 0x40, 0, hops, 17, 0, 0]);
+    frame.extend(ends.concat());
+    frame
+}
+
+fn frame6(hops: u8) -> Vec<u8> {
+    ipv6(hops, CLIENT, PORT)
+}
+
+fn answer6() -> Vec<u8> {
+    ipv6(64, PORT, CLIENT)
+}
+
+fn ipv6(hops: u8, from: u16, to: u16) -> Vec<u8> {
+    let mut frame = vec![0; 12];
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 9, 0, 11, 17, hops]);
+    frame.extend([Ipv6Addr::LOCALHOST.octets(); 2].concat());
+    frame.extend(datagram(from, to));
+    frame
+}
+
+/// Its checksum is not looked at, unless it is 0.
+fn datagram(from: u16, to: u16) -> Vec<u8> {
+    let mut udp = [from, to, 11, 0x1234].map(u16::to_be_bytes).concat();
+    udp.extend(b"ha!");
+    udp
+}
+
+/// Sets the checksum of the IPv4 header.
+fn seal(frame: &mut [u8]) {
+    frame[IP + 10..IP + 12].fill(0);
+    let words = frame[IP..IP + 20].as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[IP + 10..IP + 12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::program;
+
+    #[test]
+    fn this_kernel_passes() {
+        let maps = match Maps::create(0) {
+            Ok(maps) => maps,
+            Err(error) => return eprintln!("SKIPPED: bpf(2) cannot be used here ({error})"),
+        };
+        let program = program::load(&maps).unwrap();
+        run(&maps, &program).unwrap();
+        let counted = maps.counted(SLOT).unwrap();
+        assert_eq!((counted.sent, counted.bytes, counted.withheld), (2, 6, 0));
+        assert_eq!(counted.handed_on, [4 + 2, 2 + 1, 2, 0, 0], "odd, source, port, rules, victim");
+        // What is left does not answer.
+        let frame = frame4([64, 64]);
+        assert_eq!(program.test_run(&frame, LO, 0).unwrap(), (PASS, frame));
+    }
+}

@@ -1,0 +1,170 @@
+//! Whether the kernel echoes for a listener. `auto` says in one line why not, and its socket serves it; `on` is a failure then.
+
+use std::rc::Rc;
+
+use log::{info, warn};
+
+use super::{
+    fit,
+    reason::Reason,
+    room::{Room, Slot},
+};
+use crate::{
+    config::{self, Config, Note},
+    report::{
+        error::{Exit, Failure},
+        log_event::LogEvent,
+    },
+    socket::listener::Listener,
+};
+
+/// The echo in the kernel, as far as it is asked for and can be had.
+#[derive(Debug, Default)]
+pub struct KernelEcho(State);
+
+#[derive(Debug, Default)]
+enum State {
+    /// No listener has asked at the start.
+    #[default]
+    Unasked,
+    Open(Rc<Room>),
+    Closed(Reason),
+}
+
+impl KernelEcho {
+    /// Makes what later can only be used: maps and the program. To be called before privileges are dropped. Nothing happens unless
+    /// a listener asks.
+    ///
+    /// # Errors
+    /// It cannot be had, and a listener insists.
+    pub fn open(config: &Config) -> Result<KernelEcho, Failure> {
+        let mut asking = config.listeners.iter().filter(|listener| asks(listener));
+        if asking.clone().next().is_none() {
+            return Ok(KernelEcho::default());
+        }
+        let state = match Room::open(config) {
+            Ok(room) => State::Open(room),
+            Err(reason) => match asking.find(|listener| insists(listener)) {
+                Some(listener) => return Err(reason.failure(listener)),
+                None => State::Closed(reason),
+            },
+        };
+        let offload = KernelEcho(state);
+        offload.admits(config)?;
+        Ok(offload)
+    }
+
+    /// Whether there is something for the kernel to do.
+    pub fn is_open(&self) -> bool {
+        matches!(self.0, State::Open(_))
+    }
+
+    /// Whether a configuration can be served that insists.
+    ///
+    /// # Errors
+    /// Says for which listener the kernel cannot echo, and what to do.
+    pub fn admits(&self, config: &Config) -> Result<(), Failure> {
+        for listener in config.listeners.iter().filter(|listener| insists(listener)) {
+            self.room(listener, &config.log).map_err(|reason| reason.failure(listener))?;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel echo for a listener with these sockets, from the next [`KernelEcho::sync`] on until the slot is dropped.
+    ///
+    /// # Errors
+    /// The listener insists, and it cannot be had.
+    pub fn enter(
+        &self,
+        listener: &config::Listener,
+        log: &config::Log,
+        sockets: &[Listener],
+    ) -> Result<Option<Slot>, Failure> {
+        if !asks(listener) {
+            return Ok(None);
+        }
+        let room = self.room(listener, log);
+        if let Some(rules) = room.as_ref().ok().and_then(|room| room.bypassed()) {
+            let name = listener.name.as_str();
+            warn!(
+                event = LogEvent::OffloadBypasses, listener = name, reason = rules;
+                "listener \"{name}\": the kernel echoes for it, but {rules}"
+            );
+        }
+        match room.and_then(|room| room.enter(listener, sockets)) {
+            Ok(slot) => Ok(Some(slot)),
+            Err(reason) if insists(listener) => Err(reason.failure(listener)),
+            Err(reason) => {
+                let (name, why) = (listener.name.as_str(), reason.text.as_str());
+                info!(
+                    event = LogEvent::OffloadUnavailable, listener = name, reason = why;
+                    "listener \"{name}\": the kernel does not echo for it: {why}"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Repeats the self-test of the start. If it fails, the kernel echoes no more.
+    pub fn check(&self) {
+        if let State::Open(room) = &self.0 {
+            room.check();
+        }
+    }
+
+    /// Follows the interfaces and addresses of the machine, and the ports of the daemon.
+    pub fn sync(&self) {
+        if let State::Open(room) = &self.0 {
+            room.sync();
+        }
+    }
+
+    /// Whether the kernel echoes for a listener as it has to, on these interfaces.
+    ///
+    /// # Errors
+    /// It insists, and there are none.
+    pub fn holds(listener: &config::Listener, interfaces: Option<&[String]>) -> Result<(), Failure> {
+        if !insists(listener) || interfaces.is_some_and(|names| !names.is_empty()) {
+            return Ok(());
+        }
+        let text = "no interface that it serves has one of the listener's addresses";
+        let cure = "bind an address of an Ethernet or the loopback interface";
+        Err(Reason::new(Exit::Unavailable, text, cure).failure(listener))
+    }
+
+    fn room(&self, listener: &config::Listener, log: &config::Log) -> Result<&Rc<Room>, Reason> {
+        if let Some((key, why)) = fit::obstacle(listener, log) {
+            return Err(Reason::new(Exit::Unavailable, why, format!("take `{key}` out")));
+        }
+        match &self.0 {
+            State::Open(room) => match room.bypassed().filter(|_| !insists(listener)) {
+                Some(rules) => Err(Reason::new(Exit::Unavailable, rules, "")),
+                None => Ok(room),
+            },
+            State::Closed(reason) => Err(reason.clone()),
+            State::Unasked => {
+                let text = "no listener asked for it when echod was started, and now it may not load a program any more";
+                Err(Reason::new(Exit::Unavailable, text, "restart echod"))
+            }
+        }
+    }
+}
+
+fn asks(listener: &config::Listener) -> bool {
+    listener.offload != config::Offload::Off
+}
+
+fn insists(listener: &config::Listener) -> bool {
+    listener.offload == config::Offload::On
+}
+
+/// What `--check` says of the keys that are in the way.
+pub fn notes(config: &Config) -> impl Iterator<Item = Note> {
+    config.listeners.iter().filter(|listener| asks(listener)).filter_map(|listener| {
+        let (key, why) = fit::obstacle(listener, &config.log)?;
+        let then = if insists(listener) { "echod will not start" } else { "its socket serves it" };
+        Some(
+            Note::of(&listener.name, format_args!("offload: {why}; {then}")).about(format!("offload, {key}")),
+        )
+    })
+}
