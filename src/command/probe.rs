@@ -47,6 +47,9 @@ enum Answer {
     Whoami,
 }
 
+/// The traffic class of a datagram (RFC 2474): any but that of most, and one that routers do not know.
+const CLASS: u32 = 0x10;
+
 /// Probes the listener at `url`, and returns a line to print.
 ///
 /// # Errors
@@ -147,6 +150,13 @@ fn ask(place: &Peer, protocol: Protocol, source: &mut Option<String>) -> Result<
     if protocol == Protocol::UnixDatagram {
         // To be answered it needs an address: binding to an empty one autobinds ("Autobind feature" in unix(7)).
         socket.bind(&SockAddr::unix("")?)?;
+    }
+    if protocol == Protocol::Udp {
+        // With a traffic class the kernel leaves it to the daemon, which is to be probed, even where it echoes itself (`offload`).
+        match address.is_ipv6() {
+            true => socket.set_tclass_v6(CLASS)?,
+            false => socket.set_tos_v4(CLASS)?,
+        }
     }
     in_time(&socket, begun, || socket.connect(&address))?;
     *source = match protocol {

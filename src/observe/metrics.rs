@@ -6,13 +6,14 @@
 
 mod encode;
 mod list;
+mod look;
 mod table;
 
 pub use encode::{Format, encode};
 pub use list::{listing, reference};
 pub use table::METRICS;
 
-use table::Look;
+use look::Look;
 
 /// A metric. Its full name has its unit and, if it counts, `_total` behind [`Metric::stem`].
 pub struct Metric {

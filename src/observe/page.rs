@@ -215,6 +215,7 @@ fn of_listener(listener: &ListenerView) -> Values {
     of_totals(&mut values, totals, listener.open.into(), limit_of(listener));
     values.text("refused-why", reasons(totals.refused.iter().map(|(word, number)| (word, *number))));
     values.text("lost-why", reasons(losses(totals)));
+    values.text("offloaded", offloaded(listener));
     let faults = [
         ("errors", totals.errors),
         ("workers died", totals.died),
@@ -234,6 +235,16 @@ fn on_purpose(listener: &ListenerView) -> String {
         Some(plan) => format!("Faults on purpose: {plan}: {counts}"),
         None if counts.is_empty() => String::new(),
         None => format!("No faults on purpose any more: {counts}"),
+    }
+}
+
+/// What the kernel has answered itself, and where it does so now.
+fn offloaded(listener: &ListenerView) -> String {
+    let number = listener.totals.offloaded;
+    match listener.offload.as_deref() {
+        None if number == 0 => String::new(),
+        None | Some([]) => format!("{} by the kernel, now nowhere", count(number)),
+        Some(names) => format!("{} by the kernel, now on {}", count(number), names.join(", ")),
     }
 }
 

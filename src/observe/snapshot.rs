@@ -76,6 +76,8 @@ pub struct ListenerView {
     pub limit: u32,
     /// The plan of faults on purpose that is in force, if there is one.
     pub faults: Option<FaultsView>,
+    /// The interfaces on which the kernel echoes for it (`offload`). `None` if it does not ask, or cannot have it.
+    pub offload: Option<Vec<String>>,
     /// What has happened since the start; a reload takes nothing away.
     pub totals: Totals,
 }

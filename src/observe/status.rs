@@ -79,7 +79,9 @@ pub fn text(seen: &Snapshot, has_colours: bool) -> String {
     let lost = of("lost", |listener| losses(&listener.totals));
     let faults = seen.listeners.iter().filter(|listener| listener.has_faults()).map(faults);
     let faults = faults.map(|line| if has_colours { colour::red(&line) } else { line } + "\n");
-    let more: Vec<String> = refused.into_iter().chain(lost).chain(faults).collect();
+    let handed_on = of("left to the socket by the kernel", |listener| words(&listener.totals.handed_on));
+    let of_kernel = offloaded(seen).into_iter().chain(handed_on);
+    let more: Vec<String> = refused.into_iter().chain(lost).chain(of_kernel).chain(faults).collect();
     if !more.is_empty() {
         text.push('\n');
     }
@@ -95,6 +97,29 @@ fn faults(listener: &ListenerView) -> String {
     let counts: Vec<_> = counts.map(|(word, count)| format!("{} {word}", figures::count(count))).collect();
     let counts = if counts.is_empty() { "none yet".to_owned() } else { counts.join(", ") };
     format!("faults: {} {plan}: {counts}", listener.name)
+}
+
+/// What the kernel answers itself, and where.
+fn offloaded(seen: &Snapshot) -> Option<String> {
+    let of_one = |listener: &ListenerView| {
+        let places = match listener.offload.as_deref() {
+            None => None,
+            Some([]) => Some("nowhere".to_owned()),
+            Some(names) => Some(format!("on {}", names.join(" and "))),
+        };
+        let count = listener.totals.offloaded;
+        (places.is_some() || count > 0).then(|| {
+            let now = places.map_or_else(String::new, |places| format!(", now {places}"));
+            format!(
+                "{} {} of {}{now}",
+                listener.name,
+                figures::count(count),
+                figures::count(listener.totals.served)
+            )
+        })
+    };
+    let each: Vec<_> = seen.listeners.iter().filter_map(of_one).collect();
+    (!each.is_empty()).then(|| format!("answered by the kernel: {}\n", each.join("; ")))
 }
 
 /// The line about the daemon as a whole.

@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{Kind, METRICS, Measure, Metric, Series, Value, table::Look};
+use super::{Kind, METRICS, Measure, Metric, Series, Value, look::Look};
 use crate::{
     observe::{process, requests::Seen},
     report::stats::DURATION_BOUNDS,

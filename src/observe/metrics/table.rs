@@ -1,48 +1,21 @@
 //! The table of metrics.
 
-use super::{Kind, Measure, Metric, Series, Value};
+use super::{
+    Kind, Measure, Metric, Series, Value,
+    look::{Look, of},
+};
 use crate::{
-    config::Protocol,
     observe::{
         health,
-        process::ProcessFigures,
-        requests::Seen,
         snapshot::{ListenerView, State},
     },
     report::{
         close_reason::CloseKind,
         fault_kind::FaultKind,
         refusal_reason::RefusalReason,
-        stats::{Counts, Totals},
+        stats::{HANDED_ON, Totals},
     },
 };
-
-/// What a scrape sees.
-pub(super) struct Look<'a> {
-    pub(super) seen: &'a Seen<'a>,
-    pub(super) process: ProcessFigures,
-}
-
-impl Look<'_> {
-    fn listeners(&self) -> impl Iterator<Item = &ListenerView> {
-        self.seen.daemon.listeners.iter()
-    }
-
-    /// One series for each listener.
-    fn each(&self, to: &mut Series, count: fn(&ListenerView) -> u64) {
-        self.listeners().for_each(|listener| to.count(&[&listener.name], count(listener)));
-    }
-
-    /// The same for those with connections, or with datagrams.
-    fn each_of(&self, streams: bool, to: &mut Series, count: fn(&Totals) -> u64) {
-        let fitting = self.listeners().filter(|listener| listener.is_stream() == streams);
-        fitting.for_each(|listener| to.count(&[&listener.name], count(&listener.totals)));
-    }
-}
-
-fn of(counts: &Counts, word: &'static str) -> u64 {
-    counts.get(word).copied().unwrap_or_default()
-}
 
 const fn metric(
     stem: &'static str,
@@ -60,7 +33,7 @@ const LISTENER: &[&str] = &["listener"];
 const REASON: &[&str] = &["listener", "reason"];
 
 /// All metrics, in the order of `/metrics`.
-pub const METRICS: [Metric; 35] = {
+pub const METRICS: [Metric; 38] = {
     use Kind::{Counter, Gauge, Histogram};
     use Measure::{Bytes, Seconds};
     [
@@ -208,6 +181,36 @@ pub const METRICS: [Metric; 35] = {
         metric("echod_datagrams", Counter, None, LISTENER, "Datagrams that were let in.", |look, to| {
             look.each_of(false, to, |totals| totals.served)
         }),
+        metric(
+            "echod_offloaded_datagrams",
+            Counter,
+            None,
+            LISTENER,
+            "Datagrams that the kernel has answered itself (offload). They are counted as let in, too.",
+            |look, to| look.each_of_udp(to, |listener| listener.totals.offloaded),
+        ),
+        metric(
+            "echod_offload_left",
+            Counter,
+            None,
+            REASON,
+            "Datagrams that the echo in the kernel has left to the socket, which decides about them, by the reason.",
+            |look, to| {
+                for listener in look.of_udp() {
+                    for (word, _) in HANDED_ON {
+                        to.count(&[&listener.name, word], of(&listener.totals.handed_on, word));
+                    }
+                }
+            },
+        ),
+        metric(
+            "echod_offload_interfaces",
+            Gauge,
+            None,
+            LISTENER,
+            "Network interfaces on which the kernel echoes for the listener.",
+            |look, to| look.each_of_udp(to, |listener| listener.offload.as_ref().map_or(0, Vec::len) as u64),
+        ),
         metric("echod_received", Counter, Some(Bytes), LISTENER, "Bytes from clients.", |look, to| {
             look.each(to, |listener| listener.totals.received);
         }),
@@ -259,11 +262,7 @@ pub const METRICS: [Metric; 35] = {
             LISTENER,
             "Datagrams that the kernel dropped before echod saw them: refused by the socket filter, a full receive buffer, or a \
              wrong checksum; the kernel does not keep these apart.",
-            |look, to| {
-                let udp =
-                    look.listeners().filter(|listener| listener.known_protocol() == Some(Protocol::Udp));
-                udp.for_each(|listener| to.count(&[&listener.name], listener.totals.undelivered));
-            },
+            |look, to| look.each_of_udp(to, |listener| listener.totals.undelivered),
         ),
         metric(
             "echod_datagrams_truncated",
