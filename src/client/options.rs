@@ -106,6 +106,10 @@ pub struct Bench {
     #[arg(long, value_name = "MODE,...", value_delimiter = ',', num_args = 0..=1, value_parser = Variant::read, conflicts_with = "remote")]
     pub compare: Option<Vec<Variant>>,
 
+    /// With --compare and udp://: a row more, in which the kernel echoes (key `offload`); it needs Linux 6.6 and root
+    #[arg(long, requires = "compare")]
+    pub offload: bool,
+
     /// Draw the latency distributions, and with --compare the cost over idle connections, as SVG
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,

@@ -12,6 +12,9 @@ use crate::config::{Mode, Trigger};
 /// What is behind the name of the mode if epoll(7) reports changes only.
 const EDGE: &str = "-edge";
 
+/// What is behind it if the kernel echoes.
+const OFFLOAD: &str = "-offload";
+
 /// A mode with what `trigger` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Variant {
@@ -19,6 +22,8 @@ pub struct Variant {
     pub mode: Mode,
     /// When epoll(7) reports a descriptor; other modes have no choice.
     pub trigger: Trigger,
+    /// Whether the kernel echoes (`offload`).
+    pub offload: bool,
 }
 
 impl Variant {
@@ -35,7 +40,7 @@ impl Variant {
             return Ok(mode.into());
         }
         if text.strip_suffix(EDGE).and_then(mode) == Some(Mode::Epoll) {
-            return Ok(Variant { mode: Mode::Epoll, trigger: Trigger::Edge });
+            return Ok(Variant { trigger: Trigger::Edge, ..Variant::from(Mode::Epoll) });
         }
         let cure = match text.contains(':') {
             true => "; write a URL before --compare",
@@ -48,22 +53,21 @@ impl Variant {
 
     /// The parameters of a URL that have it served like that: `mode=epoll&trigger=edge`.
     pub fn parameters(self) -> String {
-        match self.trigger {
-            Trigger::Level => format!("mode={}", self.mode),
-            Trigger::Edge => format!("mode={}&trigger=edge", self.mode),
-        }
+        let trigger = if self.trigger == Trigger::Edge { "&trigger=edge" } else { "" };
+        format!("mode={}{trigger}{}", self.mode, if self.offload { "&offload=on" } else { "" })
     }
 }
 
 impl From<Mode> for Variant {
     fn from(mode: Mode) -> Self {
-        Variant { mode, trigger: Trigger::Level }
+        Variant { mode, trigger: Trigger::Level, offload: false }
     }
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.mode, if self.trigger == Trigger::Edge { EDGE } else { "" })
+        let edge = if self.trigger == Trigger::Edge { EDGE } else { "" };
+        write!(f, "{}{edge}{}", self.mode, if self.offload { OFFLOAD } else { "" })
     }
 }
 
@@ -80,6 +84,11 @@ mod tests {
         assert_eq!(
             (edge.to_string().as_str(), edge.parameters().as_str()),
             ("epoll-edge", "mode=epoll&trigger=edge")
+        );
+        let offload = Variant { offload: true, ..Mode::Epoll.into() };
+        assert_eq!(
+            (offload.to_string().as_str(), offload.parameters().as_str()),
+            ("epoll-offload", "mode=epoll&offload=on")
         );
         for text in ["kqueue", "poll-edge", "-edge"] {
             assert!(Variant::read(text).unwrap_err().ends_with("io-uring"), "{text}");

@@ -68,6 +68,14 @@ impl Plan {
         if variants.is_empty() {
             variants = Mode::ALL.map(Variant::from).to_vec();
         }
+        if options.offload {
+            if protocol != Protocol::Udp {
+                return Err(usage(
+                    "--offload compares the echo of datagrams in the kernel; it goes with udp://".to_owned(),
+                ));
+            }
+            variants.push(Variant { offload: true, ..Mode::Epoll.into() });
+        }
         let mut idle = if options.idle.is_empty() { vec![0] } else { options.idle.clone() };
         idle.sort_unstable();
         idle.dedup();
@@ -163,6 +171,9 @@ mod tests {
     fn all_modes_that_can_are_compared_if_none_is_named() {
         let one = plan("bench udp:// --compare").unwrap();
         assert_eq!((one.protocol, one.variants), (Protocol::Udp, Mode::ALL.map(Variant::from).to_vec()));
+        let kernel = plan("bench udp:// --compare epoll --offload").unwrap();
+        let rows: Vec<_> = kernel.rows.iter().map(Row::to_string).collect();
+        assert_eq!(rows, ["epoll", "epoll-offload"]);
         let many = plan("bench --compare --connections 2").unwrap();
         assert_eq!(many.variants, Mode::ALL.map(Variant::from)[1..]);
         assert_eq!(many.left_out, ["iterative: this mode serves 1 connection at most at once"]);
@@ -175,6 +186,7 @@ mod tests {
             "bench tcp:// udp:// --compare",
             "bench udp:// --compare --idle 1",
             "bench --compare --hdr f",
+            "bench --compare --offload",
         ] {
             assert_eq!(plan(line).unwrap_err().exit, Exit::Usage, "{line}");
         }
