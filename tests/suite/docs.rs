@@ -55,6 +55,7 @@ pages! {
     measuring: "docs/operate/measuring.md";
     modes: "docs/operate/modes.md";
     observe: "docs/operate/observe.md";
+    offload: "docs/operate/offload.md";
     proxy: "docs/operate/proxy.md";
     reload_and_restart: "docs/operate/reload-and-restart.md";
     services: "docs/operate/services.md";

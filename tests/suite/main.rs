@@ -17,6 +17,8 @@ mod lifecycle;
 mod matrix;
 #[cfg(feature = "observe")]
 mod observe;
+#[cfg(feature = "offload")]
+mod offload;
 mod robustness;
 mod stream;
 mod systemd;

@@ -11,7 +11,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::harness::{Echod, Endpoint, Finished, Launch, other_loopback};
 
-fn probe(url: &str) -> Finished {
+pub(crate) fn probe(url: &str) -> Finished {
     Launch::new().args(&["--probe", url]).run()
 }
 

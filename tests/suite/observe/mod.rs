@@ -7,7 +7,7 @@ mod http;
 mod live;
 mod metrics;
 mod page;
-mod status;
+pub(crate) mod status;
 mod top;
 
 use std::{net::SocketAddr, time::Duration};

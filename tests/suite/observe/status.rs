@@ -6,7 +6,7 @@ use super::observed;
 use crate::harness::{BINARY, Echod, Finished, Launch, eventually, is_root, listener, skipped};
 
 /// What a command says of the daemon in whose directory it runs.
-pub(super) fn told(daemon: &Echod, args: &[&str]) -> Finished {
+pub(crate) fn told(daemon: &Echod, args: &[&str]) -> Finished {
     let output =
         Command::new(BINARY).args(args).current_dir(daemon.path("")).stdin(Stdio::null()).output().unwrap();
     Finished {

@@ -101,6 +101,8 @@ fn systemd_understands_every_line_of_the_units() {
     stage.verify();
     stage.drop_in("activated.conf");
     stage.verify();
+    stage.drop_in("offload.conf");
+    stage.verify();
     // What would be a misspelt line is told: the silence above means something.
     stage.write("etc/systemd/system/echod.service.d/wrong.conf", "[Service]\nRestrt=always\n");
     let told = stage.analyze(&["verify", "--man=no", "--recursive-errors=no", "echod.service"]);
@@ -115,6 +117,10 @@ fn the_service_is_exposed_to_little_and_the_activated_one_to_less() {
     assert!(!stage.is_exposed_up_to(5).0, "binding by itself cannot be as tight: is the threshold read?");
     stage.drop_in("activated.conf");
     let (fine, told) = stage.is_exposed_up_to(5);
+    assert!(fine, "{told}");
+    let Some(stage) = Stage::set() else { return };
+    stage.drop_in("offload.conf");
+    let (fine, told) = stage.is_exposed_up_to(17);
     assert!(fine, "{told}");
 }
 

@@ -1,0 +1,149 @@
+//! Where the kernel cannot echo, or must not: `auto` says so in one line and serves, `on` fails with the cure.
+
+use super::{
+    echo,
+    network::{in_two_namespaces, shell},
+    on, udp,
+};
+use crate::harness::{Echod, Launch, Patient, is_root, skipped};
+
+const KEYS: [(&str, &str); 9] = [
+    ("max-requests = 5", "max-requests"),
+    ("payload = \"text\"", "payload"),
+    ("reuse-port = true", "reuse-port"),
+    ("rate-per-source = \"1000/s\"", "rate-per-source"),
+    ("mode = \"forking\"", "mode"),
+    ("dscp = 46", "dscp"),
+    ("ttl = 5", "ttl"),
+    ("dont-fragment = \"off\"", "dont-fragment"),
+    ("[log]\nlevel = \"debug\"", "level"),
+];
+
+#[test]
+fn keys_that_the_kernel_cannot_hold_are_named() {
+    for (line, key) in KEYS {
+        let with = |offload: &str| udp("it", "127.0.0.1:0", &format!("offload = \"{offload}\"\n{line}"));
+        let insists = Launch::new().config(&with("on")).args(&["--check"]).run();
+        assert_eq!(insists.status.code(), Some(0), "{}", insists.stderr);
+        let told = format!("listener \"it\": offload: `{key}` is in the way");
+        assert!(
+            insists.stderr.contains(&told) && insists.stderr.contains("will not start"),
+            "{}",
+            insists.stderr
+        );
+        let asks = Launch::new().config(&with("auto")).args(&["--check"]).run();
+        assert!(
+            asks.stderr.contains(&told) && asks.stderr.contains("its socket serves it"),
+            "{}",
+            asks.stderr
+        );
+        let daemon = Echod::start(&with("auto"));
+        daemon.wait_log(|line| {
+            line.contains("the kernel does not echo for it: ")
+                && (line.contains(key) || line.contains("CAP_BPF"))
+        });
+        echo(&Patient::udp("127.0.0.1:0"), daemon.endpoint("it").inet(), b"by the socket");
+        let failed = Launch::new().config(&with("on")).try_start().err().unwrap();
+        assert!(matches!(failed.status.code(), Some(69 | 77)), "{}", failed.stderr);
+        assert!(failed.stderr.contains("the kernel cannot echo for it: "), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn only_the_echo_over_udp_may_ask() {
+    for (protocol, more) in [("tcp", ""), ("udp", "service = \"upper\"\n")] {
+        let toml = format!(
+            "[[listener]]\nprotocol = \"{protocol}\"\naddress = \"127.0.0.1:0\"\n{more}offload = \"auto\"\n"
+        );
+        Launch::new().config(&toml).args(&["--check"]).run().expect(78, &["`offload` does not fit"]);
+    }
+    let defaults =
+        "[defaults]\noffload = \"auto\"\n[[listener]]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:0\"\n";
+    Launch::new().config(defaults).args(&["--check"]).run().expect(0, &[]);
+}
+
+/// Without privileges, and without the two capabilities as a container is.
+#[test]
+fn without_capabilities_the_socket_serves() {
+    if !is_root() {
+        return;
+    }
+    let drop = "exec setpriv --bounding-set -bpf,-net_admin,-sys_admin --inh-caps -bpf,-net_admin,-sys_admin \"$0\" \"$@\"";
+    if !shell("setpriv --bounding-set -bpf true") {
+        return skipped("there is no setpriv");
+    }
+    for script in ["exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"", drop] {
+        let launch = |offload: &str| {
+            let launch = Launch::new().config(&udp("it", "127.0.0.1:0", &format!("offload = \"{offload}\"")));
+            // The user that it becomes must reach it.
+            assert!(shell(&format!("chmod 777 {0}; chmod 666 {0}/echod.toml", launch.dir().display())));
+            launch.shell(script)
+        };
+        let daemon = launch("auto").start();
+        let line = daemon.wait_log(|line| line.contains("the kernel does not echo for it"));
+        assert!(line.contains("this process does not have CAP_BPF and CAP_NET_ADMIN"), "{line}");
+        echo(&Patient::udp("127.0.0.1:0"), daemon.endpoint("it").inet(), b"by the socket");
+        let failed = launch("on").try_start().err().unwrap();
+        assert_eq!(failed.status.code(), Some(77), "{}", failed.stderr);
+        assert!(failed.stderr.contains("start echod as root, or give them to its unit"), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn the_packet_filter_is_bypassed_only_on_demand() {
+    in_two_namespaces(|_| {
+        if !shell("nft add table inet t && nft 'add chain inet t c { type filter hook input priority 0; }'") {
+            return skipped("there is no nft");
+        }
+        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.wait_log(|line| line.contains("does not echo for it: it bypasses the rules"));
+        echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"by the socket");
+        daemon.wait_state("it", |state| ["offloaded", "served"].map(|key| state[key]) == [0, 1]);
+        drop(daemon);
+        let daemon = Echod::start(&on("127.0.0.1:7007", ""));
+        daemon.wait_log(|line| line.contains("WARN") && line.contains("it bypasses the rules"));
+        echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"by the kernel");
+        daemon.wait_state("it", |state| ["offloaded", "served"].map(|key| state[key]) == [1, 1]);
+        // A chain that nothing hooks in, or that only sees what is routed, is not in the way.
+        assert!(shell("nft flush ruleset; nft add table inet t && nft add chain inet t d"));
+        assert!(shell("nft 'add chain inet t c { type filter hook forward priority 0; }'"));
+        drop(daemon);
+        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.wait_log(|line| line.contains("the kernel echoes for it on lo"));
+    });
+}
+
+#[test]
+fn an_address_on_no_interface_that_is_served_is_told() {
+    in_two_namespaces(|_| {
+        let made = "ip link add link va name d0 type macvlan && ip address add 10.78.0.1/24 dev d0";
+        if !shell(&format!("{made} && ip link set d0 up")) {
+            return skipped("there is no macvlan");
+        }
+        let failed = Launch::new().config(&on("10.78.0.1:7007", "")).try_start().err().unwrap();
+        assert_eq!(failed.status.code(), Some(69), "{}", failed.stderr);
+        assert!(failed.stderr.contains("no interface that it serves has one"), "{}", failed.stderr);
+        let daemon = Echod::start(&on("10.78.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.wait_log(|line| line.contains("the kernel does not echo for it: no interface that it serves"));
+        echo(&Patient::udp("10.78.0.1:0"), "10.78.0.1:7007".parse().unwrap(), b"by the socket");
+    });
+}
+
+/// After the start it is too late to load a program.
+#[test]
+fn a_reload_cannot_begin_it() {
+    in_two_namespaces(|_| {
+        let plain = udp("it", "127.0.0.1:7007", "");
+        let daemon = Echod::start(&plain);
+        std::fs::write(daemon.path("echod.toml"), on("127.0.0.1:7007", "")).unwrap();
+        daemon.signal(nix::sys::signal::Signal::SIGHUP);
+        let line = daemon.wait_log(|line| line.contains("the kernel cannot echo for it"));
+        assert!(line.contains("restart echod"), "{line}");
+        daemon.wait_log(|line| line.contains("not reloaded"));
+        daemon.reload(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.wait_log(|line| {
+            line.contains("does not echo for it: no listener asked for it when echod was started")
+        });
+        echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"by the socket");
+    });
+}
