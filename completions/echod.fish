@@ -158,6 +158,7 @@ complete -c echod -n "__fish_echod_using_subcommand bench" -l hdr -d 'Write the 
 complete -c echod -n "__fish_echod_using_subcommand bench" -l fail-if -d 'Exit with 1 if this is true, such as \'p99>2ms || loss>0.1%\'; may be repeated' -r
 complete -c echod -n "__fish_echod_using_subcommand bench" -l spin -d 'Wait for the moment of a send on the processor: exact, and at the cost of one core'
 complete -c echod -n "__fish_echod_using_subcommand bench" -l remote -d 'Measure a target that is not this machine'
+complete -c echod -n "__fish_echod_using_subcommand bench" -l offload -d 'With --compare and udp://: a row more, in which the kernel echoes (key `offload`); it needs Linux 6.6 and root'
 complete -c echod -n "__fish_echod_using_subcommand bench" -s 4 -d 'Only IPv4 addresses of a name'
 complete -c echod -n "__fish_echod_using_subcommand bench" -s 6 -d 'Only IPv6 addresses of a name'
 complete -c echod -n "__fish_echod_using_subcommand bench" -l dont-fragment -d 'Set the bit that forbids routers to fragment'
