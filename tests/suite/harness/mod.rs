@@ -7,6 +7,7 @@ mod launch;
 mod manager;
 pub(crate) mod netns;
 mod patient;
+pub(crate) mod plain;
 mod port;
 pub(crate) mod proc;
 mod toml;

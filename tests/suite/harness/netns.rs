@@ -3,6 +3,7 @@
 use std::{
     io::Read,
     net::{IpAddr, SocketAddr, SocketAddrV4},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     process::Command,
     sync::{Arc, mpsc},
 };
@@ -30,7 +31,7 @@ pub(crate) fn in_namespace(setup: &str, test: impl FnOnce() + Send + 'static) {
         }
     });
     if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
+        resume_unwind(panic);
     }
 }
 
@@ -60,12 +61,13 @@ impl Neighbour {
         self.thread
     }
 
-    /// Does `job` in this network.
+    /// Does `job` in this network; a panic of it is the caller's.
     #[track_caller]
     pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (sender, result) = mpsc::channel();
-        self.jobs.send(Box::new(move || _ = sender.send(job()))).unwrap();
-        result.recv().expect("the job has panicked")
+        let job = move || _ = sender.send(catch_unwind(AssertUnwindSafe(job)));
+        self.jobs.send(Box::new(job)).unwrap();
+        result.recv().unwrap().unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// A line for `sh` in this network; what it says if it fails.

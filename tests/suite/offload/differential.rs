@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     frames::{Answer, Frame, Odd, Wire, collect},
-    network::{in_two_namespaces, shell},
+    network::in_two_namespaces,
     udp,
 };
-use crate::harness::Echod;
+use crate::harness::{Echod, netns::sh};
 
 const ON: u16 = 7001;
 const OFF: u16 = 7002;
@@ -131,14 +131,15 @@ fn end(stations: [[u8; 6]; 2], to_port: u16, number: usize) -> Frame {
 fn the_kernel_answers_what_the_socket_would() {
     in_two_namespaces(|far| {
         // Whole checksums and single packets on the wire. Whoever is answered has a station.
-        if !shell("ethtool -K va tx off gro off > /dev/null")
-            || !far.run(|| shell("ethtool -K vb tx off gro off > /dev/null"))
+        if sh("ethtool -K va tx off gro off > /dev/null").is_err()
+            || far.run(|| sh("ethtool -K vb tx off gro off > /dev/null")).is_err()
         {
             return crate::harness::skipped("there is no ethtool");
         }
-        assert!(shell("ip link set va mtu 9000") && far.run(|| shell("ip link set vb mtu 9000")));
+        sh("ip link set va mtu 9000").unwrap();
+        far.run(|| sh("ip link set vb mtu 9000")).unwrap();
         // The far end is nobody: its answers are ours to read.
-        assert!(far.run(|| shell("ip address flush dev vb && sysctl -qw net.ipv6.conf.vb.disable_ipv6=1")));
+        far.run(|| sh("ip address flush dev vb && sysctl -qw net.ipv6.conf.vb.disable_ipv6=1")).unwrap();
         let wire = far.run(|| Wire::new("vb"));
         let station = wire.station.map(|byte| format!("{byte:02x}")).join(":");
         let clients = FROM4.iter().chain(&FROM6).filter(|from| {
@@ -149,10 +150,10 @@ fn the_kernel_answers_what_the_socket_would() {
                 || from.starts_with("fd77::") && *from != &"fd77::1"
         });
         for client in clients.clone() {
-            assert!(shell(&format!("ip neigh replace {client} lladdr {station} dev va nud permanent")));
+            sh(&format!("ip neigh replace {client} lladdr {station} dev va nud permanent")).unwrap();
         }
         // A gateway for the others.
-        assert!(shell("ip route add default via 10.77.0.7 && ip -6 route add default via fd77::7"));
+        sh("ip route add default via 10.77.0.7 && ip -6 route add default via fd77::7").unwrap();
         let here = Wire::new("va").station;
         let stations = [here, wire.station];
         let daemon = Echod::start(

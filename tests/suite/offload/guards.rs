@@ -7,10 +7,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{
     echo,
     frames::{Frame, Odd, Wire},
-    network::{FAR, HERE, in_two_namespaces, shell},
+    network::{FAR, HERE, in_two_namespaces},
     on, udp,
 };
-use crate::harness::{Echod, Patient, eventually};
+use crate::harness::{
+    Echod, Patient, eventually,
+    netns::sh,
+    plain::{ANSWERS, Plain},
+    proc,
+};
 
 fn here() -> SocketAddr {
     format!("{HERE}:7007").parse().unwrap()
@@ -108,13 +113,65 @@ fn two_daemons_end_within_a_run_for_each_datagram() {
     });
 }
 
+/// What answers everything, whatever it is: the daemon takes each datagram out after a run.
+#[test]
+fn a_loop_with_a_server_without_a_guard_ends() {
+    in_two_namespaces(|far| {
+        for (name, answer) in ANSWERS {
+            let daemon = Echod::start(&on("10.77.0.1:7007", "loop-breaker = 5000"));
+            let plain = far.run(move || Plain::start("10.77.0.2:7008", answer));
+            let wire = far.run(|| Wire::new("vb"));
+            let stations = [Wire::new("va").station, wire.station];
+            let frame = forged("10.77.0.2:7008", "10.77.0.1:7007", stations);
+            (0..3).for_each(|_| wire.send(&frame));
+            drop(wire);
+            daemon.wait_state("it", |state| state["loop-breaker"] == 3);
+            let state = daemon.state("it");
+            eventually("the last answer", || (plain.answered() == state["served"]).then_some(()));
+            // A machine that stands still for a second begins a run anew.
+            assert!((3 * 4999..=6 * 4999).contains(&state["served"]), "{name}: {state:?}");
+            assert!(state["offloaded"] > 0, "{name}: {state:?}");
+        }
+    });
+}
+
+/// An honest client without a pause loses what the loop breaker withholds, and nothing else.
+#[test]
+fn what_a_client_without_a_pause_loses_is_counted() {
+    const SENT: u32 = 50_000;
+    in_two_namespaces(|far| {
+        let daemon = Echod::start(&on("10.77.0.1:7007", "loop-breaker = 5000"));
+        let answered = far.run(|| {
+            let client = Patient::udp((FAR, 0)).within(Duration::from_millis(200));
+            client.connect(here()).unwrap();
+            let mut came = std::collections::BTreeSet::new();
+            let mut buffer = [0; 8];
+            for number in 0..SENT {
+                client.send(&number.to_ne_bytes()).unwrap();
+                // An answer that was late is that of an earlier one.
+                while let Ok(length) = client.recv(&mut buffer) {
+                    let answer = u32::from_ne_bytes(buffer[..length].try_into().unwrap());
+                    assert!(came.insert(answer), "{answer} came twice");
+                    if answer == number {
+                        break;
+                    }
+                }
+            }
+            came.len()
+        });
+        let state = daemon.state("it");
+        assert_eq!(answered as u64 + state["loop-breaker"], u64::from(SENT), "{state:?}");
+        assert!(state["loop-breaker"] <= u64::from(SENT) / 5000 && state["offloaded"] > 0, "{state:?}");
+    });
+}
+
 /// Every answer of a number in a row is withheld, no other is, and a pause of a second begins anew.
 #[test]
 fn the_loop_breaker_withholds_what_it_would() {
     in_two_namespaces(|far| {
         let daemon = Echod::start(&on("0.0.0.0:7007", "loop-breaker = 100\ntrusted = \"10.77.0.77\""));
         let missing = far.run(|| {
-            assert!(shell("ip address add 10.77.0.77/24 dev vb"));
+            sh("ip address add 10.77.0.77/24 dev vb").unwrap();
             let trusted = Patient::udp("10.77.0.77:0");
             (0..1000).for_each(|_| echo(&trusted, here(), b"without end"));
             let client = Patient::udp((FAR, 0)).within(Duration::from_secs(2));
@@ -147,7 +204,7 @@ fn a_victim_is_left_alone() {
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
         let wire = far.run(|| {
             // As many refusals as there are answers.
-            assert!(shell("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit"));
+            sh("echo 0 > /proc/sys/net/ipv4/icmp_ratelimit").unwrap();
             Wire::new("vb")
         });
         let stations = [Wire::new("va").station, wire.station];
@@ -191,12 +248,12 @@ fn the_reverse_path_filter_is_not_bypassed() {
         let wire = far.run(|| Wire::new("vb"));
         let stations = [Wire::new("va").station, wire.station];
         let station = wire.station.map(|byte| format!("{byte:02x}")).join(":");
-        assert!(shell(&format!("ip neigh replace 10.77.0.7 lladdr {station} dev va nud permanent")));
+        sh(&format!("ip neigh replace 10.77.0.7 lladdr {station} dev va nud permanent")).unwrap();
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
         let beyond = forged("203.0.113.7:9999", "10.77.0.1:7007", stations);
         wire.send(&beyond);
         daemon.wait_state("it", |state| state["offloaded"] == 1);
-        assert!(shell("echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter"));
+        sh("echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter").unwrap();
         // The kernel tells of the change, and the daemon follows it.
         eventually("the kernel's silence", || {
             let before = daemon.state("it")["offloaded"];
@@ -218,10 +275,8 @@ fn very_many_sources_harm_nobody() {
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
         let wire = far.run(|| Wire::new("vb"));
         let stations = [Wire::new("va").station, wire.station];
-        let memory = || crate::harness::proc::status(daemon.pid(), "VmRSS");
-        let kib =
-            |text: Option<String>| text.unwrap().split_whitespace().next().unwrap().parse::<u64>().unwrap();
-        let before = kib(memory());
+        let memory = || proc::own_memory(daemon.pid()).unwrap();
+        let before = memory();
         for number in 0..200_000_u32 {
             let from = format!(
                 "172.{}.{}.{}:{}",
@@ -236,7 +291,7 @@ fn very_many_sources_harm_nobody() {
             }
         }
         far.run(|| echo(&Patient::udp((FAR, 0)), here(), b"honest"));
-        let after = kib(memory());
+        let after = memory();
         assert!(after < before + 4096, "{before} KiB before, {after} after");
         let state = daemon.state("it");
         assert!(state["offloaded"] > 200_000, "{state:?}");

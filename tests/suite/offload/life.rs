@@ -16,10 +16,13 @@ use super::{
     echo,
     frames::Wire,
     guards::forged,
-    network::{FAR, HERE, in_two_namespaces, shell},
+    network::{FAR, HERE, in_two_namespaces},
     on, udp,
 };
-use crate::harness::{Echod, Patient, eventually};
+use crate::harness::{
+    Echod, Patient, eventually,
+    netns::{Neighbour, sh},
+};
 
 /// How many programs are attached to an interface of this namespace.
 fn attached(name: &str) -> u32 {
@@ -33,7 +36,7 @@ fn here() -> SocketAddr {
 
 /// Waits until the kernel answers a client at the other end.
 #[track_caller]
-fn until_offloaded(daemon: &Echod, far: &super::network::Far, to: SocketAddr) {
+fn until_offloaded(daemon: &Echod, far: &Neighbour, to: SocketAddr) {
     let before = daemon.state("it")["offloaded"];
     eventually("an answer of the kernel", || {
         far.run(move || {
@@ -84,11 +87,11 @@ fn addresses_are_followed_by_a_daemon_without_privileges() {
         );
         let served = daemon.state("it")["served"];
         for number in 100..150 {
-            assert!(shell(&format!("ip address add 10.77.0.{number}/24 dev va")));
+            sh(&format!("ip address add 10.77.0.{number}/24 dev va")).unwrap();
         }
         until_offloaded(&daemon, far, "10.77.0.149:7007".parse().unwrap());
         for number in 100..150 {
-            assert!(shell(&format!("ip address del 10.77.0.{number}/24 dev va")));
+            sh(&format!("ip address del 10.77.0.{number}/24 dev va")).unwrap();
         }
         // What no address of ours is asked for is not answered any more, by the kernel neither.
         let wire = far.run(|| Wire::new("vb"));
@@ -108,17 +111,16 @@ fn addresses_are_followed_by_a_daemon_without_privileges() {
 fn an_interface_that_is_deleted_and_made_again_is_served_again() {
     in_two_namespaces(|far| {
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
-        assert!(shell("ip link del va"));
+        sh("ip link del va").unwrap();
         daemon.wait_lines(1, |line| line.contains("the kernel echoes for it on lo") && !line.contains("va"));
         echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"still here");
-        let id = far.run(nix::unistd::gettid);
-        assert!(shell(&format!("ip link add va type veth peer name vb netns {id}")));
-        assert!(far.run(|| shell("ip address add 10.77.0.2/24 dev vb && ip link set vb up")));
-        assert!(shell("ip address add 10.77.0.1/24 dev va && ip link set va up"));
+        sh(&format!("ip link add va type veth peer name vb netns {}", far.name())).unwrap();
+        far.run(|| sh("ip address add 10.77.0.2/24 dev vb && ip link set vb up")).unwrap();
+        sh("ip address add 10.77.0.1/24 dev va && ip link set va up").unwrap();
         until_offloaded(&daemon, far, here());
-        assert!(shell("ip link set va down"));
+        sh("ip link set va down").unwrap();
         daemon.wait_lines(2, |line| line.contains("the kernel echoes for it on lo") && !line.contains("va"));
-        assert!(shell("ip link set va up"));
+        sh("ip link set va up").unwrap();
         until_offloaded(&daemon, far, here());
     });
 }
@@ -128,8 +130,7 @@ fn an_interface_that_is_deleted_and_made_again_is_served_again() {
 fn an_interface_that_was_moved_to_another_namespace_is_let_go() {
     in_two_namespaces(|far| {
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
-        let id = far.run(nix::unistd::gettid);
-        assert!(shell(&format!("ip link set va netns {id}")));
+        sh(&format!("ip link set va netns {}", far.name())).unwrap();
         eventually("the end of the link", || {
             far.run(|| attached("va") == 0 && rtnetlink::interfaces().unwrap().len() == 3).then_some(())
         });

@@ -1,11 +1,7 @@
 //! Where the kernel cannot echo, or must not: `auto` says so in one line and serves, `on` fails with the cure.
 
-use super::{
-    echo,
-    network::{in_two_namespaces, shell},
-    on, udp,
-};
-use crate::harness::{Echod, Launch, Patient, is_root, skipped};
+use super::{echo, network::in_two_namespaces, on, udp};
+use crate::harness::{Echod, Launch, Patient, is_root, netns::sh, skipped};
 
 const KEYS: [(&str, &str); 9] = [
     ("max-requests = 5", "max-requests"),
@@ -69,14 +65,14 @@ fn without_capabilities_the_socket_serves() {
         return;
     }
     let drop = "exec setpriv --bounding-set -bpf,-net_admin,-sys_admin --inh-caps -bpf,-net_admin,-sys_admin \"$0\" \"$@\"";
-    if !shell("setpriv --bounding-set -bpf true") {
+    if sh("setpriv --bounding-set -bpf true").is_err() {
         return skipped("there is no setpriv");
     }
     for script in ["exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"", drop] {
         let launch = |offload: &str| {
             let launch = Launch::new().config(&udp("it", "127.0.0.1:0", &format!("offload = \"{offload}\"")));
             // The user that it becomes must reach it.
-            assert!(shell(&format!("chmod 777 {0}; chmod 666 {0}/echod.toml", launch.dir().display())));
+            sh(&format!("chmod 777 {0}; chmod 666 {0}/echod.toml", launch.dir().display())).unwrap();
             launch.shell(script)
         };
         let daemon = launch("auto").start();
@@ -92,7 +88,9 @@ fn without_capabilities_the_socket_serves() {
 #[test]
 fn the_packet_filter_is_bypassed_only_on_demand() {
     in_two_namespaces(|_| {
-        if !shell("nft add table inet t && nft 'add chain inet t c { type filter hook input priority 0; }'") {
+        if sh("nft add table inet t && nft 'add chain inet t c { type filter hook input priority 0; }'")
+            .is_err()
+        {
             return skipped("there is no nft");
         }
         let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
@@ -105,8 +103,8 @@ fn the_packet_filter_is_bypassed_only_on_demand() {
         echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"by the kernel");
         daemon.wait_state("it", |state| ["offloaded", "served"].map(|key| state[key]) == [1, 1]);
         // A chain that nothing hooks in, or that only sees what is routed, is not in the way.
-        assert!(shell("nft flush ruleset; nft add table inet t && nft add chain inet t d"));
-        assert!(shell("nft 'add chain inet t c { type filter hook forward priority 0; }'"));
+        sh("nft flush ruleset; nft add table inet t && nft add chain inet t d").unwrap();
+        sh("nft 'add chain inet t c { type filter hook forward priority 0; }'").unwrap();
         drop(daemon);
         let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
         daemon.wait_log(|line| line.contains("the kernel echoes for it on lo"));
@@ -117,7 +115,7 @@ fn the_packet_filter_is_bypassed_only_on_demand() {
 fn an_address_on_no_interface_that_is_served_is_told() {
     in_two_namespaces(|_| {
         let made = "ip link add link va name d0 type macvlan && ip address add 10.78.0.1/24 dev d0";
-        if !shell(&format!("{made} && ip link set d0 up")) {
+        if sh(&format!("{made} && ip link set d0 up")).is_err() {
             return skipped("there is no macvlan");
         }
         let failed = Launch::new().config(&on("10.78.0.1:7007", "")).try_start().err().unwrap();

@@ -3,17 +3,13 @@
 use std::{
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    thread::JoinHandle,
     time::Duration,
 };
 
 use crate::harness::{
     Echod, Patient, eventually,
     netns::{Forger, in_namespace},
+    plain::{ANSWERS, Plain},
     skipped,
 };
 
@@ -95,49 +91,10 @@ fn about(answers: u64) -> std::ops::RangeInclusive<u64> {
     answers..=2 * answers
 }
 
-/// A server without any guard: as most are.
-struct Plain {
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Plain {
-    /// Answers what `answer` makes of each datagram and its number. To be called in the namespace.
-    fn start(at: &str, answer: fn(u64, &[u8]) -> Vec<u8>) -> Self {
-        let socket = Patient::udp(at).within(Duration::from_millis(50));
-        let (stop, answered): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
-        let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
-        let thread = std::thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            while !told.load(Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-                let number = count.fetch_add(1, Relaxed);
-                let _ = socket.send_to(&answer(number, &buffer[..length]), from);
-            }
-        });
-        Self { stop, answered, thread: Some(thread) }
-    }
-}
-
-impl Drop for Plain {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-/// Its payload changes with every datagram, so nothing that looks at payloads would see a loop.
-fn chargen(number: u64, _: &[u8]) -> Vec<u8> {
-    (0..72).map(|column| b' ' + ((number + column) % 95) as u8).collect()
-}
-
 #[test]
 fn a_loop_with_a_server_without_a_guard_ends() {
     in_namespace(TWO, || {
-        for (name, answer) in
-            [("echo", (|_, request| request.to_vec()) as fn(u64, &[u8]) -> Vec<u8>), ("chargen", chargen)]
-        {
+        for (name, answer) in ANSWERS {
             let daemon = Echod::start(&listener("it", "192.0.2.1:4001", "loop-breaker = 5000"));
             let plain = Plain::start("192.0.2.2:4002", answer);
             let forger = Forger::new();
@@ -146,7 +103,7 @@ fn a_loop_with_a_server_without_a_guard_ends() {
             }
             until_ended(&[&daemon], 3);
             let state = daemon.state("it");
-            assert_eq!(plain.answered.load(Relaxed), state["served"], "{name}");
+            assert_eq!(plain.answered(), state["served"], "{name}");
             assert!(about(3 * 4999).contains(&state["served"]), "{name}: {state:?}");
         }
     });
