@@ -141,7 +141,7 @@ _echod() {
             return 0
             ;;
         echod__subcmd__bench)
-            opts="-d -s -W -4 -6 -o -q -h --duration --rate --connections --window --search --idle --warm-up --rounds --size --timeout --spin --remote --compare --plot --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
+            opts="-d -s -W -4 -6 -o -q -h --duration --rate --connections --window --search --idle --warm-up --rounds --size --timeout --spin --remote --compare --offload --plot --source --device --dscp --ttl --dont-fragment --timestamps --output --save --hdr --fail-if --strict --quiet --help tcp:// udp:// unix: unix-seqpacket: unix-datagram:"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
