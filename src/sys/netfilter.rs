@@ -13,7 +13,6 @@ const GET_CHAIN: u16 = 10 << 8 | 4;
 /// Of a chain: where it is hooked in. One without is only called by others.
 const HOOK: u16 = 4;
 const HOOK_NUMBER: u16 = 1;
-const TYPE: u16 = 0x3fff;
 /// Where packets pass that this machine routes.
 const FORWARD: [u8; 4] = 2_u32.to_be_bytes();
 /// The families of ARP and of bridges, whose chains see no such packet.
@@ -44,8 +43,8 @@ pub fn has_rules() -> io::Result<bool> {
 
 fn is_in_the_way(message: &[u8]) -> bool {
     let (Some(family), Some(chain)) = (message.first(), message.get(4..)) else { return false };
-    let Some((_, hook)) = attributes(chain).find(|(kind, _)| kind & TYPE == HOOK) else { return false };
-    let number = attributes(hook).find(|(kind, _)| kind & TYPE == HOOK_NUMBER);
+    let Some((_, hook)) = attributes(chain).find(|(kind, _)| *kind == HOOK) else { return false };
+    let number = attributes(hook).find(|(kind, _)| *kind == HOOK_NUMBER);
     let forwards = *family != NETDEV && number.is_some_and(|(_, number)| number == FORWARD);
     !OTHERS.contains(family) && !forwards
 }

@@ -20,6 +20,9 @@ const NLM_F_DUMP: u16 = 0x300;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
+/// The bits of an attribute's type but for its flags (NLA_TYPE_MASK).
+const TYPE: u16 = 0x3fff;
+
 /// The kernel answers at once, unless it is out of memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -80,13 +83,13 @@ fn next<'m>(messages: &mut &'m [u8]) -> Option<(u16, &'m [u8])> {
     Some((kind, message))
 }
 
-/// The attributes in `bytes`: their types and values. A broken one ends the list.
+/// The attributes in `bytes`: their types, without the flags that say how a value is encoded, and values. A broken one ends the list.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let (length, kind) = (usize::from(half(bytes, 0)?), half(bytes, 2)?);
         let value = bytes.get(ATTRIBUTE..length)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
+        Some((kind & TYPE, value))
     })
 }
 

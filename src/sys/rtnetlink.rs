@@ -33,9 +33,6 @@ const NETCONFA_RP_FILTER: u16 = 3;
 /// The number that stands for all interfaces.
 const ALL: i32 = -1;
 
-/// The flags of an attribute's type that say how its value is encoded.
-const TYPE: u16 = 0x3fff;
-
 /// An address with one of these flags is not in use: its uniqueness is not known, or it is not unique.
 const UNUSED: u32 = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
 
@@ -133,11 +130,11 @@ fn interface(message: &[u8]) -> Option<Interface> {
         kind: String::new(),
     };
     for (kind, value) in attributes(message.get(16..)?) {
-        match kind & TYPE {
+        match kind {
             IFLA_IFNAME => found.name = text(value),
             IFLA_MASTER => found.has_master = word(value, 0)? != 0,
             IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| kind & TYPE == IFLA_INFO_KIND);
+                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 found.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
             }
             _ => {}
@@ -151,7 +148,7 @@ fn address(message: &[u8]) -> Option<InterfaceAddress> {
     let mut flags = u32::from(*message.get(2)?);
     let (mut own, mut peer, mut broadcast) = (None, None, None);
     for (kind, value) in attributes(message.get(8..)?) {
-        match kind & TYPE {
+        match kind {
             IFA_LOCAL => own = ip(family, value),
             IFA_ADDRESS => peer = ip(family, value),
             IFA_BROADCAST => broadcast = ip(family, value),
@@ -176,7 +173,7 @@ fn address(message: &[u8]) -> Option<InterfaceAddress> {
 fn filter(message: &[u8]) -> Option<(i32, i32)> {
     let (mut index, mut filter) = (None, None);
     for (kind, value) in attributes(message.get(4..)?) {
-        match kind & TYPE {
+        match kind {
             NETCONFA_IFINDEX => index = word(value, 0).map(u32::cast_signed),
             NETCONFA_RP_FILTER => filter = word(value, 0).map(u32::cast_signed),
             _ => {}
