@@ -28,7 +28,7 @@ impl RunningListener {
     }
 
     /// Counts what the kernel has answered since the last call.
-    pub(super) fn count_offloaded(&self) {
+    pub fn count_offloaded(&self) {
         self.kernel.iter().for_each(|slot| self.stats.count_offloaded(&slot.counted()));
     }
 

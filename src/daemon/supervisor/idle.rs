@@ -23,7 +23,7 @@ impl Supervisor<'_> {
         if self.deadline.is_some() {
             return;
         }
-        self.running_listeners.iter().for_each(RunningListener::count_undelivered);
+        self.running_listeners.iter().for_each(RunningListener::count_offloaded);
         let sum = |sum: u64, running: &RunningListener| sum.wrapping_add(running.stats().activity());
         let activity = self.running_listeners.iter().fold(0, sum);
         let open = self.open();
