@@ -6,8 +6,8 @@
 //!
 //! Read `switch` first (who may, and why not), then `room` (what the kernel is told, and when), with `network` (interfaces and
 //! addresses) and `maps` (the tables, in the layout of the program). `program/echo.bpf.c` is the program, and `selftest` tries it.
-//! `fit` says which keys the kernel cannot hold, `rights` what the kernel and the
-//! process must have. Without the feature `offload`, `absent` says so.
+//! `fit` says which keys the kernel cannot hold, `rights` what the kernel and the process must have. Without the feature `offload`,
+//! `absent` says so.
 
 mod fit;
 mod reason;
