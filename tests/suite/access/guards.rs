@@ -3,7 +3,7 @@
 
 mod forged;
 mod kernel;
-mod loops;
+pub(crate) mod loops;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 

@@ -10,11 +10,14 @@ use super::{
     network::{FAR, HERE, in_two_namespaces},
     on, udp,
 };
-use crate::harness::{
-    Echod, Patient, eventually,
-    netns::sh,
-    plain::{ANSWERS, Plain},
-    proc,
+use crate::{
+    access::guards::loops::until_ended,
+    harness::{
+        Echod, Patient, eventually,
+        netns::sh,
+        plain::{ANSWERS, Plain},
+        proc,
+    },
 };
 
 fn here() -> SocketAddr {
@@ -99,15 +102,10 @@ fn two_daemons_end_within_a_run_for_each_datagram() {
             (0..circulating).for_each(|_| wire.send(&frame));
             drop(wire);
             let sum = |key: &str| daemon.state("it")[key] + other.state("it")[key];
-            eventually("the end of all loops", || (sum("loop-breaker") >= circulating).then_some(()));
-            let sent = eventually("silence", || {
-                let before = sum("served");
-                std::thread::sleep(Duration::from_millis(50));
-                (sum("served") == before).then_some(before)
-            });
+            let answers = until_ended(&[&daemon, &other], circulating);
             assert_eq!(sum("loop-breaker"), circulating);
             // Twice a run for each; a machine that stands still for a second begins a run anew.
-            assert!(sent <= 4 * breaker * circulating, "{sent} answers");
+            assert!(answers <= 4 * breaker * circulating, "{answers} answers");
             assert!(sum("offloaded") > 0);
         }
     });
@@ -125,7 +123,7 @@ fn a_loop_with_a_server_without_a_guard_ends() {
             let frame = forged("10.77.0.2:7008", "10.77.0.1:7007", stations);
             (0..3).for_each(|_| wire.send(&frame));
             drop(wire);
-            daemon.wait_state("it", |state| state["loop-breaker"] == 3);
+            until_ended(&[&daemon], 3);
             let state = daemon.state("it");
             eventually("the last answer", || (plain.answered() == state["served"]).then_some(()));
             // A machine that stands still for a second begins a run anew.
