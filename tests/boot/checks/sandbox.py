@@ -1,5 +1,6 @@
 """What echod denies itself, inside of what the unit denies it: `sandbox = "on"`, which the installed configuration has."""
 
+import contextlib
 import pathlib
 
 from checks import check, expect, expect_that
@@ -11,7 +12,7 @@ from checks.machine import CONFIG, UNIT, Journal, config, eventually, main_pid, 
 def every_thread():
     """Each thread of each process is in it, those that serve a client as well, and it is told in the journal."""
     serve(config(defaults='mode = "forking"').replace('sandbox = "on"', 'sandbox = "off"'))
-    of_the_unit = filters(main_pid())
+    of_the_unit = filters(status_of(main_pid()))
     for mode in ("forking", "threading", "io-uring"):
         journal = Journal()
         serve(config(defaults=f'mode = "{mode}"'))
@@ -20,16 +21,21 @@ def every_thread():
             for client in (one, other):
                 client.sendall(b"hello")
                 receive(client, 5)
-            for pid in processes():
-                for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                    status = status_of(task.name)
-                    expect("Seccomp and NoNewPrivs", (status["Seccomp"], status["NoNewPrivs"]), ("2", "1"))
-                    its = filters(task.name)
-                    expect_that(its > of_the_unit, f"a filter more than the {of_the_unit} of the unit", its)
+            for status in tasks():
+                expect("Seccomp and NoNewPrivs", (status["Seccomp"], status["NoNewPrivs"]), ("2", "1"))
+                expect_that(filters(status) > of_the_unit, f"a filter more than the {of_the_unit} of the unit", filters(status))
 
 
-def filters(task):
-    return int(status_of(task)["Seccomp_filters"])
+def tasks():
+    """The status of each thread of the service, but for those that end meanwhile."""
+    for pid in processes():
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                yield status_of(task.name)
+
+
+def filters(status):
+    return int(status["Seccomp_filters"])
 
 
 @check
