@@ -63,11 +63,11 @@ pub struct TcpFigures {
 /// If the kernel does not answer the request.
 pub fn connections(port: u16, mut take: impl FnMut(InetConnection)) -> io::Result<()> {
     for family in [libc::AF_INET, libc::AF_INET6] {
-        dump(&request(family, port), |message| {
+        dump(&request(family, port), &mut |message| {
             if let Some(found) = connection(message) {
                 take(found);
             }
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         })?;
     }
     Ok(())

@@ -29,12 +29,13 @@ pub fn has_rules() -> io::Result<bool> {
         return Ok(true);
     }
     // `nfgenmsg`: any family, version, resource.
-    let found = list(libc::NETLINK_NETFILTER, GET_CHAIN, &[0; 4], |message| match is_in_the_way(message) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+    let mut found = false;
+    let asked = list(libc::NETLINK_NETFILTER, GET_CHAIN, &[0; 4], &mut |message| {
+        found = is_in_the_way(message);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    match found {
-        Ok(found) => Ok(found.is_some()),
+    match asked {
+        Ok(()) => Ok(found),
         // A kernel without netfilter, or without nftables.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL)) => Ok(false),
         Err(error) => Err(error),

@@ -27,7 +27,7 @@ const TYPE: u16 = 0x3fff;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks for a list of sockets (sock_diag(7)) as [`list`] does.
-pub(super) fn dump<T>(request: &[u8], take: impl FnMut(&[u8]) -> ControlFlow<T>) -> io::Result<Option<T>> {
+pub(super) fn dump(request: &[u8], take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<()> {
     list(libc::NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request, take)
 }
 
@@ -36,12 +36,12 @@ pub(super) fn dump<T>(request: &[u8], take: impl FnMut(&[u8]) -> ControlFlow<T>)
 ///
 /// # Errors
 /// The kernel does not answer, or has no such list.
-pub(super) fn list<T>(
+pub(super) fn list(
     protocol: c_int,
     kind: u16,
     request: &[u8],
-    mut take: impl FnMut(&[u8]) -> ControlFlow<T>,
-) -> io::Result<Option<T>> {
+    take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
     let kernel = Socket::new(
         Domain::from(libc::AF_NETLINK),
         Type::from(libc::SOCK_RAW),
@@ -63,12 +63,12 @@ pub(super) fn list<T>(
         let mut messages = buffer.get(..length).unwrap_or_default();
         while let Some((kind, message)) = next(&mut messages) {
             match kind {
-                NLMSG_DONE => return Ok(None),
+                NLMSG_DONE => return Ok(()),
                 NLMSG_ERROR => return Err(error(message)),
                 _ => {}
             }
-            if let ControlFlow::Break(found) = take(message) {
-                return Ok(Some(found));
+            if take(message).is_break() {
+                return Ok(());
             }
         }
     }

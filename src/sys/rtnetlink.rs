@@ -73,22 +73,22 @@ pub struct InterfaceAddress {
 
 /// All interfaces of the network namespace.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
-    let mut all = Vec::new();
     // `ifinfomsg`: family, type, index, flags, change.
-    list(libc::NETLINK_ROUTE, RTM_GETLINK, &[0; 16], |message| {
-        all.extend(interface(message));
-        ControlFlow::<()>::Continue(())
-    })?;
-    Ok(all)
+    all(RTM_GETLINK, &[0; 16], interface)
 }
 
 /// All addresses of the network namespace.
 pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
-    let mut all = Vec::new();
     // `ifaddrmsg`: family, prefix length, flags, scope, index.
-    list(libc::NETLINK_ROUTE, RTM_GETADDR, &[0; 8], |message| {
-        all.extend(address(message));
-        ControlFlow::<()>::Continue(())
+    all(RTM_GETADDR, &[0; 8], address)
+}
+
+/// A list of the kernel, as far as its messages can be read.
+fn all<T>(kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
+    let mut all = Vec::new();
+    list(libc::NETLINK_ROUTE, kind, request, &mut |message| {
+        all.extend(read(message));
+        ControlFlow::Continue(())
     })?;
     Ok(all)
 }
@@ -101,13 +101,8 @@ pub struct ReversePathFilters(Vec<(i32, i32)>);
 impl ReversePathFilters {
     /// Reads them.
     pub fn read() -> io::Result<ReversePathFilters> {
-        let mut all = Vec::new();
         // `netconfmsg`: the family, with three bytes up to the next word.
-        list(libc::NETLINK_ROUTE, RTM_GETNETCONF, &[libc::AF_INET as u8, 0, 0, 0], |message| {
-            all.extend(filter(message));
-            ControlFlow::<()>::Continue(())
-        })?;
-        Ok(ReversePathFilters(all))
+        all(RTM_GETNETCONF, &[libc::AF_INET as u8, 0, 0, 0], filter).map(ReversePathFilters)
     }
 
     /// Whether packets of this interface are looked at. An unknown interface counts as one where they are.

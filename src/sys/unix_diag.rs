@@ -46,10 +46,12 @@ pub struct UnixConnection {
 /// # Errors
 /// If the kernel does not answer the request.
 pub fn first_unread(name: &[u8]) -> io::Result<Option<u32>> {
-    dump(&request(UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN), |message| match unread_of(message, name) {
-        Some(unread) => ControlFlow::Break(unread),
-        None => ControlFlow::Continue(()),
-    })
+    let mut found = None;
+    dump(&request(UDIAG_SHOW_NAME | UDIAG_SHOW_RQLEN), &mut |message| {
+        found = unread_of(message, name);
+        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(found)
 }
 
 /// Gives every connected socket of this network namespace to `take`.
@@ -58,13 +60,12 @@ pub fn first_unread(name: &[u8]) -> io::Result<Option<u32>> {
 /// If the kernel does not answer the request.
 pub fn connections(mut take: impl FnMut(UnixConnection)) -> io::Result<()> {
     let shown = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID;
-    dump(&request(shown), |message| {
+    dump(&request(shown), &mut |message| {
         if let Some(found) = connection(message) {
             take(found);
         }
-        ControlFlow::<()>::Continue(())
+        ControlFlow::Continue(())
     })
-    .map(|_| ())
 }
 
 fn request(shown: u32) -> [u8; REQUEST] {
