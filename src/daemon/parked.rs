@@ -5,7 +5,7 @@
 use std::{
     io::ErrorKind,
     os::fd::{AsFd, AsRawFd},
-    thread::{self, JoinHandle},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use nix::{
 };
 
 use crate::{
+    process::named_thread,
     report::log_event::LogEvent,
     socket::listener::{AcceptError, Listener},
     sys::error_queue,
@@ -69,7 +70,7 @@ impl Parked {
             let end = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
             let end_event = end.as_fd().try_clone_to_owned()?;
             let refuse = move || refuse_all(&end_event, sockets);
-            Ok(Some((end, thread::Builder::new().stack_size(STACK).spawn(refuse)?)))
+            Ok(Some((end, named_thread::spawn("parked", STACK, refuse)?)))
         });
         match started {
             Ok(thread) => self.thread = thread,

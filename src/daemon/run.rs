@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
         mpsc,
     },
-    thread,
     time::Duration,
 };
 
@@ -40,6 +39,7 @@ use crate::{
     offload::{self, KernelEcho},
     process::{
         daemonize::{Detached, Report, detach},
+        named_thread,
         notify::Manager,
         pid_file::PidFile,
         privileges::{self, use_all_descriptors},
@@ -284,10 +284,11 @@ fn offload_first(
     if !offload.is_open() {
         return running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload));
     }
-    // From before the first look on, so that no change is missed.
-    let monitor = Monitor::new().map_err(|error| {
+    let failed = |error: io::Error| {
         Failure::new(Exit::Unavailable, format!("cannot follow the network interfaces: {error}"))
-    })?;
+    };
+    // From before the first look on, so that no change is missed.
+    let monitor = Monitor::new().map_err(failed)?;
     running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload))?;
     offload.sync();
     for running in &*running_listeners {
@@ -303,10 +304,8 @@ fn offload_first(
             }
         }
     };
-    let thread = thread::Builder::new().name("offload".into()).stack_size(STACK).spawn(follow);
-    thread.map(|_| ()).map_err(|error| {
-        Failure::new(Exit::Unavailable, format!("cannot follow the network interfaces: {error}"))
-    })
+    let thread = named_thread::spawn("offload", STACK, follow);
+    thread.map(|_| ()).map_err(failed)
 }
 
 /// Stack of the thread that waits for changes of the network, in bytes.

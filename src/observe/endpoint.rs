@@ -24,6 +24,7 @@ use nix::{
 
 use crate::{
     config::{self, Note, Observe, embedded::plain},
+    process::named_thread,
     report::{
         error::{Exit, Failure},
         log_event::LogEvent,
@@ -120,8 +121,8 @@ impl Endpoint {
             waker: Arc::new(waker),
             rest_until: None,
         };
-        let thread = thread::Builder::new().name("observe".into()).stack_size(256 << 10);
-        thread.spawn(move || served.serve()).map_err(|error| cannot_open(&error))?;
+        named_thread::spawn("observe", 256 << 10, move || served.serve())
+            .map_err(|error| cannot_open(&error))?;
         for url in urls {
             info!(event = LogEvent::ObserveServing, address = url.as_str(); "observe: status and metrics at {url}");
         }

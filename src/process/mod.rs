@@ -4,9 +4,10 @@
 //! given up what it does not need, signals as values for the supervisor, and messages to the service manager.
 //!
 //! Reading order, which is that of a start: `signals` (blocked first of all), `daemonize`, `pid_file`, `privileges`, `sandbox`
-//! with `landlock` and `seccomp`, then `notify`.
+//! with `landlock` and `seccomp`, then `notify`. `named_thread` starts the threads that stand beside the loops.
 
 pub mod daemonize;
+pub mod named_thread;
 pub mod notify;
 pub mod pid_file;
 pub mod privileges;

@@ -1,6 +1,6 @@
 //! Turns signals into values: one thread waits for them and sends them to the supervisor. All other threads block them.
 
-use std::{io, sync::mpsc::Sender, thread};
+use std::{io, sync::mpsc::Sender};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use signal_hook::{
@@ -8,6 +8,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use super::named_thread;
 use crate::sys::{interrupt, pending, worker_state};
 
 /// The signals that the daemon acts on.
@@ -45,6 +46,5 @@ pub fn forward<E: Send + 'static>(
             }
         }
     };
-    thread::Builder::new().name("signals".into()).stack_size(64 << 10).spawn(wait)?;
-    Ok(())
+    named_thread::spawn("signals", 64 << 10, wait).map(|_| ())
 }

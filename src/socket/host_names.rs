@@ -9,11 +9,13 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
-use crate::config::{Address, Host, Listener};
+use crate::{
+    config::{Address, Host, Listener},
+    process::named_thread,
+};
 
 /// The time-out of all look-ups together.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,7 +78,7 @@ impl HostNames {
             };
             WAITING.fetch_add(1, Relaxed);
             // With fewer threads it takes longer; without any, there is no answer.
-            if thread::Builder::new().name("resolver".into()).stack_size(STACK).spawn(look_up).is_err() {
+            if named_thread::spawn("resolver", STACK, look_up).is_err() {
                 WAITING.fetch_sub(1, Relaxed);
             }
         }

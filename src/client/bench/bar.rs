@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::process::named_thread;
+
 use super::{
     super::signals,
     progress::{Progress, ProgressStep},
@@ -20,6 +22,8 @@ const LENGTH: usize = 40;
 
 /// How often the bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
+/// Stack of the thread that draws, in bytes.
+const STACK: usize = 64 << 10;
 
 /// A bar, or nothing where nobody sees it.
 pub struct Bar {
@@ -65,7 +69,7 @@ impl Progress for Bar {
             }
             write(CLEAR);
         };
-        let thread = thread::Builder::new().name("progress".into()).spawn(draw);
+        let thread = named_thread::spawn("progress", STACK, draw);
         self.drawn = thread.ok().map(|thread| Drawn { is_over, thread });
     }
 

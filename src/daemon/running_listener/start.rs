@@ -7,7 +7,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, mpsc::Sender},
-    thread,
 };
 
 use log::warn;
@@ -17,6 +16,7 @@ use crate::{
     config::{self, Mode},
     daemon::{event::SupervisorEvent, fork_server::ForkServer},
     modes,
+    process::named_thread,
     report::{
         error::{Exit, Failure},
         log_event::LogEvent,
@@ -166,7 +166,7 @@ fn threads(
             served.give_up_start(ended.err());
         }
     };
-    let thread = thread::Builder::new().stack_size(STACK).spawn(serve)?;
+    let thread = named_thread::spawn("listener", STACK, serve)?;
     Ok(How::Threads(context, kept, thread))
 }
 

@@ -8,7 +8,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    thread,
 };
 
 use log::{error, info, warn};
@@ -23,6 +22,7 @@ use crate::{
     },
     faults::in_force,
     modes,
+    process::named_thread,
     report::{
         error::{Exit, Failure},
         log_event::LogEvent,
@@ -30,6 +30,9 @@ use crate::{
     },
     socket::{address::Peer, host_names::HostNames, listener::Listener},
 };
+
+/// Stack of a thread that reads the configuration, in bytes: what a first thread usually has.
+const STACK: usize = 2 << 20;
 
 /// Shared by the threads that read the configuration for a reload.
 #[derive(Default)]
@@ -90,7 +93,7 @@ impl Supervisor<'_> {
             // A send fails only once the supervisor has ended.
             let _ = events.send(SupervisorEvent::Read(number, Box::new(found)));
         };
-        thread::Builder::new().name("reload".into()).spawn(read).map(|_| ())
+        named_thread::spawn("reload", STACK, read).map(|_| ())
     }
 
     /// Continues a reload once its configuration was read. A later SIGHUP voids it.
