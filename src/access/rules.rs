@@ -114,7 +114,7 @@ impl<A: Copy + Ord> RangeMap<A> {
     /// Two networks are disjoint, or one contains the other: so the outer one continues where the inner one ends.
     fn new(mut ranges: Vec<AddressRange<A>>, zero: A, after: impl Fn(A) -> Option<A>) -> RangeMap<A> {
         // Outer networks first; of two equal ones that in `deny` sorts first, and stays.
-        ranges.sort_by_key(|range| (range.first, std::cmp::Reverse(range.last), range.entry));
+        ranges.sort_unstable_by_key(|range| (range.first, std::cmp::Reverse(range.last), range.entry));
         ranges.dedup_by_key(|range| (range.first, range.last));
         let mut borders = vec![(zero, None)];
         let mut draw = |at: A, entry| {

@@ -68,7 +68,9 @@ fn filters(
 }
 
 fn plain(calls: &[i64]) -> SyscallRules {
-    calls.iter().map(|&call| (call, Vec::new())).collect()
+    let mut rules = SyscallRules::new();
+    calls.iter().for_each(|call| _ = rules.insert(*call, Vec::new()));
+    rules
 }
 
 fn allowed(needs: SyscallNeeds) -> Result<SyscallRules, BackendError> {

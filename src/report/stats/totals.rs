@@ -65,9 +65,9 @@ impl Stats {
     /// A copy of all counters.
     pub fn totals(&self) -> Totals {
         let (durations, sum) = self.durations();
-        let refused = RefusalReason::ALL.map(|reason| (reason.word().into(), self.refused(reason)));
-        let faults = FaultKind::ALL.map(|kind| (kind.word().into(), self.injected(kind)));
-        let ended = CloseKind::ALL.map(|kind| (kind.word().into(), self.ended_by(kind)));
+        let refused = RefusalReason::ALL.map(|reason| (reason.word(), self.refused(reason)));
+        let faults = FaultKind::ALL.map(|kind| (kind.word(), self.injected(kind)));
+        let ended = CloseKind::ALL.map(|kind| (kind.word(), self.ended_by(kind)));
         Totals {
             served: self.served.load(Relaxed),
             received: self.sum(|shard| &shard.received),
@@ -83,15 +83,21 @@ impl Stats {
             oversize: self.oversize.load(Relaxed),
             undelivered: self.undelivered.load(Relaxed),
             offloaded: self.offloaded.load(Relaxed),
-            handed_on: self.handed_on().map(|(word, count)| (word.into(), count)).collect(),
-            refused: refused.into(),
-            ended: ended.into(),
-            faults: faults.into(),
+            handed_on: by_word(self.handed_on()),
+            refused: by_word(refused),
+            ended: by_word(ended),
+            faults: by_word(faults),
             faults_untracked: self.faults_untracked.load(Relaxed),
             durations: durations.into(),
             duration_seconds_sum: sum.as_secs_f64(),
         }
     }
+}
+
+fn by_word(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
+    let mut all = Counts::new();
+    counts.into_iter().for_each(|(word, count)| _ = all.insert(word.into(), count));
+    all
 }
 
 impl AddAssign<&Totals> for Totals {
