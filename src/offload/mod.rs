@@ -22,6 +22,8 @@ mod netfilter;
 #[cfg(feature = "offload")]
 mod network;
 #[cfg(feature = "offload")]
+mod places;
+#[cfg(feature = "offload")]
 mod program;
 #[cfg(feature = "offload")]
 mod rights;

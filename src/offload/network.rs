@@ -1,9 +1,6 @@
 //! The interfaces and addresses of the machine at one moment, as the echo in the kernel needs to know them.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{io, net::IpAddr};
 
 use ipnet::Ipv4Net;
 
@@ -16,7 +13,8 @@ const KINDS: [&str; 3] = ["", "veth", "bridge"];
 /// What is known of the network.
 #[derive(Debug)]
 pub(super) struct NetworkView {
-    interfaces: Vec<Interface>,
+    /// Those where the kernel may echo.
+    pub(super) interfaces: Vec<Interface>,
     addresses: Vec<InterfaceAddress>,
     filters: ReversePathFilters,
 }
@@ -24,27 +22,18 @@ pub(super) struct NetworkView {
 impl NetworkView {
     /// Asks the kernel.
     pub(super) fn read() -> io::Result<NetworkView> {
+        let mut interfaces = rtnetlink::interfaces()?;
+        interfaces.retain(is_usable);
         Ok(NetworkView {
-            interfaces: rtnetlink::interfaces()?,
+            interfaces,
             addresses: rtnetlink::addresses()?,
             filters: ReversePathFilters::read()?,
         })
     }
 
-    /// The interfaces where the kernel may echo.
-    pub(super) fn usable(&self) -> impl Iterator<Item = &Interface> {
-        self.interfaces.iter().filter(|interface| interface.is_up && is_usable(interface))
-    }
-
     /// The addresses of an interface that are in use.
     pub(super) fn of(&self, interface: &Interface) -> impl Iterator<Item = &InterfaceAddress> {
         self.addresses.iter().filter(|address| address.is_used && address.interface == interface.index)
-    }
-
-    /// The name of an interface.
-    pub(super) fn name(&self, index: u32) -> Option<&str> {
-        let found = self.interfaces.iter().find(|interface| interface.index == index);
-        found.map(|interface| interface.name.as_str())
     }
 
     /// Whether the kernel looks at the source of IPv4 packets there: only sources in the interface's own networks are sure to pass.
@@ -53,16 +42,19 @@ impl NetworkView {
     }
 
     /// Addresses that no client of another machine has: those of this one, and those of broadcasts.
-    pub(super) fn no_clients(&self) -> impl Iterator<Item = IpAddr> {
-        self.addresses.iter().flat_map(|own| {
-            let network = match own.network {
-                (IpAddr::V4(v4), prefix) if prefix < 31 => Ipv4Net::new(v4, prefix).ok(),
-                _ => None,
-            };
-            let ends = network.map(|network| [network.network(), network.broadcast()]).into_iter().flatten();
-            let v4: Vec<Ipv4Addr> = own.broadcast.into_iter().chain(ends).collect();
-            std::iter::once(own.address).chain(v4.into_iter().map(IpAddr::V4))
-        })
+    pub(super) fn no_clients(&self) -> Vec<IpAddr> {
+        let mut all = Vec::new();
+        for own in &self.addresses {
+            all.push(own.address);
+            all.extend(own.broadcast.map(IpAddr::V4));
+            if let (IpAddr::V4(v4), prefix) = own.network
+                && prefix < 31
+                && let Ok(network) = Ipv4Net::new(v4, prefix)
+            {
+                all.extend([network.network(), network.broadcast()].map(IpAddr::V4));
+            }
+        }
+        all
     }
 }
 
@@ -73,5 +65,5 @@ pub(super) fn is_loopback(interface: &Interface) -> bool {
 
 fn is_usable(interface: &Interface) -> bool {
     let is_ethernet = interface.hardware == libc::ARPHRD_ETHER && KINDS.contains(&interface.kind.as_str());
-    !interface.has_master && (is_ethernet || is_loopback(interface))
+    interface.is_up && !interface.has_master && (is_ethernet || is_loopback(interface))
 }

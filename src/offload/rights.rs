@@ -1,18 +1,17 @@
 //! Whether this kernel and this process can have the kernel echo.
 
-use std::{fs, io};
+use std::io;
 
-use rustix::system::uname;
+use rustix::{
+    system::uname,
+    thread::{CapabilitySet, capabilities},
+};
 
 use super::reason::Reason;
 use crate::report::error::Exit;
 
 /// The first version of Linux that attaches such a program.
 const LINUX: (u32, u32) = (6, 6);
-
-/// Capabilities by their bits.
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_BPF: u32 = 39;
 
 /// Whether the kernel is new enough.
 pub(super) fn is_new_enough() -> Result<(), Reason> {
@@ -36,29 +35,21 @@ pub(super) fn denied(error: &io::Error) -> Reason {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return Reason::new(Exit::Unavailable, format!("bpf(2) fails: {error}"), "use another kernel");
     }
-    let all = [(CAP_BPF, "CAP_BPF"), (CAP_NET_ADMIN, "CAP_NET_ADMIN")];
-    let has = capabilities();
-    let missing: Vec<&str> =
-        all.into_iter().filter(|(bit, _)| has >> bit & 1 == 0).map(|(_, name)| name).collect();
-    match missing.as_slice() {
-        [] => Reason::new(
-            Exit::NoPermission,
-            "bpf(2) is denied, by a filter of the container or the service manager perhaps",
-            "allow bpf(2)",
-        ),
-        missing => Reason::new(
-            Exit::NoPermission,
-            format!("this process does not have {}", missing.join(" and ")),
-            "start echod as root, or give them to its unit (systemd/drop-ins/offload.conf)",
-        ),
-    }
-}
-
-/// The capabilities in effect; none if they cannot be read.
-fn capabilities() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
+    // None if they cannot be read.
+    let has = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let missing =
+        match [CapabilitySet::BPF, CapabilitySet::NET_ADMIN].map(|capability| has.contains(capability)) {
+            [true, true] => {
+                let text = "bpf(2) is denied, by a filter of the container or the service manager perhaps";
+                return Reason::new(Exit::NoPermission, text, "allow bpf(2)");
+            }
+            [true, false] => "CAP_NET_ADMIN",
+            [false, true] => "CAP_BPF",
+            [false, false] => "CAP_BPF and CAP_NET_ADMIN",
+        };
+    let text = format!("this process does not have {missing}");
+    let cure = "start echod as root, or give them to its unit (systemd/drop-ins/offload.conf)";
+    Reason::new(Exit::NoPermission, text, cure)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, BTreeSet},
     io,
     net::IpAddr,
     rc::Rc,
@@ -19,6 +18,7 @@ use super::{
     maps::{self, Counted, Maps, NetworkKey, PlaceKey, PlaceValue},
     netfilter,
     network::{NetworkView, is_loopback},
+    places::PlaceTable,
     program,
     reason::Reason,
     rights, selftest,
@@ -46,15 +46,16 @@ pub(super) struct Room {
     state: RefCell<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    slots: BTreeMap<u32, Served>,
-    /// What is in the maps, and where the program is attached.
-    places: BTreeMap<PlaceKey, PlaceValue>,
-    networks: BTreeSet<NetworkKey>,
-    links: BTreeMap<u32, Link>,
+    slots: [Option<Served>; selftest::SLOT as usize],
+    /// What is in the maps.
+    places: PlaceTable,
+    networks: Vec<NetworkKey>,
+    /// The interfaces where the program is attached.
+    links: Vec<(u32, Link)>,
     /// Interfaces where it cannot be attached, which was told.
-    unattached: BTreeSet<u32>,
+    unattached: Vec<u32>,
     /// What the last self-test has found.
     fault: Option<String>,
 }
@@ -75,7 +76,15 @@ impl Room {
         let program = program::load(&maps).map_err(|error| rights::denied(&error))?;
         selftest::run(&maps, &program)
             .map_err(|text| unavailable(format!("the self-test of its program has failed: {text}")))?;
-        let (maps, bypassed, state) = (Arc::new(maps), netfilter::bypassed(), RefCell::default());
+        let state = State {
+            slots: [const { None }; _],
+            places: PlaceTable::default(),
+            networks: Vec::new(),
+            links: Vec::new(),
+            unattached: Vec::new(),
+            fault: None,
+        };
+        let (maps, bypassed, state) = (Arc::new(maps), netfilter::bypassed(), RefCell::new(state));
         Ok(Rc::new(Room { maps, program, bypassed, state }))
     }
 
@@ -97,7 +106,8 @@ impl Room {
             return Err(Reason::new(Exit::Unavailable, text, "have echod bind it"));
         }
         let mut state = self.state.borrow_mut();
-        let Some(slot) = (0..selftest::SLOT).find(|slot| !state.slots.contains_key(slot)) else {
+        let free = (0..).zip(&mut state.slots).find(|(_, entry)| entry.is_none());
+        let Some((slot, entry)) = free else {
             return Err(restart(format!("it echoes for {} listeners at most", selftest::SLOT)));
         };
         let mut served = Served::new(listener, sockets);
@@ -106,7 +116,7 @@ impl Room {
             return Err(restart(format!("its rules do not fit into the tables of the start: {error}")));
         }
         let before = Cell::new(self.maps.counted(slot).unwrap_or_default());
-        state.slots.insert(slot, served);
+        *entry = Some(served);
         Ok(Slot { room: Rc::clone(self), slot, before })
     }
 
@@ -141,17 +151,16 @@ impl Room {
         let is_its = |place: &PlaceKey, destination: &PlaceValue| {
             maps::interface_of(place) != 0 && maps::slot_of(destination) == slot
         };
-        self.state.borrow_mut().remove_places(&self.maps, is_its);
+        self.state.borrow_mut().remove_places(&self.maps, &is_its);
     }
 
     fn leave(&self, slot: u32) {
         self.withdraw(slot);
-        let mut state = self.state.borrow_mut();
-        if let Some(served) = state.slots.remove(&slot) {
+        let State { slots, places, links, .. } = &mut *self.state.borrow_mut();
+        if let Some(served) = slots[slot as usize].take() {
             served.clear(&self.maps, slot);
         }
-        let used: BTreeSet<u32> = state.places.keys().map(maps::interface_of).collect();
-        state.links.retain(|interface, _| used.contains(interface));
+        links.retain(|(interface, _)| places.has(*interface));
     }
 }
 
@@ -160,29 +169,25 @@ impl State {
         if let Some(fault) = &self.fault {
             return Err(io::Error::other(format!("the self-test of its program has failed: {fault}")));
         }
-        for (slot, served) in &mut self.slots {
-            served.refresh_ports(maps, *slot)?;
-        }
-        let (mut wanted, mut interfaces) = (BTreeMap::new(), BTreeMap::<u32, &Interface>::new());
-        for (slot, served) in &self.slots {
-            for (interface, place, destination) in served.places(network, *slot) {
-                interfaces.insert(interface.index, interface);
-                wanted.insert(place, destination);
+        let mut wanted = PlaceTable::default();
+        for (slot, served) in (0..).zip(&mut self.slots) {
+            if let Some(served) = served {
+                served.refresh_ports(maps, slot)?;
+                served.want(network, slot, &mut wanted);
             }
         }
-        self.remove_places(maps, |place, destination| {
-            maps::interface_of(place) != 0 && wanted.get(place) != Some(destination)
-        });
-        // Sources first, then the program, then what it answers.
-        let no_clients: BTreeSet<PlaceKey> = network.no_clients().map(maps::no_client).collect();
-        for place in &no_clients {
-            self.add_place(maps, *place, maps::destination(0, 0))?;
+        for address in network.no_clients() {
+            wanted.set(maps::no_client(address), maps::destination(0, 0));
         }
-        self.remove_places(maps, |place, _| maps::interface_of(place) == 0 && !no_clients.contains(place));
-        self.follow_networks(maps, network, &interfaces)?;
-        self.attach(program, &interfaces);
-        for (place, destination) in wanted {
-            if self.links.contains_key(&maps::interface_of(&place)) {
+        self.remove_places(maps, &|place, destination| wanted.get(place) != Some(*destination));
+        // Sources first, then the program, then what it answers.
+        for (place, destination) in wanted.iter().filter(|(place, _)| maps::interface_of(place) == 0) {
+            self.add_place(maps, place, destination)?;
+        }
+        self.follow_networks(maps, network, &wanted)?;
+        self.attach(program, network, &wanted);
+        for (place, destination) in wanted.iter() {
+            if self.is_attached(maps::interface_of(place)) {
                 self.add_place(maps, place, destination)?;
             }
         }
@@ -190,22 +195,18 @@ impl State {
     }
 
     /// The networks of interfaces where the kernel looks at sources.
-    fn follow_networks(
-        &mut self,
-        maps: &Maps,
-        network: &NetworkView,
-        interfaces: &BTreeMap<u32, &Interface>,
-    ) -> io::Result<()> {
-        let strict = interfaces
-            .values()
-            .filter(|interface| !is_loopback(interface) && network.looks_at_sources(interface));
-        let key = |interface: &Interface, (address, prefix): (IpAddr, u8)| {
-            address.is_ipv4().then(|| maps::on_link(interface.index, address, prefix))
-        };
-        let wanted: BTreeSet<NetworkKey> = strict
-            .flat_map(|interface| network.of(interface).filter_map(|own| key(interface, own.network)))
-            .collect();
-        for gone in self.networks.difference(&wanted) {
+    fn follow_networks(&mut self, maps: &Maps, network: &NetworkView, places: &PlaceTable) -> io::Result<()> {
+        let mut wanted = Vec::new();
+        for interface in network.interfaces.iter().filter(|interface| places.has(interface.index)) {
+            if is_loopback(interface) || !network.looks_at_sources(interface) {
+                continue;
+            }
+            for own in network.of(interface).filter(|own| own.address.is_ipv4()) {
+                let (address, prefix) = own.network;
+                wanted.push(maps::on_link(interface.index, address, prefix));
+            }
+        }
+        for gone in self.networks.iter().filter(|key| !wanted.contains(key)) {
             maps.networks.delete(gone)?;
         }
         for new in &wanted {
@@ -215,65 +216,77 @@ impl State {
         Ok(())
     }
 
-    fn attach(&mut self, program: &Program, interfaces: &BTreeMap<u32, &Interface>) {
+    fn attach(&mut self, program: &Program, network: &NetworkView, places: &PlaceTable) {
         // One that is gone, or went to another namespace, is let go.
-        let is_there = |index: &u32, link: &Link| link.interface().is_ok_and(|found| found == *index);
-        self.links.retain(|index, link| interfaces.contains_key(index) && is_there(index, link));
-        for (index, interface) in interfaces {
-            if self.links.contains_key(index) {
+        self.links.retain(|(index, link)| {
+            places.has(*index) && link.interface().is_ok_and(|interface| interface == *index)
+        });
+        for Interface { index, name, .. } in &network.interfaces {
+            if !places.has(*index) || self.is_attached(*index) {
                 continue;
             }
+            let was_told = self.unattached.contains(index);
+            self.unattached.retain(|told| told != index);
             match Link::attach(program, *index) {
-                Ok(link) => {
-                    self.links.insert(*index, link);
-                    self.unattached.remove(index);
+                Ok(link) => self.links.push((*index, link)),
+                Err(error) => {
+                    self.unattached.push(*index);
+                    if !was_told {
+                        warn!(
+                            event = LogEvent::OffloadFailed, interface = name.as_str(), error:% = error;
+                            "the kernel cannot echo on {name}: {error}"
+                        );
+                    }
                 }
-                Err(error) if self.unattached.insert(*index) => {
-                    let name = interface.name.as_str();
-                    warn!(
-                        event = LogEvent::OffloadFailed, interface = name, error:% = error;
-                        "the kernel cannot echo on {name}: {error}"
-                    );
-                }
-                Err(_) => {}
             }
         }
     }
 
-    fn add_place(&mut self, maps: &Maps, place: PlaceKey, destination: PlaceValue) -> io::Result<()> {
-        if self.places.get(&place) != Some(&destination) {
-            maps.places.update(&place, &destination)?;
-            self.places.insert(place, destination);
+    fn is_attached(&self, interface: u32) -> bool {
+        self.links.iter().any(|(index, _)| *index == interface)
+    }
+
+    fn add_place(&mut self, maps: &Maps, place: &PlaceKey, destination: &PlaceValue) -> io::Result<()> {
+        if self.places.get(place) != Some(*destination) {
+            maps.places.update(place, destination)?;
+            self.places.set(*place, *destination);
         }
         Ok(())
     }
 
-    fn remove_places(&mut self, maps: &Maps, is_over: impl Fn(&PlaceKey, &PlaceValue) -> bool) {
+    /// Returns whether there were any.
+    fn remove_places(&mut self, maps: &Maps, is_over: &dyn Fn(&PlaceKey, &PlaceValue) -> bool) -> bool {
+        let mut some = false;
         self.places.retain(|place, destination| {
             let goes = is_over(place, destination);
             if goes {
                 // It is there: nobody else has the map.
                 let _ = maps.places.delete(place);
+                some = true;
             }
             !goes
         });
+        some
     }
 
     /// Answers nowhere.
     fn retreat(&mut self, maps: &Maps) {
-        self.remove_places(maps, |place, _| maps::interface_of(place) != 0);
+        self.remove_places(maps, &|place, _| maps::interface_of(place) != 0);
         self.links.clear();
     }
 
     /// Tells for which listeners the kernel answers where, if that has changed.
     fn tell(&mut self, network: &NetworkView) {
-        for (slot, served) in &mut self.slots {
-            let of_slot = self.places.iter().filter(|(place, destination)| {
-                maps::interface_of(place) != 0 && maps::slot_of(destination) == *slot
-            });
-            let indices: BTreeSet<u32> = of_slot.map(|(place, _)| maps::interface_of(place)).collect();
+        let State { slots, places, .. } = self;
+        for (slot, served) in (0..).zip(slots) {
+            let Some(served) = served else { continue };
+            let is_at = |interface: &&Interface| {
+                places.iter().any(|(place, destination)| {
+                    maps::interface_of(place) == interface.index && maps::slot_of(destination) == slot
+                })
+            };
             let names: Vec<String> =
-                indices.into_iter().filter_map(|index| network.name(index)).map(str::to_owned).collect();
+                network.interfaces.iter().filter(is_at).map(|interface| interface.name.clone()).collect();
             if served.interfaces.as_ref() == Some(&names) {
                 continue;
             }
@@ -323,8 +336,8 @@ impl Slot {
 
     /// The names of the interfaces where the kernel answers.
     pub fn interfaces(&self) -> Vec<String> {
-        let state = self.room.state.borrow();
-        state.slots.get(&self.slot).and_then(|served| served.interfaces.clone()).unwrap_or_default()
+        let served = &self.room.state.borrow().slots[self.slot as usize];
+        served.as_ref().and_then(|served| served.interfaces.clone()).unwrap_or_default()
     }
 
     /// What the kernel remembers of peers.
@@ -340,7 +353,6 @@ impl Drop for Slot {
 }
 
 /// The peers of one listener.
-#[derive(Debug)]
 struct PeersOf {
     maps: Arc<Maps>,
     slot: u32,

@@ -24,13 +24,20 @@ const CLIENT: u16 = 40_000;
 const PASS: i32 = -1;
 const REDIRECT: i32 = 7;
 
-/// What is changed in a frame that would be answered: bytes at an offset. An IPv4 header gets its checksum afterwards.
-type Change = (&'static str, usize, &'static [u8]);
-
 /// Where the headers begin, and the port that a client sent from.
 const IP: usize = 14;
 const UDP4: usize = IP + 20;
 const UDP6: usize = IP + 40;
+
+/// A datagram from port 40000 of 127.0.0.2 in an Ethernet frame, and its answer. The checksum of UDP is not looked at, unless it is 0.
+const REQUEST4: [u8; 45] = frame4([[127, 0, 0, 2], [127, 0, 0, 1]], [CLIENT, PORT]);
+const ANSWER4: [u8; 45] = frame4([[127, 0, 0, 1], [127, 0, 0, 2]], [PORT, CLIENT]);
+/// The same over IPv6, with fewer hops to go.
+const REQUEST6: [u8; 65] = frame6(7, [CLIENT, PORT]);
+const ANSWER6: [u8; 65] = frame6(64, [PORT, CLIENT]);
+
+/// What is changed in a request: bytes at an offset. An IPv4 header gets its checksum afterwards.
+type Change = (&'static str, usize, &'static [u8]);
 
 /// What is not answered over IPv4, and over IPv6.
 const PASSED4: [Change; 10] = [
@@ -90,20 +97,22 @@ fn clear(maps: &Maps) -> io::Result<()> {
 }
 
 fn check(program: &Program) -> Result<(), String> {
-    for (frame, answer) in [(frame4([64, 64]), answer4()), (frame6(7), answer6())] {
-        expect(program, "a datagram", &frame, (REDIRECT, &answer))?;
-    }
-    for (base, changes) in [(frame4([64, 64]), &PASSED4[..]), (frame6(7), &PASSED6)] {
+    let families = [(&REQUEST4[..], &ANSWER4[..], &PASSED4[..]), (&REQUEST6[..], &ANSWER6[..], &PASSED6[..])];
+    for (request, answer, changes) in families {
+        expect(program, "a datagram", request, (REDIRECT, answer))?;
         for (what, at, bytes) in changes {
-            let mut frame = base.clone();
+            let mut frame = request.to_vec();
             frame[*at..at + bytes.len()].copy_from_slice(bytes);
-            if base.len() == frame4([0, 0]).len() {
-                seal(&mut frame);
+            if request == REQUEST4 {
+                let header = &mut frame[IP..UDP4];
+                header[10..12].fill(0);
+                let sum = checksum(header);
+                header[10..12].copy_from_slice(&sum);
             }
             expect(program, what, &frame, (PASS, &frame))?;
         }
     }
-    let mut broken = frame4([64, 64]);
+    let mut broken = REQUEST4;
     broken[IP + 10] ^= 1;
     expect(program, "a wrong checksum of the header", &broken, (PASS, &broken))
 }
@@ -118,61 +127,45 @@ fn expect(program: &Program, what: &str, frame: &[u8], expected: (i32, &[u8])) -
     Err(format!("it treats {what} otherwise than it should: verdict {verdict} instead of {expected}"))
 }
 
-/// An IPv4 datagram from 127.0.0.2 with so many hops to go, and the checksum of its header.
-fn frame4(hops: [u8; 2]) -> Vec<u8> {
-    let ends = [[127, 0, 0, 2], [127, 0, 0, 1]];
-    let mut frame = ipv4(hops[0], ends);
-    frame.extend(datagram(CLIENT, PORT));
-    seal(&mut frame);
+const fn frame4(addresses: [[u8; 4]; 2], ports: [u16; 2]) -> [u8; 45] {
+    let mut frame = [0; 45];
+    put(&mut frame, 12, &[8, 0, 0x45, 0, 0, 31, 0, 7, 0x40, 0, 64, 17]);
+    put(&mut frame, IP + 12, addresses.as_flattened());
+    let sum = checksum(frame.split_at(IP).1.split_at(20).0);
+    put(&mut frame, IP + 10, &sum);
+    put(&mut frame, UDP4, &datagram(ports));
     frame
 }
 
-fn answer4() -> Vec<u8> {
-    let mut frame = ipv4(64, [[127, 0, 0, 1], [127, 0, 0, 2]]);
-    frame.extend(datagram(PORT, CLIENT));
-    seal(&mut frame);
+const fn frame6(hops: u8, ports: [u16; 2]) -> [u8; 65] {
+    let mut frame = [0; 65];
+    put(&mut frame, 12, &[0x86, 0xdd, 0x60, 0, 0, 9, 0, 11, 17, hops]);
+    put(&mut frame, IP + 8, &Ipv6Addr::LOCALHOST.octets());
+    put(&mut frame, IP + 24, &Ipv6Addr::LOCALHOST.octets());
+    put(&mut frame, UDP6, &datagram(ports));
     frame
 }
 
-fn ipv4(hops: u8, ends: [[u8; 4]; 2]) -> Vec<u8> {
-    let mut frame = vec![0; 12];
-    frame.extend([8, 0, 0x45, 0, 0, 31, 0, 7, 0x40, 0, hops, 17, 0, 0]);
-    frame.extend(ends.concat());
-    frame
+const fn datagram([from, to]: [u16; 2]) -> [u8; 11] {
+    let ([a, b], [c, d]) = (from.to_be_bytes(), to.to_be_bytes());
+    [a, b, c, d, 0, 11, 0x12, 0x34, b'h', b'a', b'!']
 }
 
-fn frame6(hops: u8) -> Vec<u8> {
-    ipv6(hops, CLIENT, PORT)
+const fn put(frame: &mut [u8], at: usize, bytes: &[u8]) {
+    frame.split_at_mut(at).1.split_at_mut(bytes.len()).0.copy_from_slice(bytes);
 }
 
-fn answer6() -> Vec<u8> {
-    ipv6(64, PORT, CLIENT)
-}
-
-fn ipv6(hops: u8, from: u16, to: u16) -> Vec<u8> {
-    let mut frame = vec![0; 12];
-    frame.extend([0x86, 0xdd, 0x60, 0, 0, 9, 0, 11, 17, hops]);
-    frame.extend([Ipv6Addr::LOCALHOST.octets(); 2].concat());
-    frame.extend(datagram(from, to));
-    frame
-}
-
-/// Its checksum is not looked at, unless it is 0.
-fn datagram(from: u16, to: u16) -> Vec<u8> {
-    let mut udp = [from, to, 11, 0x1234].map(u16::to_be_bytes).concat();
-    udp.extend(b"ha!");
-    udp
-}
-
-/// Sets the checksum of the IPv4 header.
-fn seal(frame: &mut [u8]) {
-    frame[IP + 10..IP + 12].fill(0);
-    let words = frame[IP..IP + 20].as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
-    let mut sum: u32 = words.sum();
+/// The checksum of an IPv4 header, in which its place is 0.
+const fn checksum(header: &[u8]) -> [u8; 2] {
+    let (mut sum, mut at) = (0, 0);
+    while at < header.len() {
+        sum += u16::from_be_bytes([header[at], header[at + 1]]) as u32;
+        at += 2;
+    }
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    frame[IP + 10..IP + 12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    (!(sum as u16)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -192,7 +185,6 @@ mod tests {
         assert_eq!((counted.sent, counted.bytes, counted.withheld), (2, 6, 0));
         assert_eq!(counted.handed_on, [4 + 2, 2 + 1, 2, 0, 0], "odd, source, port, rules, victim");
         // What is left does not answer.
-        let frame = frame4([64, 64]);
-        assert_eq!(program.test_run(&frame, LO, 0).unwrap(), (PASS, frame));
+        assert_eq!(program.test_run(&REQUEST4, LO, 0).unwrap(), (PASS, REQUEST4.to_vec()));
     }
 }

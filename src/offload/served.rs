@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    maps::{self, LOOPBACK, Maps, NetworkKey, ON_LINK, PORT_WORDS, PlaceKey, PlaceValue, REMEMBERS, TRUSTS},
+    maps::{self, LOOPBACK, Maps, NetworkKey, ON_LINK, PORT_WORDS, REMEMBERS, TRUSTS},
     network::{NetworkView, is_loopback},
+    places::PlaceTable,
 };
 use crate::{
     access::guard::{self, AddressScope},
@@ -101,29 +102,24 @@ impl Served {
         }
     }
 
-    /// The places where the kernel should answer for it.
-    pub(super) fn places<'a, 'n: 'a>(
-        &'a self,
-        network: &'n NetworkView,
-        slot: u32,
-    ) -> impl Iterator<Item = (&'n Interface, PlaceKey, PlaceValue)> + use<'a, 'n> {
-        let is_wanted = |interface: &&Interface| self.device.is_empty() || interface.name == self.device;
-        network.usable().filter(is_wanted).flat_map(move |interface| {
-            let place = move |(address, site): (IpAddr, &Site)| {
-                let by_interface = match (is_loopback(interface), address) {
-                    (true, _) => LOOPBACK,
-                    (false, IpAddr::V4(_)) if network.looks_at_sources(interface) => ON_LINK,
-                    _ => 0,
-                };
+    /// Adds the places where the kernel should answer for it.
+    pub(super) fn want(&self, network: &NetworkView, slot: u32, places: &mut PlaceTable) {
+        let has_name = |interface: &&Interface| self.device.is_empty() || interface.name == self.device;
+        for interface in network.interfaces.iter().filter(has_name) {
+            for site in &self.sites {
                 // The guard does not remember the peers of a socket that only this machine reaches.
                 let by_site = if site.scope == AddressScope::Loopback { 0 } else { REMEMBERS };
-                let destination = maps::destination(slot, by_interface | by_site);
-                (interface, maps::place(interface.index, address, site.port), destination)
-            };
-            let on =
-                move |site: &'a Site| site.addresses(network, interface).map(move |address| (address, site));
-            self.sites.iter().flat_map(on).map(place)
-        })
+                for address in site.addresses(network, interface) {
+                    let by_interface = match (is_loopback(interface), address) {
+                        (true, _) => LOOPBACK,
+                        (false, IpAddr::V4(_)) if network.looks_at_sources(interface) => ON_LINK,
+                        _ => 0,
+                    };
+                    let place = maps::place(interface.index, address, site.port);
+                    places.set(place, maps::destination(slot, by_interface | by_site));
+                }
+            }
+        }
     }
 }
 
@@ -142,21 +138,20 @@ impl Site {
 
     /// Its addresses on an interface. On the loopback interface only those of that: what this machine sends to its other addresses
     /// comes from one of them.
-    fn addresses<'a>(
-        &'a self,
-        network: &'a NetworkView,
-        interface: &'a Interface,
-    ) -> impl Iterator<Item = IpAddr> {
-        let has_family = |address: &IpAddr| if address.is_ipv4() { self.v4 } else { self.v6 };
-        let on_loopback = is_loopback(interface);
-        let is_bound = move |address: &IpAddr| match self.scope {
-            AddressScope::Wildcard => true,
-            AddressScope::Single(bound) => bound == *address,
-            AddressScope::Loopback => false,
-        };
-        let own = network.of(interface).map(|own| own.address).filter(move |_| !on_loopback).filter(is_bound);
-        let local: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        let local = local.into_iter().filter(move |_| on_loopback && self.scope == AddressScope::Wildcard);
-        own.chain(local).chain(self.local.filter(|_| on_loopback)).filter(has_family)
+    fn addresses(&self, network: &NetworkView, interface: &Interface) -> Vec<IpAddr> {
+        let mut all = Vec::new();
+        match (is_loopback(interface), self.scope) {
+            (true, AddressScope::Wildcard) => {
+                all.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
+            }
+            (true, _) => all.extend(self.local),
+            (false, AddressScope::Wildcard) => all.extend(network.of(interface).map(|own| own.address)),
+            (false, AddressScope::Single(bound)) if network.of(interface).any(|own| own.address == bound) => {
+                all.push(bound);
+            }
+            (false, _) => {}
+        }
+        all.retain(|address| if address.is_ipv4() { self.v4 } else { self.v6 });
+        all
     }
 }
