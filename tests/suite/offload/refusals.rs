@@ -85,6 +85,26 @@ fn without_capabilities_the_socket_serves() {
     }
 }
 
+/// The kernel tells another version to a process with the personality UNAME26.
+#[test]
+fn an_older_kernel_leaves_it_to_the_socket() {
+    if sh("setarch --uname-2.6 true").is_err() {
+        return skipped("there is no setarch");
+    }
+    let launch = |offload: &str| {
+        let launch = Launch::new().config(&udp("it", "127.0.0.1:0", &format!("offload = \"{offload}\"")));
+        launch.shell("exec setarch --uname-2.6 \"$0\" \"$@\"")
+    };
+    let daemon = launch("auto").start();
+    daemon.wait_log(|line| {
+        line.contains("the kernel does not echo for it: it takes Linux 6.6, and this is 2.6.")
+    });
+    echo(&Patient::udp("127.0.0.1:0"), daemon.endpoint("it").inet(), b"by the socket");
+    let failed = launch("on").try_start().err().unwrap();
+    assert_eq!(failed.status.code(), Some(69), "{}", failed.stderr);
+    assert!(failed.stderr.contains("use another kernel"), "{}", failed.stderr);
+}
+
 #[test]
 fn the_packet_filter_is_bypassed_only_on_demand() {
     in_two_namespaces(|_| {
