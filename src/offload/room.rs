@@ -30,7 +30,7 @@ use crate::{
     report::{error::Exit, log_event::LogEvent, stats::Offloaded},
     socket::listener::Listener,
     sys::{
-        bpf::{Link, Program},
+        bpf::{self, Link, Program},
         netns_cookie,
         rtnetlink::Interface,
     },
@@ -146,16 +146,19 @@ impl Room {
         }
     }
 
-    /// Answers no datagram of a slot any more.
-    fn withdraw(&self, slot: u32) {
+    /// Answers no further datagram of a slot. Returns whether it did until now.
+    fn withdraw(&self, slot: u32) -> bool {
         let is_its = |place: &PlaceKey, destination: &PlaceValue| {
             maps::interface_of(place) != 0 && maps::slot_of(destination) == slot
         };
-        self.state.borrow_mut().remove_places(&self.maps, &is_its);
+        self.state.borrow_mut().remove_places(&self.maps, &is_its)
     }
 
     fn leave(&self, slot: u32) {
-        self.withdraw(slot);
+        // A program that runs still looks at the rules.
+        if self.withdraw(slot) {
+            bpf::wait_for_running_programs();
+        }
         let State { slots, places, links, .. } = &mut *self.state.borrow_mut();
         if let Some(served) = slots[slot as usize].take() {
             served.clear(&self.maps, slot);
@@ -328,9 +331,12 @@ impl Slot {
         }
     }
 
-    /// Ends it, and counts what is not counted yet: once no place leads there any more, so that nothing is lost.
+    /// Ends it, and counts what is not counted yet: once no place leads there any more and no program runs that was there before, so
+    /// that nothing is lost.
     pub fn close(self, count: impl FnOnce(&Offloaded)) {
         self.room.withdraw(self.slot);
+        // Its places may have gone to another slot a moment ago, so this cannot depend on what was withdrawn.
+        bpf::wait_for_running_programs();
         count(&self.counted());
     }
 

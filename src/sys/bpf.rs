@@ -9,6 +9,8 @@ use std::{
     ffi::c_int,
     io,
     os::fd::{FromRawFd, OwnedFd},
+    thread,
+    time::Duration,
 };
 
 mod link;
@@ -56,6 +58,17 @@ unsafe fn make<T>(command: c_int, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = unsafe { call(command, attributes) }?;
     // SAFETY: the kernel has made it for this caller, close-on-exec, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Waits until every program that runs now has ended: what is removed from a map before is not in use afterwards, and what they count
+/// is there.
+pub fn wait_for_running_programs() {
+    // The kernel waits for a grace period of RCU (membarrier(2)), within which each of them ends.
+    // SAFETY: the call has no address among its arguments.
+    if unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
+        // Where a processor has no tick there is no such command. A program runs for less than a microsecond.
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A name for `bpftool`: at most 15 bytes.
