@@ -133,8 +133,10 @@ class Journal:
 
     def entries(self):
         run("journalctl", "--sync")
-        lines = run("journalctl", "--quiet", f"--after-cursor={self.cursor}", "--unit", UNIT, "--output=json")
-        return [json.loads(line) for line in lines.splitlines()]
+        # Not with `--unit`: together with it, `--after-cursor` leaves out the first entry of the unit where the cursor is at another's.
+        lines = run("journalctl", "--quiet", f"--after-cursor={self.cursor}", "--output=json")
+        entries = [json.loads(line) for line in lines.splitlines()]
+        return [entry for entry in entries if UNIT in (entry.get("_SYSTEMD_UNIT"), entry.get("UNIT"))]
 
     def tail(self):
         """For people, what anybody has written."""
