@@ -1,5 +1,7 @@
 //! Why the kernel does not echo for a listener.
 
+use std::borrow::Cow;
+
 use crate::{
     config,
     report::error::{Exit, Failure},
@@ -10,12 +12,16 @@ use crate::{
 pub(super) struct Reason {
     exit: Exit,
     /// What is in the way.
-    pub(super) text: String,
-    cure: String,
+    pub(super) text: Cow<'static, str>,
+    cure: Cow<'static, str>,
 }
 
 impl Reason {
-    pub(super) fn new(exit: Exit, text: impl Into<String>, cure: impl Into<String>) -> Reason {
+    pub(super) fn new(
+        exit: Exit,
+        text: impl Into<Cow<'static, str>>,
+        cure: impl Into<Cow<'static, str>>,
+    ) -> Reason {
         Reason { exit, text: text.into(), cure: cure.into() }
     }
 

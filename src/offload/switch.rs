@@ -95,7 +95,7 @@ impl KernelEcho {
             Ok(slot) => Ok(Some(slot)),
             Err(reason) if insists(listener) => Err(reason.failure(listener)),
             Err(reason) => {
-                let (name, why) = (listener.name.as_str(), reason.text.as_str());
+                let (name, why) = (listener.name.as_str(), &*reason.text);
                 info!(
                     event = LogEvent::OffloadUnavailable, listener = name, reason = why;
                     "listener \"{name}\": the kernel does not echo for it: {why}"
@@ -138,7 +138,7 @@ impl KernelEcho {
         }
         match &self.0 {
             State::Open(room) => match room.bypassed().filter(|_| !insists(listener)) {
-                Some(rules) => Err(Reason::new(Exit::Unavailable, rules, "")),
+                Some(rules) => Err(Reason::new(Exit::Unavailable, rules.to_owned(), "")),
                 None => Ok(room),
             },
             State::Closed(reason) => Err(reason.clone()),

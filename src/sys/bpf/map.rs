@@ -81,6 +81,7 @@ impl Map {
     ///
     /// # Errors
     /// E2BIG or ENOSPC if the map is full.
+    #[inline(never)] // Many call it and those below, and seldom.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let mut element = self.element(key)?;
         if value.len() != self.value {
@@ -92,6 +93,7 @@ impl Map {
     }
 
     /// Copies the value of a key; false if there is none.
+    #[inline(never)]
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
         let mut element = self.element(key)?;
         if value.len() != self.value {
@@ -104,6 +106,7 @@ impl Map {
     }
 
     /// Removes a key; false if there is none.
+    #[inline(never)]
     pub fn delete(&self, key: &[u8]) -> io::Result<bool> {
         let mut element = self.element(key)?;
         // SAFETY: the kernel reads the key, which is as long as it knows from the making of the map.
