@@ -2,7 +2,7 @@
 
 use super::maps::{self, PlaceKey, PlaceValue};
 
-/// PlaceTable with what answers there, in the order of their keys. They are few and change rarely.
+/// Places with what answers there, in the order of their keys. They are few and change rarely.
 #[derive(Debug, Default)]
 pub(super) struct PlaceTable(Vec<(PlaceKey, PlaceValue)>);
 

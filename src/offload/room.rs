@@ -228,19 +228,19 @@ impl State {
             if !places.has(*index) || self.is_attached(*index) {
                 continue;
             }
-            let was_told = self.unattached.contains(index);
-            self.unattached.retain(|told| told != index);
             match Link::attach(program, *index) {
-                Ok(link) => self.links.push((*index, link)),
-                Err(error) => {
-                    self.unattached.push(*index);
-                    if !was_told {
-                        warn!(
-                            event = LogEvent::OffloadFailed, interface = name.as_str(), error:% = error;
-                            "the kernel cannot echo on {name}: {error}"
-                        );
-                    }
+                Ok(link) => {
+                    self.links.push((*index, link));
+                    self.unattached.retain(|told| told != index);
                 }
+                Err(error) if !self.unattached.contains(index) => {
+                    self.unattached.push(*index);
+                    warn!(
+                        event = LogEvent::OffloadFailed, interface = name.as_str(), error:% = error;
+                        "the kernel cannot echo on {name}: {error}"
+                    );
+                }
+                Err(_) => {}
             }
         }
     }

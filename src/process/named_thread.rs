@@ -1,4 +1,5 @@
-//! Threads that stand beside the loops: each has a name for `ps -L` and debuggers, and as much stack as it needs.
+//! Threads that stand beside the loops: each has a name for `ps -L` and debuggers, and as much stack as it needs. A thread for one
+//! request has no name and is started by [`crate::sys::thread`].
 
 use std::{
     io,

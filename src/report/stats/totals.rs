@@ -94,6 +94,7 @@ impl Stats {
     }
 }
 
+/// Inserts them one by one: to collect them would sort them first, by code for each kind.
 fn by_word(counts: impl IntoIterator<Item = (&'static str, u64)>) -> Counts {
     let mut all = Counts::new();
     counts.into_iter().for_each(|(word, count)| _ = all.insert(word.into(), count));

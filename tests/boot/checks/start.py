@@ -118,6 +118,7 @@ def serve_in(mode, start):
     # Twice: the second client of a fork server, or of a thread, is not the first.
     for _ in range(2):
         echo_everywhere()
+
     def served():
         return sum(f"mode {mode}," in str(entry["MESSAGE"]) for entry in journal.entries())
 
