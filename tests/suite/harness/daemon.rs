@@ -273,6 +273,12 @@ impl Echod {
         proc::working_in(self.dir.path())
     }
 
+    /// Clock ticks (1/100 s) that the daemon and all its processes have used. It is less for a moment while one of them has ended
+    /// and nobody has waited for it.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        self.group().into_iter().map(proc::cpu_ticks).sum()
+    }
+
     #[track_caller]
     pub(crate) fn or_log<T>(&self, answer: Option<T>, what: &str) -> T {
         answer.unwrap_or_else(|| panic!("waited in vain for {what}; the log:\n{}", self.log()))

@@ -76,12 +76,13 @@ pub(crate) fn descriptors(pid: i32) -> Vec<String> {
         .collect()
 }
 
-/// Clock ticks (1/100 s) of processor time that a process has used.
+/// Clock ticks (1/100 s) of processor time that a process has used, and those of its children that it has waited for; 0 when the
+/// process is gone.
 pub(crate) fn cpu_ticks(pid: i32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may hold spaces; utime and stime are the 12th and 13th field after it.
-    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').collect::<Vec<_>>();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
+    // The name in parentheses may hold spaces; utime, stime, cutime and cstime are the 12th to 15th field after it.
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+    fields.skip(11).take(4).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
 /// A line of `/proc/net/tcp` by local port and state (`0A` listens, `01` is connected): its fields.

@@ -32,20 +32,20 @@ fn locked_in(toml: &str) -> Option<Echod> {
     Some(daemon)
 }
 
-/// Asserts that every thread of every process of the daemon is in the sandbox.
+/// Asserts that every thread of every process of the daemon is in the sandbox. Those of clients that have left may end meanwhile.
 #[track_caller]
 fn assert_all_are_in(daemon: &Echod) {
-    for pid in daemon.group() {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
-            let thread = task.unwrap().file_name().to_str().unwrap().parse().unwrap();
-            let status = |key| proc::status(thread, key).unwrap();
-            assert_eq!(
-                (status("NoNewPrivs").as_str(), status("Seccomp").as_str()),
-                ("1", "2"),
-                "{thread} of {pid}"
-            );
-        }
+    let threads = |pid: i32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut seen = 0;
+    for task in daemon.group().into_iter().flat_map(threads) {
+        let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
+        assert!(
+            ["\nNoNewPrivs:\t1\n", "\nSeccomp:\t2\n"].iter().all(|line| status.contains(line)),
+            "{status}"
+        );
+        seen += 1;
     }
+    assert!(seen > 0, "nothing was seen");
 }
 
 #[test]

@@ -178,7 +178,8 @@ impl Stopped {
         // clients. Their numbers say nothing: the kernel begins again at the lowest after the highest.
         let wanted = if mode == "iterative" { "it/worker" } else { "it/" };
         let mut threads = tasks.map(|task| task.unwrap().path()).filter(|task| {
-            let name = fs::read_to_string(task.join("comm")).unwrap();
+            // Those of clients that have left may end meanwhile.
+            let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
             name.starts_with(wanted) && !name.contains("client")
         });
         let last = threads.next().unwrap();

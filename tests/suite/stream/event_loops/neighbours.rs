@@ -122,9 +122,9 @@ fn e07_who_never_reads_is_not_read(mode: &'static str) {
         vanished.flood(pattern(LONG));
         vanished.reset();
         daemon.wait_state("it", |state| state["open"] == 3 && state["resets"] == 1);
-        let ticks = proc::cpu_ticks(daemon.pid());
+        let ticks = daemon.cpu_ticks();
         assert!(idle.hears_nothing_for(Duration::from_secs(1)));
-        let burnt = proc::cpu_ticks(daemon.pid()) - ticks;
+        let burnt = daemon.cpu_ticks().saturating_sub(ticks);
         assert!(burnt < 5, "{burnt} of 100 ticks were burnt while nothing happened");
         assert!(silent.receive(written) == pattern(written));
         assert!(half_closed.rest() == pattern(unread));
