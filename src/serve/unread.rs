@@ -7,7 +7,8 @@
 //! the kernel tells, and no client gets more of the room than leaves as much again for others. When half of the usual
 //! buffer is free again, the checks end.
 //!
-//! The threads and processes of a listener share what is recorded.
+//! The threads and processes of a listener share what is recorded, and each may be held up between any two of its steps: another
+//! may have restored the buffer since, or not have enlarged it yet.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -22,7 +23,7 @@ use crate::{
     sys::{
         clock,
         mmsg::SendRoom,
-        send_buffer,
+        send_buffer::{self, UsualBuffer},
         shared::{SharedArray, atomics},
         unix_diag,
     },
@@ -35,6 +36,10 @@ const CLIENTS: usize = 1024;
 /// Words of the bit set of clients that were sent an empty answer.
 const EMPTY: usize = 1024;
 
+/// Bits of the word of a socket, beside the usual size of its buffer in bytes: whether that was chosen, and whether room is scarce.
+const CHOSEN: u64 = 1 << 62;
+const SCARCE: u64 = 1 << 63;
+
 /// This part of the enlarged buffer may be unread by one client before the kernel is asked whether it has read.
 const SHARE: usize = 32;
 
@@ -46,8 +51,8 @@ const LONGEST_PAUSE: u64 = 160_000_000;
 /// What is recorded about the clients of one listener.
 pub struct Unread {
     hash: RandomState,
-    /// The usual buffer size of a socket whose room is scarce, in bytes; otherwise 0.
-    usual: SharedArray<AtomicU64>,
+    /// Each socket's usual buffer, and whether its room is scarce; 0 until it is for the first time.
+    sockets: SharedArray<AtomicU64>,
     clients: SharedArray<Client>,
     /// Clients that were ever sent an empty answer: a queue that begins with an empty datagram looks like an empty
     /// queue.
@@ -85,12 +90,16 @@ impl Unread {
         if listener.protocol != Protocol::UnixDatagram || listener.service == ServiceKind::Discard {
             return Ok(None);
         }
-        Ok(Some(Unread {
+        Self::new().map(Some)
+    }
+
+    fn new() -> io::Result<Unread> {
+        Ok(Unread {
             hash: RandomState::new(),
-            usual: SharedArray::new(SOCKETS)?,
+            sockets: SharedArray::new(SOCKETS)?,
             clients: SharedArray::new(CLIENTS)?,
             sent_empty: SharedArray::new(EMPTY)?,
-        }))
+        })
     }
 
     /// The room of one of the listener's sockets.
@@ -101,29 +110,30 @@ impl Unread {
 
 impl SendRoom for AnswerRoom<'_> {
     fn is_scarce(&self, fd: BorrowedFd<'_>) -> bool {
-        let usual = self.usual().load(Relaxed) as usize;
-        if usual == 0 {
-            return false;
-        }
-        let is_scarce = send_buffer::used(&fd).is_ok_and(|used| used > usual / 2);
-        if !is_scarce && self.usual().swap(0, Relaxed) != 0 {
+        let Some(usual) = self.usual_if_scarce() else { return false };
+        let is_scarce = send_buffer::used(&fd).is_ok_and(|used| used > usual.size / 2);
+        if !is_scarce && self.word().fetch_and(!SCARCE, Relaxed) & SCARCE != 0 {
             // What is recorded is about answers that have been read.
             self.unread.clients.iter().for_each(|client| client.key.store(0, Relaxed));
             // If this fails, the buffer stays large.
-            let _ = send_buffer::restore(&fd, usual);
+            let _ = usual.restore(&fd);
         }
         is_scarce
     }
 
-    fn is_full(&self, fd: BorrowedFd<'_>) -> bool {
+    fn makes_room(&self, fd: BorrowedFd<'_>, was_scarce: bool) -> bool {
         let (Ok(used), Ok(size)) = (send_buffer::used(&fd), send_buffer::size(&fd)) else { return false };
         if used < size {
+            // Another process may have made room since.
+            return !was_scarce && self.usual_if_scarce().is_some();
+        }
+        let Ok(usual) = self.usual(fd) else { return false };
+        if was_scarce && size > usual.size {
             return false;
         }
-        if self.usual().compare_exchange(0, size as u64, Relaxed, Relaxed).is_ok() {
-            // If this fails there is no more room than before, and no client is answered.
-            let _ = send_buffer::enlarge(&fd, size);
-        }
+        self.word().fetch_or(SCARCE, Relaxed);
+        // If this fails there is no more room than before, and no client is answered.
+        let _ = usual.enlarge(&fd);
         true
     }
 
@@ -148,7 +158,11 @@ impl AnswerRoom<'_> {
     }
 
     fn may_have(&self, fd: BorrowedFd<'_>, name: &[u8], length: usize) -> bool {
-        let (Ok(used), Ok(size)) = (send_buffer::used(&fd), send_buffer::size(&fd)) else { return true };
+        let Some(usual) = self.usual_if_scarce() else { return true };
+        let (Ok(used), Ok(mut size)) = (send_buffer::used(&fd), send_buffer::size(&fd)) else { return true };
+        if size <= usual.size {
+            size = usual.enlarge(&fd).unwrap_or(size);
+        }
         let (key, cost, free) = (self.key(name), cost(length), size.saturating_sub(used));
         let Some(client) = self.client(key) else {
             return cost <= free / 2 && self.has_read(name, key, true);
@@ -178,8 +192,22 @@ impl AnswerRoom<'_> {
         admitted
     }
 
-    fn usual(&self) -> &AtomicU64 {
-        &self.unread.usual[self.socket]
+    fn word(&self) -> &AtomicU64 {
+        &self.unread.sockets[self.socket]
+    }
+
+    /// The usual buffer of the socket, while its room is scarce.
+    fn usual_if_scarce(&self) -> Option<UsualBuffer> {
+        let word = self.word().load(Relaxed);
+        (word & SCARCE != 0).then(|| usual(word))
+    }
+
+    /// The usual buffer of the socket: nobody has enlarged it before the first who finds it full notes it here.
+    fn usual(&self, fd: BorrowedFd<'_>) -> io::Result<UsualBuffer> {
+        let now = UsualBuffer::of(&fd)?;
+        let word = now.size as u64 | if now.is_chosen { CHOSEN } else { 0 };
+        let there = self.word().compare_exchange(0, word, Relaxed, Relaxed);
+        Ok(there.map_or_else(usual, |_| now))
     }
 
     fn key(&self, name: &[u8]) -> u64 {
@@ -219,9 +247,97 @@ impl AnswerRoom<'_> {
     }
 }
 
+/// The usual buffer that the word of a socket tells of.
+fn usual(word: u64) -> UsualBuffer {
+    UsualBuffer { size: (word & !(CHOSEN | SCARCE)) as usize, is_chosen: word & CHOSEN != 0 }
+}
+
 /// Kernel memory that a datagram takes, in bytes, or a little more: buffers come in powers of two, and what exceeds a
 /// large one in pages.
 fn cost(length: usize) -> usize {
     const LINEAR: usize = 16 << 10;
     if length < LINEAR { (length + 512).next_power_of_two() + 512 } else { length + LINEAR / 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::{fd::AsFd, unix::net::UnixDatagram};
+
+    use super::*;
+
+    /// A socket whose buffer is full of what a client has not read, and another client that reads.
+    struct Crowded {
+        unread: Unread,
+        socket: UnixDatagram,
+        silent: UnixDatagram,
+    }
+
+    const READER: &[u8] = b"\0reader";
+
+    impl Crowded {
+        fn new() -> Crowded {
+            let (socket, silent) = UnixDatagram::pair().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            silent.set_nonblocking(true).unwrap();
+            let crowded = Crowded { unread: Unread::new().unwrap(), socket, silent };
+            crowded.fill();
+            crowded
+        }
+
+        /// A worker's view.
+        fn room(&self) -> AnswerRoom<'_> {
+            AnswerRoom { unread: &self.unread, socket: 0, withheld: None }
+        }
+
+        fn fill(&self) {
+            while self.socket.send(&[0; 10_000]).is_ok() {}
+        }
+
+        fn drain(&self) {
+            while self.silent.recv(&mut [0]).is_ok() {}
+        }
+
+        /// Whether an answer that has consent is sent.
+        fn has_room(&self) -> bool {
+            self.socket.send(b"an answer").is_ok()
+        }
+    }
+
+    #[test]
+    fn who_comes_before_the_buffer_is_enlarged_is_answered() {
+        let it = Crowded::new();
+        let usual = it.room().usual(it.socket.as_fd()).unwrap();
+        // A worker that found it full is held up here.
+        it.room().word().fetch_or(SCARCE, Relaxed);
+        let mut room = it.room();
+        assert!(room.is_scarce(it.socket.as_fd()));
+        assert!(room.admits(it.socket.as_fd(), READER, 9) && it.has_room());
+        it.drain();
+        assert!(!room.is_scarce(it.socket.as_fd()));
+        assert_eq!(UsualBuffer::of(&it.socket).unwrap(), usual);
+    }
+
+    #[test]
+    fn who_is_told_that_it_is_full_while_another_enlarges_it_tries_again() {
+        let it = Crowded::new();
+        assert!(it.room().makes_room(it.socket.as_fd(), false));
+        let mut late = it.room();
+        assert!(late.makes_room(it.socket.as_fd(), false));
+        assert!(late.admits(it.socket.as_fd(), READER, 9) && it.has_room());
+        assert!(!late.makes_room(it.socket.as_fd(), true), "a queue of one client is not made longer");
+    }
+
+    #[test]
+    fn who_comes_when_the_buffer_has_been_restored_and_filled_again_is_answered() {
+        let it = Crowded::new();
+        assert!(it.room().makes_room(it.socket.as_fd(), false));
+        let mut late = it.room();
+        assert!(late.is_scarce(it.socket.as_fd()));
+        it.drain();
+        assert!(!it.room().is_scarce(it.socket.as_fd()));
+        it.fill();
+        assert!(late.admits(it.socket.as_fd(), READER, 9) && !it.has_room());
+        assert!(late.makes_room(it.socket.as_fd(), true));
+        assert!(late.admits(it.socket.as_fd(), READER, 9) && it.has_room());
+    }
 }

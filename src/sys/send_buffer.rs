@@ -13,7 +13,7 @@ use rustix::net::sockopt::{
     set_socket_send_buffer_size, set_socket_send_buffer_size_force, socket_send_buffer_size,
 };
 
-use super::buffer_lock;
+use super::buffer_lock::{self, Chosen};
 
 /// The size to request with CAP_NET_ADMIN, beyond `net.core.wmem_max`. The kernel doubles it.
 const LARGE: usize = 2 << 20;
@@ -33,38 +33,66 @@ pub fn used(socket: &impl AsFd) -> io::Result<usize> {
     }
 }
 
-/// Enlarges the send buffer beyond `size`, as far as the kernel allows, and returns the new size. Without privileges twice the
-/// size is possible, unless the buffer has the largest size already.
-pub fn enlarge(socket: &impl AsFd, size: usize) -> io::Result<usize> {
-    let chosen = buffer_lock::is_set(socket)?;
-    // The kernel doubles the value.
-    if set_socket_send_buffer_size_force(socket, LARGE.max(size)).is_err() {
-        set_socket_send_buffer_size(socket, size)?;
-    }
-    let now = socket_send_buffer_size(socket)?;
-    if now < size {
-        restore(socket, size)?;
-    }
-    // The temporary size must not count as an explicit one.
-    buffer_lock::set(socket, &chosen)?;
-    Ok(now.max(size))
+/// The send buffer of a socket as it usually is, when it is not enlarged. Several processes may enlarge and restore it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsualBuffer {
+    /// Its size in bytes of kernel memory.
+    pub size: usize,
+    /// Whether that is an explicit size.
+    pub is_chosen: bool,
 }
 
-/// Restores the `size` that the send buffer had before [`enlarge`].
-pub fn restore(socket: &impl AsFd, size: usize) -> io::Result<()> {
-    let chosen = buffer_lock::is_set(socket)?;
-    if set_socket_send_buffer_size_force(socket, size / 2).is_err() {
-        set_socket_send_buffer_size(socket, size / 2)?;
+impl UsualBuffer {
+    /// That of a socket whose buffer is not enlarged.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn of(socket: &impl AsFd) -> io::Result<UsualBuffer> {
+        Ok(UsualBuffer { size: size(socket)?, is_chosen: buffer_lock::is_set(socket)?.send })
     }
-    buffer_lock::set(socket, &chosen)
+
+    /// Enlarges the buffer, as far as the kernel allows, and returns its size. Without privileges twice the usual size is possible,
+    /// unless that is the largest already.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2); the buffer may then have another size.
+    pub fn enlarge(&self, socket: &impl AsFd) -> io::Result<usize> {
+        // The kernel doubles the value.
+        if set_socket_send_buffer_size_force(socket, LARGE.max(self.size)).is_err() {
+            set_socket_send_buffer_size(socket, self.size)?;
+        }
+        let now = socket_send_buffer_size(socket)?;
+        if now < self.size {
+            self.restore(socket)?;
+        }
+        self.mark(socket)?;
+        Ok(now.max(self.size))
+    }
+
+    /// Gives the buffer its usual size.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2); the buffer may then still be large.
+    pub fn restore(&self, socket: &impl AsFd) -> io::Result<()> {
+        if set_socket_send_buffer_size_force(socket, self.size / 2).is_err() {
+            set_socket_send_buffer_size(socket, self.size / 2)?;
+        }
+        self.mark(socket)
+    }
+
+    /// To set a size makes it an explicit one.
+    fn mark(&self, socket: &impl AsFd) -> io::Result<()> {
+        let chosen = Chosen { send: self.is_chosen, ..buffer_lock::is_set(socket)? };
+        buffer_lock::set(socket, &chosen)
+    }
 }
 
-/// Limits the send buffer to half of the largest size, so that [`enlarge`] can double it even after privileges are dropped.
+/// Limits the send buffer to half of the largest size, so that it can be doubled even after privileges are dropped.
 pub fn leave_room(socket: &impl AsFd) -> io::Result<()> {
-    let size = size(socket)?;
-    set_socket_send_buffer_size(socket, size)?;
+    let usual = UsualBuffer::of(socket)?;
+    set_socket_send_buffer_size(socket, usual.size)?;
     let largest = socket_send_buffer_size(socket)?;
-    restore(socket, size.min(largest / 2))
+    UsualBuffer { size: usual.size.min(largest / 2), ..usual }.restore(socket)
 }
 
 #[cfg(test)]
@@ -76,17 +104,18 @@ mod tests {
     #[test]
     fn the_buffer_is_enlarged_and_restored() {
         let (one, other) = UnixDatagram::pair().unwrap();
-        let usual = size(&one).unwrap();
+        let usual = UsualBuffer::of(&one).unwrap();
         assert_eq!(used(&one).unwrap(), 0);
         one.send(&[0; 1000]).unwrap();
         assert!(used(&one).unwrap() >= 1000);
         other.recv(&mut [0; 1000]).unwrap();
         assert_eq!(used(&one).unwrap(), 0);
-        let large = enlarge(&one, usual).unwrap();
-        assert!(large >= usual && size(&one).unwrap() == large);
-        restore(&one, usual).unwrap();
-        assert_eq!(size(&one).unwrap(), usual);
-        assert!(!buffer_lock::is_set(&one).unwrap().send, "the size is not explicit");
+        let large = usual.enlarge(&one).unwrap();
+        assert!(large > usual.size && size(&one).unwrap() == large);
+        // As another process does at the same time.
+        assert_eq!(usual.enlarge(&one).unwrap(), large);
+        usual.restore(&one).unwrap();
+        assert_eq!(UsualBuffer::of(&one).unwrap(), usual, "the size is not explicit");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::sys::{
     path_mtu,
 };
 
+/// How often room is made for the answers of a batch.
+const CROWDED: usize = 4;
+
 /// The outcome of sending the answers of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -45,10 +48,11 @@ pub trait SendRoom {
     /// Whether each answer needs the consent of [`SendRoom::admits`].
     fn is_scarce(&self, fd: BorrowedFd<'_>) -> bool;
 
-    /// After EAGAIN: whether the socket's send buffer is full, rather than the queue of that peer. Room is scarce from then on.
-    fn is_full(&self, fd: BorrowedFd<'_>) -> bool;
+    /// After EAGAIN: makes room if the socket's send buffer is full, rather than the queue of that peer. Returns whether the answer is
+    /// to be tried again: room is scarce from then on. `was_scarce` says whether the answer had consent.
+    fn makes_room(&self, fd: BorrowedFd<'_>, was_scarce: bool) -> bool;
 
-    /// Whether an answer of `length` bytes may be sent to the unix socket `name`.
+    /// Whether an answer of `length` bytes may be sent to the unix socket `name`. If room is not scarce any more, it may.
     fn admits(&mut self, fd: BorrowedFd<'_>, name: &[u8], length: usize) -> bool;
 }
 
@@ -166,7 +170,7 @@ impl Answers {
         let mut is_scarce = room.as_ref().is_some_and(|room| self.is_room_scarce(fd, &**room));
         // ECONNREFUSED always concerns an earlier answer; any other error may concern this one.
         let (mut at, mut refused, mut tried) = (0, if feedback { MOST } else { 0 }, !feedback);
-        let mut fragments = false;
+        let (mut crowded, mut fragments) = (CROWDED, false);
         while at < self.count {
             let left = &mut self.headers[at..self.count];
             if let Some(room) = room.as_mut().filter(|_| is_scarce)
@@ -198,8 +202,11 @@ impl Answers {
             let count = segments::pieces(&left[0].msg_hdr) as u64;
             match error {
                 libc::EINTR => continue,
-                libc::EAGAIN if !is_scarce && room.as_ref().is_some_and(|room| room.is_full(fd)) => {
-                    is_scarce = true;
+                // Other processes enlarge and restore the buffer meanwhile, but not each time.
+                libc::EAGAIN
+                    if crowded > 0 && room.as_ref().is_some_and(|room| room.makes_room(fd, is_scarce)) =>
+                {
+                    (crowded, is_scarce) = (crowded - 1, true);
                     continue;
                 }
                 libc::EAGAIN | libc::ENOBUFS => sent.dropped += count,
