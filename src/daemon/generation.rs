@@ -322,6 +322,7 @@ pub fn retire(config: &Config, running_listeners: &mut [RunningListener], next: 
         let is_served = !running.is_superseded() && !running.has_failed() && !running.has_ended();
         is_served && !next.kept.contains(&running.number())
     };
+    running_listeners.iter_mut().filter(goes).for_each(|running| running.withdraw_from_kernel());
     for running in running_listeners.iter_mut().filter(goes) {
         if next.inherited.contains(&running.number()) {
             running.hand_over();

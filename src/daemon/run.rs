@@ -290,11 +290,16 @@ fn offload_first(
     // From before the first look on, so that no change is missed.
     let monitor = Monitor::new().map_err(failed)?;
     running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload))?;
-    offload.sync();
-    for running in &*running_listeners {
-        KernelEcho::holds(running.settings(), running.offloaded_on().as_deref())?;
-    }
     let (events, is_told) = (events.clone(), Arc::<AtomicBool>::default());
+    if running_listeners.iter().any(|running| offload::insists(running.settings())) {
+        offload.sync();
+        for running in &*running_listeners {
+            KernelEcho::holds(running.settings(), running.offloaded_on().as_deref())?;
+        }
+    } else {
+        // The kernel takes its time to attach the program. Until then the sockets serve, so no start waits for it.
+        let _ = events.send(SupervisorEvent::NetworkChanged(Arc::clone(&is_told)));
+    }
     let follow = move || {
         // A send fails only once the supervisor has ended; without its socket the thread has nothing to wait for.
         while monitor.wait().is_ok() {

@@ -50,6 +50,11 @@ impl NoSlot {
         match *self {}
     }
 
+    /// Has the kernel answer nothing more.
+    pub fn withdraw(&self) {
+        match *self {}
+    }
+
     /// Ends it, and counts what is not counted yet.
     pub fn close(self, _: impl FnOnce(&Offloaded)) {
         match self {}

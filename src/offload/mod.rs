@@ -38,4 +38,4 @@ mod served;
 use absent as room;
 
 pub use room::Slot;
-pub use switch::{KernelEcho, notes};
+pub use switch::{KernelEcho, insists, notes};

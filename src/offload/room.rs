@@ -6,7 +6,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    io, mem,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -58,6 +58,8 @@ struct State {
     unattached: Vec<u32>,
     /// What the last self-test has found.
     fault: Option<String>,
+    /// Whether programs may still run that have found a place before it was removed.
+    is_unsettled: bool,
 }
 
 impl Room {
@@ -83,6 +85,7 @@ impl Room {
             links: Vec::new(),
             unattached: Vec::new(),
             fault: None,
+            is_unsettled: false,
         };
         let (maps, bypassed, state) = (Arc::new(maps), netfilter::bypassed(), RefCell::new(state));
         Ok(Rc::new(Room { maps, program, bypassed, state }))
@@ -146,19 +149,25 @@ impl Room {
         }
     }
 
-    /// Answers no further datagram of a slot. Returns whether it did until now.
-    fn withdraw(&self, slot: u32) -> bool {
+    /// Answers no further datagram of a slot.
+    fn withdraw(&self, slot: u32) {
         let is_its = |place: &PlaceKey, destination: &PlaceValue| {
             maps::interface_of(place) != 0 && maps::slot_of(destination) == slot
         };
-        self.state.borrow_mut().remove_places(&self.maps, &is_its)
+        self.state.borrow_mut().remove_places(&self.maps, &is_its);
+    }
+
+    /// Waits for the programs that have found a place before it was removed: one wait for all that are removed until now.
+    fn settle(&self) {
+        if mem::take(&mut self.state.borrow_mut().is_unsettled) {
+            bpf::wait_for_running_programs();
+        }
     }
 
     fn leave(&self, slot: u32) {
+        self.withdraw(slot);
         // A program that runs still looks at the rules.
-        if self.withdraw(slot) {
-            bpf::wait_for_running_programs();
-        }
+        self.settle();
         let State { slots, places, links, .. } = &mut *self.state.borrow_mut();
         if let Some(served) = slots[slot as usize].take() {
             served.clear(&self.maps, slot);
@@ -257,19 +266,17 @@ impl State {
         Ok(())
     }
 
-    /// Returns whether there were any.
-    fn remove_places(&mut self, maps: &Maps, is_over: &dyn Fn(&PlaceKey, &PlaceValue) -> bool) -> bool {
-        let mut some = false;
-        self.places.retain(|place, destination| {
+    fn remove_places(&mut self, maps: &Maps, is_over: &dyn Fn(&PlaceKey, &PlaceValue) -> bool) {
+        let State { places, is_unsettled, .. } = self;
+        places.retain(|place, destination| {
             let goes = is_over(place, destination);
             if goes {
                 // It is there: nobody else has the map.
                 let _ = maps.places.delete(place);
-                some = true;
+                *is_unsettled = true;
             }
             !goes
         });
-        some
     }
 
     /// Answers nowhere.
@@ -331,12 +338,16 @@ impl Slot {
         }
     }
 
+    /// Has the kernel answer nothing more. Where several end, this comes first for all of them: then one wait serves all.
+    pub fn withdraw(&self) {
+        self.room.withdraw(self.slot);
+    }
+
     /// Ends it, and counts what is not counted yet: once no place leads there any more and no program runs that was there before, so
     /// that nothing is lost.
     pub fn close(self, count: impl FnOnce(&Offloaded)) {
-        self.room.withdraw(self.slot);
-        // Its places may have gone to another slot a moment ago, so this cannot depend on what was withdrawn.
-        bpf::wait_for_running_programs();
+        self.withdraw();
+        self.room.settle();
         count(&self.counted());
     }
 

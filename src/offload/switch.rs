@@ -154,7 +154,8 @@ fn asks(listener: &config::Listener) -> bool {
     listener.offload != config::Offload::Off
 }
 
-fn insists(listener: &config::Listener) -> bool {
+/// Whether a listener is not served without the echo in the kernel.
+pub fn insists(listener: &config::Listener) -> bool {
     listener.offload == config::Offload::On
 }
 

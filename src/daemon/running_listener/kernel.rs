@@ -2,7 +2,10 @@
 //! for everything else.
 
 use super::RunningListener;
-use crate::{offload::KernelEcho, report::error::Failure};
+use crate::{
+    offload::{KernelEcho, Slot},
+    report::error::Failure,
+};
 
 impl RunningListener {
     /// Has the kernel echo for it from the next [`KernelEcho::sync`] on, if it asks.
@@ -20,6 +23,11 @@ impl RunningListener {
         Ok(())
     }
 
+    /// The first step of what leaves everything to the socket again, see [`Slot::withdraw`].
+    pub fn withdraw_from_kernel(&self) {
+        self.kernel.iter().for_each(Slot::withdraw);
+    }
+
     /// Leaves everything to the socket again.
     pub(super) fn leave_kernel(&mut self) {
         if let Some(slot) = self.kernel.take() {
@@ -34,6 +42,6 @@ impl RunningListener {
 
     /// The names of the interfaces where the kernel echoes for it; `None` if it does not ask, or cannot have it.
     pub fn offloaded_on(&self) -> Option<Vec<String>> {
-        self.kernel.as_ref().map(crate::offload::Slot::interfaces)
+        self.kernel.as_ref().map(Slot::interfaces)
     }
 }

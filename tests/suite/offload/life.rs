@@ -19,9 +19,12 @@ use super::{
     network::{FAR, HERE, in_two_namespaces},
     on, udp,
 };
-use crate::harness::{
-    Echod, Patient, eventually,
-    netns::{Neighbour, sh},
+use crate::{
+    harness::{
+        Echod, Patient, eventually,
+        netns::{Neighbour, sh},
+    },
+    stream::strace::Strace,
 };
 
 /// How many programs are attached to an interface of this namespace.
@@ -58,6 +61,39 @@ fn nothing_is_left_of_a_daemon_that_was_killed() {
             daemon.signal(signal);
             eventually("the end of the daemon", || daemon.exited());
             eventually("the end of the links", || (["lo", "va"].map(attached) == [0, 0]).then_some(()));
+        }
+    });
+}
+
+/// What listeners have counted is read once no program runs any more that answers for them: the kernel is asked for that once.
+#[test]
+fn listeners_that_end_together_wait_for_the_kernel_once() {
+    in_two_namespaces(|_| {
+        let three = |port: u16| {
+            let listener =
+                |at: u16| udp(&at.to_string(), &format!("0.0.0.0:{}", port + at), "offload = \"on\"");
+            [0, 1, 2].map(listener).concat()
+        };
+        let mut daemon = Echod::start(&three(7007));
+        let Some(strace) = Strace::attach(&daemon) else { return };
+        daemon.reload(&three(7017));
+        daemon.stop();
+        let waits =
+            strace.text().lines().filter(|line| line.contains("membarrier(MEMBARRIER_CMD_GLOBAL, 0")).count();
+        assert_eq!(waits, 2, "at the reload and at the end");
+    });
+}
+
+/// The sockets serve meanwhile, unless a listener insists.
+#[test]
+fn a_start_waits_for_the_kernel_only_where_a_listener_insists() {
+    in_two_namespaces(|_| {
+        for (offload, waits) in [("auto", false), ("on", true)] {
+            let daemon = Echod::start(&udp("it", "0.0.0.0:7007", &format!("offload = \"{offload}\"")));
+            daemon.wait_log(|line| line.contains("the kernel echoes for it on lo, va"));
+            let log = daemon.log();
+            let at = |text: &str| log.find(text).unwrap();
+            assert_eq!(at("the kernel echoes for it") < at("ready: serving"), waits, "{log}");
         }
     });
 }
