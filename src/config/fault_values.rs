@@ -56,6 +56,9 @@ pub struct Truncate {
     pub to: u32,
 }
 
+/// Whatever is held longer is a mistake of the unit.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+
 /// How long a reply is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delay {
@@ -63,7 +66,7 @@ pub struct Delay {
     pub middle: Duration,
     /// How far it is spread around it: the largest distance of a uniform one, the standard deviation of a normal one.
     pub spread: Duration,
-    /// Whether it is a normal distribution, of which what is below zero counts as zero.
+    /// Whether it is a normal distribution, of which what is below zero counts as zero, and what is above [`LONGEST_HOLD`] as that.
     pub is_normal: bool,
 }
 

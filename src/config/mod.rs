@@ -59,7 +59,7 @@ pub use choices::{
 };
 pub use claims::{Claim, Claims, is_wildcard_of};
 pub use dscp::Dscp;
-pub use fault_values::{After, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate};
+pub use fault_values::{After, Chance, Chunk, Delay, DropBurst, LONGEST_HOLD, Reorder, Stall, Truncate};
 pub use keepalive::{Keepalive, Probes};
 pub use load::{ConfigError, Environment, ErrorKind, Inputs, Loaded, load, load_url};
 pub use networks::everybody;

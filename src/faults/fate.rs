@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::decision::{self, Question, SourceDecisions};
 use crate::{
-    config::{Delay, FaultPlan},
+    config::{Delay, FaultPlan, LONGEST_HOLD},
     report::fault_kind::FaultKind,
 };
 
@@ -104,7 +104,7 @@ pub(super) fn late(delay: Delay, draw: u64) -> Duration {
         }
     };
     let nanoseconds = (delay.middle.as_nanos() as i128 + distance).max(0);
-    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    u64::try_from(nanoseconds).map_or(LONGEST_HOLD, Duration::from_nanos).min(LONGEST_HOLD)
 }
 
 #[cfg(test)]
@@ -183,5 +183,9 @@ mod tests {
         assert!((mean(&normal) - 20.0).abs() < 0.2 && (deviation(&normal) - 5.0).abs() < 0.2);
         let cut = delays("delay = \"normal 1ms, 5ms\"");
         assert!(cut.iter().all(|delay| *delay >= 0.0));
+        let hour = 3_600_000.0;
+        let cut = delays("delay = \"normal 1h, 1h\"");
+        assert!(cut.iter().all(|delay| *delay <= hour));
+        assert!((8_000..12_000).contains(&cut.iter().filter(|delay| **delay == hour).count()));
     }
 }

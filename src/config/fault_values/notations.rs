@@ -4,13 +4,10 @@ use std::time::Duration;
 
 use crate::config::{
     diagnostic::Diagnostic,
-    fault_values::{After, CERTAIN, Chance, Chunk, Delay, DropBurst, Reorder, Stall, Truncate},
+    fault_values::{After, CERTAIN, Chance, Chunk, Delay, DropBurst, LONGEST_HOLD, Reorder, Stall, Truncate},
     keys::{Form, Notation},
     quoted, units,
 };
-
-/// A reply that is held longer is a mistake of the unit.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A notation that is written as it is shown, or left out.
 macro_rules! optional {
@@ -164,14 +161,16 @@ fn truncate(text: &str) -> Result<Truncate, Diagnostic> {
 /// A duration of an hour at most.
 fn held(text: &str) -> Result<Duration, Diagnostic> {
     match units::read_duration(text.trim())? {
-        time if time <= LONGEST => Ok(time),
+        time if time <= LONGEST_HOLD => Ok(time),
         _ => Err(wrong(text, "a time to hold something", "write at most \"1h\"")),
     }
 }
 
 fn delay(text: &str) -> Result<Delay, Diagnostic> {
     if let Some(rest) = text.trim().strip_prefix("normal") {
-        let Some((middle, spread)) = rest.trim().split_once([',', ' ']) else {
+        // A time may be of several words: `1m 30s`.
+        let rest = rest.trim();
+        let Some((middle, spread)) = rest.split_once(',').or_else(|| rest.rsplit_once(' ')) else {
             return Err(wrong(text, "a delay", "write for example \"normal 20ms, 5ms\""));
         };
         return Ok(Delay { middle: held(middle)?, spread: held(spread)?, is_normal: true });
@@ -181,8 +180,11 @@ fn delay(text: &str) -> Result<Delay, Diagnostic> {
         Some((middle, spread)) => (held(middle)?, held(spread)?),
         None => (held(text)?, Duration::ZERO),
     };
-    match spread > middle {
-        true => Err(wrong(text, "a delay", "the spread cannot be larger than the delay")),
+    if spread > middle {
+        return Err(wrong(text, "a delay", "the spread cannot be larger than the delay"));
+    }
+    match middle + spread > LONGEST_HOLD {
+        true => Err(wrong(text, "a delay", "write a delay that is an hour at most, with its spread")),
         false => Ok(Delay { middle, spread, is_normal: false }),
     }
 }

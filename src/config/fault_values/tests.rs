@@ -53,13 +53,39 @@ fn values_of_plans_are_written_as_they_are_read() {
     same!(DROP_BURST, "1% enter, 30% leave");
     same!(REORDER, "1% by 3");
     same!(TRUNCATE, "0.1% to 10B");
-    same!(DELAY, "20ms", "20ms +-5ms", "normal 20ms, 5ms");
+    same!(
+        DELAY,
+        "20ms",
+        "20ms +-5ms",
+        "normal 20ms, 5ms",
+        "normal 1m 30s, 5ms",
+        "normal 1m 30s, 1m 1s",
+        "30m +-30m"
+    );
     same!(CHUNK, "7B every 1ms", "7B every 0s");
     same!(AFTER, "4096B", "1s", "1m");
     same!(STALL, "65536B for 5s", "2s for ever");
     same!(HOLD, "200ms");
     same!(BYTE_RATE, "64000B/s");
     same!(BYTE_NUMBER, "1000B");
+}
+
+/// A blank separates the mean from the deviation only where no comma does.
+#[test]
+fn a_normal_delay_is_read_as_it_is_written() {
+    for (text, [middle, spread]) in [
+        ("normal 1m 30s, 5ms", [90_000, 5]),
+        ("normal 1m 30s 5ms", [90_000, 5]),
+        ("normal 20ms 5ms", [20, 5]),
+        ("normal 20ms,5ms", [20, 5]),
+        ("normal 5ms , 1m 30s", [5, 90_000]),
+    ] {
+        let at = crate::config::source::Place::new(0, 0..text.len());
+        let raw = crate::config::keys::Raw::text(at, text.to_owned());
+        let delay = DELAY.read("delay", &raw, &mut Default::default()).flatten().unwrap();
+        let times = [delay.middle, delay.spread].map(|time| time.as_millis());
+        assert_eq!((times, delay.is_normal), ([middle, spread], true), "{text}");
+    }
 }
 
 #[test]
@@ -79,7 +105,8 @@ fn a_wrong_value_of_a_plan_says_what_to_write() {
     wrong!(DROP_BURST, "1%" => "1% enter, 30% leave", "1% enter, 0% leave" => "above");
     wrong!(REORDER, "1% by 0" => "1% by 3", "x by 3" => "2%");
     wrong!(TRUNCATE, "1%" => "0.1% to 10B", "1% to 70000B" => "65535B");
-    wrong!(DELAY, "5ms +-9ms" => "larger than the delay", "20" => "20ms", "2h" => "at most", "normal 5ms" => "normal 20ms");
+    wrong!(DELAY, "5ms +-9ms" => "larger than the delay", "20" => "20ms", "2h" => "at most", "normal 5ms" => "normal 20ms", "1h +-1h" => "an hour at most",
+           "59m +-1m 1s" => "an hour at most", "normal 1h, 61m" => "at most");
     wrong!(CHUNK, "0B every 1ms" => "at least", "2GiB" => "1MiB");
     wrong!(AFTER, "4096" => "4096B", "0B" => "at least", "soon" => "4KiB");
     wrong!(STALL, "64KiB" => "for ever", "64KiB for 5" => "5s");
