@@ -52,8 +52,10 @@ const PASSED4: [Change; 10] = [
     ("a denied port", UDP4, &DENIED.to_be_bytes()),
     ("no checksum", UDP4 + 6, &[0, 0]),
 ];
-const PASSED6: [Change; 6] = [
+const PASSED6: [Change; 8] = [
     ("a class", IP, &[0x61]),
+    ("another version", IP, &[0x40]),
+    ("an IPv4 address in IPv6", IP + 24, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1]),
     ("an extension header", IP + 6, &[0]),
     ("a foreign source", IP + 8, &[0x20]),
     ("a denied port", UDP6, &DENIED.to_be_bytes()),
@@ -183,7 +185,7 @@ mod tests {
         run(&maps, &program).unwrap();
         let counted = maps.counted(SLOT).unwrap();
         assert_eq!((counted.sent, counted.bytes, counted.withheld), (2, 6, 0));
-        assert_eq!(counted.handed_on, [4 + 2, 2 + 1, 2, 0, 0], "odd, source, port, rules, victim");
+        assert_eq!(counted.handed_on, [4 + 3, 2 + 1, 2, 0, 0], "odd, source, port, rules, victim");
         // What is left does not answer.
         assert_eq!(program.test_run(&REQUEST4, LO, 0).unwrap(), (PASS, REQUEST4.to_vec()));
     }

@@ -161,8 +161,11 @@ SECTION("tc") int echo(struct packet *packet) {
     } else if (frame->protocol == SWAP16(0x86dd)) {
         udp = (void *)(v6 + 1), is_v4 = 0, header = 54;
         if ((void *)(udp + 1) > end || v6->next != 17) return PASS;
+        // No IPv4 address in an IPv6 one: it is the key of another place.
+        if (!(v6->to[0] | v6->to[1]) && v6->to[2] == SWAP32(0xffff)) return PASS;
         copied(place.address, v6->to), copied(peer.address, v6->from);
-        length = SWAP16(v6->length), class = v6->version & SWAP32(0x0ff00000);
+        // The version is 6, and the class none.
+        length = SWAP16(v6->length), class = (v6->version & SWAP32(0xfff00000)) ^ SWAP32(0x60000000);
     } else {
         return PASS;
     }
