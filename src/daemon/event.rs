@@ -2,12 +2,14 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex},
 };
 
 #[cfg(feature = "observe")]
 use crate::observe::snapshot::SnapshotRequest;
-use crate::{config::Loaded, report::error::Failure, socket::host_names::HostNames};
+use crate::{
+    config::Loaded, report::error::Failure, socket::host_names::HostNames, sys::rtnetlink::InterfacesGone,
+};
 
 /// What has happened.
 pub enum SupervisorEvent {
@@ -19,8 +21,9 @@ pub enum SupervisorEvent {
     Ended(usize, io::Result<()>),
     /// The configuration was read for the reload with this number, and its host names were looked up.
     Read(usize, Box<Result<(Loaded, HostNames), Failure>>),
-    /// Interfaces or addresses of the machine have changed. To be reset before looking: while it is set, no other such event comes.
-    NetworkChanged(Arc<AtomicBool>),
+    /// Interfaces, addresses or routes of the machine have changed: what has gone since the last such event was taken out, and nothing
+    /// if it was before this one.
+    NetworkChanged(Arc<Mutex<Option<InterfacesGone>>>),
     /// Somebody looks at the daemon.
     #[cfg(feature = "observe")]
     Observed(SnapshotRequest),

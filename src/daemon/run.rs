@@ -6,11 +6,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-        mpsc,
-    },
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -55,7 +51,11 @@ use crate::{
         activation::Passed, fd_store::FdStore, host_names::HostNames, name_clashes::check_names,
         resolve::resolve,
     },
-    sys::{code, room, rtnetlink::Monitor, worker_state},
+    sys::{
+        code, room,
+        rtnetlink::{InterfacesGone, Monitor},
+        worker_state,
+    },
 };
 
 /// Executes the command line, until it is done or a signal ends it.
@@ -290,21 +290,25 @@ fn offload_first(
     // From before the first look on, so that no change is missed.
     let monitor = Monitor::new().map_err(failed)?;
     running_listeners.iter_mut().try_for_each(|running| running.enter_kernel(offload))?;
-    let (events, is_told) = (events.clone(), Arc::<AtomicBool>::default());
+    let (events, gone) = (events.clone(), Arc::<Mutex<Option<InterfacesGone>>>::default());
     if running_listeners.iter().any(|running| offload::insists(running.settings())) {
         offload.sync();
         for running in &*running_listeners {
-            KernelEcho::holds(running.settings(), running.offloaded_on().as_deref())?;
+            offload.holds(running.settings(), running.offloaded_on().as_deref())?;
         }
     } else {
         // The kernel takes its time to attach the program. Until then the sockets serve, so no start waits for it.
-        let _ = events.send(SupervisorEvent::NetworkChanged(Arc::clone(&is_told)));
+        let _ = events.send(SupervisorEvent::NetworkChanged(Arc::clone(&gone)));
     }
     let follow = move || {
         // A send fails only once the supervisor has ended; without its socket the thread has nothing to wait for.
-        while monitor.wait().is_ok() {
-            let tell = || events.send(SupervisorEvent::NetworkChanged(Arc::clone(&is_told)));
-            if !is_told.swap(true, SeqCst) && tell().is_err() {
+        while let Ok(more) = monitor.wait() {
+            let mut untaken = gone.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_told = untaken.is_some();
+            untaken.get_or_insert_default().add(more);
+            drop(untaken);
+            let tell = || events.send(SupervisorEvent::NetworkChanged(Arc::clone(&gone)));
+            if !is_told && tell().is_err() {
                 return;
             }
         }

@@ -5,8 +5,7 @@ use std::{
     io,
     rc::Rc,
     sync::{
-        Arc,
-        atomic::Ordering::SeqCst,
+        Arc, PoisonError,
         mpsc::{Receiver, Sender},
     },
     time::{Duration, Instant},
@@ -168,8 +167,9 @@ impl<'a> Supervisor<'a> {
                 }
                 Some(SupervisorEvent::Read(number, read)) => self.resume_reload(number, *read),
                 Some(SupervisorEvent::Ended(number, ended)) => self.ended(number, ended),
-                Some(SupervisorEvent::NetworkChanged(is_told)) => {
-                    is_told.store(false, SeqCst);
+                Some(SupervisorEvent::NetworkChanged(gone)) => {
+                    let gone = gone.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    self.offload.forget(&gone.unwrap_or_default());
                     self.offload.sync();
                 }
                 #[cfg(feature = "observe")]

@@ -8,6 +8,7 @@ use crate::{
     config::{self, Config},
     report::{error::Exit, stats::Offloaded},
     socket::listener::Listener,
+    sys::rtnetlink::InterfacesGone,
 };
 
 pub(super) use NoRoom as Room;
@@ -36,6 +37,14 @@ impl NoRoom {
     }
 
     pub(super) fn check(&self) {
+        match *self {}
+    }
+
+    pub(super) fn forget(&self, _: &InterfacesGone) {
+        match *self {}
+    }
+
+    pub(super) fn retreated(&self) -> Option<String> {
         match *self {}
     }
 

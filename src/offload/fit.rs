@@ -1,6 +1,9 @@
-//! Which keys the kernel cannot hold. A listener with one of them is served by its socket alone.
+//! Which keys the kernel cannot hold, and how many listeners. A listener with one of them is served by its socket alone.
 
 use crate::config::{self, DontFragment, LogLevel, Mode, Payload, ServiceKind, SourceRate};
+
+/// For how many listeners the kernel can echo at once.
+pub(super) const MOST: usize = 63;
 
 /// What is in the way of the echo in the kernel, with the key first: the most telling one.
 pub(super) fn obstacle(listener: &config::Listener, log: &config::Log) -> Option<(&'static str, String)> {

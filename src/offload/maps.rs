@@ -6,11 +6,12 @@ use std::{io, net::IpAddr};
 
 use ipnet::IpNet;
 
+use super::fit::MOST;
 use crate::sys::bpf::{Map, MapKind};
 
-/// How many listeners the kernel can echo for at once. A reload needs a second place for each that it changes.
-pub(super) const SLOTS: u32 = 64;
-/// Entries of [`Maps::places`]: a listener at all addresses has one for each.
+/// How many listeners the kernel can echo for at once, and that of the self-test. A reload needs a second place for each that it changes.
+pub(super) const SLOTS: u32 = MOST as u32 + 1;
+/// Entries of [`Maps::places`]: a listener at all addresses has one for each. They take memory only when they are there.
 const PLACES: u32 = 8192;
 /// Peers whose answers are counted, as in the guard's own table.
 const PEERS: u32 = 65_536;

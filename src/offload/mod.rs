@@ -16,6 +16,8 @@ mod switch;
 #[cfg(not(feature = "offload"))]
 mod absent;
 #[cfg(feature = "offload")]
+mod in_kernel;
+#[cfg(feature = "offload")]
 mod maps;
 #[cfg(feature = "offload")]
 mod netfilter;

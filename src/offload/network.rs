@@ -4,11 +4,14 @@ use std::{io, net::IpAddr};
 
 use ipnet::Ipv4Net;
 
-use crate::sys::rtnetlink::{self, Interface, InterfaceAddress, ReversePathFilters};
+use crate::sys::rtnetlink::{self, Interface, InterfaceAddress, Ipv4Route, ReversePathFilters, RouteTable};
 
 /// Kinds of interfaces that the program was tried on; a physical one has none. Others may carry what it does not see, such as the tag
 /// of a VLAN.
 const KINDS: [&str; 3] = ["", "veth", "bridge"];
+
+/// So many routes are looked at, so that a change of the network does not take long.
+const MOST_ROUTES: usize = 4096;
 
 /// What is known of the network.
 #[derive(Debug)]
@@ -17,6 +20,10 @@ pub(super) struct NetworkView {
     pub(super) interfaces: Vec<Interface>,
     addresses: Vec<InterfaceAddress>,
     filters: ReversePathFilters,
+    /// Addresses that only routes say are this machine's.
+    routed: Vec<IpAddr>,
+    /// The ways of IPv4 packets to others, if they are known and matter.
+    routes: Option<Vec<Ipv4Route>>,
 }
 
 impl NetworkView {
@@ -24,11 +31,23 @@ impl NetworkView {
     pub(super) fn read() -> io::Result<NetworkView> {
         let mut interfaces = rtnetlink::interfaces()?;
         interfaces.retain(is_usable);
-        Ok(NetworkView {
-            interfaces,
-            addresses: rtnetlink::addresses()?,
-            filters: ReversePathFilters::read()?,
-        })
+        let (addresses, filters) = (rtnetlink::addresses()?, ReversePathFilters::read()?);
+        let local = rtnetlink::routes(RouteTable::Local, usize::MAX)?.unwrap_or_default();
+        let is_network =
+            |route: &&Ipv4Route| route.network.prefix_len() < 32 && !route.network.addr().is_loopback();
+        if let Some(Ipv4Route { network, .. }) = local.iter().find(is_network) {
+            // The kernel would drop what comes from there, as from any address of its own.
+            return Err(io::Error::other(format!(
+                "all addresses of {network} are this machine's (ip route show table local)"
+            )));
+        }
+        let look_at_routes = interfaces.iter().any(|interface| filters.looks_at(interface.index));
+        let routes = match look_at_routes && rtnetlink::has_plain_rules()? {
+            true => rtnetlink::routes(RouteTable::Main, MOST_ROUTES)?,
+            false => None,
+        };
+        let routed = local.iter().map(|route| route.network.addr().into()).collect();
+        Ok(NetworkView { interfaces, addresses, filters, routed, routes })
     }
 
     /// The addresses of an interface that are in use.
@@ -41,9 +60,27 @@ impl NetworkView {
         self.filters.looks_at(interface.index)
     }
 
+    /// The IPv4 networks of an interface whose sources pass there, although the kernel looks at them: the only way back to each of their
+    /// addresses is by the interface.
+    pub(super) fn sure_networks(&self, interface: &Interface) -> Vec<(IpAddr, u8)> {
+        let is_sure = |network: &(IpAddr, u8)| {
+            let (Some(routes), (IpAddr::V4(address), prefix)) = (&self.routes, *network) else {
+                return false;
+            };
+            let Ok(network) = Ipv4Net::new(address, prefix).map(|network| network.trunc()) else {
+                return false;
+            };
+            let leads_there =
+                |route: &Ipv4Route| route.kind == libc::RTN_UNICAST && route.interface == interface.index;
+            routes.iter().any(|route| route.network == network)
+                && routes.iter().filter(|route| network.contains(&route.network)).all(leads_there)
+        };
+        self.of(interface).map(|own| own.network).filter(is_sure).collect()
+    }
+
     /// Addresses that no client of another machine has: those of this one, and those of broadcasts.
     pub(super) fn no_clients(&self) -> Vec<IpAddr> {
-        let mut all = Vec::new();
+        let mut all = self.routed.clone();
         for own in &self.addresses {
             all.push(own.address);
             all.extend(own.broadcast.map(IpAddr::V4));

@@ -7,6 +7,9 @@ use crate::{
     report::error::{Exit, Failure},
 };
 
+/// Why the kernel answers nowhere for a listener.
+pub(super) const NOWHERE: &str = "no interface that it serves has one of its addresses";
+
 /// Why the kernel does not echo, what helps, and the exit code if it had to.
 #[derive(Clone, Debug)]
 pub(super) struct Reason {

@@ -14,15 +14,16 @@ use crate::{
     access::guard::{self, AddressScope},
     config::{self, embedded::plain},
     socket::{address::Peer, listener::Listener},
-    sys::rtnetlink::Interface,
+    sys::{interface_index, rtnetlink::Interface},
 };
 
 /// What is served in a slot.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) name: String,
+    /// Whether it is not to be served without the kernel.
+    pub(super) insists: bool,
     sites: Vec<Site>,
-    device: String,
     /// Its networks in the map.
     networks: Vec<NetworkKey>,
     /// Ports that it does not answer, whatever the daemon listens at.
@@ -37,6 +38,8 @@ pub(super) struct Served {
 #[derive(Debug)]
 struct Site {
     scope: AddressScope,
+    /// The number of the interface that it is bound to, or 0.
+    device: u32,
     /// The loopback address that it is, if it is one.
     local: Option<IpAddr>,
     port: u16,
@@ -49,8 +52,8 @@ impl Served {
     pub(super) fn new(listener: &config::Listener, sockets: &[Listener]) -> Served {
         Served {
             name: listener.name.clone(),
+            insists: listener.offload == config::Offload::On,
             sites: sockets.iter().filter_map(Site::of).collect(),
-            device: listener.device.clone(),
             networks: Vec::new(),
             denied: guard::unanswered_ports(listener),
             ports: vec![0; PORT_WORDS as usize],
@@ -104,9 +107,8 @@ impl Served {
 
     /// Adds the places where the kernel should answer for it.
     pub(super) fn want(&self, network: &NetworkView, slot: u32, places: &mut PlaceTable) {
-        let has_name = |interface: &&Interface| self.device.is_empty() || interface.name == self.device;
-        for interface in network.interfaces.iter().filter(has_name) {
-            for site in &self.sites {
+        for interface in &network.interfaces {
+            for site in self.sites.iter().filter(|site| [0, interface.index].contains(&site.device)) {
                 // The guard does not remember the peers of a socket that only this machine reaches.
                 let by_site = if site.scope == AddressScope::Loopback { 0 } else { REMEMBERS };
                 for address in site.addresses(network, interface) {
@@ -133,7 +135,10 @@ impl Site {
             && listener.sockets().all(|socket| socket.only_v6().is_ok_and(|only| !only));
         let scope = listener.place();
         let local = (scope == AddressScope::Loopback).then(|| plain(address.ip()));
-        Some(Site { scope, local, port: address.port(), v4: is_v4 || both, v6: !is_v4 })
+        // Where that cannot be read, it is at no interface.
+        let device =
+            listener.sockets().next().and_then(|socket| interface_index::of(socket).ok()).unwrap_or(u32::MAX);
+        Some(Site { scope, device, local, port: address.port(), v4: is_v4 || both, v6: !is_v4 })
     }
 
     /// Its addresses on an interface. On the loopback interface only those of that: what this machine sends to its other addresses

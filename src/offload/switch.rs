@@ -5,8 +5,8 @@ use std::rc::Rc;
 use log::{info, warn};
 
 use super::{
-    fit,
-    reason::Reason,
+    fit::{self, MOST},
+    reason::{NOWHERE, Reason},
     room::{Room, Slot},
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
         log_event::LogEvent,
     },
     socket::listener::Listener,
+    sys::rtnetlink::InterfacesGone,
 };
 
 /// The echo in the kernel, as far as it is asked for and can be had.
@@ -64,6 +65,9 @@ impl KernelEcho {
     /// # Errors
     /// Says for which listener the kernel cannot echo, and what to do.
     pub fn admits(&self, config: &Config) -> Result<(), Failure> {
+        if let Some(last) = beyond_the_most(config).filter(|listener| insists(listener)) {
+            return Err(Reason::new(Exit::Unavailable, too_many(), "ask for it in fewer").failure(last));
+        }
         for listener in config.listeners.iter().filter(|listener| insists(listener)) {
             self.room(listener, &config.log).map_err(|reason| reason.failure(listener))?;
         }
@@ -112,6 +116,13 @@ impl KernelEcho {
         }
     }
 
+    /// Lets interfaces go, at the next [`KernelEcho::sync`] for those that are there again.
+    pub fn forget(&self, gone: &InterfacesGone) {
+        if let State::Open(room) = &self.0 {
+            room.forget(gone);
+        }
+    }
+
     /// Follows the interfaces and addresses of the machine, and the ports of the daemon.
     pub fn sync(&self) {
         if let State::Open(room) = &self.0 {
@@ -123,13 +134,23 @@ impl KernelEcho {
     ///
     /// # Errors
     /// It insists, and there are none.
-    pub fn holds(listener: &config::Listener, interfaces: Option<&[String]>) -> Result<(), Failure> {
+    pub fn holds(&self, listener: &config::Listener, interfaces: Option<&[String]>) -> Result<(), Failure> {
         if !insists(listener) || interfaces.is_some_and(|names| !names.is_empty()) {
             return Ok(());
         }
-        let text = "no interface that it serves has one of the listener's addresses";
-        let cure = "bind an address of an Ethernet or the loopback interface";
-        Err(Reason::new(Exit::Unavailable, text, cure).failure(listener))
+        let retreated = match &self.0 {
+            State::Open(room) => room.retreated(),
+            _ => None,
+        };
+        let reason = match retreated {
+            Some(why) => Reason::new(Exit::Unavailable, why, "mend that"),
+            None => Reason::new(
+                Exit::Unavailable,
+                NOWHERE,
+                "bind an address of an Ethernet or the loopback interface",
+            ),
+        };
+        Err(reason.failure(listener))
     }
 
     fn room(&self, listener: &config::Listener, log: &config::Log) -> Result<&Rc<Room>, Reason> {
@@ -159,13 +180,33 @@ pub fn insists(listener: &config::Listener) -> bool {
     listener.offload == config::Offload::On
 }
 
-/// What `--check` says of the keys that are in the way.
+/// The first listener that asks after as many as can be served.
+fn beyond_the_most(config: &Config) -> Option<&config::Listener> {
+    let could =
+        |listener: &&config::Listener| asks(listener) && fit::obstacle(listener, &config.log).is_none();
+    config.listeners.iter().filter(could).nth(MOST)
+}
+
+fn too_many() -> String {
+    format!("it echoes for {MOST} listeners at most")
+}
+
+/// What `--check` says of the keys that are in the way, and of too many listeners.
 pub fn notes(config: &Config) -> impl Iterator<Item = Note> {
-    config.listeners.iter().filter(|listener| asks(listener)).filter_map(|listener| {
+    let many = beyond_the_most(config).map(|listener| {
+        Note::of(&listener.name, format_args!("offload: {}; {}", too_many(), then(listener))).about("offload")
+    });
+    let keys = config.listeners.iter().filter(|listener| asks(listener)).filter_map(|listener| {
         let (key, why) = fit::obstacle(listener, &config.log)?;
-        let then = if insists(listener) { "echod will not start" } else { "its socket serves it" };
+        let then = then(listener);
         Some(
             Note::of(&listener.name, format_args!("offload: {why}; {then}")).about(format!("offload, {key}")),
         )
-    })
+    });
+    keys.chain(many)
+}
+
+/// What follows if the kernel cannot echo for a listener.
+fn then(listener: &config::Listener) -> &'static str {
+    if insists(listener) { "echod will not start" } else { "its socket serves it" }
 }

@@ -89,8 +89,8 @@ events! {
         "The listener misbehaves on purpose, as a plan of `[[faults]]` says; at the start and after each reload.";
     FaultsOff = "faults.off", "info", [listener],
         "A reload has taken the plan of faults off the listener.";
-    OffloadChanged = "offload.changed", "info", [listener, interfaces],
-        "The kernel echoes for the listener on these interfaces from now on, or on none.";
+    OffloadChanged = "offload.changed", "info, warn", [listener, interfaces],
+        "The kernel echoes for the listener on these interfaces from now on, or on none, which is a warning if the listener insists.";
     OffloadUnavailable = "offload.unavailable", "info, warn", [listener, reason],
         "The kernel does not echo for a listener that asks for it; a warning if the listener insists and a reload finds it out.";
     OffloadBypasses = "offload.bypasses", "warn", [listener, reason],

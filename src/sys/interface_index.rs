@@ -1,4 +1,4 @@
-//! Binding a socket to an interface by index (`SO_BINDTOIFINDEX`, Linux 5.0). The kernel accepts an index that no interface has.
+//! The interface that a socket is bound to, by index (`SO_BINDTOIFINDEX`, Linux 5.0). The kernel accepts an index that no interface has.
 
 #![allow(unsafe_code)]
 
@@ -25,6 +25,20 @@ pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
     }
 }
 
+/// The index of the interface that `socket` is bound to, be it by name, by index or by a link-local address; 0 if it is bound to none.
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 5.0.
+pub fn of(socket: &impl AsFd) -> io::Result<u32> {
+    let (mut index, mut size) = (0_u32, size_of::<c_int>() as u32);
+    let (fd, value) = (socket.as_fd().as_raw_fd(), (&raw mut index).cast());
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of an `int`.
+    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, value, &raw mut size) } {
+        0 => Ok(index),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -37,7 +51,9 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let early = TcpStream::connect(address).unwrap();
+        assert_eq!(of(&listener).unwrap(), 0);
         bind(&listener, NO_INTERFACE).unwrap();
+        assert_eq!(of(&listener).unwrap(), NO_INTERFACE.cast_unsigned());
         assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(listener.accept().unwrap().1, early.local_addr().unwrap());
     }

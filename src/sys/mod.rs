@@ -48,3 +48,4 @@ pub mod thread;
 pub mod transport;
 pub mod unix_diag;
 pub mod worker_state;
+pub mod xfrm;

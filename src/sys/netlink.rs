@@ -1,9 +1,12 @@
 //! Dumps of the kernel's lists (netlink(7)): a request, messages until the end, attributes in them.
 
+#![allow(unsafe_code)]
+
 use std::{
     ffi::c_int,
     io::{self, ErrorKind, Read, Write},
     ops::ControlFlow,
+    os::fd::AsRawFd,
     time::Duration,
 };
 
@@ -48,6 +51,7 @@ pub(super) fn list(
         Some(Protocol::from(protocol)),
     )?;
     kernel.set_read_timeout(Some(PATIENCE))?;
+    heed_requests(&kernel);
     let mut whole = vec![0; HEADER];
     whole[..4].copy_from_slice(&((HEADER + request.len()) as u32).to_ne_bytes());
     whole[4..6].copy_from_slice(&kind.to_ne_bytes());
@@ -72,6 +76,16 @@ pub(super) fn list(
             }
         }
     }
+}
+
+/// Has the kernel list only what the request asks for, such as the routes of one table (NETLINK_GET_STRICT_CHK, Linux 4.20). Without that
+/// it lists them all.
+fn heed_requests(kernel: &Socket) {
+    const NETLINK_GET_STRICT_CHK: c_int = 12;
+    let on: c_int = 1;
+    let (value, size) = ((&raw const on).cast(), size_of::<c_int>() as u32);
+    // SAFETY: the kernel reads one `int`.
+    unsafe { libc::setsockopt(kernel.as_raw_fd(), libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, value, size) };
 }
 
 /// Splits off the first message, and returns its type and what follows its header.

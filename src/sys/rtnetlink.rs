@@ -1,4 +1,4 @@
-//! The network interfaces and their addresses (rtnetlink(7)), and word of their changes. It needs no capability.
+//! The network interfaces, their addresses and the routes of IPv4 (rtnetlink(7)), and word of their changes. It needs no capability.
 
 use std::{
     io,
@@ -14,7 +14,11 @@ use nix::{
     },
 };
 
-use super::netlink::{attributes, list, word};
+use super::netlink::{attributes, half, list, word};
+
+mod routes;
+
+pub use routes::{Ipv4Route, RouteTable, has_plain_rules, routes};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
@@ -36,8 +40,10 @@ const ALL: i32 = -1;
 /// An address with one of these flags is not in use: its uniqueness is not known, or it is not unique.
 const UNUSED: u32 = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
 
-/// Groups of messages: interfaces, addresses of both families, and settings of IPv4.
-const GROUPS: u32 = 1 | 0x10 | 0x100 | 1 << 23;
+/// Groups of messages: interfaces, addresses of both families, and routes, rules and settings of IPv4.
+const GROUPS: u32 = 1 | 0x10 | 0x100 | 0x40 | 0x80 | 1 << 23;
+/// The message that an interface has gone, or went to another namespace.
+const RTM_DELLINK: u16 = 17;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,7 +197,41 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
-/// Waits for changes of interfaces and addresses.
+/// Interfaces that have gone, or went to another namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InterfacesGone {
+    /// Their numbers, which others may have by now.
+    indexes: Vec<u32>,
+    /// There was too much to tell: it may have been any.
+    any: bool,
+}
+
+impl InterfacesGone {
+    /// Whether the interface that had this number may have gone.
+    pub fn has(&self, interface: u32) -> bool {
+        self.any || self.indexes.contains(&interface)
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, others: InterfacesGone) {
+        self.any |= others.any;
+        // Interfaces may come and go while nobody looks.
+        if self.indexes.len() + others.indexes.len() > 1000 {
+            self.any = true;
+        } else {
+            self.indexes.extend(others.indexes);
+        }
+    }
+
+    fn read(message: &[u8]) -> Option<InterfacesGone> {
+        // After the header comes `ifinfomsg`. A port that leaves its bridge is told of with the family of bridges.
+        let (kind, family, index) = (half(message, 4)?, *message.get(16)?, word(message, 20)?);
+        let is_gone = kind == RTM_DELLINK && i32::from(family) == libc::AF_UNSPEC;
+        is_gone.then(|| InterfacesGone { indexes: vec![index], any: false })
+    }
+}
+
+/// Waits for changes of interfaces, addresses and routes.
 #[derive(Debug)]
 pub struct Monitor(OwnedFd);
 
@@ -204,29 +244,36 @@ impl Monitor {
         Ok(Monitor(fd))
     }
 
-    /// Waits until something has changed, and takes all that the kernel has to tell of it until now.
+    /// Waits until something has changed, and takes all that the kernel has to tell of it until now. The lists say what has changed, but
+    /// for interfaces whose numbers others have by now.
     ///
     /// # Errors
     /// The socket has failed.
-    pub fn wait(&self) -> io::Result<()> {
-        self.take(MsgFlags::empty())?;
+    pub fn wait(&self) -> io::Result<InterfacesGone> {
+        let mut gone = InterfacesGone::default();
+        self.take(MsgFlags::empty(), &mut gone)?;
         loop {
-            match self.take(MsgFlags::MSG_DONTWAIT) {
+            match self.take(MsgFlags::MSG_DONTWAIT, &mut gone) {
                 Ok(()) => {}
-                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EAGAIN) => return Ok(gone),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn take(&self, flags: MsgFlags) -> nix::Result<()> {
+    fn take(&self, flags: MsgFlags, gone: &mut InterfacesGone) -> nix::Result<()> {
+        let mut buffer = [0; 64];
         loop {
-            match recv(self.0.as_raw_fd(), &mut [0; 64], flags) {
-                // More has changed than the buffer holds: the lists say what.
-                Ok(_) | Err(Errno::ENOBUFS) => return Ok(()),
-                Err(Errno::EINTR) => {}
+            match recv(self.0.as_raw_fd(), &mut buffer, flags) {
+                Ok(length) => {
+                    InterfacesGone::read(&buffer[..length]).into_iter().for_each(|one| gone.add(one))
+                }
+                // More has changed than the buffer holds.
+                Err(Errno::ENOBUFS) => gone.any = true,
+                Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error),
             }
+            return Ok(());
         }
     }
 }
@@ -254,6 +301,22 @@ mod tests {
         assert_eq!([1, 2].map(|index| filters.looks_at(index)), [false, true]);
         let filters = ReversePathFilters(vec![(ALL, 2), (1, 0)]);
         assert!(filters.looks_at(1));
+    }
+
+    #[test]
+    fn only_an_interface_that_has_gone_is_forgotten() {
+        let message = |kind: u16, family: u8| {
+            let mut message = vec![0; 16];
+            message[4..6].copy_from_slice(&kind.to_ne_bytes());
+            message.extend([family, 0, 0, 0, 50, 0, 0, 0]);
+            InterfacesGone::read(&message).unwrap_or_default()
+        };
+        assert!(message(RTM_DELLINK, 0).has(50) && !message(RTM_DELLINK, 0).has(5));
+        assert!(!message(RTM_DELLINK, libc::AF_BRIDGE as u8).has(50) && !message(16, 0).has(50));
+        let mut many = InterfacesGone::default();
+        (0..2000).for_each(|_| many.add(message(RTM_DELLINK, 0)));
+        assert!(many.has(7) && many.indexes.len() <= 1000);
+        assert_eq!(InterfacesGone::read(&[0; 20]), None);
     }
 
     #[test]

@@ -253,8 +253,8 @@ keys! {
         value: &SWITCH, default: Value(|_| false), needs: &[UDP], reload: Live, example: "true",
     },
     /// Withhold every answer of this number in a row to one source, that is without a pause of a second: it ends a loop of two servers
-    /// that answer each other, and costs an honest client 15 of a million. 0 and `"off"` withhold none. Sources with a loopback
-    /// address and those in `trusted` get every answer.
+    /// that answer each other, and costs an honest client 15 of a million. 0 and `"off"` withhold none. Clients of a listener
+    /// at a loopback address and sources in `trusted` get every answer.
     loop_breaker: u32 = Key {
         value: &LOOP_BREAKER, default: Value(|_| 65_536), needs: &[UDP], reload: Live, example: "1024",
     },

@@ -10,7 +10,7 @@ use super::{MAP_CREATE, MAP_DELETE, MAP_LOOKUP, MAP_UPDATE, call, make, name};
 /// The kinds of maps in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapKind {
-    /// Any keys.
+    /// Any keys. It takes memory for what is in it only.
     Hash = 1,
     /// Numbers from 0 on, all of which are there from the beginning.
     Array = 2,
@@ -28,7 +28,7 @@ pub struct Map {
     value: usize,
 }
 
-/// A network map takes memory for what is in it only, and no other is allowed.
+/// Memory is taken for what is in the map only; a map of networks can do nothing else.
 const NO_PREALLOC: u32 = 1;
 
 /// Of `union bpf_attr`, what BPF_MAP_CREATE reads.
@@ -60,7 +60,7 @@ impl Map {
     /// # Errors
     /// EPERM without CAP_BPF, or where a filter denies bpf(2); ENOSYS; ENOMEM.
     pub fn create(kind: MapKind, title: &str, key: usize, value: usize, entries: u32) -> io::Result<Map> {
-        let flags = if kind == MapKind::Networks { NO_PREALLOC } else { 0 };
+        let flags = if matches!(kind, MapKind::Hash | MapKind::Networks) { NO_PREALLOC } else { 0 };
         let (key_size, value_size) = (key as u32, value as u32);
         let mut attributes = Create {
             kind: kind as u32,

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How many programs are attached to an interface of this namespace.
-fn attached(name: &str) -> u32 {
+pub(super) fn attached(name: &str) -> u32 {
     let all = rtnetlink::interfaces().unwrap();
     all.iter().find(|interface| interface.name == name).map_or(0, |found| bpf::attached(found.index).unwrap())
 }

@@ -6,6 +6,7 @@ mod guards;
 mod life;
 mod network;
 mod refusals;
+mod scope;
 
 use std::{
     net::SocketAddr,

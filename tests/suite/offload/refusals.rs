@@ -132,6 +132,60 @@ fn the_packet_filter_is_bypassed_only_on_demand() {
 }
 
 #[test]
+fn policies_of_ipsec_are_bypassed_only_on_demand() {
+    in_two_namespaces(|_| {
+        let policy = "ip xfrm policy add dir in src 10.77.0.2/32 dst 10.77.0.1/32 action block";
+        if sh(policy).is_err() {
+            return skipped("there is no IPsec");
+        }
+        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.wait_log(|line| {
+            line.contains("does not echo for it: it bypasses this machine's policies of IPsec")
+        });
+        drop(daemon);
+        let daemon = Echod::start(&on("127.0.0.1:7007", ""));
+        daemon.wait_log(|line| line.contains("WARN") && line.contains("it bypasses this machine's policies"));
+    });
+}
+
+/// Each of the tables has an end, which is said before the start where that can be known.
+#[test]
+fn more_than_the_tables_hold_is_told() {
+    in_two_namespaces(|_| {
+        let many = |count: u16, offload: &str| {
+            let listener = |at| {
+                udp(&format!("l{at}"), &format!("0.0.0.0:{}", 7000 + at), &format!("offload = \"{offload}\""))
+            };
+            (0..count).map(listener).collect::<String>()
+        };
+        let told = "it echoes for 63 listeners at most";
+        let check = Launch::new().config(&many(64, "on")).args(&["--check"]).run();
+        check.expect(0, &["listener \"l63\"", told, "echod will not start"]);
+        let failed = Launch::new().config(&many(64, "on")).try_start().err().unwrap();
+        failed.expect(69, &["listener \"l63\"", told, "ask for it in fewer"]);
+        let daemon = Echod::start(&many(64, "auto"));
+        daemon.wait_log(|line| line.contains(told));
+        daemon.wait_log(|line| line.contains("listener \"l62\": the kernel echoes for it on lo, va"));
+        drop(daemon);
+        let addresses =
+            (0..140).map(|at| format!("ip address add 10.80.0.{at}/32 dev va")).collect::<Vec<_>>();
+        sh(&addresses.join(" && ")).unwrap();
+        let failed = Launch::new().config(&many(63, "on")).try_start().err().unwrap();
+        failed.expect(69, &["the addresses of its listeners are too many for its table"]);
+    });
+}
+
+#[test]
+fn a_listener_that_insists_and_comes_to_nothing_is_warned_of() {
+    in_two_namespaces(|_| {
+        let daemon = Echod::start(&on("0.0.0.0:7007", ""));
+        daemon.reload(&on("10.99.99.99:7007", "freebind = true"));
+        daemon
+            .wait_log(|line| line.contains(" WARN ") && line.contains("does not echo for it: no interface"));
+    });
+}
+
+#[test]
 fn an_address_on_no_interface_that_is_served_is_told() {
     in_two_namespaces(|_| {
         let made = "ip link add link va name d0 type macvlan && ip address add 10.78.0.1/24 dev d0";
