@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BinaryHeap, VecDeque},
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -30,7 +30,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// How long a reply waits for later ones to go first.
 const REORDERED_AT_MOST: Duration = Duration::from_millis(100);
 
-/// While a reply waits for later ones, which another process may send, the line looks so often whether they have gone.
+/// While a reply waits for others, which another process may send, the line looks so often whether they have gone.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The stack of the thread, in bytes.
@@ -54,12 +54,12 @@ pub(super) struct DelayLine {
 struct Queue {
     /// The first one is due first.
     due: BinaryHeap<Reverse<Held>>,
-    /// Those that wait for later replies.
-    waiting: Vec<Waiting>,
+    /// Those that are due, and wait for others. The first one was due first.
+    waiting: VecDeque<Held>,
     count: usize,
     bytes: usize,
     /// Numbers replies, so that those that are due at one moment keep their order.
-    order: u64,
+    turn: u64,
     /// Duplicates of the sockets that replies leave from, by the number of the socket: the listener may close its own before the
     /// last reply has gone.
     sockets: Vec<(RawFd, Arc<OwnedFd>)>,
@@ -72,17 +72,40 @@ struct Queue {
 
 struct Held {
     due: Instant,
-    order: u64,
+    /// Among those that are due at one moment.
+    turn: u64,
+    order: ReplyOrder,
     answer: HeldAnswer,
     socket: Arc<OwnedFd>,
 }
 
-struct Waiting {
-    held: Held,
-    /// Until this number of the source in this place has gone.
-    place: u32,
-    number: u64,
-    until: Instant,
+/// Which reply it is, and what it waits for when it is due.
+#[derive(Clone, Copy)]
+pub(super) struct ReplyOrder {
+    /// The place of the source.
+    pub(super) place: u32,
+    /// The number of the reply.
+    pub(super) number: u64,
+    pub(super) after: Option<GoesAfter>,
+}
+
+/// What must have gone before a reply goes.
+#[derive(Clone, Copy)]
+pub(super) enum GoesAfter {
+    /// The reply itself, of which this is the second one.
+    First,
+    /// So many later replies to the same source.
+    Later(u32),
+}
+
+impl ReplyOrder {
+    fn is_ready(self, numbers: &Numbers) -> bool {
+        match self.after {
+            None => true,
+            Some(GoesAfter::First) => numbers.has_gone(self.place, self.number),
+            Some(GoesAfter::Later(count)) => numbers.have_gone_after(self.place, self.number, count),
+        }
+    }
 }
 
 impl DelayLine {
@@ -102,14 +125,13 @@ impl DelayLine {
         })
     }
 
-    /// Sends `answer` from `socket` in `delay` from now on, and if it is `after` a later number of the source in this place, once
-    /// that has gone.
+    /// Sends `answer` from `socket` in `delay` from now on, and then as soon as all has gone that its `order` says.
     pub(super) fn hold(
         self: &Arc<Self>,
         socket: BorrowedFd<'_>,
         answer: HeldAnswer,
         delay: Duration,
-        after: Option<(u32, u64)>,
+        order: ReplyOrder,
     ) {
         let mut queue = self.lock();
         let size = answer.size();
@@ -119,15 +141,10 @@ impl DelayLine {
             self.stats.inject(FaultKind::Overflow);
             return;
         };
-        (queue.count, queue.bytes, queue.order) = (queue.count + 1, queue.bytes + size, queue.order + 1);
+        (queue.count, queue.bytes, queue.turn) = (queue.count + 1, queue.bytes + size, queue.turn + 1);
         let due = Instant::now() + delay;
-        let held = Held { due, order: queue.order, answer, socket };
-        match after {
-            Some((place, number)) => {
-                queue.waiting.push(Waiting { held, place, number, until: due + REORDERED_AT_MOST });
-            }
-            None => queue.due.push(Reverse(held)),
-        }
+        let held = Held { due, turn: queue.turn, order, answer, socket };
+        queue.due.push(Reverse(held));
         drop(queue);
         self.changed.notify_all();
     }
@@ -179,7 +196,8 @@ impl DelayLine {
     /// Sends what is due, until the line is over; with a `cut` until it is empty.
     fn run(&self, cut: Option<&dyn Fn() -> Option<Instant>>) {
         let mut queue = self.lock();
-        let mut batch = Vec::new();
+        // To which source a reply has just gone, and when all that wait were looked at.
+        let (mut sent_to, mut looked) = (None, Instant::now());
         while !queue.is_over {
             let now = Instant::now();
             if let Some(cut) = cut {
@@ -189,9 +207,10 @@ impl DelayLine {
                     false => return,
                 }
             }
-            queue.release(&self.numbers, now);
-            queue.take_due(now, &mut batch);
-            if batch.is_empty() {
+            let only = sent_to.take().filter(|_| now < looked + LOOK);
+            looked = if only.is_none() { now } else { looked };
+            queue.release(&self.numbers, only);
+            let Some(held) = queue.next(&self.numbers, now) else {
                 let next = queue.due.peek().map(|Reverse(held)| held.due.saturating_duration_since(now));
                 let look = (!queue.waiting.is_empty()).then_some(LOOK);
                 queue = match next.into_iter().chain(look).min() {
@@ -201,19 +220,23 @@ impl DelayLine {
                     None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 };
                 continue;
-            }
+            };
             queue.is_sending = true;
             drop(queue);
-            for held in batch.drain(..) {
-                let sent = held.answer.send(held.socket.as_fd());
-                self.stats.sent(sent.bytes);
-                if sent.error != 0 {
-                    (self.on_unsent)(&sent);
-                }
+            let sent = held.answer.send(held.socket.as_fd());
+            self.stats.sent(sent.bytes);
+            if sent.error != 0 {
+                (self.on_unsent)(&sent);
+            }
+            if self.numbers.notes_gone() {
+                self.numbers.lock().note_gone(held.order.place, held.order.number);
+                sent_to = Some(held.order.place);
             }
             queue = self.lock();
             queue.is_sending = false;
-            self.changed.notify_all();
+            if queue.count == 0 {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -241,28 +264,46 @@ impl Queue {
         Ok(own)
     }
 
-    /// Those that have waited for later replies long enough become due.
-    fn release(&mut self, numbers: &Numbers, now: Instant) {
-        let is_ready = |waiting: &mut Waiting| {
-            waiting.until <= now || numbers.gone(waiting.place) >= waiting.number && waiting.held.due <= now
-        };
-        let ready = self.waiting.extract_if(.., is_ready).map(|waiting| Reverse(waiting.held));
-        self.due.extend(ready);
+    /// Those that wait for what has gone meanwhile are next; with `only` a look at those to the source in this place is enough.
+    fn release(&mut self, numbers: &Numbers, only: Option<u32>) {
+        let mut at = 0;
+        while let Some(held) = self.waiting.get(at) {
+            let order = held.order;
+            if only.is_some_and(|place| place != order.place) || !order.is_ready(numbers) {
+                at += 1;
+            } else if let Some(held) = self.waiting.remove(at) {
+                self.due.push(Reverse(Held { order: ReplyOrder { after: None, ..order }, ..held }));
+            }
+        }
     }
 
-    fn take_due(&mut self, now: Instant, batch: &mut Vec<Held>) {
-        while self.due.peek().is_some_and(|Reverse(held)| held.due <= now) {
-            let Some(Reverse(held)) = self.due.pop() else { break };
-            self.count -= 1;
-            self.bytes -= held.answer.size();
-            batch.push(held);
-        }
+    /// Takes the next one that may go.
+    fn next(&mut self, numbers: &Numbers, now: Instant) -> Option<Held> {
+        let held = loop {
+            let due = self.due.peek().map(|Reverse(held)| held.due);
+            let until = self.waiting.front().map(|held| held.due + REORDERED_AT_MOST);
+            // A line that is behind keeps the order that it would have had in time.
+            if until.is_some_and(|until| until <= now && due.is_none_or(|due| until <= due)) {
+                break self.waiting.pop_front()?;
+            }
+            if due? > now {
+                return None;
+            }
+            let Reverse(held) = self.due.pop()?;
+            match held.order.is_ready(numbers) {
+                true => break held,
+                false => self.waiting.push_back(held),
+            }
+        };
+        self.count -= 1;
+        self.bytes -= held.answer.size();
+        Some(held)
     }
 }
 
 impl Ord for Held {
     fn cmp(&self, other: &Held) -> std::cmp::Ordering {
-        (self.due, self.order).cmp(&(other.due, other.order))
+        (self.due, self.turn).cmp(&(other.due, other.turn))
     }
 }
 
@@ -279,3 +320,6 @@ impl PartialEq for Held {
 }
 
 impl Eq for Held {}
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,12 @@ pub(super) fn is_in_burst(plan: &FaultPlan, source: SourceDecisions, number: u64
     }
 }
 
+/// How many later replies one of this plan may wait for: none but itself where it is sent twice, and `None` where none waits.
+pub(super) fn waits_for(plan: &FaultPlan) -> Option<u32> {
+    let reorder = plan.reorder.filter(|reorder| !reorder.chance.is_never());
+    reorder.map(|reorder| reorder.by).or_else(|| (!plan.duplicate.is_never()).then_some(0))
+}
+
 /// How many numbers are added for one that is normally distributed.
 const SUMMANDS: u32 = 12;
 

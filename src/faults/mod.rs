@@ -62,7 +62,7 @@ impl Faults {
         on_unsent: OnUnsent,
     ) -> io::Result<Option<Arc<Faults>>> {
         let Some(plan) = in_force::plan_of(settings) else { return Ok(None) };
-        let numbers = Arc::new(Numbers::new(memory)?);
+        let numbers = Arc::new(Numbers::new(memory, fate::waits_for(plan))?);
         // fork(2) is safe only without threads.
         let may_have_thread = (settings.mode, settings.workers) != (Mode::Forking, Workers::PerRequest);
         Ok(Some(Arc::new(Faults {

@@ -2,12 +2,14 @@
 //!
 //! A number must not depend on which worker is faster. So datagrams are received and numbered under one lock. Its holder makes
 //! one system call that does not wait. A lock that is held for long was left by a process that was killed; it is taken over.
+//! Under the same lock it is noted which replies have gone.
 
 use std::{
     io,
+    ops::RangeInclusive,
     sync::atomic::{
         AtomicU64,
-        Ordering::{AcqRel, Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release},
     },
     thread,
 };
@@ -34,7 +36,7 @@ struct Entry {
     identity: AtomicU64,
     /// The number of its last datagram or connection.
     number: AtomicU64,
-    /// The highest number whose reply has gone, or will not.
+    /// The highest number whose reply has gone.
     gone: AtomicU64,
     /// When it was seen last, as a number of `Head::clock`.
     seen: AtomicU64,
@@ -57,6 +59,22 @@ struct Head {
 pub(super) struct Numbers {
     head: SharedArray<Head>,
     entries: SharedArray<Entry>,
+    /// For each source a bit for each of the last numbers up to [`Entry::gone`], at the number divided by how many bits there are:
+    /// whether that reply has gone.
+    gone: SharedArray<AtomicU64>,
+    /// How many words of them a source has.
+    words: usize,
+}
+
+/// The bits of consecutive numbers that are in one word: the number of the word, and a mask.
+fn masks(numbers: RangeInclusive<u64>, words: usize) -> impl Iterator<Item = (usize, u64)> {
+    let (mut next, last) = (*numbers.start(), *numbers.end());
+    std::iter::from_fn(move || {
+        let (first, bit) = (next, next % 64);
+        let count = (last.checked_sub(first)? + 1).min(64 - bit);
+        next += count;
+        Some(((first / 64) as usize % words, (u64::MAX >> (64 - count)) << bit))
+    })
 }
 
 /// The lock; released on drop. A forgotten one expires.
@@ -79,9 +97,16 @@ pub(super) struct Numbered {
 }
 
 impl Numbers {
-    /// The table in `memory`.
-    pub(super) fn new(memory: &mut TableMemory<'_>) -> io::Result<Numbers> {
-        Ok(Numbers { head: memory.array(1)?, entries: memory.array(SETS * WAYS)? })
+    /// The table in `memory`, for a plan by which a reply waits for the `later` next ones, or for itself, or (`None`) for none.
+    pub(super) fn new(memory: &mut TableMemory<'_>, later: Option<u32>) -> io::Result<Numbers> {
+        let words = later.map_or(0, words_for);
+        let (head, entries) = (memory.array(1)?, memory.array(SETS * WAYS)?);
+        Ok(Numbers { head, entries, gone: memory.array(SETS * WAYS * words)?, words })
+    }
+
+    /// Whether it is noted which replies have gone.
+    pub(super) fn notes_gone(&self) -> bool {
+        self.words > 0
     }
 
     /// Waits for the lock.
@@ -98,21 +123,52 @@ impl Numbers {
         }
     }
 
-    /// The highest number of the source in this place whose reply has gone, or will not.
-    pub(super) fn gone(&self, place: u32) -> u64 {
+    /// Whether reply `number` to the source in this place has gone.
+    pub(super) fn has_gone(&self, place: u32, number: u64) -> bool {
+        let (latest, window) = (self.latest(place), self.window());
+        let is_noted = || self.count(place, number..=number) > 0;
+        latest >= number.saturating_add(window) || number <= latest && is_noted()
+    }
+
+    /// Whether `count` replies to the source in this place have gone that came after reply `number`.
+    pub(super) fn have_gone_after(&self, place: u32, number: u64, count: u32) -> bool {
+        let (latest, window) = (self.latest(place), self.window());
+        // Cheap, and mostly the answer.
+        if latest < number.saturating_add(count.into()) {
+            return false;
+        }
+        latest > number.saturating_add(window) || self.count(place, number + 1..=latest) >= count
+    }
+
+    fn latest(&self, place: u32) -> u64 {
         self.entries[place as usize % (SETS * WAYS)].gone.load(Acquire)
     }
 
-    /// Notes that reply `number` to the source in this place has gone.
-    pub(super) fn note_gone(&self, place: u32, number: u64) {
-        self.entries[place as usize % (SETS * WAYS)].gone.fetch_max(number, AcqRel);
+    /// How many of these numbers have gone. There must be a bit for each.
+    fn count(&self, place: u32, numbers: RangeInclusive<u64>) -> u32 {
+        let bits = self.bits(place);
+        masks(numbers, self.words).map(|(word, mask)| (bits[word].load(Acquire) & mask).count_ones()).sum()
     }
+
+    fn window(&self) -> u64 {
+        self.words as u64 * 64
+    }
+
+    fn bits(&self, place: u32) -> &[AtomicU64] {
+        &self.gone[place as usize % (SETS * WAYS) * self.words..][..self.words]
+    }
+}
+
+/// A source has four times as many bits as replies that one waits for: some of them may be lost, or be late themselves. What is older
+/// than all bits counts as gone.
+fn words_for(later: u32) -> usize {
+    (later.max(64) as usize * 4).next_power_of_two() / 64
 }
 
 impl Locked<'_> {
     /// The next number of a source. `in_burst` decides about the number from whether the last one was in a burst.
     pub(super) fn number(&self, identity: u64, in_burst: impl FnOnce(u64, bool) -> bool) -> Numbered {
-        let Numbers { head, entries } = self.numbers;
+        let Numbers { head, entries, .. } = self.numbers;
         let first = (identity >> 32) as usize % SETS * WAYS;
         let set = &entries[first..first + WAYS];
         let now = head[0].clock.fetch_add(1, Relaxed) + 1;
@@ -122,6 +178,8 @@ impl Locked<'_> {
                 // A free entry was never seen.
                 let oldest = (0..WAYS).min_by_key(|way| set[*way].seen.load(Relaxed)).unwrap_or(0);
                 let entry = &set[oldest];
+                let bits = self.numbers.bits((first + oldest) as u32);
+                bits.iter().for_each(|word| word.store(0, Relaxed));
                 has_evicted = entry.identity.swap(identity, Relaxed) != 0;
                 for word in [&entry.number, &entry.gone, &entry.in_burst] {
                     word.store(0, Relaxed);
@@ -134,6 +192,23 @@ impl Locked<'_> {
         let in_burst = in_burst(number, entry.in_burst.load(Relaxed) != 0);
         entry.in_burst.store(in_burst.into(), Relaxed);
         Numbered { place: (first + way) as u32, number, in_burst, has_evicted }
+    }
+
+    /// Notes that reply `number` to the source in this place has gone.
+    pub(super) fn note_gone(&self, place: u32, number: u64) {
+        let numbers = self.numbers;
+        let (bits, latest, window) = (numbers.bits(place), numbers.latest(place), numbers.window());
+        if latest >= number.saturating_add(window) {
+            return;
+        }
+        // The bits of the new numbers are those of numbers that are too old now.
+        let oldest = number.saturating_sub(window - 1).max(latest + 1);
+        for (word, mask) in masks(oldest..=number, numbers.words).filter(|_| number > latest) {
+            bits[word].fetch_and(!mask, Relaxed);
+        }
+        masks(number..=number, numbers.words).for_each(|(word, mask)| _ = bits[word].fetch_or(mask, Release));
+        // Last: whoever sees it sees the bits.
+        numbers.entries[place as usize % (SETS * WAYS)].gone.fetch_max(number, Release);
     }
 }
 
@@ -152,7 +227,7 @@ mod tests {
 
     fn numbers() -> Numbers {
         let stats = Shared::<Stats>::new().unwrap();
-        Numbers::new(&mut TableMemory::of(&stats)).unwrap()
+        Numbers::new(&mut TableMemory::of(&stats), Some(3)).unwrap()
     }
 
     fn next(numbers: &Numbers, identity: u64) -> Numbered {
@@ -166,8 +241,48 @@ mod tests {
         assert_eq!(given.iter().map(|it| it.number).collect::<Vec<_>>(), [1, 2, 1, 3]);
         assert_eq!(given.iter().map(|it| it.in_burst).collect::<Vec<_>>(), [true, false, true, true]);
         assert!(given.iter().all(|it| !it.has_evicted));
-        [2, 1].into_iter().for_each(|number| numbers.note_gone(given[0].place, number));
-        assert_eq!((numbers.gone(given[1].place), numbers.gone(given[2].place)), (2, 0));
+    }
+
+    /// Replies that have not gone, or went before, are none of those that go first.
+    #[test]
+    fn later_replies_are_counted_as_they_go() {
+        let numbers = numbers();
+        let note = |number| numbers.lock().note_gone(7, number);
+        let after = |number, count| numbers.have_gone_after(7, number, count);
+        [1, 2, 3, 5, 8].into_iter().for_each(note);
+        assert!(after(4, 2) && !after(4, 3) && after(3, 2) && !after(3, 3) && after(0, 5) && !after(8, 1));
+        assert!(numbers.has_gone(7, 5) && !numbers.has_gone(7, 4) && !numbers.has_gone(7, 9));
+        note(4);
+        note(4);
+        assert!(numbers.has_gone(7, 4) && after(3, 3) && !after(3, 4));
+        assert!(!numbers.has_gone(8, 4) && !numbers.have_gone_after(8, 0, 1), "of another source");
+    }
+
+    /// Against a list of all that have gone, over the ends of words and of the bits that a source has.
+    #[test]
+    fn bits_are_used_again_for_later_numbers() {
+        let numbers = numbers();
+        let window = numbers.window();
+        let mut gone = std::collections::BTreeSet::new();
+        for number in
+            (1..3 * window).filter(|number| !number.is_multiple_of(7)).chain([7 * window, 10 * window])
+        {
+            numbers.lock().note_gone(1, number);
+            gone.insert(number);
+            for before in
+                [1, 3, 62, 63, 64, 65, 200, window - 1, window].map(|back| number.saturating_sub(back))
+            {
+                let count = gone.range(before + 1..).count() as u32;
+                assert!(numbers.have_gone_after(1, before, count), "{number} {before}");
+                assert!(!numbers.have_gone_after(1, before, count + 1), "{number} {before}");
+                let has_gone = before == 0 || gone.contains(&before) || before + window <= number;
+                assert_eq!(
+                    before > 0 && numbers.has_gone(1, before),
+                    before > 0 && has_gone,
+                    "{number} {before}"
+                );
+            }
+        }
     }
 
     /// The source that was not seen for longest makes room.

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use super::{
     Faults,
     decision::SourceDecisions,
+    delay_line::{GoesAfter, ReplyOrder},
     fate::{Change, Fate, is_in_burst},
     numbers::Locked,
 };
@@ -56,14 +57,15 @@ impl Faults {
         delay.iter().for_each(|_| self.stats.inject(FaultKind::Delay));
         let hold = |after| {
             let answer = request.hold(&buffer[..length], self.marked);
-            self.line.hold(socket, answer, delay.unwrap_or_default(), after);
+            let order = ReplyOrder { place: place as u32, number, after };
+            self.line.hold(socket, answer, delay.unwrap_or_default(), order);
         };
         if change == Some(Change::Duplicate) {
             // The second one must not overtake the first, which leaves with its batch.
-            hold(delay.is_none().then_some((place as u32, number)));
+            hold(delay.is_none().then_some(GoesAfter::First));
         }
         match (change, delay) {
-            (Some(Change::Reorder(by)), _) => hold(Some((place as u32, number + u64::from(by)))),
+            (Some(Change::Reorder(by)), _) => hold(Some(GoesAfter::Later(by))),
             (_, Some(_)) => hold(None),
             (_, None) => return Some(length),
         }
@@ -72,9 +74,14 @@ impl Faults {
 
     /// Call when the replies of a batch were sent: those that wait for them may go.
     pub fn note_sent(&self, batch: &Batch) {
-        for [number, place] in batch.tags().iter().filter(|[number, _]| *number != 0) {
-            self.numbers.note_gone(*place as u32, number & !IN_BURST);
+        if !self.numbers.notes_gone() {
+            return;
         }
+        let locked = self.numbers.lock();
+        for [number, place] in batch.tags().iter().filter(|[number, _]| *number != 0) {
+            locked.note_gone(*place as u32, number & !IN_BURST);
+        }
+        drop(locked);
         self.line.look();
     }
 

@@ -222,7 +222,7 @@ impl Batch {
         self.tags = tags;
     }
 
-    /// The tags of the requests.
+    /// The tags of the requests; after [`Batch::answer_tagged`] of those that got an answer, and the default for the others.
     pub fn tags(&self) -> &[Tag] {
         &self.tags
     }
@@ -230,7 +230,10 @@ impl Batch {
     /// As [`Batch::answer`], with the tag of each request.
     pub fn answer_tagged(&mut self, mut make: impl FnMut(&mut [u8], Request<'_>, Tag) -> Option<usize>) {
         self.answer_each(|tags, i, buffer, request| {
-            make(buffer, request, tags.get(i).copied().unwrap_or_default())
+            let tag = tags.get_mut(i).map(std::mem::take).unwrap_or_default();
+            let answer = make(buffer, request, tag)?;
+            tags.get_mut(i).into_iter().for_each(|of_request| *of_request = tag);
+            Some(answer)
         });
     }
 
@@ -243,7 +246,10 @@ impl Batch {
     }
 
     #[inline(always)]
-    fn answer_each(&mut self, mut make: impl FnMut(&[Tag], usize, &mut [u8], Request<'_>) -> Option<usize>) {
+    fn answer_each(
+        &mut self,
+        mut make: impl FnMut(&mut [Tag], usize, &mut [u8], Request<'_>) -> Option<usize>,
+    ) {
         // Slices of one length: the compiler then checks each index once.
         let all = self.received;
         let (requests, slots) = (&mut self.requests[..all], &mut self.slots[..all]);
@@ -254,9 +260,12 @@ impl Batch {
             if refused & (1 << i) != 0 {
                 continue;
             }
-            if let Some(length) =
-                make(&self.tags, i, &mut buffer[..ROOM], Request { message: &requests[i], slot: &slots[i] })
-            {
+            if let Some(length) = make(
+                &mut self.tags,
+                i,
+                &mut buffer[..ROOM],
+                Request { message: &requests[i], slot: &slots[i] },
+            ) {
                 self.answers.add(requests, slots, pieces, i, length.min(ROOM));
             }
         }

@@ -51,7 +51,9 @@ keys! {
     duplicate: Chance = Key {
         value: &CHANCE, default: Value(|_| Chance(0)), needs: &[], reload: Live, example: "\"0.5%\"",
     },
-    /// Datagrams: how many replies are held until so many later ones to the same source have gone, for 100 ms at most.
+    /// Datagrams: how many replies are held until so many later ones to the same source have gone, for 100 ms at most, on top of
+    /// a `delay`. A later one that is lost does not count, and one that is held itself only when it goes: of replies that are all
+    /// held (`"100% by 1"`) none goes first, and each is 100 ms late.
     reorder: Option<Reorder> = Key {
         value: &REORDER, default: Unset("none", |_| None), needs: &[], reload: Live, example: "\"1% by 3\"",
     },

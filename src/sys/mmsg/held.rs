@@ -9,6 +9,7 @@ use super::{Request, Sent, control_length};
 use crate::sys::{names, path_mtu};
 
 /// An answer to a request, with the address and the control data of that request.
+#[derive(Default)]
 pub struct HeldAnswer {
     name: Box<[u8]>,
     control: Box<[u64]>,
