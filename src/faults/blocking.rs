@@ -15,7 +15,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use super::{advance, stream::ConnectionFaults};
+use super::{advance, end_at_hang_up, stream::ConnectionFaults};
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
     stream::{
@@ -39,6 +39,8 @@ pub fn serve(
     let _ = socket.set_nonblocking(true);
     let signals = HeldSignals::new();
     let mut limits = Limits::new(context, opened, connection.awaits_proxy_header());
+    // The socket has hung up, which poll(2) would report again and again, and the connection goes on at its time all the same.
+    let mut has_hung_up = false;
     summary.end = loop {
         let step = advance(&mut connection, socket, scratch, &mut faults, context, ReadMode::UntilWouldBlock);
         let before = (summary.received, summary.sent);
@@ -78,17 +80,25 @@ pub fn serve(
             Step::Readable => false,
             Step::Writable => true,
         };
-        // Errors and hang-ups are always reported; while the connection is parked they wait for the plan as well.
-        let flags = (!faults.is_parked(wants_to_write)).then_some(if wants_to_write {
-            PollFlags::POLLOUT
-        } else {
-            PollFlags::POLLIN
-        });
+        // Errors and hang-ups are always reported.
+        let parked = faults.is_parked(wants_to_write);
+        let flags = match wants_to_write {
+            _ if parked => PollFlags::empty(),
+            true => PollFlags::POLLOUT,
+            false => PollFlags::POLLIN,
+        };
+        let flags = (!parked || !has_hung_up || !faults.goes_on()).then_some(flags);
         let due = faults.due().into_iter().chain(limits.next()).chain(context.cut_at()).min();
-        signals.wait(socket, flags, due);
+        let reported = signals.wait(socket, flags, due);
         let now = Instant::now();
         if context.is_cut() {
             break CloseReason::DrainTimeout;
+        }
+        if parked && reported.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+            match end_at_hang_up(&connection, socket, &faults) {
+                Some(end) => break end,
+                None => has_hung_up = true,
+            }
         }
         match limits.reached(now) {
             None => {}
@@ -174,13 +184,14 @@ impl HeldSignals {
         HeldSignals { usual: blocked.is_ok().then_some(usual) }
     }
 
-    /// Waits until the socket is ready, a signal arrives, or `due` has come.
-    fn wait(&self, socket: &Socket, flags: Option<PollFlags>, due: Option<Instant>) {
+    /// Waits until the socket is ready, a signal arrives, or `due` has come; returns what the socket is ready for.
+    fn wait(&self, socket: &Socket, flags: Option<PollFlags>, due: Option<Instant>) -> PollFlags {
         let mut polled = flags.map(|flags| [PollFd::new(socket.as_fd(), flags)]);
         let polled = polled.as_mut().map_or(&mut [][..], |polled| &mut polled[..]);
         let time = due.map(|due| TimeSpec::from(due.saturating_duration_since(Instant::now())));
         // Whatever ended the wait, the caller looks at everything anew.
         let _ = ppoll(polled, time, self.usual);
+        polled.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty())
     }
 }
 

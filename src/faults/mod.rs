@@ -145,6 +145,23 @@ pub fn advance(
     }
 }
 
+/// Why a connection ends whose socket has hung up or failed while the plan keeps it from being read and written. `None` if it goes
+/// on at its time: a client that has closed in order may have left something to read.
+pub fn end_at_hang_up(
+    connection: &Connection,
+    socket: &Socket,
+    faults: &ConnectionFaults,
+) -> Option<CloseReason> {
+    match socket.take_error() {
+        Ok(Some(error)) | Err(error) => Some(CloseReason::from(error)),
+        Ok(None) if connection.ending() => Some(connection.reason()),
+        Ok(None) if faults.goes_on() => None,
+        // What a send would tell.
+        Ok(None) if connection.has_pending() => Some(CloseReason::PeerReset),
+        Ok(None) => Some(CloseReason::PeerClosed),
+    }
+}
+
 impl Drop for Faults {
     fn drop(&mut self) {
         self.line.end();

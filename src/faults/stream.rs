@@ -16,8 +16,11 @@ use crate::{
     socket::address::Peer,
 };
 
-/// How often a connection that is to be reset looks whether the peer's kernel has acknowledged everything.
-const ACKNOWLEDGED: Duration = Duration::from_millis(1);
+/// How soon a connection that is to be reset looks again whether the peer's kernel has acknowledged everything.
+const SOONEST_LOOK: Duration = Duration::from_millis(1);
+
+/// How late it looks again, at most.
+const LATEST_LOOK: Duration = Duration::from_secs(1);
 
 /// What a rate allows at once after a pause, as a time of it.
 const BURST: Duration = Duration::from_millis(20);
@@ -62,8 +65,8 @@ enum Hold {
 pub(super) enum Stage {
     /// Nothing is due.
     Open,
-    /// The connection is to be reset, once the peer's kernel has acknowledged everything.
-    Resetting(FaultKind),
+    /// The connection is to be reset, once the peer's kernel has acknowledged everything. It waits for that since then.
+    Resetting(Instant),
     /// An order was given.
     Ordered(EndOrder),
     /// The order was taken.
@@ -135,7 +138,6 @@ impl ConnectionFaults {
         let Some(decisions) = self.decisions else { return };
         let plan = Arc::clone(&self.faults.plan);
         if plan.reset_now.hits(decisions.draw(0, Question::ResetNow)) {
-            self.inject(FaultKind::ResetNow);
             self.stage = Stage::Ordered(EndOrder::Reset(FaultKind::ResetNow));
         } else if let Some(time) = plan.accept_delay {
             self.inject(FaultKind::AcceptDelay);
@@ -151,9 +153,11 @@ impl ConnectionFaults {
         self.decisions.map(|_| self.faults.plan())
     }
 
-    /// Takes the order that the plan gives, once.
+    /// Takes the order that the plan gives, once. That is when it counts: until then, the peer may end the connection first.
     pub fn take_order(&mut self) -> Option<EndOrder> {
         let Stage::Ordered(order) = self.stage else { return None };
+        let (EndOrder::Close(fault) | EndOrder::Reset(fault)) = order;
+        self.inject(fault);
         self.stage = Stage::Over;
         Some(order)
     }
@@ -175,6 +179,15 @@ impl ConnectionFaults {
         };
         let is_send_held = wants_to_write && self.send_hold.is_some_and(|end| end > now);
         is_held || is_send_held
+    }
+
+    /// Whether a time lets go of the connection, of what is received or of what is sent.
+    pub(super) fn goes_on(&self) -> bool {
+        match self.hold {
+            Hold::Until(_) => true,
+            Hold::ForEver => false,
+            Hold::No => self.send_hold.is_some(),
+        }
     }
 
     /// When the connection is to be advanced, whatever its socket is ready for.
@@ -239,11 +252,9 @@ impl ConnectionFaults {
             self.hold = stall.lasts.map_or(Hold::ForEver, |time| Hold::Until(now + time));
             self.inject(FaultKind::StallAfter);
         } else if close.is_some_and(is_reached) {
-            self.inject(FaultKind::CloseAfter);
             self.stage = Stage::Ordered(EndOrder::Close(FaultKind::CloseAfter));
         } else if reset.is_some_and(is_reached) {
-            self.inject(FaultKind::ResetAfter);
-            self.stage = Stage::Resetting(FaultKind::ResetAfter);
+            self.stage = Stage::Resetting(now);
             // The next step looks for the first time.
             self.hold = Hold::Until(now);
         }
@@ -251,10 +262,10 @@ impl ConnectionFaults {
 
     /// The peer's kernel has acknowledged everything, or not: resets the connection, or looks again a little later.
     pub(super) fn reset_when(&mut self, is_acknowledged: bool, now: Instant) {
-        let Stage::Resetting(fault) = self.stage else { return };
+        let Stage::Resetting(since) = self.stage else { return };
         match is_acknowledged {
-            true => self.stage = Stage::Ordered(EndOrder::Reset(fault)),
-            false => self.hold = Hold::Until(now + ACKNOWLEDGED),
+            true => self.stage = Stage::Ordered(EndOrder::Reset(FaultKind::ResetAfter)),
+            false => self.hold = Hold::Until(now + next_look(now.saturating_duration_since(since))),
         }
     }
 
@@ -340,8 +351,30 @@ impl ConnectionFaults {
     }
 }
 
+/// When to look again for what was `waited` for so long: soon at first, and ever less often while the peer does not read.
+fn next_look(waited: Duration) -> Duration {
+    (waited / 8).clamp(SOONEST_LOOK, LATEST_LOOK)
+}
+
 /// The time that a rate takes to pay for `n` bytes.
 fn cost(rate: u64, n: usize) -> Duration {
     let nanoseconds = n as u128 * 1_000_000_000 / u128::from(rate);
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_that_has_to_wait_looks_ever_less_often() {
+        let (mut waited, mut looks) = (Duration::ZERO, 0);
+        while waited < Duration::from_secs(60) {
+            let pause = next_look(waited);
+            assert!(pause <= SOONEST_LOOK.max(waited / 8) && pause <= LATEST_LOOK);
+            waited += pause;
+            looks += 1;
+        }
+        assert!(looks < 120, "{looks} looks in a minute");
+    }
 }

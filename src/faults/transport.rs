@@ -46,6 +46,10 @@ impl<'a> FaultyTransport<'a> {
     fn may_move(&mut self, now: Instant) -> io::Result<bool> {
         let may_move = self.faults.may_move(now);
         if matches!(self.faults.stage, Stage::Resetting(_)) {
+            // After the end of the connection its peer acknowledges nothing more.
+            if let Some(error) = self.socket.take_error()? {
+                return Err(error);
+            }
             // Without this wait, a reset would destroy what the peer's kernel has not acknowledged. A unix socket has handed it
             // over already.
             let is_acknowledged = self.protocol != Protocol::Tcp || send_buffer::used(self.socket)? == 0;

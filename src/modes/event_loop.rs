@@ -29,6 +29,7 @@ use crate::{
 mod accept;
 mod accept_probe;
 mod close_log;
+mod hang_ups;
 mod holds;
 mod loop_connection;
 mod refused;
@@ -58,6 +59,8 @@ const ASKED: u64 = CLOSED + 3;
 const DUE: u64 = CLOSED + 4;
 /// Connections that a plan of faults holds are due.
 const HELD: u64 = CLOSED + 5;
+/// Clients of held connections are gone.
+const GONE: u64 = CLOSED + 6;
 
 /// Connections accepted in one turn, and full batches of datagrams: then other sockets have their turn.
 const PER_TURN: usize = 16;
@@ -207,6 +210,7 @@ impl<'a, P: Poller> EventLoop<'a, P> {
         events.poller.add(events.close_log.as_fd(), DUE, Interest::Read)?;
         if let Some(holds) = &events.holds {
             events.poller.add(holds.as_fd(), HELD, Interest::Read)?;
+            events.poller.add(holds.hang_ups.as_fd(), GONE, Interest::Read)?;
         }
         Ok(events)
     }
@@ -254,6 +258,10 @@ impl<'a, P: Poller> EventLoop<'a, P> {
                 Ok(())
             }
             HELD => self.advance_held(),
+            GONE => {
+                self.close_hung_up();
+                Ok(())
+            }
             CLOSED => self.close(),
             STOPPED => self.stop(),
             FREED if self.pause == Some(AcceptPause::Full) => self.watch_listeners(),

@@ -135,8 +135,8 @@ fn about_listener(listener: &Listener) -> Vec<Note> {
     let is_for_ever = plan.stall_after.is_some_and(|stall| stall.lasts.is_none()) || plan.ignore_half_close;
     if is_stream && is_for_ever && listener.idle_timeout.is_none() && listener.max_lifetime.is_none() {
         note(format!(
-            "the plan of faults \"{name}\" keeps connections for ever; set `idle-timeout` or `max-lifetime`, or they use up \
-             `max-connections`"
+            "the plan of faults \"{name}\" keeps connections for ever, also those that their clients have closed in order; set \
+             `idle-timeout` or `max-lifetime`, or they use up `max-connections`"
         ));
     }
     notes

@@ -88,7 +88,8 @@ keys! {
         value: &BYTE_NUMBER, default: Unset("none", |_| None), needs: &[], reload: Live, example: "\"1000B\"",
     },
     /// Streams: after so many bytes of answers, or so long after the connection was accepted, it is neither read nor answered for a
-    /// while: the client's window fills. `"64KiB for ever"` ends with the limits of the listener, such as `idle-timeout`.
+    /// while: the client's window fills. `"64KiB for ever"` ends with the limits of the listener, such as `idle-timeout`, or when the
+    /// client resets the connection.
     stall_after: Option<Stall> = Key {
         value: &STALL, default: Unset("none", |_| None), needs: &[], reload: Live, example: "\"64KiB for 5s\"",
     },

@@ -1,5 +1,5 @@
 //! Connections that a plan of faults holds. While one is held its socket is not polled, because whatever it is ready for has to
-//! wait. A timer wakes the loop when one is due: the time-out of a wait would be rounded to milliseconds by some pollers.
+//! wait; only its end is noticed (`hang_ups`). A timer wakes the loop when one is due: the time-out of a wait would be rounded to milliseconds by some pollers.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use nix::sys::{
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
 
-use super::{EventLoop, LoopConnection};
+use super::{EventLoop, LoopConnection, hang_ups::HangUps};
 use crate::{
     faults::stream::ConnectionFaults,
     report::close_reason::CloseReason,
@@ -30,6 +30,8 @@ pub(super) struct Holds {
     timer: TimerFd,
     /// When the timer expires.
     armed: Option<Instant>,
+    /// The sockets that are not polled.
+    pub(super) hang_ups: HangUps,
 }
 
 /// What the loop knows of a connection that a plan hits.
@@ -38,14 +40,14 @@ pub(super) struct HeldConnection {
     /// Its time in [`Holds`].
     due: Option<Instant>,
     /// Whether its socket is not polled.
-    parked: bool,
+    pub(super) parked: bool,
 }
 
 impl Holds {
     pub(super) fn new() -> io::Result<Holds> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        Ok(Holds { due: BTreeSet::new(), timer, armed: None })
+        Ok(Holds { due: BTreeSet::new(), timer, armed: None, hang_ups: HangUps::new()? })
     }
 
     /// Takes out a connection that is closed.
@@ -119,18 +121,20 @@ impl<P: Poller> EventLoop<'_, P> {
         else {
             return Ok(());
         };
+        let Some(holds) = &mut self.holds else { return Ok(()) };
         let wanted = if wait == Step::Writable { Interest::Write } else { Interest::Read };
         let parks = held.faults.is_parked(wanted == Interest::Write);
-        if let Some(holds) = &mut self.holds {
-            holds.set(key, held);
-        }
+        holds.set(key, held);
         let polled = match (parks, held.parked) {
-            (true, true) => Ok(()),
+            (true, true) => holds.hang_ups.watch_again(&*socket, key),
             (true, false) => {
                 self.poller.remove(socket.as_fd());
-                Ok(())
+                holds.hang_ups.watch(&*socket, key)
             }
-            (false, true) => self.poller.add(socket.as_fd(), key, wanted),
+            (false, true) => {
+                holds.hang_ups.unwatch(&*socket);
+                self.poller.add(socket.as_fd(), key, wanted)
+            }
             (false, false) if *interest != wanted => self.poller.modify(socket.as_fd(), key, wanted),
             (false, false) => Ok(()),
         };
@@ -150,6 +154,7 @@ impl<P: Poller> EventLoop<'_, P> {
             && std::mem::take(&mut held.parked)
         {
             *interest = Interest::Read;
+            self.holds.iter().for_each(|holds| holds.hang_ups.unwatch(&*socket));
             return self.poller.add(socket.as_fd(), key, Interest::Read);
         }
         Ok(())

@@ -4,6 +4,7 @@
 mod books;
 mod command;
 mod datagrams;
+mod gone;
 mod refused;
 mod reload;
 mod streams;

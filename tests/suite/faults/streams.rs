@@ -46,13 +46,13 @@ fn send_some(client: &Client, length: usize) -> bool {
 }
 
 /// All modes on tcp; on unix, whose sockets differ in nothing that a mode knows of, one of each kind.
-fn modes(protocol: &str) -> impl Iterator<Item = &'static str> {
+pub(super) fn modes(protocol: &str) -> impl Iterator<Item = &'static str> {
     let is_tcp = protocol == "tcp";
     let kinds = ["iterative", "forking", "poll", "io-uring"];
     MODES.into_iter().filter(move |mode| is_tcp || kinds.iter().any(|kind| mode.contains(kind)))
 }
 
-fn in_each_mode(protocol: &str, keys: &str, test: impl Fn(&Echod, &str)) {
+pub(super) fn in_each_mode(protocol: &str, keys: &str, test: impl Fn(&Echod, &str)) {
     for mode in modes(protocol) {
         let mut daemon = start(protocol, keys, mode);
         test(&daemon, mode);
@@ -68,6 +68,7 @@ macro_rules! for_each_stream {
         }
     )*};
 }
+pub(super) use for_each_stream;
 
 for_each_stream! {
     a_reset_comes_after_exactly_so_many_bytes an_end_comes_after_exactly_so_many_bytes a_connection_ends_after_a_time
