@@ -15,7 +15,7 @@ use nix::{
 };
 use socket2::Socket;
 
-use super::{advance, end_at_hang_up, stream::ConnectionFaults};
+use super::{advance, end_at_hang_up, refuse, stream::ConnectionFaults};
 use crate::{
     report::{close_reason::CloseReason, refusal_reason::RefusalReason},
     stream::{
@@ -56,7 +56,10 @@ pub fn serve(
                 summary.proxied_source = connection.proxied_source();
                 match admit_proxied(&connection) {
                     Ok(()) => faults.decide(&connection.client()),
-                    Err(reason) => break CloseReason::Refused(reason),
+                    Err(reason) => {
+                        refuse(socket, &mut faults);
+                        break CloseReason::Refused(reason);
+                    }
                 }
                 continue;
             }

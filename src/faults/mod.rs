@@ -115,7 +115,10 @@ pub fn advance(
     let protocol = context.settings.protocol;
     let step =
         connection.advance(&mut FaultyTransport::new(socket, scratch, faults, protocol), context, mode);
-    if matches!(step, Step::Closed(_)) {
+    if let Step::Closed(end) = step {
+        if matches!(end, CloseReason::Refused(_)) {
+            refuse(socket, faults);
+        }
         return step;
     }
     match faults.take_order() {
@@ -142,6 +145,14 @@ pub fn advance(
             }
             Step::Closed(CloseReason::OnPurpose(fault))
         }
+    }
+}
+
+/// Call when the client that a PROXY header names is refused: what was left in the socket for a reset must not cause one.
+pub fn refuse(socket: &Socket, faults: &mut ConnectionFaults) {
+    if faults.left_unread {
+        // Without the byte the connection closes in order; if it stays, with a reset.
+        let _ = transport::take_left(socket, faults);
     }
 }
 

@@ -33,6 +33,8 @@ pub struct ConnectionFaults {
     faults: Arc<Faults>,
     /// The decisions about the connection; `None` while its client is not known, or if the plan does not hit it.
     decisions: Option<SourceDecisions>,
+    /// Whether a PROXY header is still to name the client.
+    pub(super) is_undecided: bool,
     opened: Instant,
     reads: u64,
     /// Bytes of answers that were sent.
@@ -118,6 +120,7 @@ impl ConnectionFaults {
         ConnectionFaults {
             faults: Arc::clone(faults),
             decisions: None,
+            is_undecided: true,
             opened: Instant::now(),
             reads: 0,
             sent: 0,
@@ -134,6 +137,7 @@ impl ConnectionFaults {
 
     /// Call when the client is known.
     pub fn decide(&mut self, client: &Peer) {
+        self.is_undecided = false;
         self.decisions = self.faults.number_connection(client);
         let Some(decisions) = self.decisions else { return };
         let plan = Arc::clone(&self.faults.plan);
@@ -153,6 +157,11 @@ impl ConnectionFaults {
         self.decisions.map(|_| self.faults.plan())
     }
 
+    /// The plan, if it hits the client or may come to do so.
+    pub(super) fn possible_plan(&self) -> Option<&FaultPlan> {
+        if self.is_undecided { Some(self.faults.plan()) } else { self.plan() }
+    }
+
     /// Takes the order that the plan gives, once. That is when it counts: until then, the peer may end the connection first.
     pub fn take_order(&mut self) -> Option<EndOrder> {
         let Stage::Ordered(order) = self.stage else { return None };
@@ -164,7 +173,7 @@ impl ConnectionFaults {
 
     /// Call when the connection ends for another reason: from now on nothing is held.
     pub fn release(&mut self) {
-        self.decisions = None;
+        (self.decisions, self.is_undecided) = (None, false);
         (self.hold, self.send_hold, self.stage) = (Hold::No, None, Stage::Over);
     }
 

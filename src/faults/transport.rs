@@ -58,23 +58,35 @@ impl<'a> FaultyTransport<'a> {
         Ok(may_move)
     }
 
-    /// On a unix socket, whether the answer to what is received next reaches the number of bytes after which the connection is reset.
+    /// Whether this is a unix socket, and the plan resets the connection, or may reset it, after a number of bytes.
+    fn is_reset_by_bytes(&self) -> bool {
+        let reset_after = self.faults.possible_plan().and_then(|plan| plan.reset_after);
+        self.protocol == Protocol::Unix && matches!(reset_after, Some(After::Bytes(_)))
+    }
+
+    /// On a unix socket, whether the answer to what is received next may reach the number of bytes after which the connection is
+    /// reset. Behind a PROXY header any number may follow.
     fn is_last_read(&self, length: usize) -> bool {
-        let reset_after = self.faults.plan().and_then(|plan| plan.reset_after);
+        let reset_after = self.faults.possible_plan().and_then(|plan| plan.reset_after);
         match reset_after {
-            Some(After::Bytes(bytes)) => self.faults.sent + length as u64 >= bytes,
+            Some(After::Bytes(bytes)) => {
+                self.faults.is_undecided || self.faults.sent + length as u64 >= bytes
+            }
             _ => false,
+        }
+    }
+
+    /// Takes out what [`FaultyTransport::receive_for_reset`] has left: the connection goes on after all.
+    fn take_left(&mut self) -> io::Result<()> {
+        match self.faults.left_unread {
+            true => take_left(self.socket, self.faults),
+            false => Ok(()),
         }
     }
 
     /// Receives from a unix socket that is to be reset once an answer was sent: closing it is a reset only while it has unread
     /// input (unix(7)). So the last byte is answered, and left in the socket.
     fn receive_for_reset(&mut self) -> io::Result<Option<usize>> {
-        if self.faults.left_unread {
-            // The answer was shorter than expected.
-            let skipped = would_block(recv(self.socket, &mut self.scratch[..1], RecvFlags::empty()))?;
-            self.faults.left_unread = skipped.is_none();
-        }
         let Some(length) = would_block(recv(self.socket, &mut *self.scratch, RecvFlags::PEEK))? else {
             return Ok(None);
         };
@@ -118,11 +130,8 @@ impl Transport for FaultyTransport<'_> {
         if !self.may_move(now)? || self.faults.ignores_end {
             return Ok(None);
         }
-        let is_reset_by_bytes = matches!(
-            self.faults.plan().and_then(|plan| plan.reset_after),
-            Some(After::Bytes(_)) if self.protocol == Protocol::Unix
-        );
-        let received = match is_reset_by_bytes {
+        self.take_left()?;
+        let received = match self.is_reset_by_bytes() {
             true => self.receive_for_reset()?,
             false => self.direct().receive()?,
         };
@@ -141,10 +150,11 @@ impl Transport for FaultyTransport<'_> {
     }
 
     fn receive_now(&mut self) -> io::Result<Option<usize>> {
-        match self.may_move(Instant::now())? {
-            true => self.direct().receive_now(),
-            false => Ok(None),
+        if !self.may_move(Instant::now())? {
+            return Ok(None);
         }
+        self.take_left()?;
+        self.direct().receive_now()
     }
 
     fn buffer(&mut self) -> &mut [u8] {
@@ -169,6 +179,13 @@ impl Transport for FaultyTransport<'_> {
     fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Takes the byte out of the socket that was answered and left there.
+pub(super) fn take_left(socket: &Socket, faults: &mut ConnectionFaults) -> io::Result<()> {
+    let taken = would_block(recv(socket, &mut [0; 1], RecvFlags::empty()))?;
+    faults.left_unread = taken.is_none();
+    Ok(())
 }
 
 /// `None` if it would block, or was interrupted.

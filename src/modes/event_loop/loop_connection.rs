@@ -51,7 +51,10 @@ impl LoopConnection {
                     // The header may have consumed the only event: read on until EAGAIN.
                     self.advance(poller, scratch, context, ReadMode::UntilWouldBlock)
                 }
-                Err(reason) => Step::Closed(CloseReason::Refused(reason)),
+                Err(reason) => {
+                    self.faults.iter_mut().for_each(|held| faults::refuse(&self.socket, &mut held.faults));
+                    Step::Closed(CloseReason::Refused(reason))
+                }
             },
             wait => wait,
         };

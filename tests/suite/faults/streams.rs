@@ -74,7 +74,7 @@ for_each_stream! {
     a_reset_comes_after_exactly_so_many_bytes an_end_comes_after_exactly_so_many_bytes a_connection_ends_after_a_time
     a_stalled_connection_holds_up_nobody_else pieces_are_no_longer_than_said a_rate_is_kept one_byte_is_spoilt
     answers_are_late_by_the_delay an_end_is_ignored a_stop_does_not_wait_for_a_stall streaming_services_are_hit_too
-    limits_end_a_connection_that_stalls_for_ever
+    limits_end_a_connection_that_stalls_for_ever a_proxied_client_is_reset_after_exactly_so_many_bytes
 }
 
 /// Exactly 4,096 bytes, then ECONNRESET, whether the client has sent just as many, more, or far more than buffers hold.
@@ -306,6 +306,42 @@ fn a_proxied_client_is_hit_by_its_own_address() {
         assert_eq!(other.receive(6), b"abcdef", "{mode}");
         other.echo(pattern(10_000));
         drop(other);
+        daemon.stop();
+    }
+}
+
+/// Also if what is answered arrives together with the header, or with a part of it.
+fn a_proxied_client_is_reset_after_exactly_so_many_bytes(protocol: &str) {
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 7\r\n";
+    for mode in modes(protocol) {
+        let keys = "from = \"192.0.2.0/24\"\nreset-after = \"4KiB\"";
+        let listener = format!("{mode}proxy-protocol = \"required\"\ndeny = \"192.0.2.99\"\n");
+        let mut daemon = start(protocol, keys, &listener);
+        for (length, first) in [(4096, 0), (5000, 0), (20_000, 0), (5000, 10)] {
+            let client = daemon.client("it");
+            client.send(&header[..first]);
+            client.send(&[&header[first..], pattern(length)].concat());
+            let (all, end) = everything(&client);
+            assert_eq!((all.len(), end), (4096, End::Reset), "{mode} after {length} and {first}");
+            assert_eq!(all, pattern(length)[..4096], "{mode}");
+        }
+        // In between nothing is answered twice.
+        let client = daemon.client("it");
+        client.send(&[header, pattern(100)].concat());
+        assert_eq!(client.receive(100), pattern(100), "{mode}");
+        client.echo(pattern(3000));
+        client.send(pattern(2000));
+        assert_eq!(everything(&client), (pattern(996).to_vec(), End::Reset), "{mode}");
+        daemon.wait_state("it", |state| state["fault-reset-after"] == 5 && state["open"] == 0);
+        let other = daemon.client("it");
+        other.send(&[&b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 7\r\n"[..], pattern(5000)].concat());
+        assert_eq!(other.receive(5000), pattern(5000), "{mode}");
+        other.echo(pattern(10_000));
+        other.half_close();
+        assert_eq!(everything(&other), (Vec::new(), End::Closed), "{mode}");
+        let refused = daemon.client("it");
+        refused.send(b"PROXY TCP4 192.0.2.99 192.0.2.1 4000 7\r\n");
+        assert_eq!(everything(&refused), (Vec::new(), End::Closed), "{mode}: refused, and not by the plan");
         daemon.stop();
     }
 }
