@@ -35,6 +35,9 @@ const OF_LISTENER: u64 = 16;
 /// Descriptors of an event loop: a poller, a waker for free slots, a waker for the watchdog, a timer.
 const OF_LOOP: u64 = 4;
 
+/// Descriptors of an event loop beyond that where there is a plan of faults: a timer, and what tells of hang-ups.
+const OF_HELD: u64 = 2;
+
 /// Descriptors of a socket: its own, and the duplicate for the next generation.
 const OF_SOCKET: u64 = 2;
 
@@ -215,8 +218,9 @@ fn needed(config: &Config, count: impl Fn(&config::Listener) -> bool) -> u64 {
         let loops = if listener.mode.is_event_loop() { listener.pool() as u64 } else { 0 };
         let sockets = loops.max(1) * listener.address.iter().map(sockets).sum::<u64>();
         let stream = listener.protocol.is_stream() && listener.mode != Mode::Forking;
+        let of_loop = OF_LOOP + if listener.faults.is_some() { OF_HELD } else { 0 };
         OF_LISTENER
-            + OF_LOOP * loops
+            + of_loop * loops
             + OF_SOCKET * sockets
             + if stream && count(listener) { u64::from(listener.max_connections) } else { 0 }
     };
