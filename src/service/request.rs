@@ -1,7 +1,7 @@
 //! What is known of a request beside its bytes, in the form in which whoami tells it. The callers of services fill it in.
 //!
 //! Everything that a peer or a proxy chose (socket names, fields of a PROXY header) is bytes here, and becomes a string of JSON only
-//! where it is UTF-8.
+//! where it is UTF-8. Everything else is `{"hex": "00ff"}`.
 
 use std::{
     fmt,
@@ -69,7 +69,8 @@ impl<'a> From<&'a SockAddr> for RequestAddress<'a> {
     }
 }
 
-/// As `{"address": "192.0.2.1", "port": 7}`; a unix socket has no port, and a name in the abstract namespace begins with `@`.
+/// As `{"address": "192.0.2.1", "port": 7}`; a unix socket has no port, and a name in the abstract namespace begins with `@`, or in
+/// hexadecimal with `00`.
 impl Serialize for RequestAddress<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut object = to.serialize_struct("RequestAddress", 2)?;
@@ -85,8 +86,12 @@ impl Serialize for RequestAddress<'_> {
                     object.serialize_field("scope_id", &v6.scope_id())?;
                 }
             }
-            RequestAddress::Path(path) => object.serialize_field("address", &Shown(Lossy("", path)))?,
-            RequestAddress::Abstract(name) => object.serialize_field("address", &Shown(Lossy("@", name)))?,
+            RequestAddress::Path(path) => {
+                object.serialize_field("address", &SocketName { in_text: "", in_hex: &[], name: path })?;
+            }
+            RequestAddress::Abstract(name) => {
+                object.serialize_field("address", &SocketName { in_text: "@", in_hex: &[0], name })?;
+            }
             RequestAddress::Unnamed => {}
         }
         object.end()
@@ -191,11 +196,7 @@ impl Serialize for FieldBytes<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match str::from_utf8(self.0) {
             Ok(text) => to.serialize_str(text),
-            Err(_) => {
-                let mut object = to.serialize_struct("FieldBytes", 1)?;
-                object.serialize_field("hex", &Shown(Hex(self.0)))?;
-                object.end()
-            }
+            Err(_) => hexadecimal(&[], self.0, to),
         }
     }
 }
@@ -209,27 +210,44 @@ impl<T: fmt::Display> Serialize for Shown<T> {
     }
 }
 
-/// A prefix and bytes, of which U+FFFD replaces those that are not UTF-8.
-struct Lossy<'a>(&'static str, &'a [u8]);
+/// The name of a unix socket behind what is before it: a string where it is UTF-8 and not longer so than in hexadecimal, as a name
+/// of control characters would be, six letters each. So an answer that has to fit a datagram has room for any name.
+struct SocketName<'a> {
+    in_text: &'static str,
+    in_hex: &'static [u8],
+    name: &'a [u8],
+}
 
-impl fmt::Display for Lossy<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)?;
-        for chunk in self.1.utf8_chunks() {
-            f.write_str(chunk.valid())?;
-            if !chunk.invalid().is_empty() {
-                f.write_str("\u{fffd}")?;
-            }
+impl Serialize for SocketName<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let most = 2 * (self.in_hex.len() + self.name.len());
+        match str::from_utf8(self.name).ok().filter(|text| text.chars().map(width).sum::<usize>() <= most) {
+            Some(text) => to.collect_str(&format_args!("{}{text}", self.in_text)),
+            None => hexadecimal(self.in_hex, self.name, to),
         }
-        Ok(())
     }
 }
 
-struct Hex<'a>(&'a [u8]);
+/// How many bytes a character has in a string of JSON.
+pub(super) fn width(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+        '\0'..' ' => 6,
+        c => c.len_utf8(),
+    }
+}
+
+fn hexadecimal<S: Serializer>(first: &[u8], rest: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    let mut object = to.serialize_struct("Hexadecimal", 1)?;
+    object.serialize_field("hex", &Shown(Hex(first, rest)))?;
+    object.end()
+}
+
+struct Hex<'a>(&'a [u8], &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.iter().chain(self.1).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -247,8 +265,34 @@ mod tests {
         assert_eq!(json(inet("[::ffff:192.0.2.1]:7")), r#"{"address":"192.0.2.1","port":7}"#);
         assert_eq!(json(inet("[2001:db8::1]:7")), r#"{"address":"2001:db8::1","port":7}"#);
         assert_eq!(json(inet("[fe80::1%3]:7")), r#"{"address":"fe80::1","port":7,"scope_id":3}"#);
-        assert_eq!(json(RequestAddress::Path(b"/run/\xff\"x")), "{\"address\":\"/run/\u{fffd}\\\"x\"}");
+        assert_eq!(json(RequestAddress::Path(b"/run/\"x")), r#"{"address":"/run/\"x"}"#);
         assert_eq!(json(RequestAddress::Abstract(b"echo\0")), r#"{"address":"@echo\u0000"}"#);
+        assert_eq!(json(RequestAddress::Path(b"/\xff\"x")), r#"{"address":{"hex":"2fff2278"}}"#);
+        assert_eq!(json(RequestAddress::Path(b"\xff\xfe")), r#"{"address":{"hex":"fffe"}}"#);
+        assert_eq!(json(RequestAddress::Abstract(b"\xff@")), r#"{"address":{"hex":"00ff40"}}"#);
+    }
+
+    #[test]
+    fn no_name_of_a_socket_takes_more_than_two_letters_a_byte() {
+        let brackets = r#"{"address":{"hex":""}}"#.len();
+        for filler in [&b"\x01"[..], b"\"", b"\xff", "\u{e4}".as_bytes(), b"\x01xx", b"\n", b"x"] {
+            let name: Vec<u8> = filler.iter().copied().cycle().take(107).collect();
+            let path = json(RequestAddress::Path(&name));
+            let in_namespace = json(RequestAddress::Abstract(&name));
+            assert!(
+                path.len() <= brackets + 214 && in_namespace.len() <= brackets + 216,
+                "{path} {in_namespace}"
+            );
+        }
+        assert_eq!(json(RequestAddress::Path(b"\x01\x02a")), r#"{"address":{"hex":"010261"}}"#);
+        assert_eq!(json(RequestAddress::Path(b"/run/a\nb")), r#"{"address":"/run/a\nb"}"#);
+    }
+
+    #[test]
+    fn a_character_is_as_wide_as_it_is_written() {
+        for c in (0..0x2100).filter_map(char::from_u32).chain(['\u{10ffff}']) {
+            assert_eq!(serde_json::to_string(&c).unwrap().len(), width(c) + 2, "{c:?}");
+        }
     }
 
     #[test]

@@ -9,15 +9,34 @@ use serde::Serialize;
 
 use super::{
     Next, Service, Session, SessionEvent,
-    request::{ProxyInfo, RequestAddress, RequestInfo, Shown},
+    request::{ProxyInfo, RequestAddress, RequestInfo, Shown, width},
 };
 use crate::{
     config::{Listener, Protocol},
     sys::credentials::Credentials,
 };
 
-/// Bytes that are kept of the name of a node or a pod, which Kubernetes limits to as many.
-const LONGEST_NAME: usize = 253;
+/// Bytes that are kept of names, as JSON writes them.
+struct Longest {
+    listener: usize,
+    /// Of a node or a pod.
+    place: usize,
+}
+
+/// The longest name of a host, in bytes (uname(2)).
+const LONGEST_HOSTNAME: usize = 64;
+
+impl Longest {
+    /// The answer to a datagram has 1,200 bytes at most, as is documented; that over unix sockets has two of their names beside.
+    /// Kubernetes limits the names of nodes and pods to 253 bytes.
+    fn of(protocol: Protocol) -> Longest {
+        match protocol {
+            Protocol::Udp => Longest { listener: 240, place: 253 },
+            Protocol::UnixDatagram => Longest { listener: 120, place: 120 },
+            _ => Longest { listener: usize::MAX, place: 253 },
+        }
+    }
+}
 
 pub(super) struct Whoami(Arc<Server>);
 
@@ -42,20 +61,24 @@ struct Place {
 
 impl Place {
     /// Asked for when a listener starts: the sandbox leads nowhere later.
-    fn here() -> Place {
-        let hostname = uname().nodename().to_string_lossy().into_owned();
-        let variable = |name| short(env::var(name).ok()?);
+    fn here(longest: &Longest) -> Place {
+        let hostname = short(uname().nodename().to_string_lossy().into_owned(), LONGEST_HOSTNAME);
+        let variable =
+            |name| Some(short(env::var(name).ok()?, longest.place)).filter(|name| !name.is_empty());
         Place { hostname, node: variable("ECHOD_NODE"), pod: variable("ECHOD_POD") }
     }
 }
 
-/// A name that has a limit; none if it is empty.
-fn short(mut name: String) -> Option<String> {
+/// A name of `longest` bytes at most, as JSON writes them.
+fn short(mut name: String, longest: usize) -> String {
+    let mut length = 0;
     // A character that does not fit is left out as a whole.
-    while name.len() > LONGEST_NAME {
-        name.pop();
-    }
-    Some(name).filter(|name| !name.is_empty())
+    let mut fits = |c: char| {
+        length += width(c);
+        length <= longest
+    };
+    name.truncate(name.chars().take_while(|c| fits(*c)).map(char::len_utf8).sum());
+    name
 }
 
 /// The answer, in its order.
@@ -138,8 +161,10 @@ impl Server {
 
 impl Whoami {
     pub(super) fn new(listener: &Listener) -> Self {
-        let (listener, protocol) = (listener.name.clone(), listener.protocol);
-        Whoami(Arc::new(Server { listener, protocol, place: Place::here(), now: SystemTime::now }))
+        let protocol = listener.protocol;
+        let longest = Longest::of(protocol);
+        let (listener, place) = (short(listener.name.clone(), longest.listener), Place::here(&longest));
+        Whoami(Arc::new(Server { listener, protocol, place, now: SystemTime::now }))
     }
 }
 
@@ -160,7 +185,7 @@ impl Service for Whoami {
     ) -> Option<usize> {
         let (line, room) = (self.0.line(info), buffer.len());
         let mut rest = &mut *buffer;
-        // What is known of a datagram is a small part of the largest one.
+        // What is known of a datagram is a small part of the largest one, and fits a padded request.
         serde_json::to_writer(&mut rest, &line).ok()?;
         let end = room - rest.len();
         *buffer.get_mut(end)? = b'\n';

@@ -96,12 +96,53 @@ fn the_stamp_of_the_kernel_counts() {
 }
 
 #[test]
-fn a_name_of_the_environment_has_a_limit() {
-    assert_eq!(short(String::new()), None);
-    assert_eq!(short("worker-7".to_owned()), Some("worker-7".to_owned()));
-    assert_eq!(short("x".repeat(300)), Some("x".repeat(253)));
-    // A character of two bytes does not fit by halves.
-    assert_eq!(short("\u{e4}".repeat(200)), Some("\u{e4}".repeat(126)));
+fn a_name_has_a_limit_as_it_is_written() {
+    let cut = |name: &str| short(name.to_owned(), 253);
+    assert_eq!(cut(""), "");
+    assert_eq!(cut("worker-7"), "worker-7");
+    assert_eq!(cut(&"x".repeat(300)), "x".repeat(253));
+    // A character of two bytes does not fit by halves, and one that is escaped not by parts.
+    assert_eq!(cut(&"\u{e4}".repeat(200)), "\u{e4}".repeat(126));
+    assert_eq!(cut(&"\u{1}".repeat(300)), "\u{1}".repeat(42));
+    assert_eq!(cut(&("\"".repeat(126) + "\"x")), "\"".repeat(126));
+}
+
+/// The bytes that the documents say are long enough.
+const PADDED: usize = 1200;
+
+/// The longest of everything at once: what is documented as long enough for every answer is.
+#[test]
+fn the_longest_line_fits_the_padding() {
+    let inet = RequestAddress::Inet(std::net::SocketAddr::V6(std::net::SocketAddrV6::new(
+        "febf:1234:1234:1234:1234:1234:1234:1234".parse().unwrap(),
+        u16::MAX,
+        0,
+        u32::MAX,
+    )));
+    for filler in ["\u{1}", "\"", "\u{e4}", "x", "\n", "\u{fffd}", "\u{10ffff}"] {
+        let name = filler.repeat(1000);
+        let socket: Vec<u8> = filler.bytes().cycle().take(107).collect();
+        let unix = RequestAddress::Abstract(&socket);
+        for (protocol, address) in [(Protocol::Udp, inet), (Protocol::UnixDatagram, unix)] {
+            let longest = Longest::of(protocol);
+            let of_place = || Some(short(name.clone(), longest.place));
+            let hostname = short(name.clone(), LONGEST_HOSTNAME);
+            let place = Place { hostname, node: of_place(), pod: of_place() };
+            let listener = short(name.clone(), longest.listener);
+            let whoami =
+                Whoami(Arc::new(Server { listener, protocol, place, now: || SystemTime::UNIX_EPOCH }));
+            let sender =
+                protocol.is_unix().then_some(Credentials { pid: u32::MAX, uid: u32::MAX, gid: u32::MAX });
+            let notes =
+                RequestNotes { hops: Some(255), traffic_class: Some(255), stamp: Some(u64::MAX), sender };
+            let info = RequestInfo { peer: address, local: address, notes, ..RequestInfo::default() };
+            let mut buffer = vec![0; 65_536];
+            let length = whoami.described_datagram(&mut buffer, 0, &info).unwrap();
+            assert!(length <= PADDED, "{protocol} {filler:?}: {length} bytes");
+            assert!(length > 900, "{protocol} {filler:?}: only {length} bytes");
+            read(&buffer[..length]);
+        }
+    }
 }
 
 #[test]

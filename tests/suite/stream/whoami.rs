@@ -1,7 +1,7 @@
 //! whoami where a listener has several addresses, where clients set what the kernel notes, where a proxy lies, and where the service
 //! changes while clients are there.
 
-use std::os::fd::AsFd;
+use std::os::{fd::AsFd, linux::net::SocketAddrExt};
 
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -140,6 +140,30 @@ fn hostile_fields_are_told_or_left_out() {
     daemon.wait_state("it", |state| state["proxy-header"] == 1 && state["died"] == 0);
 }
 
+/// Bytes that are no text are told all, not as the sign for what cannot be read.
+#[test]
+fn names_of_sockets_that_are_no_text_are_told_in_hexadecimal() {
+    let daemon =
+        Echod::start(&listener("tcp", "127.0.0.1:0", ("epoll", ""), "proxy-protocol = \"required\""));
+    let client = daemon.client("it");
+    let name = |bytes: &[u8]| [bytes, &vec![0; 108 - bytes.len()]].concat();
+    client.send(&[&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8"[..], &name(b"/run/a"), &name(b"\xff\xfe")].concat());
+    let told = line(&client.rest());
+    let expected = [json!({"address": "/run/a"}), json!({"address": {"hex": "fffe"}})];
+    assert_eq!([&told["proxy"]["source"], &told["proxy"]["destination"]], [&expected[0], &expected[1]]);
+
+    let daemon = Echod::start(&listener("unix-datagram", "it.sock", ("epoll", ""), ""));
+    let name = [b"echod-test-\xff-", std::process::id().to_string().as_bytes()].concat();
+    let bytes = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let socket = std::os::unix::net::UnixDatagram::bind_addr(&bytes).unwrap();
+    socket.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    socket.send_to(&PADDED, daemon.path("it.sock")).unwrap();
+    let mut answer = [0; 2000];
+    let length = crate::harness::uninterrupted(|| socket.recv(&mut answer)).unwrap();
+    let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(line(&answer[..length])["peer"], json!({"address": {"hex": format!("00{hex}")}}));
+}
+
 /// A proxy's check of its own tells of nobody.
 #[test]
 fn a_proxy_that_speaks_for_itself_is_the_client() {
@@ -163,6 +187,24 @@ fn node_and_pod_come_from_the_environment() {
             (&told["server"]["node"], &told["server"]["pod"]),
             (&json!("worker-7"), &json!("echod-\u{e4}\"x"))
         );
+    }
+}
+
+/// The padding that is documented, and that a refusal tells as the cure, is enough whatever the names are.
+#[test]
+fn a_padded_request_is_answered_however_long_the_names_are() {
+    let name = "\u{e4}".repeat(500);
+    for (protocol, address) in [("udp", "127.0.0.1:0"), ("unix-datagram", "it.sock")] {
+        let toml = listener(protocol, address, ("epoll", ""), "").replace("\"it\"", &format!("\"{name}\""));
+        let controls = "\u{1}".repeat(300);
+        let launch = Launch::new().config(&toml).env("ECHOD_NODE", &controls).env("ECHOD_POD", &controls);
+        let daemon = launch.start();
+        let told = line(&daemon.client(&name).ask(&PADDED));
+        let names = [&told["listener"], &told["server"]["node"], &told["server"]["pod"]];
+        for (told, full) in names.into_iter().zip([&name, &controls, &controls]) {
+            let told = told.as_str().unwrap();
+            assert!(told.len() >= 20 && full.starts_with(told), "{protocol}: {told:?}");
+        }
     }
 }
 
