@@ -243,6 +243,7 @@ Exit codes:
   66  the file cannot be read
   69  an address cannot be bound; --probe: no echo
   70  a fault of echod itself
+  74  --inetd: standard output cannot be written
   75  the pid file is held by another process
   77  permission denied; explain: refused
   78  wrong configuration
