@@ -63,7 +63,7 @@ impl ListenerContext {
     /// The process at the other end of a unix socket, if lines of this level are logged.
     pub(super) fn process_at(&self, socket: &Socket, level: Level) -> Option<PeerProcess> {
         let is_logged = self.settings.protocol.is_unix() && level <= log::max_level();
-        is_logged.then(|| peer_process(socket).ok()).flatten()
+        is_logged.then(|| peer_process(socket)).flatten()
     }
 
     /// The second half of [`ListenerContext::log_close`], which may come later.

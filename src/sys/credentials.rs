@@ -24,10 +24,9 @@ impl fmt::Display for PeerProcess {
     }
 }
 
-/// The peer's process.
-pub fn peer_process(socket: &impl AsFd) -> io::Result<PeerProcess> {
-    let peer = getsockopt(socket, PeerCredentials)?;
-    Ok(PeerProcess { pid: peer.pid().unsigned_abs(), user: peer.uid() })
+/// The peer's process, if the kernel tells it. No process is its own client: what it has connected itself it relays for others.
+pub fn peer_process(socket: &impl AsFd) -> Option<PeerProcess> {
+    peer_credentials(socket).map(|Credentials { pid, uid, .. }| PeerProcess { pid, user: uid })
 }
 
 /// The process at the other end of a unix socket with its effective user and group, as the kernel recorded them.
@@ -41,8 +40,12 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// The peer's process, user and group.
-pub fn peer_credentials(socket: &impl AsFd) -> io::Result<Credentials> {
+/// As [`peer_process`], with its user and group.
+pub fn peer_credentials(socket: &impl AsFd) -> Option<Credentials> {
+    recorded(socket).ok().filter(|peer| peer.pid != std::process::id())
+}
+
+fn recorded(socket: &impl AsFd) -> io::Result<Credentials> {
     let peer = getsockopt(socket, PeerCredentials)?;
     Ok(Credentials { pid: peer.pid().unsigned_abs(), uid: peer.uid(), gid: peer.gid() })
 }
@@ -99,9 +102,11 @@ mod tests {
     #[test]
     fn the_peer_of_a_pair_is_ourselves() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let process = peer_process(&ours).unwrap();
-        assert_eq!(process.to_string(), format!("pid {}, uid {}", std::process::id(), geteuid()));
-        assert_eq!(peer_user(&ours).unwrap(), process.user);
+        let own = recorded(&ours).unwrap();
+        assert_eq!((own.pid, own.uid, own.gid), (std::process::id(), geteuid().as_raw(), getegid().as_raw()));
+        assert_eq!((peer_process(&ours), peer_credentials(&ours)), (None, None), "which is nobody's client");
+        assert_eq!(PeerProcess { pid: 7, user: 1000 }.to_string(), "pid 7, uid 1000");
+        assert_eq!(peer_user(&ours).unwrap(), own.uid);
         assert!(peer_is_in(&ours, &[getegid().as_raw()]).unwrap());
         for group in getgroups().unwrap() {
             assert!(peer_is_in(&ours, &[group.as_raw()]).unwrap());

@@ -19,7 +19,7 @@ impl Connection {
             peer: RequestAddress::from(&self.peer),
             local: local.as_ref().map(RequestAddress::from).unwrap_or_default(),
             proxy: self.proxy_header.as_ref().and_then(|header| header.told()),
-            process: if is_unix { peer_credentials(&socket).ok() } else { None },
+            process: if is_unix { peer_credentials(&socket) } else { None },
             notes: if is_unix { Default::default() } else { request_notes::of_connection(socket) },
         });
     }

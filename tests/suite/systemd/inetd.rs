@@ -171,6 +171,29 @@ fn a_client_on_pipes_is_served_to_its_end() {
     assert!(code == Some(0) && log.contains("peer closed"), "{code:?} {log}");
 }
 
+/// The process that carries its bytes is echod itself, and is not what asked.
+#[test]
+fn a_client_on_pipes_has_no_process() {
+    let mut process = on_pipes(&["--service", "whoami"]);
+    drop(process.0.stdin.take());
+    let mut line = String::new();
+    process.0.stdout.take().unwrap().read_to_string(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&told["service"], told.get("process"), told.get("peer")),
+        (&"whoami".into(), None, None),
+        "{line}"
+    );
+    let (code, log) = end(process);
+    assert!(code == Some(0) && log.contains(" closed") && !log.contains("pid "), "{log}");
+    // Of a socket the process at its other end is told.
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(b"x").unwrap();
+    ours.shutdown(Shutdown::Write).unwrap();
+    let ended = Launch::new().args(&["--inetd"]).stdin(theirs.into()).run();
+    ended.expect(0, &[&format!("pid {}", std::process::id())]);
+}
+
 #[test]
 fn files_are_echoed_and_an_empty_request_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,6 +232,18 @@ fn the_end_of_the_reader_is_the_end() {
         .stderr(Stdio::piped());
     let (code, log) = end(Killed(command.spawn().unwrap()));
     assert!(code == Some(74) && log.contains("cannot write to standard output"), "{code:?} {log}");
+}
+
+/// The exit code is one that the help and the reference tell.
+#[test]
+fn an_output_without_room_is_told_with_its_exit_code() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echod"));
+    command.args(["--inetd", "--service", "qotd"]).stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+    let (code, log) = end(Killed(command.spawn().unwrap()));
+    assert!(code == Some(74) && log.contains("cannot write to standard output"), "{code:?} {log}");
+    let help = Launch::new().args(&["--help"]).run().stdout;
+    assert!(help.contains("\n  74  --inetd: standard output cannot be written\n"), "{help}");
 }
 
 #[test]
