@@ -106,20 +106,32 @@ fn plan<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c FaultPlan, Fai
 
 /// The listener that is asked about, else the only one that uses the plan.
 fn listener<'c>(config: &'c Config, plan: &FaultPlan, name: Option<&str>) -> Result<&'c Listener, Failure> {
-    if let Some(name) = name {
-        let found = config.listeners.iter().find(|listener| listener.name == name);
-        return found.ok_or_else(|| {
-            let all: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
-            unknown(format!("there is no listener \"{}\"; there is {}", name.escape_debug(), all.join(", ")))
-        });
-    }
     let uses = |listener: &&Listener| listener.faults.as_ref().is_some_and(|used| used.name == plan.name);
+    if let Some(name) = name {
+        let Some(found) = config.listeners.iter().find(|listener| listener.name == name) else {
+            let all: Vec<_> = config.listeners.iter().map(|listener| listener.name.as_str()).collect();
+            let text =
+                format!("there is no listener \"{}\"; there is {}", name.escape_debug(), all.join(", "));
+            return Err(unknown(text));
+        };
+        return match &found.faults {
+            _ if uses(&found) => Ok(found),
+            Some(other) => Err(unknown(format!(
+                "listener \"{name}\" uses the plan of faults \"{}\", not \"{}\"; ask with --plan {}",
+                other.name, plan.name, other.name
+            ))),
+            None => Err(unknown(format!(
+                "listener \"{name}\" uses no plan of faults; write `faults = \"{}\"` in it",
+                plan.name
+            ))),
+        };
+    }
     let users: Vec<_> = config.listeners.iter().filter(uses).collect();
     match users[..] {
         [listener] => Ok(listener),
         [] => Err(unknown(format!(
-            "no listener uses the plan of faults \"{}\": name one with --listener",
-            plan.name
+            "no listener uses the plan of faults \"{}\"; write `faults = \"{}\"` in one",
+            plan.name, plan.name
         ))),
         _ => {
             let names: Vec<_> = users.iter().map(|listener| listener.name.as_str()).collect();

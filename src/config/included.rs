@@ -72,7 +72,7 @@ impl Included {
 }
 
 /// The files that `text`, the path `wanted`, means: one, or those that a pattern matches, in the order of their names. The configuration
-/// itself is none.
+/// itself is none, though a pattern may match it.
 fn files(
     text: &str,
     wanted: &Path,
@@ -91,7 +91,12 @@ fn files(
             "name each directory; `*` and `?` may stand in the name of a file",
         ));
     }
+    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino(), file.is_dir())).ok();
+    let own = id(main);
     let Some(pattern) = name.map(|name| name.to_string_lossy()).filter(|name| is_pattern(name)) else {
+        if own.is_some() && id(wanted) == own {
+            return Err(Diagnostic::new(format!("{} is this file itself", quoted(text)), "take it out"));
+        }
         return Ok(vec![wanted.to_path_buf()]);
     };
     let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
@@ -106,8 +111,6 @@ fn files(
             return Err(Diagnostic::new(title, help));
         }
     };
-    let id = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino(), file.is_dir())).ok();
-    let own = id(main);
     let is_file = |path: &PathBuf| id(path).is_none_or(|file| !file.2 && Some(file) != own);
     let matching = names.into_iter().filter(|name| matches(pattern.as_bytes(), name.as_bytes()));
     Ok(matching.map(|name| directory.join(name)).filter(is_file).collect())

@@ -70,6 +70,24 @@ fn a_question_that_cannot_be_answered_says_what_is_missing() {
     preview(&it(""), &[]).expect(64, &["there is no plan of faults"]);
 }
 
+/// Decisions that no listener would make are not told.
+#[test]
+fn a_listener_without_the_plan_has_no_decisions() {
+    let toml = plan("drop = \"1%\"")
+        + "[[faults]]\nname = \"other\"\nseed = 1\ndrop = \"1%\"\n[[faults]]\nname = \"idle\"\nseed = 1\ndrop = \"1%\"\n"
+        + &listener("a", "udp", "faults = \"plan\"")
+        + &listener("b", "udp", "faults = \"other\"")
+        + &listener("c", "udp", "");
+    let of = |asked: &[&str]| preview(&toml, &[asked, &["--from", "192.0.2.7:1"]].concat());
+    of(&["--plan", "plan", "--listener", "a"]).expect(0, &[]);
+    let cure = "listener \"b\" uses the plan of faults \"other\", not \"plan\"; ask with --plan other";
+    of(&["--plan", "plan", "--listener", "b"]).expect(64, &[cure]);
+    let cure = "listener \"c\" uses no plan of faults; write `faults = \"plan\"` in it";
+    of(&["--plan", "plan", "--listener", "c"]).expect(64, &[cure]);
+    of(&["--plan", "idle"])
+        .expect(64, &["no listener uses the plan of faults \"idle\"; write `faults = \"idle\"` in one"]);
+}
+
 #[test]
 fn the_list_has_every_key_of_a_plan() {
     let told = Launch::new().args(&["faults", "list"]).run();
