@@ -12,7 +12,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Source},
     keys::{Codec, Raw, Row, Table},
     quoted, syntax, url,
-    values::FILES,
+    values::INCLUDE,
 };
 use crate::config::keys::unknown_key;
 
@@ -73,7 +73,7 @@ impl<'a> Document<'a> {
                     to.push(key_at, Diagnostic::new(title, help));
                 }
                 // The files were read before.
-                "include" => _ = FILES.read("include", &raw, to),
+                "include" => _ = INCLUDE.read("include", &raw, to),
                 "daemon" => tables.daemon = self.table(&name, "one table", &header(&name), &raw, to),
                 "log" => tables.log = self.table(&name, "one table", &header(&name), &raw, to),
                 "observe" => tables.observe = self.table(&name, "one table", &header(&name), &raw, to),

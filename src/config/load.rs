@@ -244,6 +244,10 @@ impl ConfigError {
             io::ErrorKind::PermissionDenied => {
                 (ErrorKind::PermissionDenied, format!("permission denied; {}", environment.help()))
             }
+            io::ErrorKind::NotFound if text_file::leads_nowhere(path) => (
+                ErrorKind::Unreadable,
+                "it is a link to what is not there; have it lead to a file, or take it away".into(),
+            ),
             io::ErrorKind::NotFound => (
                 ErrorKind::Unreadable,
                 match path.to_str().and_then(scheme::listener_url) {
@@ -252,9 +256,9 @@ impl ConfigError {
                 },
             ),
             io::ErrorKind::IsADirectory => {
-                (ErrorKind::Unreadable, "it is a directory; name a file in it".into())
+                (ErrorKind::Unreadable, format!("it is a directory; {}", text_file::help(error)))
             }
-            _ => (ErrorKind::Unreadable, error.to_string()),
+            _ => (ErrorKind::Unreadable, format!("{error}; {}", text_file::help(error))),
         };
         Self::without_place(kind, path, &what)
     }

@@ -212,7 +212,11 @@ mod tests {
             ("max-connections", Integer("0"), "write a whole number from 1 to 1000000"),
             ("max-connections", Date, "write a whole number from 1 to 1000000"),
             ("max-requests", Text("unlimited"), "write \"off\""),
-            ("max-requests", Integer("-1"), "write a whole number from 0 on, or \"off\""),
+            (
+                "max-requests",
+                Integer("-1"),
+                "write a whole number from 0 to 9223372036854775807 (2^63-1), or \"off\"",
+            ),
             ("nodelay", Text("true"), "write `true`, without quotes"),
             ("nodelay", Text("yes"), "write `true`"),
             ("nodelay", Integer("0"), "write `false`"),

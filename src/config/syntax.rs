@@ -39,6 +39,8 @@ pub(super) fn note(source: &Source, number: usize, errors: &[Error], to: &mut Di
 /// The lines whose key or table is there already.
 fn doubles(toml: &str) -> HashSet<usize> {
     let (mut doubles, mut keys, mut tables) = (HashSet::new(), HashSet::new(), HashMap::new());
+    // The table that the line is in; a second header of one that is no list goes on with it.
+    let mut table = "";
     let mut has_tables = false;
     for (number, line) in toml.lines().map(str::trim).enumerate() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
@@ -47,10 +49,12 @@ fn doubles(toml: &str) -> HashSet<usize> {
             if earlier.is_some_and(|was_list| !(was_list && is_list)) {
                 doubles.insert(number);
             }
-            keys.clear();
-            has_tables = true;
+            if is_list {
+                keys.retain(|(of, _)| *of != name);
+            }
+            (table, has_tables) = (name, true);
         } else if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-            if !keys.insert(key.trim()) {
+            if !keys.insert((table, key.trim())) {
                 doubles.insert(number);
             }
             if !has_tables {

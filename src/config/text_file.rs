@@ -2,7 +2,7 @@
 //! reload does it while clients are served.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, ErrorKind, Read},
     os::{
         fd::AsFd,
@@ -44,12 +44,28 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn unlike(what: &str) -> io::Error {
-    io::Error::other(format!("it is {what}, not a regular file"))
+    io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a regular file"))
 }
 
 /// A regular file has bytes or its end at once. /proc/kmsg says that it is one and has neither: it would be read for ever.
 fn read_regular(file: &File) -> io::Result<Vec<u8>> {
     read_up_to(file, LARGEST, || Err(unlike("a stream")))
+}
+
+/// What to do about an error of [`read`] that says itself what is wrong.
+pub(super) fn help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::IsADirectory => "name a file in it",
+        ErrorKind::InvalidInput => "name a regular file",
+        ErrorKind::FileTooLarge => "divide it into several files",
+        ErrorKind::TimedOut => "have its writer end sooner, or name a regular file",
+        _ => "see whether `cat` can read it, and mend its path, its permissions or its disk",
+    }
+}
+
+/// Whether `path` is a link to what is not there.
+pub(super) fn leads_nowhere(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok() && fs::metadata(path).is_err()
 }
 
 /// Whether the name is that of a descriptor.
@@ -64,7 +80,8 @@ fn read_up_to(file: &File, most: u64, wait: impl Fn() -> io::Result<()>) -> io::
         let left = most + 1 - bytes.len() as u64;
         match file.take(left).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > most => {
-                return Err(io::Error::other(format!("it is larger than {} MiB", most >> 20)));
+                let text = format!("it is larger than {} MiB", most >> 20);
+                return Err(io::Error::new(ErrorKind::FileTooLarge, text));
             }
             Ok(_) => return Ok(bytes),
             Err(error) if error.kind() == ErrorKind::WouldBlock => wait()?,
@@ -78,7 +95,10 @@ fn wait(file: &File, end: Instant) -> io::Result<()> {
     let left = end.saturating_duration_since(Instant::now());
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(0) => Err(io::Error::other(format!("the pipe was not written to its end within {PATIENCE:?}"))),
+        Ok(0) => {
+            let text = format!("the pipe was not written to its end within {PATIENCE:?}");
+            Err(io::Error::new(ErrorKind::TimedOut, text))
+        }
         _ => Ok(()),
     }
 }

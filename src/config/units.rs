@@ -16,6 +16,9 @@ pub(super) fn read_duration(text: &str) -> Result<Duration, Diagnostic> {
     let Ok(signed) = text.parse::<SignedDuration>() else {
         let number = text.trim();
         let is_number = number.parse::<f64>().is_ok_and(f64::is_finite) && !number.starts_with('-');
+        if is_duration(text) {
+            return Err(too_long());
+        }
         let help = match (is_number, mentions_days(text)) {
             (true, _) => {
                 format!("add a unit: `{number}s` are seconds, `{number}ms` milliseconds, `{number}m` minutes")
@@ -27,9 +30,30 @@ pub(super) fn read_duration(text: &str) -> Result<Duration, Diagnostic> {
     };
     match Duration::try_from(signed) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
-        Ok(_) => Err(Diagnostic::new("a duration of more than a year", "write at most `8784h`")),
+        Ok(_) => Err(too_long()),
         Err(_) => Err(Diagnostic::new("a duration cannot be negative", help)),
     }
+}
+
+fn too_long() -> Diagnostic {
+    Diagnostic::new("a duration of more than a year", "write at most `8784h`")
+}
+
+/// Whether it is a duration, be it one that is too long or negative.
+pub(super) fn is_duration(text: &str) -> bool {
+    let is_one = |text: &str| text.parse::<SignedDuration>().is_ok();
+    is_one(text) || !text.contains(['.', ',']) && is_one(&small(text))
+}
+
+/// Numbers of one digit in the place of all whole ones.
+fn small(text: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let mut last = ' ';
+    let is_kept = move |c: &char| {
+        let before = std::mem::replace(&mut last, *c);
+        !(is_digit(before) && is_digit(*c))
+    };
+    text.chars().filter(is_kept).collect()
 }
 
 /// Writes a duration so that [`read_duration`] reads the same.
@@ -58,7 +82,24 @@ pub(super) fn read_bytes(text: &str) -> Result<u64, Diagnostic> {
         };
         Diagnostic::new(format!("{} is not a size", super::quoted(text)), help)
     };
-    read_amount(text).map(|(number, _)| number).ok_or_else(not_a_size)
+    match read_amount(text) {
+        Some((number, _)) => Ok(number),
+        None if is_too_many(text) => Err(too_many_bytes(text)),
+        None => Err(not_a_size()),
+    }
+}
+
+/// Whether it would be a number of bytes, if it were smaller.
+pub(super) fn is_too_many(text: &str) -> bool {
+    read_amount(text).is_none() && read_amount(&small(text)).is_some()
+}
+
+/// The file has no larger numbers.
+pub(super) fn too_many_bytes(text: &str) -> Diagnostic {
+    Diagnostic::new(
+        format!("{} is more than a number of bytes can be", super::quoted(text)),
+        format!("write at most `{}B`", i64::MAX),
+    )
 }
 
 /// Reads a number, and whether a unit of bytes stands behind it: `50`, `64KiB`, `1 GB`.
@@ -77,7 +118,8 @@ pub(super) fn read_amount(text: &str) -> Option<(u64, bool)> {
         _ => return None,
     };
     // The file has no larger numbers.
-    let number = number.parse::<u64>().ok()?.saturating_mul(factor).min(i64::MAX as u64);
+    let number =
+        number.parse::<u64>().ok()?.checked_mul(factor).filter(|number| i64::try_from(*number).is_ok())?;
     Some((number, !unit.is_empty()))
 }
 
@@ -138,6 +180,9 @@ mod tests {
             assert!(read_duration(text).is_err(), "{text:?} was read");
         }
         assert_eq!(read_duration("1d").unwrap_err().help, "count in hours: `24h` is a day");
+        for text in ["9000h", "500000000000000h", "99999999999999999999h", "1h 99999999999999999999999s"] {
+            assert_eq!(read_duration(text).unwrap_err().help, "write at most `8784h`", "{text}");
+        }
     }
 
     #[test]
@@ -174,9 +219,13 @@ mod tests {
         assert_eq!(read_amount(" 50 "), Some((50, false)));
         assert_eq!(read_amount("50B"), Some((50, true)));
         assert_eq!(read_amount("2 KiB"), Some((2048, true)));
-        assert_eq!(read_amount("9223372036854775807 GiB"), Some((i64::MAX as u64, true)));
-        for text in ["", "B", "-1", "1.5", "50x", "99999999999999999999", "4 7"] {
-            assert_eq!(read_amount(text), None, "{text:?}");
+        assert_eq!(read_amount("9223372036854775807B"), Some((i64::MAX as u64, true)));
+        for text in ["", "B", "-1", "1.5", "50x", "4 7"] {
+            assert!(read_amount(text).is_none() && !is_too_many(text), "{text:?}");
+        }
+        for text in ["99999999999999999999", "9223372036854775808B", "9223372036854775807 GiB"] {
+            assert!(read_amount(text).is_none() && is_too_many(text), "{text:?}");
+            assert!(read_bytes(text).unwrap_err().help.contains("9223372036854775807B"), "{text:?}");
         }
     }
 

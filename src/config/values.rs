@@ -295,6 +295,10 @@ impl Codec<Vec<Address>> for Addresses {
 pub(super) const NETWORKS: List<IpNet> =
     List { example: "192.0.2.0/24", read: networks::read, write: ToString::to_string, empty: None };
 
+/// Files of listeners, as their paths are written.
+pub(super) const INCLUDE: List<String> =
+    List { example: "conf.d/*.toml", read: |path| Ok(path.to_owned()), write: String::clone, empty: None };
+
 /// Files of networks, as their paths are written.
 pub(super) const FILES: List<String> =
     List { example: "networks.txt", read: |path| Ok(path.to_owned()), write: String::clone, empty: None };

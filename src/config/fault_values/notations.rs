@@ -122,6 +122,25 @@ pub(super) fn chance(text: &str) -> Result<Chance, Diagnostic> {
     }
 }
 
+/// Divides `text` at the first `word` that is no part of a longer one.
+fn split_at_word<'t>(text: &'t str, word: &str) -> Option<(&'t str, &'t str)> {
+    let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+    text.match_indices(word)
+        .map(|(at, _)| (&text[..at], &text[at + word.len()..]))
+        .find(|(before, behind)| !is_letter(before.chars().next_back()) && !is_letter(behind.chars().next()))
+}
+
+/// The chance in front of `word`.
+fn chance_before(word: &str, likely: &str, text: &str, example: &str) -> Result<Chance, Diagnostic> {
+    match likely.trim().is_empty() {
+        true => Err(Diagnostic::new(
+            format!("{} has no chance in front of `{word}`", quoted(text)),
+            format!("say how likely it is, for example \"{example}\""),
+        )),
+        false => chance(likely),
+    }
+}
+
 fn drop_burst(text: &str) -> Result<DropBurst, Diagnostic> {
     let parts = text.split_once(',').and_then(|(enter, leave)| {
         Some((enter.trim().strip_suffix("enter")?, leave.trim().strip_suffix("leave")?))
@@ -129,7 +148,10 @@ fn drop_burst(text: &str) -> Result<DropBurst, Diagnostic> {
     let Some((enter, leave)) = parts else {
         return Err(wrong(text, "a burst", "write for example \"1% enter, 30% leave\""));
     };
-    let burst = DropBurst { enter: chance(enter)?, leave: chance(leave)? };
+    let burst = DropBurst {
+        enter: chance_before("enter", enter, text, "1% enter, 30% leave")?,
+        leave: chance_before("leave", leave, text, "1% enter, 30% leave")?,
+    };
     match burst.leave.is_never() && !burst.enter.is_never() {
         true => Err(wrong(text, "a burst that ends", "write a chance above \"0%\" in front of `leave`")),
         false => Ok(burst),
@@ -137,9 +159,9 @@ fn drop_burst(text: &str) -> Result<DropBurst, Diagnostic> {
 }
 
 fn reorder(text: &str) -> Result<Reorder, Diagnostic> {
-    let (likely, by) = text.split_once("by").unwrap_or((text, "1"));
+    let (likely, by) = split_at_word(text, "by").unwrap_or((text, "1"));
     match by.trim().parse() {
-        Ok(by @ 1..=1000) => Ok(Reorder { chance: chance(likely)?, by }),
+        Ok(by @ 1..=1000) => Ok(Reorder { chance: chance_before("by", likely, text, "1% by 3")?, by }),
         _ => {
             let help = "write for example \"1% by 3\", of 1 to 1000 replies";
             Err(wrong(text, "a way to reorder", help))
@@ -148,12 +170,12 @@ fn reorder(text: &str) -> Result<Reorder, Diagnostic> {
 }
 
 fn truncate(text: &str) -> Result<Truncate, Diagnostic> {
-    let Some((likely, to)) = text.split_once("to") else {
+    let Some((likely, to)) = split_at_word(text, "to") else {
         return Err(wrong(text, "a way to cut short", "write for example \"0.1% to 10B\""));
     };
     let to = units::read_bytes(to)?;
     match u32::try_from(to).ok().filter(|to| *to <= 65_535) {
-        Some(to) => Ok(Truncate { chance: chance(likely)?, to }),
+        Some(to) => Ok(Truncate { chance: chance_before("to", likely, text, "0.1% to 10B")?, to }),
         None => Err(wrong(text, "a way to cut short", "write a length from \"0B\" to \"65535B\"")),
     }
 }
@@ -177,6 +199,9 @@ fn delay(text: &str) -> Result<Delay, Diagnostic> {
     }
     let parts = text.split_once("+-").or_else(|| text.split_once('±')).or_else(|| text.split_once("+/-"));
     let (middle, spread) = match parts {
+        Some((middle, _)) if middle.trim().is_empty() => {
+            return Err(wrong(text, "a delay", "write for example \"20ms +-5ms\""));
+        }
         Some((middle, spread)) => (held(middle)?, held(spread)?),
         None => (held(text)?, Duration::ZERO),
     };
@@ -197,10 +222,13 @@ fn bytes(text: &str) -> Result<u64, Diagnostic> {
 }
 
 fn chunk(text: &str) -> Result<Chunk, Diagnostic> {
-    let (size, every) = match text.split_once("every") {
+    let (size, every) = match split_at_word(text, "every") {
         Some((size, every)) => (size, held(every)?),
         None => (text, Duration::ZERO),
     };
+    if size.trim().is_empty() {
+        return Err(wrong(text, "the size of a piece", "write for example \"7B every 1ms\""));
+    }
     match u32::try_from(bytes(size)?).ok().filter(|bytes| *bytes <= 1 << 20) {
         Some(bytes) => Ok(Chunk { bytes, every }),
         None => Err(wrong(text, "the size of a piece", "write for example \"7B every 1ms\", at most 1MiB")),
@@ -217,6 +245,7 @@ fn byte_rate(text: &str) -> Result<u64, Diagnostic> {
         Some((rate, false)) if rate > 0 => {
             Err(wrong(text, "a rate of bytes", &format!("add a unit: \"{number}B/s\"")))
         }
+        None if units::is_too_many(number) => Err(units::too_many_bytes(text)),
         _ => Err(wrong(text, "a rate of bytes", help)),
     }
 }
@@ -229,18 +258,21 @@ fn after(text: &str) -> Result<After, Diagnostic> {
             let help = format!("add a unit: \"{number}B\" are bytes, \"{number}s\" seconds");
             Err(wrong(text, "a number of bytes or a time", &help))
         }
-        None => match units::read_duration(text) {
-            Ok(time) => Ok(After::Time(time)),
-            Err(_) => Err(wrong(text, "a number of bytes or a time", "write for example \"4KiB\" or \"1s\"")),
-        },
+        None if units::is_too_many(text) => Err(units::too_many_bytes(text)),
+        None if units::is_duration(text) => units::read_duration(text).map(After::Time),
+        None => Err(wrong(text, "a number of bytes or a time", "write for example \"4KiB\" or \"1s\"")),
     }
 }
 
 fn stall(text: &str) -> Result<Stall, Diagnostic> {
-    let Some((begin, lasts)) = text.split_once("for") else {
+    let for_ever = text.trim_end().strip_suffix("forever").map(|begin| (begin, "ever"));
+    let Some((begin, lasts)) = for_ever.or_else(|| split_at_word(text, "for")) else {
         let help = "say for how long: \"64KiB for 5s\" or \"64KiB for ever\"";
         return Err(wrong(text, "a stall", help));
     };
+    if begin.trim().is_empty() {
+        return Err(wrong(text, "a stall", "say after how much it begins: \"64KiB for 5s\""));
+    }
     let lasts = match lasts.trim() {
         "ever" => None,
         time => Some(units::read_duration(time)?),

@@ -65,6 +65,11 @@ fn values_of_plans_are_written_as_they_are_read() {
     same!(CHUNK, "7B every 1ms", "7B every 0s");
     same!(AFTER, "4096B", "1s", "1m");
     same!(STALL, "65536B for 5s", "2s for ever");
+    for forever in ["2s forever", "2sforever", "2s for  ever "] {
+        let raw = raw(forever);
+        let stall = STALL.read("key", &raw, &mut Default::default()).flatten();
+        assert_eq!(stall.map(|stall| stall.to_string()), Some("2s for ever".to_owned()), "{forever}");
+    }
     same!(HOLD, "200ms");
     same!(BYTE_RATE, "64000B/s");
     same!(BYTE_NUMBER, "1000B");
@@ -103,12 +108,18 @@ fn a_wrong_value_of_a_plan_says_what_to_write() {
         })+};
     }
     wrong!(DROP_BURST, "1%" => "1% enter, 30% leave", "1% enter, 0% leave" => "above");
-    wrong!(REORDER, "1% by 0" => "1% by 3", "x by 3" => "2%");
-    wrong!(TRUNCATE, "1%" => "0.1% to 10B", "1% to 70000B" => "65535B");
+    wrong!(DROP_BURST, "enter, 30% leave" => "no chance in front of `enter`");
+    wrong!(REORDER, "1% by 0" => "1% by 3", "x by 3" => "2%", "by 3" => "has no chance in front of `by`");
+    wrong!(TRUNCATE, "1%" => "0.1% to 10B", "1% to 70000B" => "65535B", "tomato" => "`tomato` is not a way to cut short",
+           "to 10B" => "has no chance in front of `to`");
     wrong!(DELAY, "5ms +-9ms" => "larger than the delay", "20" => "20ms", "2h" => "at most", "normal 5ms" => "normal 20ms", "1h +-1h" => "an hour at most",
            "59m +-1m 1s" => "an hour at most", "normal 1h, 61m" => "at most");
-    wrong!(CHUNK, "0B every 1ms" => "at least", "2GiB" => "1MiB");
-    wrong!(AFTER, "4096" => "4096B", "0B" => "at least", "soon" => "4KiB");
-    wrong!(STALL, "64KiB" => "for ever", "64KiB for 5" => "5s");
-    wrong!(BYTE_RATE, "64000/s" => "64000B/s", "64kB" => "64kB/s");
+    wrong!(DELAY, "+-5ms" => "20ms +-5ms");
+    wrong!(CHUNK, "0B every 1ms" => "at least", "2GiB" => "1MiB", "every 1ms" => "7B every 1ms");
+    wrong!(AFTER, "4096" => "4096B", "0B" => "at least", "soon" => "4KiB", "500000000000000h" => "more than a year",
+           "99999999999999999999h" => "8784h", "99999999999999999999B" => "9223372036854775807B", "-5s" => "negative");
+    wrong!(STALL, "64KiB" => "for ever", "64KiB for 5" => "5s", "64KiB for 99999999999999h" => "more than a year",
+           "for 5s" => "after how much it begins");
+    wrong!(BYTE_RATE, "64000/s" => "64000B/s", "64kB" => "64kB/s", "99999999999999999999B/s" => "9223372036854775807B",
+           "9223372036854775807GiB/s" => "9223372036854775807B");
 }

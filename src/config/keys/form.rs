@@ -139,7 +139,7 @@ impl Range {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Range(least, i64::MAX) => write!(f, "a whole number from {least} on"),
+            Range(least, i64::MAX) => write!(f, "a whole number from {least} to {} (2^63-1)", i64::MAX),
             Range(least, most) => write!(f, "a whole number from {least} to {most}"),
         }
     }

@@ -53,6 +53,19 @@ fn wrong_values_are_told_with_their_place_all_at_once() {
     );
 }
 
+/// A number that the file cannot hold is told with the limit.
+#[test]
+fn a_seed_has_a_limit_that_is_told() {
+    let of = |seed: &str| {
+        let toml = format!("[daemon]\nallow-faults = true\n[[faults]]\nname = \"wifi\"\nseed = {seed}\n");
+        check(&(toml + &it("")))
+    };
+    of("9223372036854775807").expect(0, &[]);
+    for seed in ["9223372036854775808", "-1"] {
+        of(seed).expect(78, &[seed, "write a whole number from 0 to 9223372036854775807 (2^63-1)"]);
+    }
+}
+
 #[test]
 fn what_is_unwise_is_warned_of() {
     let of = |keys: &str, listener: String| {

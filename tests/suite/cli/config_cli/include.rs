@@ -112,13 +112,36 @@ fn an_error_points_into_the_file_that_has_it() {
 fn what_is_no_file_is_told() {
     let own = listener("own", "tcp", "");
     for (include, told) in [
-        ("[1]", "`include` must be"),
+        ("[1]", "write texts in quotes, for example [\"conf.d/*.toml\"]"),
+        ("5", "write texts in quotes, for example [\"conf.d/*.toml\"]"),
         ("true", "`include` must be"),
+        ("[\"/dev/zero\"]", "it is a device, not a regular file"),
         ("[\"*/x.toml\"]", "has a pattern in the name of a directory"),
         ("\"\"", "a path cannot be empty"),
     ] {
         check(&format!("include = {include}\n{own}"), &[]).expect(78, &["--> echod.toml:1:1", told]);
     }
+    for (itself, title) in
+        [("echod.toml", "`echod.toml` is this file itself"), ("./echod.toml", "is this file itself")]
+    {
+        check(&format!("include = \"{itself}\"\n{own}"), &[])
+            .expect(78, &["--> echod.toml:1:11", title, "take it out"]);
+    }
+    // Each has a cure beside its place, also where nothing is written wrongly.
+    let launch =
+        Launch::new().config(&format!("include = [\"conf.d/*.toml\", \"fifo\"]\n{own}")).args(&["--check"]);
+    write(launch.dir(), "conf.d/right.toml", &listener("other", "tcp", ""));
+    std::os::unix::fs::symlink("nowhere", launch.dir().join("conf.d/link.toml")).unwrap();
+    nix::unistd::mkfifo(&launch.dir().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    launch.run().expect(
+        78,
+        &[
+            "cannot read `conf.d/link.toml`: it is a link to what is not there",
+            "have it lead to a file, or take it away",
+            "cannot read `fifo`: it is a FIFO, not a regular file",
+            "name a regular file",
+        ],
+    );
     // In a table it is another key.
     check(&format!("[daemon]\ninclude = \"x.toml\"\n{own}"), &[]).expect(78, &["at the top of the file"]);
     check(&format!("includes = \"x.toml\"\n{own}"), &[]).expect(78, &["did you mean `include`?"]);

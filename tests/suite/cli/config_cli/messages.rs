@@ -109,6 +109,23 @@ fn what_is_no_text_has_a_place() {
     include("\u{feff}10.0.0.0/8\n".as_bytes()).expect(0, &[]);
 }
 
+/// The keys of a table that is there twice are in one table, so that one of them may be there twice as well.
+#[test]
+fn a_table_that_is_there_twice_has_no_key_twice() {
+    let told = |toml: &str| {
+        let launch = Launch::new().args(&["--config", "it.toml", "--check"]);
+        fs::write(launch.dir().join("it.toml"), toml.to_owned() + LISTENER).unwrap();
+        launch.run()
+    };
+    let twice =
+        told("[daemon]\ndrain-timeout = \"1s\"\n[log]\nlevel = \"info\"\n[daemon]\ndrain-timeout = \"2s\"\n");
+    twice.expect(
+        78,
+        &["it.toml:5:1", "this table is there twice", "it.toml:6:1", "duplicate key", "take one out"],
+    );
+    assert!(!twice.stderr.contains("this is not TOML"), "{}", twice.stderr);
+}
+
 #[test]
 fn words_of_other_daemons_are_answered() {
     for (args, tip) in [
