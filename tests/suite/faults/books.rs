@@ -22,10 +22,13 @@ fn what_the_client_misses_is_what_the_server_withheld() {
         let report: Value = serde_json::from_str(&told.stdout).unwrap();
         let (probes, replies) = (&report["targets"][0]["probes"], &report["targets"][0]["replies"]);
         let state = daemon.state("it");
-        assert_eq!(probes["sent"], state["served"], "{mode}: {report}");
+        // On a machine that is busy with others the receive buffer may overflow, which the kernel counts.
+        let undelivered = state["undelivered"];
+        assert_eq!(probes["sent"], state["served"] + undelivered, "{mode}: {report}");
         assert_eq!(replies["corrupt"], state["fault-corrupt"], "{mode}: {report}");
         assert_eq!(replies["stray"], 0, "{mode}: {report}");
-        assert_eq!(probes["lost"], state["fault-drop"] + state["fault-corrupt"], "{mode}: {report}");
+        let lost = state["fault-drop"] + state["fault-corrupt"] + undelivered;
+        assert_eq!(probes["lost"], lost, "{mode}: {report}");
         assert_eq!(replies["duplicate"], state["fault-duplicate"], "{mode}: {report}");
         let (reordered, held) = (replies["reordered"].as_u64().unwrap(), state["fault-reorder"]);
         // One that is held at the end of a pause has nothing to come behind.
