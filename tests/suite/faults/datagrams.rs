@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{plan, start};
-use crate::harness::{Client, Echod, Launch, Patient, eventually, listener, port_of_nobody};
+use crate::harness::{Client, Echod, Launch, Patient, eventually, listener};
 
 /// Datagrams that are on their way at once: far fewer than any receive buffer holds.
 const WINDOW: u64 = 32;
@@ -62,8 +62,8 @@ fn exchange(socket: &Patient<UdpSocket>, to: SocketAddr, decisions: &[Value]) ->
 
 /// Two runs with one worker and two with four, of one mode: the same datagrams are lost as the preview says.
 fn the_lost_ones_are_those_of_the_preview(mode: &str) {
-    let port = port_of_nobody("udp");
-    let client = Patient::udp(("127.0.0.1", port));
+    let client = Patient::udp(("127.0.0.1", 0));
+    let port = client.local_addr().unwrap().port();
     for workers in ["1", "4"] {
         if workers == "4" && mode.contains("iterative") {
             continue;
@@ -91,8 +91,8 @@ fn the_lost_ones_are_those_of_the_preview(mode: &str) {
 
 /// A reply is lost, doubled, spoilt, cut, late or behind later ones exactly where the preview says, and each is counted.
 fn every_fault_is_that_of_the_preview(mode: &str) {
-    let port = port_of_nobody("udp");
-    let client = Patient::udp(("127.0.0.1", port));
+    let client = Patient::udp(("127.0.0.1", 0));
+    let port = client.local_addr().unwrap().port();
     let keys = "drop = \"3%\"\nduplicate = \"3%\"\ncorrupt = \"3%\"\ntruncate = \"3% to 10B\"\nreorder = \"3% by 3\"\n\
                 delay = \"2ms +-1ms\"\n";
     let toml = plan(keys) + &listener("it", "udp", &format!("{mode}faults = \"plan\""));
@@ -139,8 +139,8 @@ fn every_fault_is_that_of_the_preview(mode: &str) {
 
 /// Three later replies go first.
 fn a_held_reply_comes_behind_later_ones(mode: &str) {
-    let port = port_of_nobody("udp");
-    let client = Patient::udp(("127.0.0.1", port));
+    let client = Patient::udp(("127.0.0.1", 0));
+    let port = client.local_addr().unwrap().port();
     let toml = plan("reorder = \"6% by 3\"") + &listener("it", "udp", &format!("{mode}faults = \"plan\""));
     let decisions = preview(&toml, &format!("127.0.0.1:{port}"), 320);
     let held = decisions.iter().filter(|decision| fault(decision) == "reorder");
@@ -190,8 +190,8 @@ fn order(decisions: &[Value]) -> Vec<u64> {
 
 /// Late replies have gone when they leave, not when they begin to be late.
 fn late_replies_are_out_of_order_as_the_preview_says(mode: &str) {
-    let port = port_of_nobody("udp");
-    let client = Patient::udp(("127.0.0.1", port));
+    let client = Patient::udp(("127.0.0.1", 0));
+    let port = client.local_addr().unwrap().port();
     let workers = if mode.contains("iterative") { "" } else { "workers = 1\n" };
     let keys = "reorder = \"20% by 3\"\ndelay = \"300ms\"";
     let toml = plan(keys) + &listener("it", "udp", &format!("{mode}{workers}faults = \"plan\""));
