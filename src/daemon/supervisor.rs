@@ -272,8 +272,8 @@ impl<'a> Supervisor<'a> {
         self.deadline = Some(Instant::now() + time);
         // From now on their clients wait for the next daemon.
         self.parked.stop_refusing();
+        // First of all: clients that arrive from now on belong to the next daemon, if there is one, and to no answer of the kernel.
         self.running_listeners.iter().for_each(RunningListener::withdraw_from_kernel);
-        // First of all: clients that arrive from now on belong to the next daemon, if there is one.
         self.running_listeners
             .iter_mut()
             .filter(|s| !s.has_ended())

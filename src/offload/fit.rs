@@ -1,9 +1,14 @@
-//! Which keys the kernel cannot hold, and how many listeners. A listener with one of them is served by its socket alone.
+//! For which listeners the kernel can echo: how many, and with which keys it cannot. Others are served by their sockets alone.
 
 use crate::config::{self, DontFragment, LogLevel, Mode, Payload, ServiceKind, SourceRate};
 
 /// For how many listeners the kernel can echo at once.
 pub(super) const MOST: usize = 63;
+
+/// Whether a listener is not served without the echo in the kernel.
+pub fn insists(listener: &config::Listener) -> bool {
+    listener.offload == config::Offload::On
+}
 
 /// What is in the way of the echo in the kernel, with the key first: the most telling one.
 pub(super) fn obstacle(listener: &config::Listener, log: &config::Log) -> Option<(&'static str, String)> {

@@ -39,5 +39,6 @@ mod served;
 #[cfg(not(feature = "offload"))]
 use absent as room;
 
+pub use fit::insists;
 pub use room::Slot;
-pub use switch::{KernelEcho, insists, notes};
+pub use switch::{KernelEcho, notes};

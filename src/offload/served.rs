@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    fit::insists,
     maps::{self, LOOPBACK, Maps, NetworkKey, ON_LINK, PORT_WORDS, REMEMBERS, TRUSTS},
     network::{NetworkView, is_loopback},
     places::PlaceTable,
@@ -52,7 +53,7 @@ impl Served {
     pub(super) fn new(listener: &config::Listener, sockets: &[Listener]) -> Served {
         Served {
             name: listener.name.clone(),
-            insists: listener.offload == config::Offload::On,
+            insists: insists(listener),
             sites: sockets.iter().filter_map(Site::of).collect(),
             networks: Vec::new(),
             denied: guard::unanswered_ports(listener),

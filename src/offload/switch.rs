@@ -5,7 +5,7 @@ use std::rc::Rc;
 use log::{info, warn};
 
 use super::{
-    fit::{self, MOST},
+    fit::{self, MOST, insists},
     reason::{NOWHERE, Reason},
     room::{Room, Slot},
 };
@@ -173,11 +173,6 @@ impl KernelEcho {
 
 fn asks(listener: &config::Listener) -> bool {
     listener.offload != config::Offload::Off
-}
-
-/// Whether a listener is not served without the echo in the kernel.
-pub fn insists(listener: &config::Listener) -> bool {
-    listener.offload == config::Offload::On
 }
 
 /// The first listener that asks after as many as can be served.

@@ -35,6 +35,23 @@ fn said_where(daemon: &Echod, interfaces: &str) -> String {
     daemon.wait_log(|line| line.trim_end().ends_with(&text))
 }
 
+/// Waits until the kernel answers so many of two datagrams: `frame`, and that of an honest client, which is answered in any case.
+fn until_the_kernel_answers(
+    daemon: &Echod,
+    far: &Neighbour,
+    wire: &Wire,
+    frame: &[u8],
+    what: &str,
+    count: u64,
+) {
+    eventually(what, || {
+        let before = daemon.state("it")["offloaded"];
+        wire.send(frame);
+        far.run(|| echo(&Patient::udp((FAR, 0)), format!("{HERE}:7007").parse().unwrap(), b"honest"));
+        (daemon.state("it")["offloaded"] == before + count).then_some(())
+    });
+}
+
 #[test]
 fn a_passed_socket_is_answered_for_where_it_is_bound() {
     if !has_python("no socket was passed") {
@@ -119,14 +136,8 @@ fn a_source_whose_way_back_is_another_is_left_to_the_socket() {
         let stations = [Wire::new("va").station, wire.station];
         let doubtful = forged("10.77.0.200:9999", "10.77.0.1:7007", stations);
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
-        let offloaded = |what: &str, count: u64| {
-            eventually(what, || {
-                let before = daemon.state("it")["offloaded"];
-                wire.send(&doubtful);
-                far.run(|| echo(&Patient::udp((FAR, 0)), format!("{HERE}:7007").parse().unwrap(), b"honest"));
-                (daemon.state("it")["offloaded"] == before + count).then_some(())
-            });
-        };
+        let offloaded =
+            |what: &str, count: u64| until_the_kernel_answers(&daemon, far, &wire, &doubtful, what, count);
         for (make, end) in [
             ("ip route add blackhole 10.77.0.200", "ip route del blackhole 10.77.0.200"),
             ("ip route add 10.77.0.192/26 dev vc", "ip route del 10.77.0.192/26 dev vc"),
@@ -150,14 +161,8 @@ fn addresses_that_only_a_route_makes_local_are_nobody_elses() {
         let own = forged("10.99.0.5:9999", "10.77.0.1:7007", stations);
         let daemon = Echod::start(&on("0.0.0.0:7007", ""));
         said_where(&daemon, "lo, va");
-        let offloaded = |what: &str, expected: u64| {
-            eventually(what, || {
-                let before = daemon.state("it")["offloaded"];
-                wire.send(&own);
-                far.run(|| echo(&Patient::udp((FAR, 0)), format!("{HERE}:7007").parse().unwrap(), b"honest"));
-                (daemon.state("it")["offloaded"] == before + expected).then_some(())
-            });
-        };
+        let offloaded =
+            |what: &str, count: u64| until_the_kernel_answers(&daemon, far, &wire, &own, what, count);
         offloaded("answers to both", 2);
         sh("ip route add local 10.99.0.5/32 dev lo").unwrap();
         offloaded("an answer to the honest client alone", 1);
