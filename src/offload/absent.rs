@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::reason::Reason;
 use crate::{
     access::guard::KernelPeers,
-    config::{self, Config},
+    config,
     report::{error::Exit, stats::Offloaded},
     socket::listener::Listener,
     sys::rtnetlink::InterfacesGone,
@@ -23,7 +23,7 @@ pub(super) enum NoRoom {}
 pub enum NoSlot {}
 
 impl NoRoom {
-    pub(super) fn open(_: &Config) -> Result<Rc<Room>, Reason> {
+    pub(super) fn open() -> Result<Rc<Room>, Reason> {
         let text = "this echod was built without the feature `offload`";
         Err(Reason::new(Exit::Unavailable, text, "use one that has it"))
     }

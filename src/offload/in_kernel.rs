@@ -4,7 +4,7 @@
 //! A place is the last that is added and the first that is removed: before and after, what arrives reaches the socket. So nothing is
 //! refused in between, and no rule is missing while the kernel answers.
 
-use std::{io, mem};
+use std::{fmt, io, mem};
 
 use log::{Level, log, warn};
 
@@ -142,9 +142,7 @@ impl InKernel {
             if is_loopback(interface) || !network.looks_at_sources(interface) {
                 continue;
             }
-            for (address, prefix) in network.sure_networks(interface) {
-                wanted.push(maps::on_link(interface.index, address, prefix));
-            }
+            wanted.extend(network.sure_networks(interface).map(|sure| maps::on_link(interface.index, sure)));
         }
         for gone in self.networks.iter().filter(|key| !wanted.contains(key)) {
             maps.networks.delete(gone)?;
@@ -172,10 +170,8 @@ impl InKernel {
                 }
                 Err(error) if !self.unattached.contains(index) => {
                     self.unattached.push(*index);
-                    warn!(
-                        event = LogEvent::OffloadFailed, interface = name.as_str(), error:% = error;
-                        "the kernel cannot echo on {name}: {error}"
-                    );
+                    let error = error.to_string();
+                    failed(Some(name), &error, format_args!("the kernel cannot echo on {name}: {error}"));
                 }
                 Err(_) => {}
             }
@@ -199,6 +195,7 @@ impl InKernel {
         Ok(())
     }
 
+    #[inline(never)]
     fn remove_places(&mut self, maps: &Maps, is_over: &dyn Fn(&PlaceKey, &PlaceValue) -> bool) {
         let InKernel { places, is_unsettled, .. } = self;
         places.retain(|place, destination| {
@@ -219,9 +216,10 @@ impl InKernel {
         // What comes back is told.
         self.slots.iter_mut().flatten().for_each(|served| served.interfaces = Some(Vec::new()));
         if self.retreated.as_ref() != Some(&why) {
-            warn!(
-                event = LogEvent::OffloadFailed, error = why.as_str();
-                "the kernel does not echo any more: {why}; the sockets serve everything"
+            failed(
+                None,
+                &why,
+                format_args!("the kernel does not echo any more: {why}; the sockets serve everything"),
             );
             self.retreated = Some(why);
         }
@@ -232,13 +230,12 @@ impl InKernel {
         let InKernel { slots, places, .. } = self;
         for (slot, served) in (0..).zip(slots) {
             let Some(served) = served else { continue };
-            let is_at = |interface: &&Interface| {
-                places.iter().any(|(place, destination)| {
-                    maps::interface_of(place) == interface.index && maps::slot_of(destination) == slot
-                })
-            };
-            let names: Vec<String> =
-                network.interfaces.iter().filter(is_at).map(|interface| interface.name.clone()).collect();
+            let mut names = Vec::new();
+            for Interface { index, name, .. } in &network.interfaces {
+                if places.has_of(*index, slot) {
+                    names.push(name.clone());
+                }
+            }
             if served.interfaces.as_ref() == Some(&names) {
                 continue;
             }
@@ -255,4 +252,9 @@ impl InKernel {
             served.interfaces = Some(names);
         }
     }
+}
+
+#[inline(never)]
+fn failed(interface: Option<&str>, error: &str, text: fmt::Arguments<'_>) {
+    warn!(event = LogEvent::OffloadFailed, interface = interface, error = error; "{text}");
 }

@@ -4,7 +4,7 @@
 
 use std::{io, net::IpAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::fit::MOST;
 use crate::sys::bpf::{Map, MapKind};
@@ -15,8 +15,8 @@ pub(super) const SLOTS: u32 = MOST as u32 + 1;
 const PLACES: u32 = 8192;
 /// Peers whose answers are counted, as in the guard's own table.
 const PEERS: u32 = 65_536;
-/// Networks beyond those of the lists at the start. They take memory only when they are there.
-const SPARE_NETWORKS: u32 = 65_536;
+/// Entries of [`Maps::networks`]: more than lists have. They take memory only when they are there.
+const NETWORKS: u32 = 1 << 24;
 /// Each processor counts in a place of its own, as long as there are no more of them.
 const SHARDS: u32 = 16;
 /// 64 ports each.
@@ -29,11 +29,19 @@ pub(super) const REMEMBERS: u32 = 4;
 /// A flag of a listener.
 pub(super) const TRUSTS: u32 = 1;
 
-/// Spaces of networks: those of a listener, and those of an interface.
+/// Spaces of networks: those of a listener, by list and family, and those of an interface.
 const IPV6: u32 = 1;
-const TRUSTED: u32 = 2;
 const SPACES: u32 = 4;
 const INTERFACE: u32 = 1 << 31;
+
+/// The lists of a listener, by their numbers within its spaces.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NetworkList {
+    /// `allow` and `deny`.
+    Clients = 0,
+    /// `trusted`.
+    Trusted = 2,
+}
 
 pub(super) type PlaceKey = [u8; 24];
 pub(super) type PlaceValue = [u8; 8];
@@ -74,23 +82,15 @@ pub(super) struct Run {
 }
 
 impl Maps {
-    /// Makes them, with room for so many networks in the lists of listeners.
-    pub(super) fn create(networks: usize) -> io::Result<Maps> {
-        let networks = u32::try_from(networks).unwrap_or(u32::MAX).saturating_mul(2);
-        let make = |kind, name, key, value, entries| Map::create(kind, name, key, value, entries);
+    /// Makes them.
+    pub(super) fn create() -> io::Result<Maps> {
         Ok(Maps {
-            places: make(MapKind::Hash, "echod_places", 24, 8, PLACES)?,
-            listeners: make(MapKind::Array, "echod_listener", 4, 16, SLOTS)?,
-            ports: make(MapKind::Array, "echod_ports", 4, 8, SLOTS * PORT_WORDS)?,
-            networks: make(
-                MapKind::Networks,
-                "echod_networks",
-                24,
-                4,
-                networks.saturating_add(SPARE_NETWORKS),
-            )?,
-            peers: make(MapKind::LruHash, "echod_peers", 24, 24, PEERS)?,
-            counts: make(MapKind::Array, "echod_counts", 4, 64, SLOTS * SHARDS)?,
+            places: Map::create(MapKind::Hash, "echod_places", 24, 8, PLACES)?,
+            listeners: Map::create(MapKind::Array, "echod_listener", 4, 16, SLOTS)?,
+            ports: Map::create(MapKind::Array, "echod_ports", 4, 8, SLOTS * PORT_WORDS)?,
+            networks: Map::create(MapKind::Networks, "echod_networks", 24, 4, NETWORKS)?,
+            peers: Map::create(MapKind::LruHash, "echod_peers", 24, 24, PEERS)?,
+            counts: Map::create(MapKind::Array, "echod_counts", 4, 64, SLOTS * SHARDS)?,
         })
     }
 
@@ -132,7 +132,8 @@ impl Maps {
 
     /// Answers no datagrams of a peer until then, or of an address whatever its port.
     pub(super) fn silence(&self, slot: u32, address: IpAddr, port: Option<u16>, until: u64) {
-        let value = [0, 0, until].map(u64::to_ne_bytes).concat();
+        let mut value = [0; 24];
+        value[16..].copy_from_slice(&until.to_ne_bytes());
         // Without room for it the peer stays as it is, as in the guard's own table.
         let _ = self.peers.update(&peer(slot, address, port.unwrap_or(0)), &value);
         let mut entry = [0; 16];
@@ -193,29 +194,25 @@ pub(super) fn slot_of(destination: &PlaceValue) -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// The key of a network in the lists of a listener.
-pub(super) fn listed(slot: u32, network: &IpNet) -> NetworkKey {
-    let family = if network.network().is_ipv6() { IPV6 } else { 0 };
-    in_space(slot * SPACES + family, network.network(), network.prefix_len())
-}
-
-/// The key of a network that a listener trusts.
-pub(super) fn trusted(slot: u32, network: &IpNet) -> NetworkKey {
-    let family = if network.network().is_ipv6() { IPV6 } else { 0 };
-    in_space(slot * SPACES + TRUSTED + family, network.network(), network.prefix_len())
+/// The key of a network in a list of a listener.
+pub(super) fn listed(slot: u32, list: NetworkList, network: IpNet) -> NetworkKey {
+    let family = if network.addr().is_ipv6() { IPV6 } else { 0 };
+    in_space(slot * SPACES + list as u32 + family, network)
 }
 
 /// The key of a network that an interface leads to.
-pub(super) fn on_link(interface: u32, address: IpAddr, prefix: u8) -> NetworkKey {
-    in_space(INTERFACE | interface, address, prefix)
+pub(super) fn on_link(interface: u32, network: Ipv4Net) -> NetworkKey {
+    in_space(INTERFACE | interface, network.into())
 }
 
-fn in_space(space: u32, address: IpAddr, prefix: u8) -> NetworkKey {
-    let before = if address.is_ipv4() { 32 + 96 } else { 32 };
+#[inline(never)]
+fn in_space(space: u32, network: IpNet) -> NetworkKey {
+    let before = if network.addr().is_ipv4() { 32 + 96 } else { 32 };
     let mut key = [0; 24];
-    key[..4].copy_from_slice(&(before + u32::from(prefix)).to_ne_bytes());
+    key[..4].copy_from_slice(&(before + u32::from(network.prefix_len())).to_ne_bytes());
     key[4..8].copy_from_slice(&space.to_ne_bytes());
-    key[8..].copy_from_slice(&octets(address));
+    // The kernel does not look at what follows the prefix.
+    key[8..].copy_from_slice(&octets(network.addr()));
     key
 }
 

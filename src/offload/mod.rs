@@ -41,4 +41,4 @@ use absent as room;
 
 pub use fit::insists;
 pub use room::Slot;
-pub use switch::{KernelEcho, notes};
+pub use switch::{KernelEcho, log_unavailable, notes};

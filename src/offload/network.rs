@@ -2,13 +2,11 @@
 
 use std::{io, net::IpAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
-use crate::sys::rtnetlink::{self, Interface, InterfaceAddress, Ipv4Route, ReversePathFilters, RouteTable};
-
-/// Kinds of interfaces that the program was tried on; a physical one has none. Others may carry what it does not see, such as the tag
-/// of a VLAN.
-const KINDS: [&str; 3] = ["", "veth", "bridge"];
+use crate::sys::rtnetlink::{
+    self, Interface, InterfaceAddress, InterfaceKind, Ipv4Route, ReversePathFilters, RouteTable,
+};
 
 /// So many routes are looked at, so that a change of the network does not take long.
 const MOST_ROUTES: usize = 4096;
@@ -62,20 +60,23 @@ impl NetworkView {
 
     /// The IPv4 networks of an interface whose sources pass there, although the kernel looks at them: the only way back to each of their
     /// addresses is by the interface.
-    pub(super) fn sure_networks(&self, interface: &Interface) -> Vec<(IpAddr, u8)> {
-        let is_sure = |network: &(IpAddr, u8)| {
-            let (Some(routes), (IpAddr::V4(address), prefix)) = (&self.routes, *network) else {
+    pub(super) fn sure_networks(&self, interface: &Interface) -> impl Iterator<Item = Ipv4Net> {
+        self.of(interface).filter_map(move |own| match own.network {
+            IpNet::V4(network) if self.is_sure(network, interface) => Some(network),
+            _ => None,
+        })
+    }
+
+    fn is_sure(&self, network: Ipv4Net, interface: &Interface) -> bool {
+        let Some(routes) = &self.routes else { return false };
+        let mut is_there = false;
+        for route in routes.iter().filter(|route| network.contains(&route.network)) {
+            if route.kind != libc::RTN_UNICAST || route.interface != interface.index {
                 return false;
-            };
-            let Ok(network) = Ipv4Net::new(address, prefix).map(|network| network.trunc()) else {
-                return false;
-            };
-            let leads_there =
-                |route: &Ipv4Route| route.kind == libc::RTN_UNICAST && route.interface == interface.index;
-            routes.iter().any(|route| route.network == network)
-                && routes.iter().filter(|route| network.contains(&route.network)).all(leads_there)
-        };
-        self.of(interface).map(|own| own.network).filter(is_sure).collect()
+            }
+            is_there |= route.network == network;
+        }
+        is_there
     }
 
     /// Addresses that no client of another machine has: those of this one, and those of broadcasts.
@@ -84,9 +85,8 @@ impl NetworkView {
         for own in &self.addresses {
             all.push(own.address);
             all.extend(own.broadcast.map(IpAddr::V4));
-            if let (IpAddr::V4(v4), prefix) = own.network
-                && prefix < 31
-                && let Ok(network) = Ipv4Net::new(v4, prefix)
+            if let IpNet::V4(network) = own.network
+                && network.prefix_len() < 31
             {
                 all.extend([network.network(), network.broadcast()].map(IpAddr::V4));
             }
@@ -100,7 +100,8 @@ pub(super) fn is_loopback(interface: &Interface) -> bool {
     interface.hardware == libc::ARPHRD_LOOPBACK
 }
 
+/// Whether the program was tried on such an interface. Others may carry what it does not see, such as the tag of a VLAN.
 fn is_usable(interface: &Interface) -> bool {
-    let is_ethernet = interface.hardware == libc::ARPHRD_ETHER && KINDS.contains(&interface.kind.as_str());
+    let is_ethernet = interface.hardware == libc::ARPHRD_ETHER && interface.kind != InterfaceKind::Other;
     interface.is_up && !interface.has_master && (is_ethernet || is_loopback(interface))
 }

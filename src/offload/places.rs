@@ -35,6 +35,14 @@ impl PlaceTable {
         self.0.iter().any(|(place, _)| maps::interface_of(place) == interface)
     }
 
+    /// Whether a listener has one at an interface.
+    pub(super) fn has_of(&self, interface: u32, slot: u32) -> bool {
+        let is_its = |(place, destination): &(PlaceKey, PlaceValue)| {
+            maps::interface_of(place) == interface && maps::slot_of(destination) == slot
+        };
+        self.0.iter().any(is_its)
+    }
+
     fn find(&self, place: &PlaceKey) -> Result<usize, usize> {
         self.0.binary_search_by(|(at, _)| at.cmp(place))
     }

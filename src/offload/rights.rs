@@ -26,7 +26,10 @@ pub(super) fn is_new_enough() -> Result<(), Reason> {
 
 /// Whether a release of Linux can attach the program.
 fn is_enough(release: &str) -> bool {
-    let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
+    let number = |digits: &[u8]| {
+        digits.iter().fold(0_u32, |number, digit| number.wrapping_mul(10).wrapping_add((digit - b'0').into()))
+    };
+    let mut numbers = release.as_bytes().split(|byte| !byte.is_ascii_digit()).map(number);
     numbers.next().zip(numbers.next()).is_some_and(|version| version >= LINUX)
 }
 

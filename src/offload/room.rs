@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     access::guard::{KernelPeers, KernelRun},
-    config::{self, Config},
+    config,
     report::{error::Exit, stats::Offloaded},
     socket::listener::Listener,
     sys::{bpf::Program, netns_cookie, rtnetlink::InterfacesGone},
@@ -37,17 +37,13 @@ pub(super) struct Room {
 
 impl Room {
     /// Makes the maps, loads the program and tries it.
-    pub(super) fn open(config: &Config) -> Result<Rc<Room>, Reason> {
+    pub(super) fn open() -> Result<Rc<Room>, Reason> {
         let unavailable = |text: String| Reason::new(Exit::Unavailable, text, "use another kernel");
         if cfg!(target_endian = "big") {
             return Err(unavailable("its program is for little-endian machines".to_owned()));
         }
         rights::is_new_enough()?;
-        let networks = config
-            .listeners
-            .iter()
-            .map(|listener| listener.allow.len() + listener.deny.len() + listener.trusted.len());
-        let maps = Maps::create(networks.sum()).map_err(|error| rights::denied(&error))?;
+        let maps = Maps::create().map_err(|error| rights::denied(&error))?;
         let program = program::load(&maps).map_err(|error| rights::denied(&error))?;
         selftest::run(&maps, &program)
             .map_err(|text| unavailable(format!("the self-test of its program has failed: {text}")))?;
@@ -87,7 +83,8 @@ impl Room {
         let mut served = Served::new(listener, sockets);
         if let Err(error) = served.fill(&self.maps, slot, listener) {
             served.clear(&self.maps, slot);
-            return Err(restart(format!("its rules do not fit into the tables of the start: {error}")));
+            let text = format!("its rules cannot be written into the tables: {error}");
+            return Err(Reason::new(Exit::Unavailable, text, "shorten `allow`, `deny` and `trusted`"));
         }
         let before = Cell::new(self.maps.counted(slot).unwrap_or_default());
         *entry = Some(served);

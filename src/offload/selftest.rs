@@ -8,7 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::maps::{self, LOOPBACK, Maps, SLOTS};
+use super::maps::{self, LOOPBACK, Maps, NetworkList, SLOTS};
 use crate::sys::bpf::Program;
 
 /// The loopback interface, which has this number in every network namespace.
@@ -68,34 +68,28 @@ const PASSED6: [Change; 8] = [
 /// # Errors
 /// Says what the kernel does otherwise.
 pub(super) fn run(maps: &Maps, program: &Program) -> Result<(), String> {
-    let result = prepare(maps)
-        .map_err(|error| format!("its maps cannot be filled: {error}"))
-        .and_then(|()| check(program));
-    let cleared = clear(maps).map_err(|error| format!("its maps cannot be cleared: {error}"));
+    let filled = fill(maps, true).map_err(|error| format!("its maps cannot be filled: {error}"));
+    let result = filled.and_then(|()| check(program));
+    let cleared = fill(maps, false).map_err(|error| format!("its maps cannot be cleared: {error}"));
     result.and(cleared)
 }
 
-fn addresses() -> [IpAddr; 2] {
-    [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
-}
-
-fn prepare(maps: &Maps) -> io::Result<()> {
+/// Fills the maps for the test, or clears them.
+fn fill(maps: &Maps, is_asked: bool) -> io::Result<()> {
     maps.set_listener(SLOT, 0, 0)?;
-    maps.set_ports(SLOT, u32::from(DENIED / 64), 1 << (DENIED % 64))?;
-    for address in addresses() {
-        let everybody = IpNet::new_assert(address, 0);
-        maps.networks.update(&maps::listed(SLOT, &everybody), &1_u32.to_ne_bytes())?;
-        maps.places.update(&maps::place(LO, address, PORT), &maps::destination(SLOT, LOOPBACK))?;
+    maps.set_ports(SLOT, u32::from(DENIED / 64), u64::from(is_asked) << (DENIED % 64))?;
+    for address in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let place = maps::place(LO, address, PORT);
+        let everybody = maps::listed(SLOT, NetworkList::Clients, IpNet::new_assert(address, 0));
+        if is_asked {
+            maps.networks.update(&everybody, &1_u32.to_ne_bytes())?;
+            maps.places.update(&place, &maps::destination(SLOT, LOOPBACK))?;
+        } else {
+            maps.places.delete(&place)?;
+            maps.networks.delete(&everybody)?;
+        }
     }
     Ok(())
-}
-
-fn clear(maps: &Maps) -> io::Result<()> {
-    for address in addresses() {
-        maps.places.delete(&maps::place(LO, address, PORT))?;
-        maps.networks.delete(&maps::listed(SLOT, &IpNet::new_assert(address, 0)))?;
-    }
-    maps.set_ports(SLOT, u32::from(DENIED / 64), 0)
 }
 
 fn check(program: &Program) -> Result<(), String> {
@@ -177,7 +171,7 @@ mod tests {
 
     #[test]
     fn this_kernel_passes() {
-        let maps = match Maps::create(0) {
+        let maps = match Maps::create() {
             Ok(maps) => maps,
             Err(error) => return eprintln!("SKIPPED: bpf(2) cannot be used here ({error})"),
         };

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     fit::insists,
-    maps::{self, LOOPBACK, Maps, NetworkKey, ON_LINK, PORT_WORDS, REMEMBERS, TRUSTS},
+    maps::{self, LOOPBACK, Maps, NetworkKey, NetworkList, ON_LINK, PORT_WORDS, REMEMBERS, TRUSTS},
     network::{NetworkView, is_loopback},
     places::PlaceTable,
 };
@@ -67,21 +67,19 @@ impl Served {
         let flags = if listener.trusted.is_empty() { 0 } else { TRUSTS };
         maps.set_listener(slot, flags, listener.loop_breaker)?;
         // `deny` decides where both have the same network.
-        for (networks, verdict) in [(&listener.allow, 1_u32), (&listener.deny, 0)] {
+        let lists = [
+            (NetworkList::Clients, &listener.allow, 1_u32),
+            (NetworkList::Clients, &listener.deny, 0),
+            (NetworkList::Trusted, &listener.trusted, 1),
+        ];
+        for (list, networks, verdict) in lists {
             for network in networks.iter() {
-                self.add_network(maps, maps::listed(slot, network), verdict)?;
+                let key = maps::listed(slot, list, *network);
+                maps.networks.update(&key, &verdict.to_ne_bytes())?;
+                self.networks.push(key);
             }
         }
-        for network in listener.trusted.iter() {
-            self.add_network(maps, maps::trusted(slot, network), 1)?;
-        }
         self.refresh_ports(maps, slot)
-    }
-
-    fn add_network(&mut self, maps: &Maps, key: NetworkKey, verdict: u32) -> io::Result<()> {
-        maps.networks.update(&key, &verdict.to_ne_bytes())?;
-        self.networks.push(key);
-        Ok(())
     }
 
     /// Writes the ports that are not answered, as far as they have changed: those of the daemon come and go.
@@ -129,13 +127,14 @@ impl Served {
 impl Site {
     fn of(listener: &Listener) -> Option<Site> {
         let Peer::Inet(address) = listener.address() else { return None };
-        let is_v4 = plain(address.ip()).is_ipv4();
+        let ip = plain(address.ip());
+        let is_v4 = ip.is_ipv4();
         // An IPv6 socket at all addresses may serve IPv4, too.
         let both = !is_v4
-            && address.ip().is_unspecified()
+            && ip.is_unspecified()
             && listener.sockets().all(|socket| socket.only_v6().is_ok_and(|only| !only));
         let scope = listener.place();
-        let local = (scope == AddressScope::Loopback).then(|| plain(address.ip()));
+        let local = (scope == AddressScope::Loopback).then_some(ip);
         // Where that cannot be read, it is at no interface.
         let device =
             listener.sockets().next().and_then(|socket| interface_index::of(socket).ok()).unwrap_or(u32::MAX);

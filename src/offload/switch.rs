@@ -1,8 +1,8 @@
 //! Whether the kernel echoes for a listener. `auto` says in one line why not, and its socket serves it; `on` is a failure then.
 
-use std::rc::Rc;
+use std::{fmt, rc::Rc};
 
-use log::{info, warn};
+use log::{Level, log, warn};
 
 use super::{
     fit::{self, MOST, insists},
@@ -43,7 +43,7 @@ impl KernelEcho {
         if asking.clone().next().is_none() {
             return Ok(KernelEcho::default());
         }
-        let state = match Room::open(config) {
+        let state = match Room::open() {
             Ok(room) => State::Open(room),
             Err(reason) => match asking.find(|listener| insists(listener)) {
                 Some(listener) => return Err(reason.failure(listener)),
@@ -99,11 +99,9 @@ impl KernelEcho {
             Ok(slot) => Ok(Some(slot)),
             Err(reason) if insists(listener) => Err(reason.failure(listener)),
             Err(reason) => {
-                let (name, why) = (listener.name.as_str(), &*reason.text);
-                info!(
-                    event = LogEvent::OffloadUnavailable, listener = name, reason = why;
-                    "listener \"{name}\": the kernel does not echo for it: {why}"
-                );
+                let (name, why) = (&listener.name, &*reason.text);
+                let text = format_args!("listener \"{name}\": the kernel does not echo for it: {why}");
+                log_unavailable(Level::Info, name, why, text);
                 Ok(None)
             }
         }
@@ -169,6 +167,12 @@ impl KernelEcho {
             }
         }
     }
+}
+
+/// Logs that the kernel does not echo for a listener.
+#[inline(never)]
+pub fn log_unavailable(level: Level, listener: &str, reason: &str, text: fmt::Arguments<'_>) {
+    log!(level, event = LogEvent::OffloadUnavailable, listener = listener, reason = reason; "{text}");
 }
 
 fn asks(listener: &config::Listener) -> bool {

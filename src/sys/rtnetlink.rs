@@ -7,6 +7,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use ipnet::IpNet;
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -58,8 +59,31 @@ pub struct Interface {
     pub is_up: bool,
     /// Whether it is a port of another interface, such as a bridge.
     pub has_master: bool,
-    /// What it is made by, such as `veth`; empty for a physical one.
-    pub kind: String,
+    /// What it is made by.
+    pub kind: InterfaceKind,
+}
+
+/// What an interface is made by (ip-link(8)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterfaceKind {
+    /// Nothing: it is a physical one, or the loopback interface.
+    Plain,
+    /// One end of a pair.
+    Veth,
+    /// A bridge.
+    Bridge,
+    /// Another.
+    Other,
+}
+
+impl InterfaceKind {
+    fn named(name: &[u8]) -> InterfaceKind {
+        match name {
+            b"veth\0" => InterfaceKind::Veth,
+            b"bridge\0" => InterfaceKind::Bridge,
+            _ => InterfaceKind::Other,
+        }
+    }
 }
 
 /// An address of an interface.
@@ -69,8 +93,8 @@ pub struct InterfaceAddress {
     pub interface: u32,
     /// The address.
     pub address: IpAddr,
-    /// An address of the network that is reached by the interface, and how many bits of it are that network's.
-    pub network: (IpAddr, u8),
+    /// The network that is reached by the interface.
+    pub network: IpNet,
     /// The broadcast address.
     pub broadcast: Option<Ipv4Addr>,
     /// Whether it is in use.
@@ -93,7 +117,9 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
 fn all<T>(kind: u16, request: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> io::Result<Vec<T>> {
     let mut all = Vec::new();
     list(libc::NETLINK_ROUTE, kind, request, &mut |message| {
-        all.extend(read(message));
+        if let Some(entry) = read(message) {
+            all.push(entry);
+        }
         ControlFlow::Continue(())
     })?;
     Ok(all)
@@ -128,15 +154,16 @@ fn interface(message: &[u8]) -> Option<Interface> {
         hardware,
         is_up: flags & libc::IFF_UP as u32 != 0,
         has_master: false,
-        kind: String::new(),
+        kind: InterfaceKind::Plain,
     };
     for (kind, value) in attributes(message.get(16..)?) {
         match kind {
             IFLA_IFNAME => found.name = text(value),
             IFLA_MASTER => found.has_master = word(value, 0)? != 0,
             IFLA_LINKINFO => {
-                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                found.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
+                if let Some((_, name)) = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND) {
+                    found.kind = InterfaceKind::named(name);
+                }
             }
             _ => {}
         }
@@ -165,7 +192,7 @@ fn address(message: &[u8]) -> Option<InterfaceAddress> {
     Some(InterfaceAddress {
         interface,
         address,
-        network: (network, prefix),
+        network: IpNet::new(network, prefix).ok()?.trunc(),
         broadcast,
         is_used: flags & UNUSED == 0,
     })
@@ -285,11 +312,14 @@ mod tests {
     #[test]
     fn loopback_is_there_with_its_address() {
         let lo = interfaces().unwrap().into_iter().find(|interface| interface.name == "lo").unwrap();
-        assert_eq!((lo.index, lo.hardware, lo.kind.as_str(), lo.has_master), (1, 772, "", false));
+        assert_eq!((lo.index, lo.hardware, lo.kind, lo.has_master), (1, 772, InterfaceKind::Plain, false));
         let addresses = addresses().unwrap();
         let own: Vec<_> = addresses.iter().filter(|address| address.interface == lo.index).collect();
         let local = own.iter().find(|own| own.address == Ipv4Addr::LOCALHOST).unwrap();
-        assert_eq!((local.network.1, local.broadcast, local.is_used), (8, None, true));
+        assert_eq!(
+            (local.network, local.broadcast, local.is_used),
+            ("127.0.0.0/8".parse().unwrap(), None, true)
+        );
         let filters = ReversePathFilters::read().unwrap();
         assert!(filters.0.iter().any(|(index, _)| *index == ALL), "{filters:?}");
         assert!(filters.looks_at(i32::MAX as u32), "an unknown interface is taken for a strict one");

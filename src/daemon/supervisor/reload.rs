@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use log::{error, info, warn};
+use log::{Level, error, info, warn};
 
 use super::Supervisor;
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         running_listener::RunningListener,
     },
     faults::in_force,
-    modes,
+    modes, offload,
     process::named_thread,
     report::{
         error::{Exit, Failure},
@@ -183,8 +183,8 @@ impl Supervisor<'_> {
         self.offload.check();
         for running in &mut self.running_listeners {
             if let Err(failure) = running.enter_kernel(&self.offload) {
-                let (name, why) = (running.name(), failure.plain());
-                warn!(event = LogEvent::OffloadUnavailable, listener = name, reason = why; "{why}");
+                let why = failure.plain();
+                offload::log_unavailable(Level::Warn, running.name(), why, format_args!("{why}"));
             }
         }
         self.offload.sync();

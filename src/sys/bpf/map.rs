@@ -59,6 +59,7 @@ impl Map {
     ///
     /// # Errors
     /// EPERM without CAP_BPF, or where a filter denies bpf(2); ENOSYS; ENOMEM.
+    #[inline(never)]
     pub fn create(kind: MapKind, title: &str, key: usize, value: usize, entries: u32) -> io::Result<Map> {
         let flags = if matches!(kind, MapKind::Hash | MapKind::Networks) { NO_PREALLOC } else { 0 };
         let (key_size, value_size) = (key as u32, value as u32);

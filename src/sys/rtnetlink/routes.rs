@@ -45,7 +45,9 @@ pub fn routes(wanted: RouteTable, most: usize) -> io::Result<Option<Vec<Ipv4Rout
     // `rtmsg`: family, lengths of destination and source, type of service, table, protocol, scope, type, flags.
     let request = [libc::AF_INET as u8, 0, 0, 0, wanted as u8, 0, 0, 0, 0, 0, 0, 0];
     list(libc::NETLINK_ROUTE, RTM_GETROUTE, &request, &mut |message| {
-        all.extend(route(message, wanted));
+        if let Some(route) = route(message, wanted) {
+            all.push(route);
+        }
         if all.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     Ok((all.len() <= most).then_some(all))

@@ -259,3 +259,17 @@ fn a_reload_to_another_port_is_followed() {
         });
     });
 }
+
+/// The tables of the start bound the addresses and the peers, but not the lists of networks.
+#[test]
+fn a_reload_may_bring_any_number_of_networks() {
+    in_two_namespaces(|far| {
+        let daemon = Echod::start(&on("0.0.0.0:7007", ""));
+        until_offloaded(&daemon, far, here());
+        let many: String =
+            (0..70_000_u32).map(|n| format!("11.{}.{}.{}/32\n", n >> 16, n >> 8 & 255, n & 255)).collect();
+        std::fs::write(daemon.path("many.txt"), many + "10.77.0.0/24\n").unwrap();
+        daemon.reload(&on("0.0.0.0:7007", "allow-include = \"many.txt\""));
+        until_offloaded(&daemon, far, here());
+    });
+}
