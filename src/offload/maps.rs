@@ -19,6 +19,8 @@ const PEERS: u32 = 65_536;
 const NETWORKS: u32 = 1 << 24;
 /// Each processor counts in a place of its own, as long as there are no more of them.
 const SHARDS: u32 = 16;
+/// How many there are of a listener: as the program has them.
+pub(super) const COUNTERS: usize = 8;
 /// 64 ports each.
 pub(super) const PORT_WORDS: u32 = 1024;
 
@@ -61,19 +63,6 @@ pub(super) struct Maps {
     counts: Map,
 }
 
-/// What the program has counted for a listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// Datagrams answered.
-    pub(super) sent: u64,
-    /// Their bytes.
-    pub(super) bytes: u64,
-    /// Datagrams handed to the socket, by the numbers of [`crate::report::stats::HANDED_ON`].
-    pub(super) handed_on: [u64; 5],
-    /// Answers that the loop breaker has withheld.
-    pub(super) withheld: u64,
-}
-
 /// When a peer was last answered, and how often in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
@@ -109,17 +98,18 @@ impl Maps {
         self.ports.update(&(slot * PORT_WORDS + word).to_ne_bytes(), &ports.to_ne_bytes())
     }
 
-    /// What is counted for a listener, from the making of the maps on.
-    pub(super) fn counted(&self, slot: u32) -> io::Result<Counted> {
-        let mut sum = [0_u64; 8];
+    /// What is counted for a listener, from the making of the maps on, in the order of the program: datagrams answered, their bytes,
+    /// datagrams handed to the socket by the numbers of [`crate::report::stats::HANDED_ON`], answers that the loop breaker has withheld.
+    pub(super) fn counters(&self, slot: u32) -> io::Result<[u64; COUNTERS]> {
+        let mut sum = [0; COUNTERS];
         for shard in 0..SHARDS {
-            let mut value = [0; 64];
+            let mut value = [0; COUNTERS * 8];
             self.counts.lookup(&(slot * SHARDS + shard).to_ne_bytes(), &mut value)?;
-            let numbers = value.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-            sum.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.wrapping_add(number));
+            for (sum, number) in sum.iter_mut().zip(value.as_chunks().0) {
+                *sum = u64::wrapping_add(*sum, u64::from_ne_bytes(*number));
+            }
         }
-        let [sent, bytes, odd, source, port, rules, victim, withheld] = sum;
-        Ok(Counted { sent, bytes, handed_on: [odd, source, port, rules, victim], withheld })
+        Ok(sum)
     }
 
     /// What is known of a peer of a listener.

@@ -2,6 +2,7 @@
 //! counted for each.
 
 use std::{
+    array,
     cell::{Cell, RefCell},
     net::IpAddr,
     rc::Rc,
@@ -11,7 +12,7 @@ use std::{
 use super::{
     fit::MOST,
     in_kernel::InKernel,
-    maps::{Counted, Maps},
+    maps::{COUNTERS, Maps},
     netfilter, program,
     reason::Reason,
     rights, selftest,
@@ -43,8 +44,8 @@ impl Room {
             return Err(unavailable("its program is for little-endian machines".to_owned()));
         }
         rights::is_new_enough()?;
-        let maps = Maps::create().map_err(|error| rights::denied(&error))?;
-        let program = program::load(&maps).map_err(|error| rights::denied(&error))?;
+        let made = Maps::create().and_then(|maps| Ok((program::load(&maps)?, maps)));
+        let (program, maps) = made.map_err(|error| rights::denied(&error))?;
         selftest::run(&maps, &program)
             .map_err(|text| unavailable(format!("the self-test of its program has failed: {text}")))?;
         let (maps, bypassed, state) = (Arc::new(maps), netfilter::bypassed(), RefCell::new(InKernel::new()));
@@ -86,7 +87,7 @@ impl Room {
             let text = format!("its rules cannot be written into the tables: {error}");
             return Err(Reason::new(Exit::Unavailable, text, "shorten `allow`, `deny` and `trusted`"));
         }
-        let before = Cell::new(self.maps.counted(slot).unwrap_or_default());
+        let before = Cell::new(self.maps.counters(slot).unwrap_or_default());
         *entry = Some(served);
         Ok(Slot { room: Rc::clone(self), slot, before })
     }
@@ -127,22 +128,17 @@ pub struct Slot {
     room: Rc<Room>,
     slot: u32,
     /// What was counted when it was last asked for.
-    before: Cell<Counted>,
+    before: Cell<[u64; COUNTERS]>,
 }
 
 impl Slot {
     /// What the kernel has counted since the last call.
     pub fn counted(&self) -> Offloaded {
-        let Ok(now) = self.room.maps.counted(self.slot) else { return Offloaded::default() };
+        let Ok(now) = self.room.maps.counters(self.slot) else { return Offloaded::default() };
         let before = self.before.replace(now);
-        let mut handed_on = now.handed_on;
-        handed_on.iter_mut().zip(before.handed_on).for_each(|(now, before)| *now = now.wrapping_sub(before));
-        Offloaded {
-            answered: now.sent.wrapping_sub(before.sent),
-            bytes: now.bytes.wrapping_sub(before.bytes),
-            withheld: now.withheld.wrapping_sub(before.withheld),
-            handed_on,
-        }
+        let [answered, bytes, odd, source, port, rules, victim, withheld] =
+            array::from_fn(|number| now[number].wrapping_sub(before[number]));
+        Offloaded { answered, bytes, withheld, handed_on: [odd, source, port, rules, victim] }
     }
 
     /// Has the kernel answer nothing more. Where several end, this comes first for all of them: then one wait serves all.

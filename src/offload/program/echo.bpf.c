@@ -191,11 +191,9 @@ INLINE int judged(struct packet *packet, struct datagram *datagram) {
         frame->from[0] & 1)
         return ODD;
     if (is_v4) {
-        u16 *words = (void *)v4;
-        u32 sum = 0;
-#pragma unroll
-        for (int i = 0; i < 10; i++) sum += words[i];
-        if (folded(sum) != 0xffff) return ODD;
+        u32 *words = (void *)v4;
+        u64 sum = (u64)words[0] + words[1] + words[2] + words[3] + words[4];
+        if (folded((sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32)) != 0xffff) return ODD;
     }
 
     // An address that a client can have, and that the kernel would let in.

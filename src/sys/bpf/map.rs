@@ -24,8 +24,8 @@ pub enum MapKind {
 #[derive(Debug)]
 pub struct Map {
     pub(super) fd: OwnedFd,
-    key: usize,
-    value: usize,
+    key: u32,
+    value: u32,
 }
 
 /// Memory is taken for what is in the map only; a map of networks can do nothing else.
@@ -60,19 +60,10 @@ impl Map {
     /// # Errors
     /// EPERM without CAP_BPF, or where a filter denies bpf(2); ENOSYS; ENOMEM.
     #[inline(never)]
-    pub fn create(kind: MapKind, title: &str, key: usize, value: usize, entries: u32) -> io::Result<Map> {
+    pub fn create(kind: MapKind, title: &str, key: u32, value: u32, entries: u32) -> io::Result<Map> {
         let flags = if matches!(kind, MapKind::Hash | MapKind::Networks) { NO_PREALLOC } else { 0 };
-        let (key_size, value_size) = (key as u32, value as u32);
-        let mut attributes = Create {
-            kind: kind as u32,
-            key: key_size,
-            value: value_size,
-            entries,
-            flags,
-            inner: 0,
-            node: 0,
-            name: name(title),
-        };
+        let mut attributes =
+            Create { kind: kind as u32, key, value, entries, flags, inner: 0, node: 0, name: name(title) };
         // SAFETY: there is no address in it, and the command makes a descriptor.
         let fd = unsafe { make(MAP_CREATE, &mut attributes) }?;
         Ok(Map { fd, key, value })
@@ -85,7 +76,7 @@ impl Map {
     #[inline(never)] // Many call it and those below, and seldom.
     pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         let mut element = self.element(key)?;
-        if value.len() != self.value {
+        if value.len() != self.value as usize {
             return Err(ErrorKind::InvalidInput.into());
         }
         element.value = value.as_ptr() as u64;
@@ -97,7 +88,7 @@ impl Map {
     #[inline(never)]
     pub fn lookup(&self, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
         let mut element = self.element(key)?;
-        if value.len() != self.value {
+        if value.len() != self.value as usize {
             return Err(ErrorKind::InvalidInput.into());
         }
         element.value = value.as_mut_ptr() as u64;
@@ -115,7 +106,7 @@ impl Map {
     }
 
     fn element(&self, key: &[u8]) -> io::Result<Element> {
-        if key.len() != self.key {
+        if key.len() != self.key as usize {
             return Err(ErrorKind::InvalidInput.into());
         }
         let map = self.fd.as_raw_fd() as u32;

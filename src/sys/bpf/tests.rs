@@ -3,7 +3,7 @@
 use super::*;
 
 /// A map, or nothing where bpf(2) is denied.
-fn map(kind: MapKind, key: usize, value: usize) -> Option<Map> {
+fn map(kind: MapKind, key: u32, value: u32) -> Option<Map> {
     match Map::create(kind, "echod_test", key, value, 8) {
         Ok(map) => Some(map),
         Err(error) => {
