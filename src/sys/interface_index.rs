@@ -1,12 +1,8 @@
 //! The interface that a socket is bound to, by index (`SO_BINDTOIFINDEX`, Linux 5.0). The kernel accepts an index that no interface has.
 
-#![allow(unsafe_code)]
+use std::{ffi::c_int, io, os::fd::AsFd};
 
-use std::{
-    ffi::c_int,
-    io,
-    os::fd::{AsFd, AsRawFd},
-};
+use super::int_option;
 
 /// An index that no interface has: the kernel counts up from 1.
 pub const NO_INTERFACE: c_int = c_int::MAX;
@@ -16,13 +12,7 @@ pub const NO_INTERFACE: c_int = c_int::MAX;
 /// # Errors
 /// EPERM without CAP_NET_RAW if the socket is already bound to an interface, or on a kernel before 5.7.
 pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
-    let (value, size) = ((&raw const index).cast(), size_of::<c_int>() as u32);
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the kernel reads one `int`.
-    match unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, value, size) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    int_option::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index)
 }
 
 /// The index of the interface that `socket` is bound to, be it by name, by index or by a link-local address; 0 if it is bound to none.
@@ -30,13 +20,7 @@ pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
 /// # Errors
 /// ENOPROTOOPT before Linux 5.0.
 pub fn of(socket: &impl AsFd) -> io::Result<u32> {
-    let (mut index, mut size) = (0_u32, size_of::<c_int>() as u32);
-    let (fd, value) = (socket.as_fd().as_raw_fd(), (&raw mut index).cast());
-    // SAFETY: the kernel writes at most `size` bytes, which is the size of an `int`.
-    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, value, &raw mut size) } {
-        0 => Ok(index),
-        _ => Err(io::Error::last_os_error()),
-    }
+    int_option::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).map(c_int::cast_unsigned)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod error_queue;
 pub mod fork;
 pub mod inet_diag;
+mod int_option;
 pub mod interface_index;
 pub mod interrupt;
 pub mod local_time;

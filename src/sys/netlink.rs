@@ -1,16 +1,15 @@
 //! Dumps of the kernel's lists (netlink(7)): a request, messages until the end, attributes in them.
 
-#![allow(unsafe_code)]
-
 use std::{
     ffi::c_int,
     io::{self, ErrorKind, Read, Write},
     ops::ControlFlow,
-    os::fd::AsRawFd,
     time::Duration,
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::int_option;
 
 /// The size of a `nlmsghdr`: length, type, flags, sequence number, port id.
 const HEADER: usize = 16;
@@ -82,10 +81,7 @@ pub(super) fn list(
 /// it lists them all.
 fn heed_requests(kernel: &Socket) {
     const NETLINK_GET_STRICT_CHK: c_int = 12;
-    let on: c_int = 1;
-    let (value, size) = ((&raw const on).cast(), size_of::<c_int>() as u32);
-    // SAFETY: the kernel reads one `int`.
-    unsafe { libc::setsockopt(kernel.as_raw_fd(), libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, value, size) };
+    let _ = int_option::set(kernel, libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
 }
 
 /// Splits off the first message, and returns its type and what follows its header.

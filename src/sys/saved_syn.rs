@@ -8,6 +8,8 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
+use super::int_option;
+
 /// The longest headers of IP and TCP, with extension headers of IPv6 that are rarely there at all.
 const ROOM: usize = 512;
 
@@ -22,23 +24,12 @@ pub enum SynTos {
 
 /// Has the kernel keep the SYN of each connection that `listener` accepts from now on, or not.
 pub fn save(listener: &impl AsFd, keep: bool) -> io::Result<()> {
-    let fd = listener.as_fd().as_raw_fd();
-    let (mut now, mut length): (c_int, _) = (0, size_of::<c_int>() as libc::socklen_t);
-    // SAFETY: the kernel writes one `int`.
-    let got = unsafe {
-        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, (&raw mut now).cast(), &raw mut length)
-    };
     let wanted = c_int::from(keep);
-    if (got == 0 && now == wanted) || (got != 0 && !keep) {
+    // A kernel without the option keeps none.
+    if int_option::get(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN).unwrap_or(0) == wanted {
         return Ok(());
     }
-    // SAFETY: the kernel reads one `int`.
-    match unsafe {
-        libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, (&raw const wanted).cast(), length)
-    } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    int_option::set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, wanted)
 }
 
 /// The type of service of the SYN of `connection`, which the kernel then forgets. `None` if it has not kept it: the listener did not ask

@@ -3,10 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::c_int,
     io,
     os::fd::{AsFd, AsRawFd},
 };
+
+use super::int_option;
 
 /// One instruction: `struct sock_filter`.
 #[repr(C)]
@@ -44,24 +45,14 @@ pub fn attach(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
 
 /// Locks the program: no process that has the socket can detach or replace it.
 pub fn lock(socket: &impl AsFd) -> io::Result<()> {
-    set(socket, libc::SO_LOCK_FILTER)
+    int_option::set(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
 /// Detaches the program, if there is one.
 pub fn detach(socket: &impl AsFd) -> io::Result<()> {
-    match set(socket, libc::SO_DETACH_FILTER) {
+    match int_option::set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 1) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,
-    }
-}
-
-fn set(socket: &impl AsFd, option: c_int) -> io::Result<()> {
-    let yes: c_int = 1;
-    let (value, size) = ((&raw const yes).cast(), size_of::<c_int>() as u32);
-    // SAFETY: the kernel reads one `int`.
-    match unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

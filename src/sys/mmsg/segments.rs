@@ -1,12 +1,10 @@
 //! Consecutive answers to one peer, sent as segments of one message (`UDP_SEGMENT`, udp(7)). The message passes through the
 //! kernel's stack once and is split at its end. The peer receives one datagram for each answer.
 
-use std::{
-    os::fd::{AsRawFd, BorrowedFd},
-    ptr::null_mut,
-};
+use std::{os::fd::BorrowedFd, ptr::null_mut};
 
 use super::{CONTROL, Control, NAME, Slot, control_length};
+use crate::sys::int_option;
 
 /// The longest answer that may be a segment. Segments are never fragmented, so it has to fit the smallest IPv6 MTU: 1,280 bytes
 /// (RFC 8200, section 5), less 48 bytes of headers.
@@ -103,19 +101,7 @@ pub(super) fn split(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -
 
 /// Whether the kernel supports `UDP_SEGMENT`. A kernel that does not would send the answers as one long datagram.
 fn is_supported(socket: BorrowedFd<'_>) -> bool {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `value`.
-    let got = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    got == 0
+    int_option::get(&socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
 }
 
 #[cfg(test)]
@@ -212,19 +198,8 @@ mod tests {
     #[test]
     fn segments_that_the_kernel_refuses_are_sent_one_by_one() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let off: libc::c_int = 1;
         // The kernel cannot segment without checksums.
-        // SAFETY: the kernel reads an integer.
-        let set = unsafe {
-            libc::setsockopt(
-                server.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_NO_CHECK,
-                (&raw const off).cast(),
-                size_of_val(&off) as libc::socklen_t,
-            )
-        };
-        assert_eq!(set, 0);
+        int_option::set(&server, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
         let texts = [&b"one"[..], b"two", b"six", b"x", b"four", b"five", b""];
         let (messages, arrived) = answered(&server, &texts);
         assert_eq!(messages, 3);
