@@ -100,6 +100,8 @@ fn descriptors_that_come_with_a_record_are_closed() {
         let daemon = Echod::start(&listener("it", PROTOCOL, &format!("mode = \"{mode}\"\n{workers}")));
         let client = daemon.client("it");
         client.echo(b"before");
+        // The start is over when the supervisor answers, and its descriptors are closed.
+        daemon.state("it");
         let count = || daemon.group().into_iter().map(|pid| proc::descriptors(pid).len()).sum::<usize>();
         let before = count();
         let file = File::open("/dev/null").unwrap();
