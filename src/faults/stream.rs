@@ -287,6 +287,13 @@ impl ConnectionFaults {
         }
     }
 
+    /// Call before an answer is sent: one that no read has asked for is late as if one had.
+    pub(super) fn note_answer(&mut self, now: Instant) {
+        if self.reads == 0 {
+            self.note_read(now);
+        }
+    }
+
     /// How many of `length` bytes may be sent now, at least one.
     pub(super) fn allowance(&mut self, length: usize, now: Instant) -> usize {
         let Some(plan) = self.plan() else { return length };

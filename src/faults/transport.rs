@@ -111,7 +111,11 @@ impl<'a> FaultyTransport<'a> {
         send: impl FnOnce(&mut SocketTransport<'_>, usize) -> io::Result<Option<usize>>,
     ) -> io::Result<Option<usize>> {
         let now = Instant::now();
-        if !self.may_move(now)? || !self.faults.may_send() {
+        if !self.may_move(now)? {
+            return Ok(None);
+        }
+        self.faults.note_answer(now);
+        if !self.faults.may_send() {
             return Ok(None);
         }
         let allowed = self.faults.allowance(length, now);

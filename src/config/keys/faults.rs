@@ -66,8 +66,9 @@ keys! {
         value: &TRUNCATE, default: Unset("none", |_| None), needs: &[], reload: Live, example: "\"0.1% to 10B\"",
     },
     /// How late replies are: a time, `"20ms +-5ms"` (uniform) or `"normal 20ms, 5ms"` (mean and standard deviation), at most an hour.
-    /// What a normal distribution has below zero counts as zero, and what it has above an hour as an hour. Each reply to a datagram is late by itself, so a spread also reorders them. On a stream it counts for each read, and the
-    /// order is kept.
+    /// What a normal distribution has below zero counts as zero, and what it has above an hour as an hour. Each reply to a datagram is
+    /// late by itself, so a spread also reorders them. On a stream it counts for each read, and for what a service says without being
+    /// asked, and the order is kept.
     delay: Option<Delay> = Key {
         value: &DELAY, default: Unset("none", |_| None), needs: &[], reload: Live, example: "\"20ms +-5ms\"",
     },

@@ -1,5 +1,6 @@
 //! Connections that a plan of faults holds. While one is held its socket is not polled, because whatever it is ready for has to
-//! wait; only its end is noticed (`hang_ups`). A timer wakes the loop when one is due: the time-out of a wait would be rounded to milliseconds by some pollers.
+//! wait; only its end is noticed (`hang_ups`). A timer wakes the loop when one is due: some pollers would round the time-out of a
+//! wait to milliseconds.
 
 use std::{
     collections::BTreeSet,

@@ -73,7 +73,7 @@ pub(super) use for_each_stream;
 for_each_stream! {
     a_reset_comes_after_exactly_so_many_bytes an_end_comes_after_exactly_so_many_bytes a_connection_ends_after_a_time
     a_stalled_connection_holds_up_nobody_else pieces_are_no_longer_than_said a_rate_is_kept one_byte_is_spoilt
-    answers_are_late_by_the_delay an_end_is_ignored a_stop_does_not_wait_for_a_stall streaming_services_are_hit_too
+    answers_are_late_by_the_delay unasked_answers_are_late_by_the_delay an_end_is_ignored a_stop_does_not_wait_for_a_stall streaming_services_are_hit_too
     limits_end_a_connection_that_stalls_for_ever a_proxied_client_is_reset_after_exactly_so_many_bytes
 }
 
@@ -204,6 +204,24 @@ fn answers_are_late_by_the_delay(protocol: &str) {
     });
 }
 
+/// What a service says without being asked is a reply, too.
+fn unasked_answers_are_late_by_the_delay(protocol: &str) {
+    for mode in modes(protocol) {
+        for service in ["qotd", "daytime", "time", "whoami", "chargen"] {
+            let listener = format!("{mode}service = \"{service}\"\n");
+            let mut daemon = start(protocol, "accept-delay = \"20ms\"\ndelay = \"30ms\"", &listener);
+            let began = Instant::now();
+            let client = daemon.client("it");
+            assert!(client.read(&mut [0; 100]).unwrap() > 0, "{service} {mode}");
+            assert!(began.elapsed() >= Duration::from_millis(50), "{service} {mode}");
+            let state = daemon.state("it");
+            assert_eq!((state["fault-accept-delay"], state["fault-delay"]), (1, 1), "{service} {mode}");
+            drop(client);
+            daemon.stop();
+        }
+    }
+}
+
 /// The client's end is not answered by one, and it costs the daemon nothing to keep the connection.
 fn an_end_is_ignored(protocol: &str) {
     in_each_mode(protocol, "ignore-half-close = true", |daemon, mode| {
@@ -301,6 +319,8 @@ fn a_proxied_client_is_hit_by_its_own_address() {
         let hit = daemon.client("it");
         hit.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 7\r\nabcdef");
         assert_eq!(everything(&hit), (b"abc".to_vec(), End::Closed), "{mode}");
+        // The daemon waits for it, or else for two seconds.
+        drop(hit);
         let other = daemon.client("it");
         other.send(b"PROXY TCP4 198.51.100.7 192.0.2.1 4000 7\r\nabcdef");
         assert_eq!(other.receive(6), b"abcdef", "{mode}");
