@@ -138,13 +138,20 @@ fn policies_of_ipsec_are_bypassed_only_on_demand() {
         if sh(policy).is_err() {
             return skipped("there is no IPsec");
         }
-        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
-        daemon.wait_log(|line| {
-            line.contains("does not echo for it: it bypasses this machine's policies of IPsec")
-        });
-        drop(daemon);
+        let auto = || Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        let is_refused =
+            |line: &str| line.contains("does not echo for it: it bypasses this machine's policies of IPsec");
+        auto().wait_log(is_refused);
         let daemon = Echod::start(&on("127.0.0.1:7007", ""));
         daemon.wait_log(|line| line.contains("WARN") && line.contains("it bypasses this machine's policies"));
+        drop(daemon);
+        sh("ip xfrm policy flush").unwrap();
+        auto().wait_log(|line| line.contains("the kernel echoes for it on lo"));
+        // What no policy is for may be blocked, too.
+        if sh("ip xfrm policy setdefault in block").is_err() {
+            return skipped("ip(8) or the kernel has no defaults for IPsec");
+        }
+        auto().wait_log(is_refused);
     });
 }
 
