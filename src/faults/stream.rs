@@ -278,16 +278,17 @@ impl ConnectionFaults {
         }
     }
 
-    /// Call after each read that has brought something.
+    /// Call after each read that has brought something. A PROXY header does not count: nothing is decided before it.
     pub(super) fn note_read(&mut self, now: Instant) {
+        let Some(decisions) = self.decisions else { return };
         self.reads += 1;
-        if let (Some(decisions), Some(delay)) = (self.decisions, self.plan().and_then(|plan| plan.delay)) {
+        if let Some(delay) = self.faults.plan.delay {
             self.inject(FaultKind::Delay);
             self.hold_sending(now + late(delay, decisions.draw(self.reads, Question::Delay)));
         }
     }
 
-    /// Call before an answer is sent: one that no read has asked for is late as if one had.
+    /// Call before an answer is sent: one without a read that counts, unasked or to what came with a PROXY header, is late, too.
     pub(super) fn note_answer(&mut self, now: Instant) {
         if self.reads == 0 {
             self.note_read(now);

@@ -73,7 +73,8 @@ pub(super) use for_each_stream;
 for_each_stream! {
     a_reset_comes_after_exactly_so_many_bytes an_end_comes_after_exactly_so_many_bytes a_connection_ends_after_a_time
     a_stalled_connection_holds_up_nobody_else pieces_are_no_longer_than_said a_rate_is_kept one_byte_is_spoilt
-    answers_are_late_by_the_delay unasked_answers_are_late_by_the_delay an_end_is_ignored a_stop_does_not_wait_for_a_stall streaming_services_are_hit_too
+    answers_are_late_by_the_delay unasked_answers_are_late_by_the_delay answers_behind_a_header_are_late_by_the_delay
+    an_end_is_ignored a_stop_does_not_wait_for_a_stall streaming_services_are_hit_too
     limits_end_a_connection_that_stalls_for_ever a_proxied_client_is_reset_after_exactly_so_many_bytes
 }
 
@@ -216,6 +217,25 @@ fn unasked_answers_are_late_by_the_delay(protocol: &str) {
             assert!(began.elapsed() >= Duration::from_millis(50), "{service} {mode}");
             let state = daemon.state("it");
             assert_eq!((state["fault-accept-delay"], state["fault-delay"]), (1, 1), "{service} {mode}");
+            drop(client);
+            daemon.stop();
+        }
+    }
+}
+
+/// The header of a proxy is no request: what comes with it is, and what a service says behind it is a reply.
+fn answers_behind_a_header_are_late_by_the_delay(protocol: &str) {
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 7\r\n";
+    for mode in modes(protocol) {
+        for (service, request) in [("qotd", &b""[..]), ("echo", b"hello")] {
+            let listener = format!("{mode}proxy-protocol = \"required\"\nservice = \"{service}\"\n");
+            let mut daemon = start(protocol, "delay = \"50ms\"", &listener);
+            let client = daemon.client("it");
+            let began = Instant::now();
+            client.send(&[header, request].concat());
+            assert!(client.read(&mut [0; 100]).unwrap() > 0, "{service} {mode}");
+            assert!(began.elapsed() >= Duration::from_millis(50), "{service} {mode}");
+            assert_eq!(daemon.state("it")["fault-delay"], 1, "{service} {mode}");
             drop(client);
             daemon.stop();
         }
