@@ -3,7 +3,7 @@
 
 use std::{ffi::c_int, io, os::fd::AsFd};
 
-use super::int_option;
+use super::socket_option;
 
 /// Which buffers have an explicit size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Chosen {
 
 /// Reads which buffers have an explicit size; reports none on a kernel without the option (before 5.14).
 pub fn is_set(socket: &impl AsFd) -> io::Result<Chosen> {
-    match int_option::get(socket, libc::SOL_SOCKET, libc::SO_BUF_LOCK) {
+    match socket_option::get(socket, libc::SOL_SOCKET, libc::SO_BUF_LOCK) {
         // `SOCK_SNDBUF_LOCK` is 1 and `SOCK_RCVBUF_LOCK` is 2 (linux/socket.h).
         Ok(locks) => Ok(Chosen { send: locks & 1 != 0, receive: locks & 2 != 0 }),
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
@@ -29,7 +29,7 @@ pub fn is_set(socket: &impl AsFd) -> io::Result<Chosen> {
 /// Marks which buffers have an explicit size. Does nothing on a kernel without the option.
 pub fn set(socket: &impl AsFd, chosen: &Chosen) -> io::Result<()> {
     let locks = c_int::from(chosen.send) | c_int::from(chosen.receive) << 1;
-    match int_option::set(socket, libc::SOL_SOCKET, libc::SO_BUF_LOCK, locks) {
+    match socket_option::set(socket, libc::SOL_SOCKET, libc::SO_BUF_LOCK, locks) {
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
         result => result,
     }

@@ -2,7 +2,7 @@
 
 use std::{ffi::c_int, io, os::fd::AsFd};
 
-use super::int_option;
+use super::socket_option;
 
 /// An index that no interface has: the kernel counts up from 1.
 pub const NO_INTERFACE: c_int = c_int::MAX;
@@ -12,7 +12,7 @@ pub const NO_INTERFACE: c_int = c_int::MAX;
 /// # Errors
 /// EPERM without CAP_NET_RAW if the socket is already bound to an interface, or on a kernel before 5.7.
 pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
-    int_option::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index)
+    socket_option::set(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, index)
 }
 
 /// The index of the interface that `socket` is bound to, be it by name, by index or by a link-local address; 0 if it is bound to none.
@@ -20,7 +20,7 @@ pub fn bind(socket: &impl AsFd, index: c_int) -> io::Result<()> {
 /// # Errors
 /// ENOPROTOOPT before Linux 5.0.
 pub fn of(socket: &impl AsFd) -> io::Result<u32> {
-    int_option::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).map(c_int::cast_unsigned)
+    socket_option::get(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX).map(c_int::cast_unsigned)
 }
 
 #[cfg(test)]

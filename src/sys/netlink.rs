@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::int_option;
+use super::socket_option;
 
 /// The size of a `nlmsghdr`: length, type, flags, sequence number, port id.
 const HEADER: usize = 16;
@@ -81,7 +81,7 @@ pub(super) fn list(
 /// it lists them all.
 fn heed_requests(kernel: &Socket) {
     const NETLINK_GET_STRICT_CHK: c_int = 12;
-    let _ = int_option::set(kernel, libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+    let _ = socket_option::set(kernel, libc::SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
 }
 
 /// Splits off the first message, and returns its type and what follows its header.

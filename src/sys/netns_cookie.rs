@@ -1,13 +1,10 @@
 //! In which network namespace a socket was made (`SO_NETNS_COOKIE`, Linux 5.14).
 
-#![allow(unsafe_code)]
-
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd},
-};
+use std::{io, os::fd::AsFd};
 
 use socket2::{Domain, Socket, Type};
+
+use super::socket_option;
 
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
@@ -18,14 +15,9 @@ pub fn is_here(socket: &impl AsFd) -> bool {
 }
 
 fn cookie(socket: &impl AsFd) -> io::Result<u64> {
-    let (mut cookie, mut size) = (0_u64, size_of::<u64>() as u32);
-    let fd = socket.as_fd().as_raw_fd();
-    let value = (&raw mut cookie).cast();
-    // SAFETY: the kernel writes at most `size` bytes, which is the size of `cookie`.
-    match unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, value, &raw mut size) } {
-        0 => Ok(cookie),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut cookie = [0; 8];
+    socket_option::read(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie)?;
+    Ok(u64::from_ne_bytes(cookie))
 }
 
 #[cfg(test)]

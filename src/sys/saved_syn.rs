@@ -1,14 +1,8 @@
 //! The SYN of a connection, which a listening socket can have the kernel keep (`TCP_SAVE_SYN`, Linux 4.3).
 
-#![allow(unsafe_code)]
+use std::{ffi::c_int, io, os::fd::AsFd};
 
-use std::{
-    ffi::c_int,
-    io,
-    os::fd::{AsFd, AsRawFd},
-};
-
-use super::int_option;
+use super::socket_option;
 
 /// The longest headers of IP and TCP, with extension headers of IPv6 that are rarely there at all.
 const ROOM: usize = 512;
@@ -26,27 +20,19 @@ pub enum SynTos {
 pub fn save(listener: &impl AsFd, keep: bool) -> io::Result<()> {
     let wanted = c_int::from(keep);
     // A kernel without the option keeps none.
-    if int_option::get(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN).unwrap_or(0) == wanted {
+    if socket_option::get(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN).unwrap_or(0) == wanted {
         return Ok(());
     }
-    int_option::set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, wanted)
+    socket_option::set(listener, libc::IPPROTO_TCP, libc::TCP_SAVE_SYN, wanted)
 }
 
 /// The type of service of the SYN of `connection`, which the kernel then forgets. `None` if it has not kept it: the listener did not ask
 /// for it in time, or the kernel answered with a SYN cookie.
 pub fn tos(connection: &impl AsFd) -> Option<SynTos> {
-    let (mut headers, mut length) = ([0_u8; ROOM], ROOM as libc::socklen_t);
-    // SAFETY: the kernel writes at most `length` bytes, and how many.
-    let got = unsafe {
-        libc::getsockopt(
-            connection.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_SAVED_SYN,
-            headers.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    (got == 0).then(|| traffic_class(headers.get(..length as usize)?)).flatten()
+    let mut headers = [0; ROOM];
+    let length =
+        socket_option::read(connection, libc::IPPROTO_TCP, libc::TCP_SAVED_SYN, &mut headers).ok()?;
+    traffic_class(&headers[..length])
 }
 
 /// RFC 791, section 3.1, and RFC 8200, section 3.

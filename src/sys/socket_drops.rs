@@ -1,12 +1,9 @@
 //! How many datagrams the kernel has dropped at a socket (`SO_MEMINFO`). The socket need not note it with each datagram, as it does
 //! with `SO_RXQ_OVFL` (socket(7)).
 
-#![allow(unsafe_code)]
+use std::{io, os::fd::AsFd};
 
-use std::{
-    io,
-    os::fd::{AsFd, AsRawFd},
-};
+use super::socket_option;
 
 /// The place of the number among those that the kernel returns.
 const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
@@ -17,16 +14,10 @@ const DROPS: usize = libc::SK_MEMINFO_DROPS as usize;
 /// # Errors
 /// If the kernel does not tell (ENOPROTOOPT).
 pub fn drops(socket: &impl AsFd) -> io::Result<u32> {
-    let mut numbers = [0_u32; DROPS + 1];
-    let mut length = size_of_val(&numbers) as libc::socklen_t;
-    let fd = socket.as_fd().as_raw_fd();
-    let to = numbers.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `length` bytes to the array, and its length to the local variable.
-    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, to, &raw mut length) };
-    match got {
-        0 => Ok(numbers[DROPS]),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut numbers = [0; (DROPS + 1) * 4];
+    socket_option::read(socket, libc::SOL_SOCKET, libc::SO_MEMINFO, &mut numbers)?;
+    let [.., a, b, c, d] = numbers;
+    Ok(u32::from_ne_bytes([a, b, c, d]))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use super::int_option;
+use super::socket_option;
 
 /// One instruction: `struct sock_filter`.
 #[repr(C)]
@@ -45,12 +45,12 @@ pub fn attach(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
 
 /// Locks the program: no process that has the socket can detach or replace it.
 pub fn lock(socket: &impl AsFd) -> io::Result<()> {
-    int_option::set(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
+    socket_option::set(socket, libc::SOL_SOCKET, libc::SO_LOCK_FILTER, 1)
 }
 
 /// Detaches the program, if there is one.
 pub fn detach(socket: &impl AsFd) -> io::Result<()> {
-    match int_option::set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 1) {
+    match socket_option::set(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 1) {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,
     }

@@ -1,23 +1,14 @@
 //! What the kernel knows of a TCP connection (`TCP_INFO`, tcp(7)).
 
-#![allow(unsafe_code)]
+use std::{mem::offset_of, os::fd::AsFd};
 
-use std::{
-    mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd},
-};
+use super::{netlink::word, socket_option};
 
 /// Segments of this connection that were sent again, so far. `None` if it is no TCP connection.
 pub fn retransmits(socket: &impl AsFd) -> Option<u32> {
-    let mut info: MaybeUninit<libc::tcp_info> = MaybeUninit::zeroed();
-    let mut size = size_of::<libc::tcp_info>() as u32;
-    let fd = socket.as_fd().as_raw_fd();
-    let option = info.as_mut_ptr().cast();
-    // SAFETY: the kernel writes at most `size` bytes, which is the size of `info`.
-    let result = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, option, &raw mut size) };
-    // SAFETY: all of it was zero, or has been written by the kernel: a structure of integers may have any value.
-    let info = unsafe { info.assume_init() };
-    (result == 0).then_some(info.tcpi_total_retrans)
+    let mut info = [0; size_of::<libc::tcp_info>()];
+    socket_option::read(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).ok()?;
+    word(&info, offset_of!(libc::tcp_info, tcpi_total_retrans))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{os::fd::BorrowedFd, ptr::null_mut};
 
 use super::{CONTROL, Control, NAME, Slot, control_length};
-use crate::sys::int_option;
+use crate::sys::socket_option;
 
 /// The longest answer that may be a segment. Segments are never fragmented, so it has to fit the smallest IPv6 MTU: 1,280 bytes
 /// (RFC 8200, section 5), less 48 bytes of headers.
@@ -101,7 +101,7 @@ pub(super) fn split(answers: &mut [libc::mmsghdr], at: usize, answered: usize) -
 
 /// Whether the kernel supports `UDP_SEGMENT`. A kernel that does not would send the answers as one long datagram.
 fn is_supported(socket: BorrowedFd<'_>) -> bool {
-    int_option::get(&socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
+    socket_option::get(&socket, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
 }
 
 #[cfg(test)]
@@ -199,7 +199,7 @@ mod tests {
     fn segments_that_the_kernel_refuses_are_sent_one_by_one() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         // The kernel cannot segment without checksums.
-        int_option::set(&server, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        socket_option::set(&server, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
         let texts = [&b"one"[..], b"two", b"six", b"x", b"four", b"five", b""];
         let (messages, arrived) = answered(&server, &texts);
         assert_eq!(messages, 3);

@@ -1,4 +1,4 @@
-//! Socket options whose value is an `int` (getsockopt(2)), for those that no crate knows.
+//! Socket options that no crate knows (getsockopt(2)).
 
 #![allow(unsafe_code)]
 
@@ -8,31 +8,39 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-/// The size of a value.
-const SIZE: libc::socklen_t = size_of::<c_int>() as libc::socklen_t;
-
-/// Reads an option.
+/// Reads the beginning of an option's value, as many bytes as `value` has, and returns how many there were.
 ///
 /// # Errors
 /// ENOPROTOOPT or EOPNOTSUPP if the kernel, or this kind of socket, does not have it.
-pub(super) fn get(socket: &impl AsFd, level: c_int, option: c_int) -> io::Result<c_int> {
-    let (mut value, mut size): (c_int, _) = (0, SIZE);
-    let (fd, to) = (socket.as_fd().as_raw_fd(), (&raw mut value).cast());
-    // SAFETY: the kernel writes at most `size` bytes to `value`, which has as many.
+pub(super) fn read(socket: &impl AsFd, level: c_int, option: c_int, value: &mut [u8]) -> io::Result<usize> {
+    let mut size = value.len() as libc::socklen_t;
+    let (fd, to) = (socket.as_fd().as_raw_fd(), value.as_mut_ptr().cast());
+    // SAFETY: the kernel writes at most `size` bytes to `value`, which has as many, and their number to `size`.
     match unsafe { libc::getsockopt(fd, level, option, to, &raw mut size) } {
-        0 => Ok(value),
+        0 => Ok(value.len().min(size as usize)),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Sets an option.
+/// Reads an option that is an `int`.
 ///
 /// # Errors
-/// As for [`get`], and those of the option.
+/// As for [`read`].
+pub(super) fn get(socket: &impl AsFd, level: c_int, option: c_int) -> io::Result<c_int> {
+    let mut value = [0; size_of::<c_int>()];
+    read(socket, level, option, &mut value)?;
+    Ok(c_int::from_ne_bytes(value))
+}
+
+/// Sets an option that is an `int`.
+///
+/// # Errors
+/// As for [`read`], and those of the option.
 pub(super) fn set(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
-    let (fd, from) = (socket.as_fd().as_raw_fd(), (&raw const value).cast());
-    // SAFETY: the kernel reads `SIZE` bytes of `value`, which has as many.
-    match unsafe { libc::setsockopt(fd, level, option, from, SIZE) } {
+    let (fd, from, size) =
+        (socket.as_fd().as_raw_fd(), (&raw const value).cast(), size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: the kernel reads `size` bytes of `value`, which has as many.
+    match unsafe { libc::setsockopt(fd, level, option, from, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
