@@ -244,21 +244,17 @@ impl ConfigError {
             io::ErrorKind::PermissionDenied => {
                 (ErrorKind::PermissionDenied, format!("permission denied; {}", environment.help()))
             }
-            io::ErrorKind::NotFound if text_file::leads_nowhere(path) => (
-                ErrorKind::Unreadable,
-                "it is a link to what is not there; have it lead to a file, or take it away".into(),
-            ),
-            io::ErrorKind::NotFound => (
+            io::ErrorKind::NotFound if !text_file::leads_nowhere(path) => (
                 ErrorKind::Unreadable,
                 match path.to_str().and_then(scheme::listener_url) {
                     Some(url) => format!("there is no such file; did you mean `--listen {url}`?"),
                     None => "there is no such file; without `--config` the default is used".into(),
                 },
             ),
-            io::ErrorKind::IsADirectory => {
-                (ErrorKind::Unreadable, format!("it is a directory; {}", text_file::help(error)))
+            _ => {
+                let (what, help) = text_file::told(error);
+                (ErrorKind::Unreadable, format!("{what}; {help}"))
             }
-            _ => (ErrorKind::Unreadable, format!("{error}; {}", text_file::help(error))),
         };
         Self::without_place(kind, path, &what)
     }

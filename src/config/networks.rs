@@ -82,15 +82,14 @@ pub(super) fn open_as(path: &Path, environment: &Environment, help: &str) -> Res
     let diagnostic =
         |what: &str, help: &str| Diagnostic::new(format!("cannot read {}: {what}", quoted(&name)), help);
     let bytes = text_file::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound if text_file::leads_nowhere(path) => {
-            diagnostic("it is a link to what is not there", "have it lead to a file, or take it away")
-        }
-        io::ErrorKind::NotFound => {
+        io::ErrorKind::NotFound if !text_file::leads_nowhere(path) => {
             diagnostic("there is no such file", "a path counts from the file that it is written in")
         }
         io::ErrorKind::PermissionDenied => diagnostic("permission denied", environment.help()),
-        io::ErrorKind::IsADirectory => diagnostic("it is a directory", text_file::help(&error)),
-        _ => diagnostic(&error.to_string(), text_file::help(&error)),
+        _ => {
+            let (what, help) = text_file::told(&error);
+            diagnostic(&what, help)
+        }
     })?;
     encoding::decode(bytes).map(|text| Source::file(&name, text)).map_err(|wrong| {
         let what = format!("line {}, column {}: {}", wrong.line, wrong.column, wrong.what);

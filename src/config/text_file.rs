@@ -52,15 +52,23 @@ fn read_regular(file: &File) -> io::Result<Vec<u8>> {
     read_up_to(file, LARGEST, || Err(unlike("a stream")))
 }
 
-/// What to do about an error of [`read`] that says itself what is wrong.
-pub(super) fn help(error: &io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::IsADirectory => "name a file in it",
+/// What is wrong after an error of [`read`], and what to do about it. Of a file that is missing, unless a link leads to it, and of a
+/// permission that is, the caller knows more.
+pub(super) fn told(error: &io::Error) -> (String, &'static str) {
+    let help = match error.kind() {
+        ErrorKind::NotFound => {
+            return (
+                "it is a link to what is not there".to_owned(),
+                "have it lead to a file, or take it away",
+            );
+        }
+        ErrorKind::IsADirectory => return ("it is a directory".to_owned(), "name a file in it"),
         ErrorKind::InvalidInput => "name a regular file",
         ErrorKind::FileTooLarge => "divide it into several files",
         ErrorKind::TimedOut => "have its writer end sooner, or name a regular file",
         _ => "see whether `cat` can read it, and mend its path, its permissions or its disk",
-    }
+    };
+    (error.to_string(), help)
 }
 
 /// Whether `path` is a link to what is not there.

@@ -295,10 +295,13 @@ impl Codec<Vec<Address>> for Addresses {
 pub(super) const NETWORKS: List<IpNet> =
     List { example: "192.0.2.0/24", read: networks::read, write: ToString::to_string, empty: None };
 
-/// Files of listeners, as their paths are written.
-pub(super) const INCLUDE: List<String> =
-    List { example: "conf.d/*.toml", read: |path| Ok(path.to_owned()), write: String::clone, empty: None };
+/// Files of listeners.
+pub(super) const INCLUDE: List<String> = paths("conf.d/*.toml");
 
-/// Files of networks, as their paths are written.
-pub(super) const FILES: List<String> =
-    List { example: "networks.txt", read: |path| Ok(path.to_owned()), write: String::clone, empty: None };
+/// Files of networks.
+pub(super) const FILES: List<String> = paths("networks.txt");
+
+/// Paths as they are written.
+const fn paths(example: &'static str) -> List<String> {
+    List { example, read: |path| Ok(path.to_owned()), write: String::clone, empty: None }
+}
