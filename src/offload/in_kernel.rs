@@ -195,7 +195,7 @@ impl InKernel {
         Ok(())
     }
 
-    #[inline(never)]
+    #[inline(never)] // Several call it, and seldom.
     fn remove_places(&mut self, maps: &Maps, is_over: &dyn Fn(&PlaceKey, &PlaceValue) -> bool) {
         let InKernel { places, is_unsettled, .. } = self;
         places.retain(|place, destination| {
@@ -254,7 +254,7 @@ impl InKernel {
     }
 }
 
-#[inline(never)]
+#[inline(never)] // Several call it, and seldom.
 fn failed(interface: Option<&str>, error: &str, text: fmt::Arguments<'_>) {
     warn!(event = LogEvent::OffloadFailed, interface = interface, error = error; "{text}");
 }

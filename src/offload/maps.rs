@@ -195,7 +195,7 @@ pub(super) fn on_link(interface: u32, network: Ipv4Net) -> NetworkKey {
     in_space(INTERFACE | interface, network.into())
 }
 
-#[inline(never)]
+#[inline(never)] // Several call it, and seldom.
 fn in_space(space: u32, network: IpNet) -> NetworkKey {
     let before = if network.addr().is_ipv4() { 32 + 96 } else { 32 };
     let mut key = [0; 24];

@@ -29,7 +29,7 @@ impl Reason {
     }
 
     /// As the failure of a listener that insists.
-    #[inline(never)]
+    #[inline(never)] // Several call it, and seldom.
     pub(super) fn failure(&self, listener: &config::Listener) -> Failure {
         let (name, Reason { exit, text, cure }) = (&listener.name, self);
         let text = format!(

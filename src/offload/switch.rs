@@ -170,7 +170,7 @@ impl KernelEcho {
 }
 
 /// Logs that the kernel does not echo for a listener.
-#[inline(never)]
+#[inline(never)] // Several call it, and seldom.
 pub fn log_unavailable(level: Level, listener: &str, reason: &str, text: fmt::Arguments<'_>) {
     log!(level, event = LogEvent::OffloadUnavailable, listener = listener, reason = reason; "{text}");
 }

@@ -62,7 +62,7 @@ unsafe fn make<T>(command: c_int, attributes: &mut T) -> io::Result<OwnedFd> {
 
 /// Waits until every program that runs now has ended: what is removed from a map before is not in use afterwards, and what they count
 /// is there.
-#[inline(never)]
+#[inline(never)] // Several call it, and seldom.
 pub fn wait_for_running_programs() {
     // The kernel waits for a grace period of RCU (membarrier(2)), within which each of them ends.
     // SAFETY: the call has no address among its arguments.

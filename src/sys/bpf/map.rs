@@ -59,7 +59,7 @@ impl Map {
     ///
     /// # Errors
     /// EPERM without CAP_BPF, or where a filter denies bpf(2); ENOSYS; ENOMEM.
-    #[inline(never)]
+    #[inline(never)] // As those below.
     pub fn create(kind: MapKind, title: &str, key: u32, value: u32, entries: u32) -> io::Result<Map> {
         let flags = if matches!(kind, MapKind::Hash | MapKind::Networks) { NO_PREALLOC } else { 0 };
         let mut attributes =

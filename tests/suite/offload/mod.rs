@@ -27,6 +27,11 @@ fn on(address: &str, keys: &str) -> String {
     udp("it", address, &format!("offload = \"on\"\n{keys}"))
 }
 
+/// A listener for which the kernel echoes if it can.
+fn auto(address: &str) -> String {
+    udp("it", address, "offload = \"auto\"")
+}
+
 fn udp(name: &str, address: &str, keys: &str) -> String {
     format!("[[listener]]\nname = \"{name}\"\nprotocol = \"udp\"\naddress = \"{address}\"\n{keys}\n")
 }

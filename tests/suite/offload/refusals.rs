@@ -1,6 +1,6 @@
 //! Where the kernel cannot echo, or must not: `auto` says so in one line and serves, `on` fails with the cure.
 
-use super::{echo, network::in_two_namespaces, on, udp};
+use super::{auto, echo, network::in_two_namespaces, on, udp};
 use crate::harness::{Echod, Launch, Patient, is_root, netns::sh, skipped};
 
 const KEYS: [(&str, &str); 9] = [
@@ -113,7 +113,7 @@ fn the_packet_filter_is_bypassed_only_on_demand() {
         {
             return skipped("there is no nft");
         }
-        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        let daemon = Echod::start(&auto("127.0.0.1:7007"));
         daemon.wait_log(|line| line.contains("does not echo for it: it bypasses the rules"));
         echo(&Patient::udp("127.0.0.1:0"), "127.0.0.1:7007".parse().unwrap(), b"by the socket");
         daemon.wait_state("it", |state| ["offloaded", "served"].map(|key| state[key]) == [0, 1]);
@@ -126,7 +126,7 @@ fn the_packet_filter_is_bypassed_only_on_demand() {
         sh("nft flush ruleset; nft add table inet t && nft add chain inet t d").unwrap();
         sh("nft 'add chain inet t c { type filter hook forward priority 0; }'").unwrap();
         drop(daemon);
-        let daemon = Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        let daemon = Echod::start(&auto("127.0.0.1:7007"));
         daemon.wait_log(|line| line.contains("the kernel echoes for it on lo"));
     });
 }
@@ -138,20 +138,20 @@ fn policies_of_ipsec_are_bypassed_only_on_demand() {
         if sh(policy).is_err() {
             return skipped("there is no IPsec");
         }
-        let auto = || Echod::start(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        let start = || Echod::start(&auto("127.0.0.1:7007"));
         let is_refused =
             |line: &str| line.contains("does not echo for it: it bypasses this machine's policies of IPsec");
-        auto().wait_log(is_refused);
+        start().wait_log(is_refused);
         let daemon = Echod::start(&on("127.0.0.1:7007", ""));
         daemon.wait_log(|line| line.contains("WARN") && line.contains("it bypasses this machine's policies"));
         drop(daemon);
         sh("ip xfrm policy flush").unwrap();
-        auto().wait_log(|line| line.contains("the kernel echoes for it on lo"));
+        start().wait_log(|line| line.contains("the kernel echoes for it on lo"));
         // What no policy is for may be blocked, too.
         if sh("ip xfrm policy setdefault in block").is_err() {
             return skipped("ip(8) or the kernel has no defaults for IPsec");
         }
-        auto().wait_log(is_refused);
+        start().wait_log(is_refused);
     });
 }
 
@@ -202,7 +202,7 @@ fn an_address_on_no_interface_that_is_served_is_told() {
         let failed = Launch::new().config(&on("10.78.0.1:7007", "")).try_start().err().unwrap();
         assert_eq!(failed.status.code(), Some(69), "{}", failed.stderr);
         assert!(failed.stderr.contains("no interface that it serves has one"), "{}", failed.stderr);
-        let daemon = Echod::start(&on("10.78.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        let daemon = Echod::start(&auto("10.78.0.1:7007"));
         daemon.wait_log(|line| line.contains("the kernel does not echo for it: no interface that it serves"));
         echo(&Patient::udp("10.78.0.1:0"), "10.78.0.1:7007".parse().unwrap(), b"by the socket");
     });
@@ -219,7 +219,7 @@ fn a_reload_cannot_begin_it() {
         let line = daemon.wait_log(|line| line.contains("the kernel cannot echo for it"));
         assert!(line.contains("restart echod"), "{line}");
         daemon.wait_log(|line| line.contains("not reloaded"));
-        daemon.reload(&on("127.0.0.1:7007", "").replace("\"on\"", "\"auto\""));
+        daemon.reload(&auto("127.0.0.1:7007"));
         daemon.wait_log(|line| {
             line.contains("does not echo for it: no listener asked for it when echod was started")
         });
